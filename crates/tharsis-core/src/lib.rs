@@ -1,0 +1,20 @@
+//! Everything of Tharsis that decides, and nothing that does: no async, no I/O, no clock, no database, no HTTP.
+
+mod bounds;
+pub mod delivery;
+pub mod egress;
+pub mod event;
+mod id;
+mod invalid;
+pub mod json;
+pub mod payload;
+pub mod profile;
+pub mod retry;
+pub mod secret;
+pub mod signer;
+pub mod subscription;
+mod time;
+
+pub use id::{ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, WorkerId};
+pub use invalid::Invalid;
+pub use time::Timestamp;

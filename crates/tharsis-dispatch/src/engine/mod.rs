@@ -1,0 +1,93 @@
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tharsis_core::WorkerId;
+use tharsis_store::{Outbox, Remaining, StoreError};
+use tokio::sync::Notify;
+
+use crate::Client;
+
+/// How the engine runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Requests under way at once, over all subscriptions.
+    pub max_in_flight: usize,
+    /// Bytes of payloads kept in memory.
+    pub cache_bytes: usize,
+    /// How long requests in flight may take to end after the shutdown was asked for.
+    pub grace: Duration,
+    /// When to end.
+    pub until: Until,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_in_flight: 256,
+            cache_bytes: 32 * 1024 * 1024,
+            grace: Duration::from_secs(10),
+            until: Until::Shutdown,
+        }
+    }
+}
+
+/// When the engine ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Never: it waits for the shutdown.
+    Shutdown,
+    /// When nothing is left but what is paused, disabled or scheduled. Retries are waited for.
+    Idle,
+}
+
+/// Wakes an engine of this process at once; others notice within their poll. Cheap to clone and to call.
+#[derive(Debug, Clone, Default)]
+pub struct Wake(Arc<Notify>);
+
+impl Wake {
+    /// There is something to do. Call it after the commit.
+    pub fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Deliveries that ended with a success.
+    pub delivered: u64,
+    /// Attempts that failed and are tried again.
+    pub retried: u64,
+    /// Deliveries that ended without one.
+    pub ended: u64,
+    /// What is left.
+    pub remaining: Remaining,
+}
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The database is not to be worked with; trying again does not help.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Delivers until `shutdown` resolves (or until idle), then stops claiming, lets requests in flight finish within the
+/// grace period, settles them, and gives the lease back.
+///
+/// A database that fails is waited for, with growing pauses; only what trying again cannot mend ends the run.
+///
+/// # Errors
+/// When the outbox is owned by another process, or the store is unusable.
+pub async fn run<O: Outbox>(
+    outbox: Arc<O>,
+    client: Client,
+    worker: WorkerId,
+    options: Options,
+    wake: Wake,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<Summary, RunError> {
+    let _ = (outbox, client, worker, options, wake.0, shutdown.await);
+    unimplemented!()
+}

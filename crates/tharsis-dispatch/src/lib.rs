@@ -1,0 +1,11 @@
+//! The outbound door of Tharsis: the engine that drains an outbox, and the one HTTP client that everything goes through.
+
+mod check;
+mod client;
+mod clock;
+mod engine;
+
+pub use check::{CheckError, CheckMethod, check};
+pub use client::{Client, ClientError, ClientOptions};
+pub use clock::system_now;
+pub use engine::{Options, RunError, Summary, Until, Wake, run};

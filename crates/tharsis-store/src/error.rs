@@ -1,0 +1,34 @@
+use tharsis_core::Invalid;
+
+/// What a store can fail with; each variant is something that a caller does something else about.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The input was refused; nothing was written.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// There is no such row, or it belongs to another client.
+    #[error("no {what} {id}")]
+    NotFound {
+        /// `subscription`, `event`, …
+        what: &'static str,
+        /// As it was asked for.
+        id: String,
+    },
+    /// The database is not one that can be worked with: too new, too old, key missing, attached, in use by another owner.
+    #[error("{message}")]
+    Unusable {
+        /// Stable code: `schema_too_new`, `key_missing`, `key_wrong`, `already_owned`, `sqlite_too_old`, …
+        code: &'static str,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The lease is no longer ours: stop, forget, acquire again.
+    #[error("the lease of this worker is lost")]
+    LeaseLost,
+    /// The database did not do it; trying again may help.
+    #[error("the database failed")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

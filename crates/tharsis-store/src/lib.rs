@@ -1,0 +1,16 @@
+//! The database door of Tharsis: the registry and the durable outbox, behind two traits with a written contract.
+
+mod error;
+mod outbox;
+mod registry;
+pub mod sqlite;
+
+pub use error::StoreError;
+pub use outbox::{
+    Attempt, Due, Fate, LaneRead, Lease, Outbox, Pending, Pointer, Pointers, Position, Published,
+    Remaining, RouteTo, Routed, SHARDS, Settlement, Shard, Shards, Snapshot,
+};
+pub use registry::{
+    AttemptRecord, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page,
+    Registry, Removed, Replay, ReplayChoice, ReplayState, Status,
+};

@@ -1,0 +1,341 @@
+use std::{future::Future, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tharsis_core::{
+    ClientId, DeliveryId, EventId, Invalid, SubscriptionId, Timestamp, WorkerId, delivery::End,
+    event::Event, subscription::Target,
+};
+
+use crate::StoreError;
+
+/// How many units of ownership there are.
+pub const SHARDS: u8 = 64;
+
+/// The unit of ownership: each lane belongs to one shard, each shard to one worker at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Shard(pub u8);
+
+impl Shard {
+    /// The shard that the lanes of this subscription lie in.
+    pub fn of_subscription(id: SubscriptionId) -> Self {
+        Self::of(id.as_uuid().as_bytes())
+    }
+
+    /// The shard that the pointers of this client's events lie in, so that one owner routes them in order.
+    pub fn of_client(id: ClientId) -> Self {
+        Self::of(id.as_uuid().as_bytes())
+    }
+
+    // The last bytes of a UUID are random in versions 4 and 7 alike.
+    fn of(id: &[u8; 16]) -> Self {
+        Self(id[15] % SHARDS)
+    }
+}
+
+/// A set of shards, one bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shards(pub u64);
+
+impl Shards {
+    /// All of them.
+    pub const ALL: Self = Self(u64::MAX);
+
+    /// Whether this one is among them.
+    pub fn contains(self, shard: Shard) -> bool {
+        self.0 & (1 << shard.0) != 0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// What a worker owns, and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// Whose it is.
+    pub worker: WorkerId,
+    /// What it owns.
+    pub shards: Shards,
+    /// The fence: goes up with each change of owner.
+    pub epoch: i64,
+    /// The database's clock when the lease was taken or renewed. The worker adds monotonic time to it.
+    pub clock: Timestamp,
+    /// How long it holds from `clock` on.
+    pub length: Duration,
+}
+
+/// Where a delivery lies in the outbox: the key of its row, opaque to the engine but for its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position {
+    /// The store's short number of the subscription.
+    pub subscription: i64,
+    /// 0 is the live lane.
+    pub lane: i64,
+    /// When it is due.
+    pub due_at: Timestamp,
+    /// The order of routing.
+    pub seq: i64,
+}
+
+/// Pointers to events that are not yet routed, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Pointers {
+    /// The registry's revision, read in the same statement: a worker with an older snapshot reloads before it routes.
+    pub revision: i64,
+    /// At most as many as were asked for, oldest first.
+    pub events: Vec<Pointer>,
+}
+
+/// What routing needs to know of an event.
+#[derive(Debug, Clone)]
+pub struct Pointer {
+    /// Order of publication, and the key of the pointer.
+    pub seq: i64,
+    /// The event.
+    pub event: EventId,
+    /// On whose behalf.
+    pub client: ClientId,
+    /// Its type.
+    pub event_type: Box<str>,
+    /// When it was published.
+    pub published_at: Timestamp,
+    /// No attempt before.
+    pub not_before: Option<Timestamp>,
+    /// No attempt at or after.
+    pub expires_at: Option<Timestamp>,
+    /// The size of the payload in bytes.
+    pub size: usize,
+    /// The text of a payload that no publish of ours has frozen yet (inserted by SQL); routing freezes it.
+    pub unfrozen: Option<Bytes>,
+}
+
+/// What routing decided about one event. Written in one transaction that also deletes the pointer.
+#[derive(Debug, Clone)]
+pub struct Routed {
+    /// The pointer.
+    pub seq: i64,
+    /// Whom it goes to; empty when nobody wants it.
+    pub to: Vec<RouteTo>,
+    /// What freezing made of an unfrozen payload, or why it could not be frozen (the event ends `refused`).
+    pub frozen: Option<Result<Box<Event>, Invalid>>,
+}
+
+/// One delivery that routing made.
+#[derive(Debug, Clone)]
+pub struct RouteTo {
+    /// The store's short number of the subscription.
+    pub subscription: i64,
+    /// First due then.
+    pub due_at: Timestamp,
+    /// The delivery ends at once, without a request (attempt number 0), with this code: over the limit, expired.
+    pub ends: Option<(End, &'static str)>,
+}
+
+/// The registry as a worker needs it.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Goes up with each write to the registry.
+    pub revision: i64,
+    /// Every subscription that is not removed, with the store's short number; those whose secret did not open are
+    /// `Disabled { reason: "secret_unreadable" }`.
+    pub targets: Vec<(i64, Arc<Target>)>,
+}
+
+/// One lane to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneRead {
+    /// The store's short number of the subscription.
+    pub subscription: i64,
+    /// Rows after this position (a hint: rows may appear behind it); `None` from the start.
+    pub after: Option<Position>,
+    /// At most so many rows.
+    pub limit: u32,
+}
+
+/// A lane's state as discovery finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// The store's short number of the subscription.
+    pub subscription: i64,
+    /// When its first delivery is due.
+    pub due_at: Timestamp,
+}
+
+/// A delivery that is due, with everything an attempt needs.
+#[derive(Debug, Clone)]
+pub struct Due {
+    /// Its row.
+    pub position: Position,
+    /// Its name.
+    pub id: DeliveryId,
+    /// Its event's type.
+    pub event_type: Box<str>,
+    /// The frozen bytes.
+    pub payload: Bytes,
+    /// When the event was published.
+    pub published_at: Timestamp,
+    /// No attempt at or after.
+    pub expires_at: Option<Timestamp>,
+    /// Attempts made so far, over all replays: the next is number `attempts + 1`.
+    pub attempts: u32,
+    /// Attempts made of the present retry budget.
+    pub tries: u32,
+}
+
+/// One request and what came of it, for the history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// From 1 on; 0 is an end without a request.
+    pub number: u32,
+    /// When it began.
+    pub at: Timestamp,
+    /// How long it took.
+    pub duration: Duration,
+    /// The outcome's stable code.
+    pub code: String,
+    /// The status of the response.
+    pub status: Option<u16>,
+    /// The first 4 KiB of the response's body.
+    pub excerpt: Vec<u8>,
+    /// What a person should know beside the code.
+    pub detail: Option<String>,
+}
+
+/// Where a delivery goes after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It leaves the outbox.
+    Ended(End),
+    /// It is due again then, with this many tries of its budget used.
+    Again {
+        /// When.
+        due_at: Timestamp,
+        /// Tries of the present budget.
+        tries: u32,
+    },
+}
+
+/// One delivery's change: the row is named as it was read, so a change by anyone else makes it a no-op that is returned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settlement {
+    /// The row as it was read.
+    pub position: Position,
+    /// The attempts it was read with.
+    pub attempts: u32,
+    /// What happened; `None` when nothing is to be recorded (a fault of ours).
+    pub attempt: Option<Attempt>,
+    /// What becomes of the row.
+    pub fate: Fate,
+    /// Disable the subscription too, for this reason.
+    pub disable: Option<&'static str>,
+}
+
+/// What became of one published event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// Its id: the first one, when the same event was published before.
+    pub id: EventId,
+    /// It was published before; nothing was written.
+    pub duplicate: bool,
+}
+
+/// The hot side: what was promised and is not yet settled.
+///
+/// # Contract
+/// - `publish` is durable when it returns; a failed publish has written nothing of that event.
+/// - Pointers come in the order of publication. `route` is one transaction: the deliveries appear and the pointers go,
+///   or nothing happens. Routing the same pointer twice makes no second delivery.
+/// - `due` is a read: it changes nothing and may be repeated. It returns rows whose `due_at` is not after `now`, each
+///   lane in order of `(due_at, seq)`.
+/// - `settle` is one transaction. A row that is no longer as it was read is left alone and its position returned;
+///   nothing is recorded for it, except that a success is always recorded and always ends the delivery, wherever its row
+///   has moved meanwhile.
+/// - After a crash at any point every committed event is either still a pointer, or a delivery for each subscription that
+///   wanted it, or has an end in the history.
+/// - Methods other than `publish` and `changed` fail with [`StoreError::LeaseLost`] when the lease is not the caller's.
+pub trait Outbox: Send + Sync + 'static {
+    /// Publishes a batch in one transaction of its own. Events that are refused (another payload under the same key)
+    /// are reported by index; the others are durable.
+    fn publish(
+        &self,
+        events: &[Event],
+    ) -> impl Future<Output = Result<Vec<Result<Published, Invalid>>, StoreError>> + Send;
+
+    /// Takes the lease, or renews it. Fails with `already_owned`, naming the owner, where only one process may own.
+    fn hold(&self, worker: WorkerId) -> impl Future<Output = Result<Lease, StoreError>> + Send;
+
+    /// Gives the lease back.
+    fn release(&self, lease: &Lease) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Whether anything may have been committed by someone else since the last call. Cheap; asked at every poll.
+    fn changed(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The registry with secrets opened.
+    fn snapshot(&self) -> impl Future<Output = Result<Snapshot, StoreError>> + Send;
+
+    /// The first `limit` pointers, oldest first, and the registry's revision.
+    fn pointers(
+        &self,
+        lease: &Lease,
+        limit: u32,
+    ) -> impl Future<Output = Result<Pointers, StoreError>> + Send;
+
+    /// Writes what routing decided.
+    fn route(
+        &self,
+        lease: &Lease,
+        routed: &[Routed],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Every lane with unfinished deliveries, and when its first one is due. Asked after taking the lease, and once a
+    /// minute.
+    fn lanes(&self, lease: &Lease)
+    -> impl Future<Output = Result<Vec<Pending>, StoreError>> + Send;
+
+    /// The due rows of these lanes.
+    fn due(
+        &self,
+        lease: &Lease,
+        lanes: &[LaneRead],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Due>, StoreError>> + Send;
+
+    /// Records attempts and moves or ends deliveries. Returns the positions of rows that it left alone.
+    fn settle(
+        &self,
+        lease: &Lease,
+        settlements: &[Settlement],
+    ) -> impl Future<Output = Result<Vec<Position>, StoreError>> + Send;
+
+    /// Carries out one chunk (some hundreds of rows) of what was asked for: replays, retries now, cancellations,
+    /// remains of removed subscriptions. Returns the lanes it touched; empty when there is nothing left to do.
+    fn work_off(
+        &self,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Pending>, StoreError>> + Send;
+
+    /// What is not finished, for `run --until-idle` and for people: (unrouted events, deliveries due or waiting to be
+    /// retried, deliveries held by a pause or a state, deliveries scheduled for later, commands).
+    fn remaining(
+        &self,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Remaining, StoreError>> + Send;
+}
+
+/// What is not finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Remaining {
+    /// Events that are not routed yet.
+    pub unrouted: u64,
+    /// Deliveries that are due, or wait for a retry.
+    pub pending: u64,
+    /// Deliveries of subscriptions that are paused or disabled.
+    pub held: u64,
+    /// Deliveries that were never attempted and are due later (`not_before`).
+    pub scheduled: u64,
+    /// Replays and other commands that are not carried out yet.
+    pub commands: u64,
+}

@@ -1,0 +1,315 @@
+use std::future::Future;
+
+use bytes::Bytes;
+use tharsis_core::{
+    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp,
+    delivery::End,
+    secret::Secret,
+    subscription::{Settings, Subscription},
+};
+
+use crate::{Attempt, StoreError};
+
+/// What people ask for: subscriptions and their secrets, the history, commands to the owner.
+///
+/// # Contract
+/// - Each write is one transaction and bumps the registry's revision in it, so that a worker sees it within one poll,
+///   and what is published after `add` returned is offered to the new subscription.
+/// - Secrets are sealed before they are written (see [`tharsis_core::secret`]) and are never returned.
+/// - The registry never touches a delivery: what is asked for (replay, retry, cancel) is written down as a command that
+///   the owner carries out.
+/// - Lists are newest first and paged by cursor.
+pub trait Registry: Send + Sync + 'static {
+    /// Adds a subscription whose check has passed. Refused with `name_taken` when another one of the client has this
+    /// name (compared after NFC and case folding).
+    fn add(
+        &self,
+        settings: &Settings,
+        secret: Option<&Secret>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
+
+    /// One subscription.
+    fn find(
+        &self,
+        id: SubscriptionId,
+    ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
+
+    /// All subscriptions that are not removed, of one client or of all, oldest first.
+    fn list(
+        &self,
+        client: Option<ClientId>,
+    ) -> impl Future<Output = Result<Vec<Subscription>, StoreError>> + Send;
+
+    /// Replaces the settings of a subscription; `client` and `profile` stay as they are.
+    fn set(
+        &self,
+        id: SubscriptionId,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
+
+    /// Holds its deliveries.
+    fn pause(
+        &self,
+        id: SubscriptionId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
+
+    /// Lets them go again, also after it was disabled.
+    fn resume(
+        &self,
+        id: SubscriptionId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
+
+    /// Replaces its secret; `None` removes it. Refused with `secret_reused` when it is the present one.
+    fn rotate(
+        &self,
+        id: SubscriptionId,
+        secret: Option<&Secret>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
+
+    /// Removes it. The owner ends its unfinished deliveries `cancelled`.
+    fn remove(
+        &self,
+        id: SubscriptionId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Removed, StoreError>> + Send;
+
+    /// Its secret, for the test send alone.
+    fn secret(
+        &self,
+        id: SubscriptionId,
+    ) -> impl Future<Output = Result<Option<Secret>, StoreError>> + Send;
+
+    /// One event with the state of each of its deliveries.
+    fn event(&self, id: EventId) -> impl Future<Output = Result<EventRecord, StoreError>> + Send;
+
+    /// Deliveries that match, newest event first.
+    fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        after: Option<&str>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Page<DeliveryRow>, StoreError>> + Send;
+
+    /// How many match.
+    fn count(
+        &self,
+        filter: &DeliveryFilter,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// One delivery with its attempts.
+    fn delivery(
+        &self,
+        id: DeliveryId,
+    ) -> impl Future<Output = Result<DeliveryDetail, StoreError>> + Send;
+
+    /// Asks the owner to make one unfinished delivery due now.
+    fn retry(
+        &self,
+        id: DeliveryId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<CommandAccepted, StoreError>> + Send;
+
+    /// Asks the owner to end one unfinished delivery `cancelled`.
+    fn cancel(
+        &self,
+        id: DeliveryId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<CommandAccepted, StoreError>> + Send;
+
+    /// Writes a replay down. The owner works it off: each chosen delivery that has ended becomes due again with a new
+    /// retry budget; one that is unfinished already, or whose event has expired, or whose subscription is gone, is
+    /// skipped and counted.
+    fn replay(
+        &self,
+        choice: &ReplayChoice,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Replay, StoreError>> + Send;
+
+    /// One replay.
+    fn replay_state(&self, id: ReplayId)
+    -> impl Future<Output = Result<Replay, StoreError>> + Send;
+
+    /// The replays, newest first, at most 100.
+    fn replays(&self) -> impl Future<Output = Result<Vec<Replay>, StoreError>> + Send;
+
+    /// Whether some process owns delivery at present.
+    fn owned(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}
+
+/// What a removal left to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removed {
+    /// Unfinished deliveries that the owner will end `cancelled`.
+    pub unfinished: u64,
+}
+
+/// What a command found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandAccepted {
+    /// Whether an owner is there to carry it out now.
+    pub owned: bool,
+}
+
+/// Which deliveries. Empty fields do not restrict.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct DeliveryFilter {
+    /// Any of these.
+    pub status: Vec<Status>,
+    /// Any of these.
+    pub subscription: Vec<SubscriptionId>,
+    /// Of this client.
+    pub client: Option<ClientId>,
+    /// Any of these types.
+    pub event_type: Vec<String>,
+    /// Of this campaign.
+    pub campaign: Option<String>,
+    /// Of this event.
+    pub event: Option<EventId>,
+    /// Published at or after.
+    pub since: Option<Timestamp>,
+    /// Published before.
+    pub until: Option<Timestamp>,
+}
+
+/// The state of a delivery as people see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Never attempted yet, and nothing holds it but its time.
+    Pending,
+    /// Attempted, and waiting for its next attempt.
+    Retrying,
+    /// Its subscription is paused or disabled.
+    Held,
+    /// It ended.
+    Ended(End),
+}
+
+/// One line of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeliveryRow {
+    /// Its name.
+    pub id: DeliveryId,
+    /// Of its event.
+    pub event_type: String,
+    /// Of its event.
+    pub client: ClientId,
+    /// Of its event.
+    pub campaign: Option<String>,
+    /// The name of its subscription.
+    pub subscription_name: String,
+    /// Its state.
+    pub status: Status,
+    /// Attempts made.
+    pub attempts: u32,
+    /// The code of the last outcome.
+    pub code: Option<String>,
+    /// When its event was published.
+    pub published_at: Timestamp,
+    /// When the last attempt began.
+    pub last_at: Option<Timestamp>,
+    /// When the next one is due.
+    pub due_at: Option<Timestamp>,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Hand it over to get the rows after these; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// One attempt as the history holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptRecord {
+    /// What was done and what came of it.
+    pub attempt: Attempt,
+    /// How the delivery ended with it.
+    pub end: Option<End>,
+    /// When the next attempt was due.
+    pub due_at: Option<Timestamp>,
+}
+
+/// A delivery with its attempts, oldest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeliveryDetail {
+    /// The line of the list.
+    pub row: DeliveryRow,
+    /// Its attempts.
+    pub attempts: Vec<AttemptRecord>,
+}
+
+/// An event as the outbox holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventRecord {
+    /// Its name.
+    pub id: EventId,
+    /// Its type.
+    pub event_type: String,
+    /// On whose behalf.
+    pub client: ClientId,
+    /// Its campaign.
+    pub campaign: Option<String>,
+    /// Whom it is about.
+    pub recipient: Option<String>,
+    /// When it was published.
+    pub published_at: Timestamp,
+    /// No attempt before.
+    pub not_before: Option<Timestamp>,
+    /// No attempt at or after.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it has been routed.
+    pub routed: bool,
+    /// Why it could not be frozen.
+    pub refused: Option<Invalid>,
+    /// The bytes.
+    pub payload: Bytes,
+    /// Its deliveries.
+    pub deliveries: Vec<DeliveryRow>,
+}
+
+/// What a replay takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplayChoice {
+    /// These deliveries.
+    Deliveries(Vec<DeliveryId>),
+    /// All that match and have ended.
+    Filter(DeliveryFilter),
+}
+
+/// A replay and how far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    /// Its name.
+    pub id: ReplayId,
+    /// How far it is.
+    pub state: ReplayState,
+    /// Deliveries looked at so far.
+    pub examined: u64,
+    /// Deliveries made due again.
+    pub replayed: u64,
+    /// Deliveries left alone: unfinished, expired, or without a subscription.
+    pub skipped: u64,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it was done.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// How far a replay is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayState {
+    /// Not begun.
+    Waiting,
+    /// Begun.
+    Running,
+    /// Done.
+    Done,
+}
