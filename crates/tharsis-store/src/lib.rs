@@ -8,7 +8,7 @@ pub mod sqlite;
 pub use error::StoreError;
 pub use outbox::{
     Attempt, Due, Fate, LaneRead, Lease, Outbox, Pending, Pointer, Pointers, Position, Published,
-    Remaining, RouteTo, Routed, SHARDS, Settlement, Shard, Shards, Snapshot,
+    Remaining, RouteTo, Routed, Rows, SHARDS, Settlement, Shard, Shards, Snapshot,
 };
 pub use registry::{
     AttemptRecord, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page,

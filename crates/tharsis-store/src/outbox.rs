@@ -184,6 +184,16 @@ pub struct Due {
     pub tries: u32,
 }
 
+/// What a read of lanes found.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    /// The rows that are due, each lane's in order.
+    pub due: Vec<Due>,
+    /// When the first row that is not due yet will be, for each lane that was read to its end (fewer rows than its
+    /// limit) and has such a row. So a lane needs no other timer than this one.
+    pub later: Vec<Pending>,
+}
+
 /// One request and what came of it, for the history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {
@@ -248,7 +258,7 @@ pub struct Published {
 /// - Pointers come in the order of publication. `route` is one transaction: the deliveries appear and the pointers go,
 ///   or nothing happens. Routing the same pointer twice makes no second delivery.
 /// - `due` is a read: it changes nothing and may be repeated. It returns rows whose `due_at` is not after `now`, each
-///   lane in order of `(due_at, seq)`.
+///   lane in order of `(due_at, seq)`, and says of each lane that it read to its end when the next row will be due.
 /// - `settle` is one transaction. A row that is no longer as it was read is left alone and its position returned;
 ///   nothing is recorded for it, except that a success is always recorded and always ends the delivery, wherever its row
 ///   has moved meanwhile.
@@ -294,13 +304,13 @@ pub trait Outbox: Send + Sync + 'static {
     fn lanes(&self, lease: &Lease)
     -> impl Future<Output = Result<Vec<Pending>, StoreError>> + Send;
 
-    /// The due rows of these lanes.
+    /// The due rows of these lanes, and what comes after them in lanes that were read to their end.
     fn due(
         &self,
         lease: &Lease,
         lanes: &[LaneRead],
         now: Timestamp,
-    ) -> impl Future<Output = Result<Vec<Due>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Rows, StoreError>> + Send;
 
     /// Records attempts and moves or ends deliveries. Returns the positions of rows that it left alone.
     fn settle(
