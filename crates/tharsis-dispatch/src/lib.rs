@@ -8,4 +8,4 @@ mod engine;
 pub use check::{CheckError, CheckMethod, check};
 pub use client::{Client, ClientError, ClientOptions};
 pub use clock::system_now;
-pub use engine::{Options, RunError, Summary, Until, Wake, run};
+pub use engine::{Options, Progress, RunError, Summary, Until, Wake, run};

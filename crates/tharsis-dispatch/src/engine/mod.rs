@@ -1,3 +1,5 @@
+mod progress;
+
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tharsis_core::WorkerId;
@@ -5,6 +7,7 @@ use tharsis_store::{Outbox, Remaining, StoreError};
 use tokio::sync::Notify;
 
 use crate::Client;
+pub use progress::Progress;
 
 /// How the engine runs.
 #[derive(Debug, Clone)]
@@ -17,6 +20,8 @@ pub struct Options {
     pub grace: Duration,
     /// When to end.
     pub until: Until,
+    /// Is told what the run does, as it does it. Keep a clone to look at.
+    pub progress: Arc<Progress>,
 }
 
 impl Default for Options {
@@ -26,6 +31,7 @@ impl Default for Options {
             cache_bytes: 32 * 1024 * 1024,
             grace: Duration::from_secs(10),
             until: Until::Shutdown,
+            progress: Arc::default(),
         }
     }
 }
