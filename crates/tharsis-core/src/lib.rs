@@ -17,4 +17,4 @@ mod time;
 
 pub use id::{ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, WorkerId};
 pub use invalid::Invalid;
-pub use time::Timestamp;
+pub use time::{Timestamp, format_duration, parse_duration};
