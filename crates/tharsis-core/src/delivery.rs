@@ -2,7 +2,16 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use crate::Timestamp;
+use crate::{
+    Timestamp,
+    profile::Success,
+    retry::{MAX_DELAY, RetryPolicy, retry_after, spread},
+};
+
+pub mod codes;
+
+/// How long a delivery waits after a fault of ours, ±20 %. It may fail so any number of times, but never in a hurry.
+pub const POSTPONED: Duration = Duration::from_secs(5);
 
 /// What came of one attempt. A failure is an outcome, never an `Err`.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +64,86 @@ pub enum Verdict {
     Gone,
     /// Ends `expired`: the next attempt would lie after the event's expiry.
     Expired,
+}
+
+/// Which code a status has and whose doing it is, under a profile that counts `success` as delivered.
+///
+/// A redirect is never followed, so it is a failure under one code of its own, whatever its number. A status outside of
+/// three digits never gets here: the client reports it as [`codes::HTTP_INVALID_STATUS`].
+///
+/// # Examples
+/// ```
+/// use tharsis_core::{delivery::{Fault, classify}, profile::Success};
+///
+/// assert_eq!(classify(204, Success::Any2xx), ("http_204".into(), Fault::None));
+/// assert_eq!(classify(204, Success::Exactly200), ("http_204".into(), Fault::Theirs));
+/// assert_eq!(classify(302, Success::Any2xx), ("http_redirect".into(), Fault::Theirs));
+/// ```
+pub fn classify(status: u16, success: Success) -> (Cow<'static, str>, Fault) {
+    let delivered = match success {
+        Success::Any2xx => (200..300).contains(&status),
+        Success::Exactly200 => status == 200,
+    };
+    let fault = if delivered {
+        Fault::None
+    } else {
+        Fault::Theirs
+    };
+    let code = match status {
+        200 => "http_200".into(),
+        201 => "http_201".into(),
+        202 => "http_202".into(),
+        204 => "http_204".into(),
+        // An interim answer that nobody asked for is none.
+        100..=199 => codes::HTTP_PROTOCOL.into(),
+        300..=399 => codes::HTTP_REDIRECT.into(),
+        200..=999 => format!("http_{status}").into(),
+        _ => codes::HTTP_INVALID_STATUS.into(),
+    };
+    (code, fault)
+}
+
+/// What follows from an outcome: pure, so that every fate of a delivery can be read here.
+///
+/// `tries` counts the attempts of the present retry budget before this one: 0 when it was the first. `now` is when the
+/// attempt ended. `random` spreads the next attempt over ±20 %.
+///
+/// - A success ends the delivery, and so does 410, which also disables the subscription.
+/// - A fault of ours costs no attempt: the delivery waits [`POSTPONED`].
+/// - Anything else is retried by the policy. 429 and 503 wait at least their `Retry-After`, but never less than our own
+///   delay nor, on their account, more than [`MAX_DELAY`].
+/// - A next attempt at or after `expires_at` is not made.
+pub fn verdict(
+    outcome: &Outcome,
+    retry: &RetryPolicy,
+    tries: u32,
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+    random: u16,
+) -> Verdict {
+    let wait = match (outcome.fault, outcome.status) {
+        (Fault::None, _) => return Verdict::Delivered,
+        (Fault::Ours, _) => spread(POSTPONED, random),
+        (Fault::Theirs, Some(410)) => return Verdict::Gone,
+        (Fault::Theirs, _) => match retry.delay(tries, random) {
+            None => return Verdict::Dead,
+            Some(delay) => delay.max(asked_for(outcome, now).min(MAX_DELAY)),
+        },
+    };
+    let due_at = now + wait;
+    match outcome.fault {
+        _ if expires_at.is_some_and(|at| due_at >= at) => Verdict::Expired,
+        Fault::Ours => Verdict::Postpone { due_at },
+        Fault::None | Fault::Theirs => Verdict::Retry { due_at },
+    }
+}
+
+/// How long the receiver asks us to wait, where its status gives the field a meaning for us.
+fn asked_for(outcome: &Outcome, now: Timestamp) -> Duration {
+    match (outcome.status, &outcome.retry_after) {
+        (Some(429 | 503), Some(field)) => retry_after(field, now).unwrap_or_default(),
+        _ => Duration::ZERO,
+    }
 }
 
 /// Final states of a delivery.

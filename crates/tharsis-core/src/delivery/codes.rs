@@ -1,0 +1,228 @@
+//! The stable codes of outcomes, as data: what the sender records, what lists and documents show.
+
+use super::Fault;
+
+/// One outcome that an attempt, or a delivery without one, can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    /// What is recorded. `http_NNN` stands for a family: the digits are the status.
+    pub code: &'static str,
+    /// Whose doing it is; `None` for the end of a delivery without a request.
+    pub fault: Option<Fault>,
+    /// What happened.
+    pub meaning: &'static str,
+    /// What to do about it.
+    pub advice: &'static str,
+}
+
+/// What is known of a recorded code; the codes of statuses are found under their family.
+///
+/// # Examples
+/// ```
+/// use tharsis_core::delivery::codes;
+///
+/// assert_eq!(codes::find("http_503").map(|c| c.code), Some("http_503"));
+/// assert_eq!(codes::find("http_418").map(|c| c.code), Some("http_NNN"));
+/// assert_eq!(codes::find("nonsense"), None);
+/// ```
+pub fn find(code: &str) -> Option<&'static Code> {
+    ALL.iter().find(|c| c.code == code).or_else(|| {
+        let status = code.strip_prefix("http_").filter(|s| is_status(s))?;
+        let family = if status.starts_with('2') {
+            HTTP_2XX
+        } else {
+            HTTP_OTHER
+        };
+        ALL.iter().find(|c| c.code == family)
+    })
+}
+
+fn is_status(text: &str) -> bool {
+    text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+const HTTP_2XX: &str = "http_2NN";
+const HTTP_OTHER: &str = "http_NNN";
+
+macro_rules! codes {
+    ($($name:ident $code:literal $fault:expr, $meaning:literal, $advice:literal;)*) => {
+        $(
+            #[doc = concat!("`", $code, "`: ", $meaning, ".")]
+            pub const $name: &str = $code;
+        )*
+
+        /// All of them, in the order of a request's life.
+        pub const ALL: &[Code] = &[
+            $(Code { code: $code, fault: $fault, meaning: $meaning, advice: $advice },)*
+            Code {
+                code: HTTP_2XX,
+                fault: Some(Fault::None),
+                meaning: "the receiver took it",
+                advice: "nothing; profiles that demand 200 count any other status as a failure",
+            },
+            Code {
+                code: HTTP_OTHER,
+                fault: Some(Fault::Theirs),
+                meaning: "the receiver answered with another status than one of success",
+                advice: "look at the excerpt of its answer and at the receiver's logs",
+            },
+        ];
+    };
+}
+
+const NOBODY: Option<Fault> = None;
+const THEIRS: Option<Fault> = Some(Fault::Theirs);
+const OURS: Option<Fault> = Some(Fault::Ours);
+
+codes! {
+    DNS_NO_SUCH_NAME "dns_no_such_name" THEIRS,
+        "the host name does not exist",
+        "check the spelling of the URL and whether the domain is still registered";
+    DNS_NO_ADDRESS "dns_no_address" THEIRS,
+        "the host name has no address",
+        "give the name an A or AAAA record";
+    DNS_TOO_MANY_ADDRESSES "dns_too_many_addresses" THEIRS,
+        "the host name has more addresses than are looked at",
+        "let the name lead to at most 64 addresses";
+    DNS_FAILURE "dns_failure" THEIRS,
+        "the host name could not be looked up",
+        "check the domain's name servers; if all names fail, the resolver of this machine";
+    TIMEOUT_DNS "timeout_dns" THEIRS,
+        "the look-up of the host name took until the deadline",
+        "check the domain's name servers; if all names fail, the resolver of this machine";
+    ADDRESS_NOT_GLOBAL "address_not_global" THEIRS,
+        "the host name leads to an address that is not public; nothing was sent",
+        "point the name at public addresses, or let the operator allow the range by name";
+    ADDRESS_IS_SELF "address_is_self" THEIRS,
+        "the host name leads back to this machine; nothing was sent",
+        "point the name at the receiver, or let the operator allow the range by name";
+    CONNECT_REFUSED "connect_refused" THEIRS,
+        "nothing listens on the port",
+        "start the receiver, or open its firewall";
+    CONNECT_UNREACHABLE "connect_unreachable" THEIRS,
+        "there is no route to the address",
+        "check the receiver's network; if it has only IPv6, whether this machine has any";
+    CONNECT_FAILED "connect_failed" THEIRS,
+        "the connection could not be made",
+        "the detail says why";
+    TIMEOUT_CONNECT "timeout_connect" THEIRS,
+        "no connection was made before the deadline",
+        "check that the receiver is up and that its firewall lets us in";
+    TLS_EOF "tls_eof" THEIRS,
+        "the connection was closed before the handshake was done",
+        "check that the port speaks TLS";
+    TLS_CERT_EXPIRED "tls_cert_expired" THEIRS,
+        "the receiver's certificate has expired",
+        "renew the certificate and reload the server";
+    TLS_CERT_NOT_YET_VALID "tls_cert_not_yet_valid" THEIRS,
+        "the receiver's certificate is not valid yet",
+        "check the clocks of the receiver's issuer and of this machine";
+    TLS_CERT_UNKNOWN_ISSUER "tls_cert_unknown_issuer" THEIRS,
+        "no trusted authority vouches for the receiver's certificate",
+        "serve the whole chain with its intermediates; a private CA is trusted by file";
+    TLS_CERT_NAME_MISMATCH "tls_cert_name_mismatch" THEIRS,
+        "the receiver's certificate is for another name",
+        "get a certificate for the host of the URL, or correct the URL";
+    TLS_CERT_INVALID_PURPOSE "tls_cert_invalid_purpose" THEIRS,
+        "the receiver's certificate is not for servers",
+        "get one for server authentication";
+    TLS_CERT_REVOKED "tls_cert_revoked" THEIRS,
+        "the receiver's certificate was revoked",
+        "get a new one";
+    TLS_CERT_INVALID "tls_cert_invalid" THEIRS,
+        "the receiver's certificate cannot be used",
+        "the detail says why";
+    TLS_NO_COMMON_VERSION "tls_no_common_version" THEIRS,
+        "the receiver speaks neither TLS 1.2 nor 1.3",
+        "turn one of them on";
+    TLS_NO_COMMON_CIPHER "tls_no_common_cipher" THEIRS,
+        "the receiver offers no cipher suite that is still safe",
+        "turn on AES-GCM or ChaCha20-Poly1305";
+    TLS_ALERT "tls_alert" THEIRS,
+        "the receiver ended the handshake with an alert",
+        "the detail names the alert; look at the server's TLS log";
+    TLS_PROTOCOL "tls_protocol" THEIRS,
+        "the receiver does not speak TLS as it must",
+        "check that the port speaks TLS, and what stands between";
+    TIMEOUT_TLS "timeout_tls" THEIRS,
+        "the handshake took until the deadline",
+        "check the load of the receiver";
+    TIMEOUT_WRITE "timeout_write" THEIRS,
+        "the receiver did not read the request before the deadline",
+        "read the body before working on it";
+    CONNECTION_RESET "connection_reset" THEIRS,
+        "the receiver broke the connection off; it may have got the request",
+        "look at the receiver's logs; the next attempt carries the same bytes";
+    CONNECTION_CLOSED "connection_closed" THEIRS,
+        "the receiver closed the connection without an answer; it may have got the request",
+        "look at the receiver's logs; the next attempt carries the same bytes";
+    TIMEOUT_RESPONSE_HEADERS "timeout_response_headers" THEIRS,
+        "no answer came before the deadline; the receiver may have got the request",
+        "answer first and work afterwards";
+    TIMEOUT_TOTAL "timeout_total" THEIRS,
+        "the request took until the deadline",
+        "answer first and work afterwards";
+    HTTP_PROTOCOL "http_protocol" THEIRS,
+        "the answer is not HTTP/1.1",
+        "the detail says what is wrong with it";
+    HTTP_INVALID_STATUS "http_invalid_status" THEIRS,
+        "the status of the answer is no number of three digits from 100 on",
+        "answer with a status that RFC 9110 knows";
+    HTTP_TOO_MANY_HEADERS "http_too_many_headers" THEIRS,
+        "the answer has more headers than are read",
+        "answer with at most 100";
+    HTTP_HEAD_TOO_LARGE "http_head_too_large" THEIRS,
+        "the head of the answer is larger than is read",
+        "answer with fewer or shorter headers";
+    HTTP_REDIRECT "http_redirect" THEIRS,
+        "the receiver redirects; no redirect is followed",
+        "register the URL that it redirects to";
+    HTTP_401 "http_401" THEIRS,
+        "the receiver does not accept the signature or credentials",
+        "check that both sides have the same secret";
+    HTTP_403 "http_403" THEIRS,
+        "the receiver refuses the request, by its signature or by a firewall",
+        "check that both sides have the same secret, and the receiver's firewall";
+    HTTP_404 "http_404" THEIRS,
+        "the receiver knows no such path",
+        "check the path of the URL and whether the receiver is deployed";
+    HTTP_405 "http_405" THEIRS,
+        "the receiver takes no POST there",
+        "route POST to the path";
+    HTTP_410 "http_410" THEIRS,
+        "the receiver is gone for good; the subscription was disabled",
+        "remove the subscription, or correct its URL and resume it";
+    HTTP_413 "http_413" THEIRS,
+        "the body is larger than the receiver takes",
+        "raise the receiver's limit";
+    HTTP_429 "http_429" THEIRS,
+        "the receiver is busy and asks us to slow down",
+        "nothing, it is tried again; for good, lower the requests in flight";
+    HTTP_503 "http_503" THEIRS,
+        "the receiver is not available",
+        "nothing, it is tried again";
+    LOCAL_RESOURCE "local_resource" OURS,
+        "this process ran out of descriptors, ports or memory; the attempt does not count",
+        "raise the limits of this process";
+    SECRET_UNREADABLE "secret_unreadable" OURS,
+        "the subscription's secret cannot be opened; the attempt does not count",
+        "give the process the right key file, or rotate the secret, then resume the subscription";
+    INTERNAL_ERROR "internal_error" OURS,
+        "a defect of ours; the attempt does not count",
+        "report it, with the detail";
+    EXPIRED "expired" NOBODY,
+        "the event's expiry passed before it could be sent",
+        "nothing; publish sooner or with a later expiry";
+    PAYLOAD_TOO_LARGE "payload_too_large" NOBODY,
+        "the body is over the limit of the subscription's profile",
+        "publish smaller payloads";
+    PAYLOAD_INVALID "payload_invalid" NOBODY,
+        "the payload could not be frozen",
+        "publish what the detail asks for";
+    CANCELLED "cancelled" NOBODY,
+        "an admin ended the delivery",
+        "nothing; replay it to send it after all";
+    SUBSCRIPTION_REMOVED "subscription_removed" NOBODY,
+        "an admin removed the subscription",
+        "nothing";
+}
