@@ -2,20 +2,305 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
+use chacha20poly1305::{
+    KeyInit, XChaCha20Poly1305, XNonce,
+    aead::{Aead, Payload},
+};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
 
-/// A signing secret. It cannot be printed; it is wiped when dropped.
-#[derive(Clone, PartialEq, Eq)]
+use crate::Invalid;
+
+/// The shortest secret, in characters: 24, as Standard Webhooks has it.
+pub const MIN_SECRET: usize = 24;
+
+/// The longest secret, in characters. Standard Webhooks stops at 64 bytes of key; customers of other senders hold longer
+/// texts (the hex of 64 bytes is 128, tokens reach some hundreds), and HMAC takes any length.
+pub const MAX_SECRET: usize = 512;
+
+/// A signing secret. It cannot be printed; it is compared in constant time and wiped when dropped.
+///
+/// # Examples
+/// ```
+/// use tharsis_core::secret::Secret;
+///
+/// let secret = Secret::generate([7; 20]);
+/// assert_eq!(secret.expose().len(), 40);
+/// assert_eq!(format!("{secret:?}"), "[REDACTED]");
+/// assert_eq!(Secret::new("hunter2").unwrap_err().code, "secret_too_short");
+/// ```
+#[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
+    /// Takes a secret as typed: 24 to 512 visible ASCII characters (spaces inside are allowed) that somebody who guesses
+    /// would not try. The error never repeats it.
+    ///
+    /// # Errors
+    /// Field `secret`: `secret_known`, `wrong_key_kind`, `secret_too_short`, `secret_too_long`, `bad_secret_encoding`,
+    /// `secret_low_entropy`.
+    pub fn new(text: &str) -> Result<Self, Invalid> {
+        check(text).map_err(|e| e.at("secret"))?;
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// Takes what a secret file holds: the secret, and perhaps one line end after it that is no part of it.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; `bad_secret_encoding` also for bytes that are not UTF-8.
+    pub fn from_file_text(bytes: &[u8]) -> Result<Self, Invalid> {
+        let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        let text = std::str::from_utf8(bytes).map_err(|_| bad_encoding().at("secret"))?;
+        Self::new(text)
+    }
+
+    /// A new secret of these random bytes: 40 hex digits, as the documentation's own command makes them.
+    pub fn generate(mut random: [u8; 20]) -> Self {
+        let secret = Self(Zeroizing::new(hex::encode(random)));
+        random.zeroize();
+        secret
+    }
+
     /// The text as typed, whose UTF-8 bytes are the key of the HMAC.
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// The first 8 hex digits of its SHA-256: enough to tell secrets apart, too little to find one.
+    pub fn fingerprint(&self) -> String {
+        hex::encode(&Sha256::digest(self.0.as_bytes())[..4])
+    }
 }
 
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl Eq for Secret {}
+
 impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[REDACTED]")
+    }
+}
+
+fn check(text: &str) -> Result<(), Invalid> {
+    const GENERATE: &str =
+        "leave it out to have one generated, or make one with: openssl rand -hex 20";
+    if KNOWN
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(text.trim()))
+    {
+        return Err(
+            Invalid::new("secret_known", "is a secret that everybody knows").hint(GENERATE),
+        );
+    }
+    if text.starts_with("whsk_") || text.starts_with("whpk_") || text.contains("-----BEGIN ") {
+        return Err(Invalid::new(
+            "wrong_key_kind",
+            "is a key of a pair, where a shared secret is due",
+        )
+        .hint(GENERATE));
+    }
+    let ends_in_space = text.starts_with(' ') || text.ends_with(' ');
+    if ends_in_space || !text.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
+        return Err(bad_encoding());
+    }
+    if text.len() < MIN_SECRET {
+        return Err(Invalid::new(
+            "secret_too_short",
+            format!("is shorter than {MIN_SECRET} characters"),
+        )
+        .hint(GENERATE));
+    }
+    if text.len() > MAX_SECRET {
+        return Err(Invalid::new(
+            "secret_too_long",
+            format!("is longer than {MAX_SECRET} characters"),
+        ));
+    }
+    if is_guessable(text.as_bytes()) {
+        return Err(Invalid::new(
+            "secret_low_entropy",
+            "is too regular: it repeats itself or counts up",
+        )
+        .hint(GENERATE));
+    }
+    Ok(())
+}
+
+fn bad_encoding() -> Invalid {
+    Invalid::new(
+        "bad_secret_encoding",
+        "holds something else than visible ASCII characters, or a space at an end",
+    )
+    .hint("give it as text, without quotes or line breaks; binary keys as hex or base64")
+}
+
+/// What people type before they have a secret, and the examples of documentations.
+const KNOWN: &[&str] = &[
+    "secret",
+    "changeme",
+    "change-me",
+    "password",
+    "test",
+    "webhook-secret",
+    "mysecret",
+    "my-secret",
+    "mysecretkey",
+    "your-secret",
+    "your_secret",
+    "your-secret-here",
+    "your_secret_here",
+    "your-webhook-secret",
+    "your_webhook_secret",
+    "your-webhook-secret-here",
+    "your_webhook_secret_here",
+    "<your-webhook-secret-here>",
+    "replace-me-with-a-real-secret",
+    "this-is-a-very-secret-string",
+    "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", // the example of Standard Webhooks
+];
+
+/// Fewer than 6 different characters, one part repeated, or mostly steps to a neighbour (`abcdef…`). A random text of 24
+/// hex digits is taken for guessable less than once in a million.
+fn is_guessable(text: &[u8]) -> bool {
+    let mut seen = [false; 256];
+    text.iter().for_each(|&b| seen[usize::from(b)] = true);
+    let different = seen.iter().filter(|&&s| s).count();
+    let repeats =
+        (1..=text.len() / 2).any(|part| text.iter().zip(&text[part..]).all(|(a, b)| a == b));
+    let steps = text
+        .windows(2)
+        .filter(|pair| pair[0].abs_diff(pair[1]) <= 1)
+        .count();
+    different < 6 || repeats || steps * 4 >= text.len() * 3
+}
+
+/// What a sealed secret belongs to: it opens only in its own row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecretRow<'a> {
+    /// The table it is kept in.
+    pub table: &'a str,
+    /// The row's key, whole.
+    pub id: &'a [u8],
+}
+
+/// The key that secrets are sealed with (XChaCha20-Poly1305). It cannot be printed; it is wiped when dropped.
+///
+/// # Examples
+/// ```
+/// use tharsis_core::secret::{SealingKey, Secret, SecretRow};
+///
+/// let key = SealingKey::new([1; 32]);
+/// let row = SecretRow { table: "secret", id: b"row 1" };
+/// let secret = Secret::generate([2; 20]);
+///
+/// let sealed = key.seal([3; 24], &row, &secret);
+/// assert_eq!(key.open(&row, &sealed)?, secret);
+///
+/// let other = SecretRow { table: "secret", id: b"row 2" };
+/// assert_eq!(key.open(&other, &sealed).unwrap_err().code, "secret_unreadable");
+/// # Ok::<(), tharsis_core::Invalid>(())
+/// ```
+#[derive(Clone)]
+pub struct SealingKey(Zeroizing<[u8; 32]>);
+
+impl SealingKey {
+    /// A key of these bytes, which are random.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// Reads what a key file holds: 64 hex digits, and perhaps a line end.
+    ///
+    /// # Errors
+    /// `bad_key`, which does not repeat what was there.
+    pub fn from_file_text(text: &[u8]) -> Result<Self, Invalid> {
+        let mut key = Self(Zeroizing::new([0; 32]));
+        hex::decode_to_slice(text.trim_ascii_end(), &mut *key.0).map_err(|_| {
+            Invalid::new("bad_key", "is no key file: a line of 64 hex digits")
+                .hint("restore the file from where it is kept safe")
+        })?;
+        Ok(key)
+    }
+
+    /// What a key file holds: 64 hex digits and a line end.
+    pub fn to_file_text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(hex::encode(*self.0));
+        text.push('\n');
+        text
+    }
+
+    /// Names the key without giving it away: the first 8 bytes, in hex, of a SHA-256 that is used for nothing else.
+    pub fn id(&self) -> String {
+        let digest = Sha256::new()
+            .chain_update(b"tharsis sealing key id\0")
+            .chain_update(*self.0)
+            .finalize();
+        hex::encode(&digest[..8])
+    }
+
+    /// Seals a secret for its row. `nonce` is random and used once; it stands before the ciphertext.
+    pub fn seal(&self, nonce: [u8; 24], row: &SecretRow<'_>, secret: &Secret) -> Vec<u8> {
+        let payload = Payload {
+            msg: secret.expose().as_bytes(),
+            aad: &self.associated(row),
+        };
+        let ciphertext = self
+            .cipher()
+            .encrypt(&XNonce::from(nonce), payload)
+            .expect("a secret of at most 512 bytes is far below the cipher's limit of 256 GiB");
+        [nonce.as_slice(), &ciphertext].concat()
+    }
+
+    /// Opens what was sealed for this row with this key.
+    ///
+    /// # Errors
+    /// `secret_unreadable` when a bit was changed, or it was sealed for another row or with another key.
+    pub fn open(&self, row: &SecretRow<'_>, sealed: &[u8]) -> Result<Secret, Invalid> {
+        let unreadable = || {
+            Invalid::new("secret_unreadable", "the sealed secret does not open")
+                .hint("give the process the key file that it was sealed with, or rotate the secret")
+        };
+        let (nonce, ciphertext) = sealed.split_first_chunk::<24>().ok_or_else(unreadable)?;
+        let payload = Payload {
+            msg: ciphertext,
+            aad: &self.associated(row),
+        };
+        let opened = self
+            .cipher()
+            .decrypt(&XNonce::from(*nonce), payload)
+            .map_err(|_| unreadable())?;
+        match String::from_utf8(opened) {
+            Ok(text) => Ok(Secret(Zeroizing::new(text))),
+            Err(error) => {
+                error.into_bytes().zeroize();
+                Err(unreadable())
+            }
+        }
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new((&*self.0).into())
+    }
+
+    /// Table, row and key, each behind its length, so that no two of them run together.
+    fn associated(&self, row: &SecretRow<'_>) -> Vec<u8> {
+        let mut bytes = b"tharsis secret 1".to_vec();
+        for part in [row.table.as_bytes(), row.id, self.id().as_bytes()] {
+            bytes.extend_from_slice(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            bytes.extend_from_slice(part);
+        }
+        bytes
+    }
+}
+
+impl fmt::Debug for SealingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[REDACTED]")
     }
