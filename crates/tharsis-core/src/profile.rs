@@ -89,9 +89,12 @@ pub const MARS: Profile = Profile {
 };
 
 impl Profile {
+    /// All of them; the first is the default.
+    pub const ALL: &[&'static Self] = &[&MARS];
+
     /// The profile of this name.
     pub fn named(name: &str) -> Option<&'static Self> {
-        [&MARS].into_iter().find(|p| p.name == name)
+        Self::ALL.iter().copied().find(|p| p.name == name)
     }
 
     /// Whether a subscription that names no event type gets this one.

@@ -1,11 +1,19 @@
 //! Who wants which events, where, and under which wire profile.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use crate::{
-    ClientId, SubscriptionId, Timestamp, egress::PayloadUrl, event::EventType, profile::Profile,
-    retry::RetryPolicy, secret::Secret,
+    ClientId, Invalid, SubscriptionId, Timestamp,
+    egress::PayloadUrl,
+    event::EventType,
+    profile::{Profile, Requirement},
+    retry::RetryPolicy,
+    secret::Secret,
 };
+
+mod draft;
+
+pub use draft::{Draft, name_key};
 
 /// The requests of one subscription that may be under way at once, unless it says otherwise.
 pub const MAX_IN_FLIGHT: u32 = 8;
@@ -31,6 +39,24 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// How many of its requests may be under way at once.
     pub max_in_flight: u32,
+}
+
+impl Settings {
+    /// Whether these settings can do with this secret, or with none.
+    ///
+    /// # Errors
+    /// `secret_required`, field `secret`.
+    pub fn accepts(&self, secret: Option<&Secret>) -> Result<(), Invalid> {
+        if self.profile.secret == Requirement::Required && secret.is_none() {
+            return Err(Invalid::new(
+                "secret_required",
+                format!("is required by the profile {}", self.profile.name),
+            )
+            .at("secret")
+            .hint("give one, or have one generated"));
+        }
+        Ok(())
+    }
 }
 
 /// A subscription as the registry holds it; its secret is shown only as a fingerprint.
@@ -62,6 +88,44 @@ pub enum State {
         /// A stable code.
         reason: String,
     },
+}
+
+impl State {
+    /// The word for it in SQL, JSON, logs and the CLI: `active`, `paused`, `disabled`. The reason stands beside it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Disabled { .. } => "disabled",
+        }
+    }
+
+    /// Why it is disabled.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Active | Self::Paused => None,
+            Self::Disabled { reason } => Some(reason),
+        }
+    }
+
+    /// Reads [`Self::as_str`] and [`Self::reason`] back.
+    pub fn parse(word: &str, reason: Option<&str>) -> Option<Self> {
+        match word {
+            "active" => Some(Self::Active),
+            "paused" => Some(Self::Paused),
+            "disabled" => Some(Self::Disabled {
+                reason: reason.unwrap_or_default().to_owned(),
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// The word alone.
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// What a worker needs to route to a subscription and to make its requests: all of it in memory.
