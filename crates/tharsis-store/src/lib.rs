@@ -8,9 +8,9 @@ pub mod sqlite;
 pub use error::StoreError;
 pub use outbox::{
     Attempt, Due, Fate, LaneRead, Lease, Outbox, Pending, Pointer, Pointers, Position, Published,
-    Remaining, RouteTo, Routed, Rows, SHARDS, Settlement, Shard, Shards, Snapshot,
+    Remaining, RouteTo, Routed, Rows, SHARDS, Settlement, Shard, Shards, Snapshot, WorkedOff,
 };
 pub use registry::{
     AttemptRecord, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page,
-    Registry, Removed, Replay, ReplayChoice, ReplayState, Status,
+    Refusal, Registry, Removed, Replay, ReplayChoice, ReplayState, Status,
 };

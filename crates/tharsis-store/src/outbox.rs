@@ -320,12 +320,12 @@ pub trait Outbox: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Position>, StoreError>> + Send;
 
     /// Carries out one chunk (some hundreds of rows) of what was asked for: replays, retries now, cancellations,
-    /// remains of removed subscriptions. Returns the lanes it touched; empty when there is nothing left to do.
+    /// remains of removed subscriptions. Call it again at once while there is more.
     fn work_off(
         &self,
         lease: &Lease,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Vec<Pending>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<WorkedOff, StoreError>> + Send;
 
     /// What is not finished, for `run --until-idle` and for people: (unrouted events, deliveries due or waiting to be
     /// retried, deliveries held by a pause or a state, deliveries scheduled for later, commands).
@@ -333,6 +333,15 @@ pub trait Outbox: Send + Sync + 'static {
         &self,
         now: Timestamp,
     ) -> impl Future<Output = Result<Remaining, StoreError>> + Send;
+}
+
+/// What one chunk of commands did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WorkedOff {
+    /// The lanes it touched: they are to be read again from their start.
+    pub lanes: Vec<Pending>,
+    /// There is more to carry out. A chunk can touch no lane and still leave more.
+    pub more: bool,
 }
 
 /// What is not finished.

@@ -2,7 +2,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 use tharsis_core::{
-    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp,
+    ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp,
     delivery::End,
     secret::Secret,
     subscription::{Settings, Subscription},
@@ -268,11 +268,22 @@ pub struct EventRecord {
     /// Whether it has been routed.
     pub routed: bool,
     /// Why it could not be frozen.
-    pub refused: Option<Invalid>,
+    pub refused: Option<Refusal>,
     /// The bytes.
     pub payload: Bytes,
     /// Its deliveries.
     pub deliveries: Vec<DeliveryRow>,
+}
+
+/// Why an event could not be frozen: an [`Invalid`](tharsis_core::Invalid) as the outbox keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Stable code.
+    pub code: String,
+    /// Path of the field, where there is one.
+    pub field: Option<String>,
+    /// One sentence, lower case, without a full stop.
+    pub message: String,
 }
 
 /// What a replay takes.
