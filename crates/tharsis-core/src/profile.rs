@@ -45,6 +45,15 @@ pub enum Algorithm {
     HmacSha1,
 }
 
+impl Algorithm {
+    /// In bytes.
+    pub const fn digest_length(self) -> usize {
+        match self {
+            Self::HmacSha1 => 20,
+        }
+    }
+}
+
 /// How a digest is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -1,0 +1,283 @@
+//! A message for one user, worth something until it expires.
+
+use super::{Draft, Facts, Fields, identities};
+use crate::{ClientId, Invalid, Timestamp, event::Event, json::Object};
+
+/// The `type` of this payload.
+pub const TYPE: &str = "nudge";
+
+/// The documented `status`: nobody has acted on it yet. Others are allowed.
+pub const PRISTINE: &str = "pristine";
+/// The documented `trigger`: a time was reached. Others are allowed.
+pub const TIME: &str = "time";
+/// The documented `channel`: a push message. Others are allowed.
+pub const PUSH: &str = "push";
+
+/// A message for one user, worth something until it expires.
+///
+/// The four ids, at least one identity, both times and the content are required; [`Self::event`] says which one is missing.
+///
+/// ```
+/// use tharsis_core::{Timestamp, payload::{Nudge, identity, nudge::Content}};
+///
+/// let event = Nudge::new()
+///     .nudge_user_id("0b6b9d2b-2a02-4e4a-a3f5-0f2a3a9a2b11")
+///     .campaign_id("36011017-0e00-4e29-a054-7a1fbb8b60a2")
+///     .client_id("b4aeba4e-a4c0-4896-866a-56f8bcb372fc")
+///     .marax_id("280b850d-c28d-4812-8ad9-a164acd96a62")
+///     .identity(identity::CLEVERTAP_ID, "3594918")
+///     .queued_at(Timestamp::parse("2020-01-24T11:59:59.546Z")?)
+///     .expires_at(Timestamp::parse("2020-01-24T13:59:59.546Z")?)
+///     .content(Content::new("Still thinking?", "It is 20 % off today").click_action("MainActivity"))
+///     .about("product_viewed")
+///     .event()?;
+/// assert_eq!(event.expires_at(), Some(Timestamp::parse("2020-01-24T13:59:59.546Z")?));
+/// # Ok::<(), tharsis_core::Invalid>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Nudge {
+    nudge_user_id: Option<String>,
+    campaign_id: Option<String>,
+    client_id: Option<String>,
+    marax_id: Option<String>,
+    user_identities: Vec<(String, String)>,
+    status: String,
+    trigger: String,
+    channel: String,
+    queued_at: Option<String>,
+    expires_at: Option<String>,
+    content: Option<Content>,
+    event: Option<String>,
+}
+
+/// What the user gets to see.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Content {
+    title: String,
+    body: String,
+    image: Option<String>,
+    click_action: Option<String>,
+    text_colour: Option<String>,
+}
+
+impl Default for Nudge {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Nudge {
+    /// A pristine push message, sent because a time was reached; without any other field.
+    pub fn new() -> Self {
+        Self {
+            nudge_user_id: None,
+            campaign_id: None,
+            client_id: None,
+            marax_id: None,
+            user_identities: Vec::new(),
+            status: PRISTINE.to_owned(),
+            trigger: TIME.to_owned(),
+            channel: PUSH.to_owned(),
+            queued_at: None,
+            expires_at: None,
+            content: None,
+            event: None,
+        }
+    }
+
+    /// Names this nudge for ever: a UUID. Required.
+    #[must_use]
+    pub fn nudge_user_id(mut self, id: impl Into<String>) -> Self {
+        self.nudge_user_id = Some(id.into());
+        self
+    }
+
+    /// The campaign it is part of: a UUID. Required.
+    #[must_use]
+    pub fn campaign_id(mut self, id: impl Into<String>) -> Self {
+        self.campaign_id = Some(id.into());
+        self
+    }
+
+    /// The tenant on whose behalf it is published: a UUID. Required.
+    #[must_use]
+    pub fn client_id(mut self, id: impl Into<String>) -> Self {
+        self.client_id = Some(id.into());
+        self
+    }
+
+    /// The user, as Mars names it: a UUID. Required.
+    #[must_use]
+    pub fn marax_id(mut self, id: impl Into<String>) -> Self {
+        self.marax_id = Some(id.into());
+        self
+    }
+
+    /// The user, as another system names it; [`identity`](super::identity) lists the documented kinds. At least one.
+    #[must_use]
+    pub fn identity(mut self, kind: impl Into<String>, id: impl Into<String>) -> Self {
+        self.user_identities.push((kind.into(), id.into()));
+        self
+    }
+
+    /// What has become of it, if it is not [`PRISTINE`].
+    #[must_use]
+    pub fn status(mut self, status: impl Into<String>) -> Self {
+        self.status = status.into();
+        self
+    }
+
+    /// What set it off, if it was not the [`TIME`].
+    #[must_use]
+    pub fn trigger(mut self, trigger: impl Into<String>) -> Self {
+        self.trigger = trigger.into();
+        self
+    }
+
+    /// How it reaches the user, if it is not by [`PUSH`].
+    #[must_use]
+    pub fn channel(mut self, channel: impl Into<String>) -> Self {
+        self.channel = channel.into();
+        self
+    }
+
+    /// When it was queued. It delays nothing. Required.
+    #[must_use]
+    pub fn queued_at(mut self, at: Timestamp) -> Self {
+        self.queued_at = Some(at.to_offset_string());
+        self
+    }
+
+    /// From then on it is worthless and no longer sent; later than [`Self::queued_at`]. Required.
+    #[must_use]
+    pub fn expires_at(mut self, at: Timestamp) -> Self {
+        self.expires_at = Some(at.to_offset_string());
+        self
+    }
+
+    /// What the user gets to see. Required.
+    #[must_use]
+    pub fn content(mut self, content: Content) -> Self {
+        self.content = Some(content);
+        self
+    }
+
+    /// The name of what the user did: `product_viewed`.
+    #[must_use]
+    pub fn about(mut self, event: impl Into<String>) -> Self {
+        self.event = Some(event.into());
+        self
+    }
+
+    /// Checks it and freezes it into an event.
+    ///
+    /// # Errors
+    /// `missing_field`, `bad_uuid`, `empty_identities`, `bad_time`, `expiry_before_queue`, `too_long`, `empty` or
+    /// `control_character`, each with the path of the field.
+    pub fn event(&self) -> Result<Event, Invalid> {
+        Event::from_payload(&self.to_object()?)
+    }
+
+    fn to_object(&self) -> Result<Object<'_>, Invalid> {
+        let content = self.content.as_ref().map(Content::to_object).transpose()?;
+        let event = self
+            .event
+            .as_deref()
+            .map(|name| Draft::new().set("name", Some(name)).finish())
+            .transpose()?;
+        Draft::new()
+            .set("nudgeUserId", self.nudge_user_id.as_deref())
+            .set("type", Some(TYPE))
+            .set("campaignId", self.campaign_id.as_deref())
+            .set("clientId", self.client_id.as_deref())
+            .set("maraxId", self.marax_id.as_deref())
+            .set("userIdentities", Some(identities(&self.user_identities)?))
+            .set("status", Some(&*self.status))
+            .set("trigger", Some(&*self.trigger))
+            .set("channel", Some(&*self.channel))
+            .set("nudgeQueueDateTime", self.queued_at.as_deref())
+            .set("nudgeExpiryDateTime", self.expires_at.as_deref())
+            .set("content", content)
+            .set("event", event)
+            .finish()
+    }
+}
+
+impl Content {
+    /// Title and body.
+    pub fn new(title: impl Into<String>, body: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            body: body.into(),
+            image: None,
+            click_action: None,
+            text_colour: None,
+        }
+    }
+
+    /// The address of a picture.
+    #[must_use]
+    pub fn image(mut self, url: impl Into<String>) -> Self {
+        self.image = Some(url.into());
+        self
+    }
+
+    /// What opens when the user taps it.
+    #[must_use]
+    pub fn click_action(mut self, action: impl Into<String>) -> Self {
+        self.click_action = Some(action.into());
+        self
+    }
+
+    /// The colour of the text: `#FFFFFF`.
+    #[must_use]
+    pub fn text_colour(mut self, colour: impl Into<String>) -> Self {
+        self.text_colour = Some(colour.into());
+        self
+    }
+
+    fn to_object(&self) -> Result<Object<'_>, Invalid> {
+        Draft::new()
+            .set("title", Some(&*self.title))
+            .set("body", Some(&*self.body))
+            .set("image", self.image.as_deref())
+            .set("clickAction", self.click_action.as_deref())
+            .set("textColour", self.text_colour.as_deref())
+            .finish()
+    }
+}
+
+pub(super) fn check(payload: &Object<'_>) -> Result<Facts, Invalid> {
+    let fields = Fields(payload);
+    fields.uuid("nudgeUserId")?;
+    let campaign = fields.uuid("campaignId")?.to_string();
+    let client = ClientId::from_uuid(fields.uuid("clientId")?);
+    let recipient = fields.uuid("maraxId")?.to_string();
+    fields.identities("userIdentities")?;
+    fields.label("status")?;
+    fields.label("trigger")?;
+    fields.label("channel")?;
+    let queued_at = fields.time("nudgeQueueDateTime")?;
+    let expires_at = fields.time("nudgeExpiryDateTime")?;
+    if expires_at <= queued_at {
+        return Err(
+            Invalid::new("expiry_before_queue", "is not after nudgeQueueDateTime")
+                .at("nudgeExpiryDateTime"),
+        );
+    }
+    fields.object("content", |content| {
+        content.line("title")?;
+        content.text("body")?;
+        content.optional_line("image")?;
+        content.optional_line("clickAction")?;
+        content.optional_line("textColour")?;
+        Ok(())
+    })?;
+    fields.optional_object("event", |event| event.label("name").map(|_| ()))?;
+    Ok(Facts {
+        client,
+        campaign,
+        recipient,
+        expires_at: Some(expires_at),
+    })
+}
