@@ -40,7 +40,7 @@ pub enum Value<'a> {
     /// Text without lone surrogates.
     String(Cow<'a, str>),
     /// Values in order.
-    Array(Vec<Value<'a>>),
+    Array(Vec<Self>),
     /// Fields in the order JavaScript enumerates them.
     Object(Object<'a>),
 }
