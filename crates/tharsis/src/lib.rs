@@ -1,1 +1,18 @@
-//! x
+#![doc = include_str!("../README.md")]
+
+mod emitter;
+mod error;
+
+pub use emitter::{Emitter, Options};
+pub use error::Error;
+
+pub use sqlx;
+pub use tharsis_core::{
+    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, WorkerId,
+    delivery, egress, event, event::Event, format_duration, json, parse_duration, payload, profile,
+    retry, secret, secret::Secret, signer, subscription,
+};
+pub use tharsis_dispatch::{
+    self as dispatch, CheckMethod, Options as EngineOptions, Summary, system_now,
+};
+pub use tharsis_store::{self as store, Published, Registry, Remaining};

@@ -1,0 +1,220 @@
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
+
+use sqlx::SqliteConnection;
+use tharsis_core::{
+    EventId, Invalid, WorkerId,
+    egress::Policy,
+    event::Event,
+    secret::Secret,
+    subscription::{Settings, Subscription},
+};
+use tharsis_dispatch::{
+    CheckMethod, Client, ClientOptions, Options as EngineOptions, Progress, Summary, Until, Wake,
+    check, system_now,
+};
+use tharsis_store::{Lease, Outbox, Published, Registry, Remaining, sqlite::SqliteStore};
+
+use crate::Error;
+
+/// What an [`Emitter`] is opened with. The default reaches the public internet and nothing else.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What may be reached.
+    pub egress: Policy,
+    /// Certificates in PEM, trusted beside the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// How the engine runs. When it ends is said by the method that runs it.
+    pub engine: EngineOptions,
+}
+
+/// The outbox of a campaign engine: publish into it, register who wants what, deliver from it.
+///
+/// Cheap to clone; every clone is the same outbox. Opening it starts nothing: requests go out while [`Emitter::run`]
+/// runs, here or in another process on the same database.
+#[derive(Debug, Clone)]
+pub struct Emitter(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Arc<SqliteStore>,
+    options: Options,
+    /// Made when it is first needed: who only publishes needs none.
+    client: OnceLock<Client>,
+    worker: WorkerId,
+    wake: Wake,
+}
+
+impl Emitter {
+    /// Opens the database (`sqlite://tharsis.db`), and creates what is not there yet. The file is switched to
+    /// write-ahead logging and stays so.
+    ///
+    /// # Errors
+    /// When the database cannot be opened or is not one to be worked with: too new, its key missing or wrong.
+    pub async fn open(url: &str, options: Options) -> Result<Self, Error> {
+        Ok(Self(Arc::new(Parts {
+            store: Arc::new(SqliteStore::open(url).await?),
+            options,
+            client: OnceLock::new(),
+            worker: WorkerId::new(system_now(), random()?),
+            wake: Wake::default(),
+        })))
+    }
+
+    /// Publishes one event in a transaction of its own. It is durable when this returns; publishing the same event
+    /// again returns the first id.
+    ///
+    /// # Errors
+    /// `idempotency_conflict` when its explicit key was used with another payload; when the database fails.
+    pub async fn publish(&self, event: &Event) -> Result<Published, Error> {
+        let mut published = self.publish_all(std::slice::from_ref(event)).await?;
+        match published.pop() {
+            Some(published) => Ok(published?),
+            None => Err(Error::Invalid(Invalid::new(
+                "nothing_published",
+                "the store answered for no event",
+            ))),
+        }
+    }
+
+    /// Publishes many events in one transaction. What is refused is reported in its place; the others are durable.
+    ///
+    /// # Errors
+    /// When the database fails: nothing was written.
+    pub async fn publish_all(
+        &self,
+        events: &[Event],
+    ) -> Result<Vec<Result<Published, Invalid>>, Error> {
+        let published = self.0.store.publish(events).await?;
+        self.wake();
+        Ok(published)
+    }
+
+    /// Publishes on the caller's own connection to the same database, in the caller's transaction if one is open: the
+    /// event is published when the caller commits, and never if the caller rolls back. Hand over `&mut *transaction`.
+    ///
+    /// Call [`Emitter::wake`] after the commit; without it the event goes out some milliseconds later.
+    ///
+    /// # Errors
+    /// As [`Emitter::publish`], and when the transaction has read before it wrote and lost its place to another writer:
+    /// begin it with `BEGIN IMMEDIATE`.
+    pub async fn publish_in(
+        &self,
+        connection: &mut SqliteConnection,
+        event: &Event,
+    ) -> Result<Published, Error> {
+        let id = EventId::new(system_now(), random()?);
+        Ok(SqliteStore::publish_in(connection, event, id).await?)
+    }
+
+    /// Tells an engine that runs in this process that something was committed. Cheap, and never wrong to call.
+    pub fn wake(&self) {
+        self.0.wake.wake();
+    }
+
+    /// Checks that the URL is there (a HEAD request that must be answered 200, unless `method` says otherwise) and
+    /// adds the subscription. What is published from then on is offered to it.
+    ///
+    /// # Errors
+    /// When the check fails, nothing is created; `name_taken` when the client has a subscription of this name.
+    pub async fn subscribe(
+        &self,
+        settings: &Settings,
+        secret: Option<&Secret>,
+        method: CheckMethod,
+    ) -> Result<Subscription, Error> {
+        let now = system_now();
+        check(self.client()?, settings, secret, method, now).await?;
+        Ok(self.0.store.add(settings, secret, now).await?)
+    }
+
+    /// Delivers until `shutdown` resolves. Then it stops claiming, lets requests in flight finish within the grace
+    /// period, settles them and gives up ownership. Nothing is lost if it is killed instead.
+    ///
+    /// # Errors
+    /// `already_owned` when another process delivers from this database; when the database is unusable.
+    pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) -> Result<Summary, Error> {
+        self.deliver(Until::Shutdown, shutdown).await
+    }
+
+    /// Delivers until nothing is left to do, or `shutdown` resolves. It waits for retries, not for what is paused,
+    /// disabled or scheduled for later; the summary says what remains. [`std::future::pending`] is no shutdown.
+    ///
+    /// # Errors
+    /// As [`Emitter::run`].
+    pub async fn run_until_idle(
+        &self,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<Summary, Error> {
+        self.deliver(Until::Idle, shutdown).await
+    }
+
+    async fn deliver(
+        &self,
+        until: Until,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<Summary, Error> {
+        let options = EngineOptions {
+            until,
+            ..self.0.options.engine.clone()
+        };
+        let (client, wake) = (self.client()?.clone(), self.0.wake.clone());
+        let store = self.0.store.clone();
+        Ok(tharsis_dispatch::run(store, client, self.0.worker, options, wake, shutdown).await?)
+    }
+
+    /// Takes ownership of delivery now. [`Emitter::run`] does so by itself; this is for who wants to know before.
+    ///
+    /// # Errors
+    /// `already_owned`, naming the owner.
+    pub async fn own(&self) -> Result<Lease, Error> {
+        Ok(self.0.store.hold(self.0.worker).await?)
+    }
+
+    /// What the engine of this process has done so far.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.0.options.engine.progress
+    }
+
+    /// What is not finished.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn remaining(&self) -> Result<Remaining, Error> {
+        Ok(self.0.store.remaining(system_now()).await?)
+    }
+
+    /// Subscriptions, the history, and what can be asked of the owner: replay, retry, cancel.
+    pub fn registry(&self) -> &impl Registry {
+        &*self.0.store
+    }
+
+    /// The one HTTP client, which every request of this emitter goes through. Made when it is first asked for.
+    ///
+    /// # Errors
+    /// When the CA file or the machine's resolver configuration cannot be used.
+    pub fn client(&self) -> Result<&Client, Error> {
+        if let Some(client) = self.0.client.get() {
+            return Ok(client);
+        }
+        let Options {
+            egress, ca_file, ..
+        } = &self.0.options;
+        let client = Client::new(&ClientOptions {
+            egress: egress.clone(),
+            ca_file: ca_file.clone(),
+        })?;
+        // Whoever was first wins; the other one is dropped.
+        Ok(self.0.client.get_or_init(|| client))
+    }
+}
+
+fn random() -> Result<[u8; 10], Invalid> {
+    let mut bytes = [0; 10];
+    getrandom::fill(&mut bytes)
+        .map_err(|_| Invalid::new("no_randomness", "the machine has no randomness to give"))?;
+    Ok(bytes)
+}
