@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::payload::{nudge, product_discount_recommendation};
+
 /// One sender's contract. Every field is what its documents say; what they leave open is decided in `docs/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -94,7 +96,7 @@ pub const MARS: Profile = Profile {
     success: Success::Any2xx,
     timeout: Duration::from_secs(3),
     payload_limit: 102_400,
-    events: &["product_discount_recommendation", "nudge"],
+    events: &[product_discount_recommendation::TYPE, nudge::TYPE],
 };
 
 impl Profile {

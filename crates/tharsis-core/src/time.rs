@@ -92,13 +92,14 @@ impl Timestamp {
         self.0
     }
 
-    /// Reads RFC 3339 with any offset; a fraction finer than a millisecond is cut off.
+    /// Reads RFC 3339 with any offset; a fraction finer than a millisecond is cut off, and a leap second (`23:59:60`) counts
+    /// as the last millisecond of the second before it.
     ///
     /// # Errors
     /// `bad_time` when the text is no such time (30 February, hour 24).
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         DateTime::parse_from_rfc3339(text)
-            .map(|t| Self(t.timestamp_millis()))
+            .map(|t| Self(t.timestamp() * 1000 + i64::from(t.timestamp_subsec_millis().min(999))))
             .map_err(|_| {
                 Invalid::new("bad_time", "is not a time as RFC 3339 writes it")
                     .hint("write it like 2026-01-31T12:30:00.000+00:00")

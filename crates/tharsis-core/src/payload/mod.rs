@@ -9,15 +9,18 @@ pub mod product_discount_recommendation;
 pub mod test_event;
 
 mod check;
-mod draft;
 
 pub use nudge::Nudge;
 pub use product_discount_recommendation::ProductDiscountRecommendation;
 
 pub(crate) use check::{Fields, object};
-use draft::{Draft, identities};
 
-use crate::{ClientId, Invalid, Timestamp, json::Object};
+use std::borrow::Cow;
+
+use crate::{
+    ClientId, Invalid, Timestamp,
+    json::{Object, Value},
+};
 
 /// The documented names of identities in `userIdentities`; any other name will do as well.
 pub mod identity {
@@ -29,22 +32,57 @@ pub mod identity {
     pub const EMAIL: &str = "email";
 }
 
-/// What the outbox needs to know of a checked payload.
+/// What the outbox needs to know of a payload beside its bytes.
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) client: ClientId,
-    pub(crate) campaign: String,
-    pub(crate) recipient: String,
+    pub(crate) campaign: Option<Box<str>>,
+    pub(crate) recipient: Option<Box<str>>,
     pub(crate) expires_at: Option<Timestamp>,
 }
 
-/// Checks the payload of a family that Mars documents; `None` for any other type.
-pub(crate) fn check(event_type: &str, payload: &Object<'_>) -> Option<Result<Facts, Invalid>> {
-    match event_type {
-        product_discount_recommendation::TYPE => {
-            Some(product_discount_recommendation::check(payload))
+impl Facts {
+    /// Of a payload that nobody looked into.
+    pub(crate) fn of_client(client: ClientId) -> Self {
+        Self {
+            client,
+            campaign: None,
+            recipient: None,
+            expires_at: None,
         }
-        nudge::TYPE => Some(nudge::check(payload)),
+    }
+}
+
+/// Judges a payload and says what the outbox needs to know of it.
+pub(crate) type Check = fn(&Object<'_>) -> Result<Facts, Invalid>;
+
+/// The check of a type that Mars documents; any other type may hold whatever object it likes.
+pub(crate) fn check_of(event_type: &str) -> Option<Check> {
+    match event_type {
+        product_discount_recommendation::TYPE => Some(product_discount_recommendation::check),
+        nudge::TYPE => Some(nudge::check),
         _ => None,
     }
+}
+
+/// An object with the fields that have a value, in this order.
+fn written<'a, const N: usize>(
+    fields: [(&'a str, Option<Value<'a>>); N],
+) -> Result<Object<'a>, Invalid> {
+    Object::new(
+        fields
+            .into_iter()
+            .filter_map(|(name, value)| Some((Cow::Borrowed(name), value?)))
+            .collect(),
+    )
+}
+
+fn written_identities(identities: &[(String, String)]) -> Result<Object<'_>, Invalid> {
+    Object::new(
+        identities
+            .iter()
+            .map(|(kind, id)| (Cow::Borrowed(&**kind), Value::from(&**id)))
+            .collect(),
+    )
+    .map_err(|e| e.at("userIdentities"))
 }

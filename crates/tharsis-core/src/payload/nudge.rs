@@ -1,7 +1,11 @@
 //! A message for one user, worth something until it expires.
 
-use super::{Draft, Facts, Fields, identities};
-use crate::{ClientId, Invalid, Timestamp, event::Event, json::Object};
+use super::{Facts, Fields, written, written_identities};
+use crate::{
+    ClientId, Invalid, Timestamp,
+    event::{Event, EventType},
+    json::{Object, Value},
+};
 
 /// The `type` of this payload.
 pub const TYPE: &str = "nudge";
@@ -175,7 +179,8 @@ impl Nudge {
     /// `missing_field`, `bad_uuid`, `empty_identities`, `bad_time`, `expiry_before_queue`, `too_long`, `empty` or
     /// `control_character`, each with the path of the field.
     pub fn event(&self) -> Result<Event, Invalid> {
-        Event::from_payload(&self.to_object()?)
+        let payload = self.to_object()?;
+        Event::frozen(EventType::new(TYPE)?, check(&payload)?, &payload)
     }
 
     fn to_object(&self) -> Result<Object<'_>, Invalid> {
@@ -183,23 +188,35 @@ impl Nudge {
         let event = self
             .event
             .as_deref()
-            .map(|name| Draft::new().set("name", Some(name)).finish())
+            .map(|name| written([("name", Some(name.into()))]))
             .transpose()?;
-        Draft::new()
-            .set("nudgeUserId", self.nudge_user_id.as_deref())
-            .set("type", Some(TYPE))
-            .set("campaignId", self.campaign_id.as_deref())
-            .set("clientId", self.client_id.as_deref())
-            .set("maraxId", self.marax_id.as_deref())
-            .set("userIdentities", Some(identities(&self.user_identities)?))
-            .set("status", Some(&*self.status))
-            .set("trigger", Some(&*self.trigger))
-            .set("channel", Some(&*self.channel))
-            .set("nudgeQueueDateTime", self.queued_at.as_deref())
-            .set("nudgeExpiryDateTime", self.expires_at.as_deref())
-            .set("content", content)
-            .set("event", event)
-            .finish()
+        written([
+            (
+                "nudgeUserId",
+                self.nudge_user_id.as_deref().map(Value::from),
+            ),
+            ("type", Some(TYPE.into())),
+            ("campaignId", self.campaign_id.as_deref().map(Value::from)),
+            ("clientId", self.client_id.as_deref().map(Value::from)),
+            ("maraxId", self.marax_id.as_deref().map(Value::from)),
+            (
+                "userIdentities",
+                Some(written_identities(&self.user_identities)?.into()),
+            ),
+            ("status", Some((&*self.status).into())),
+            ("trigger", Some((&*self.trigger).into())),
+            ("channel", Some((&*self.channel).into())),
+            (
+                "nudgeQueueDateTime",
+                self.queued_at.as_deref().map(Value::from),
+            ),
+            (
+                "nudgeExpiryDateTime",
+                self.expires_at.as_deref().map(Value::from),
+            ),
+            ("content", content.map(Value::from)),
+            ("event", event.map(Value::from)),
+        ])
     }
 }
 
@@ -237,13 +254,13 @@ impl Content {
     }
 
     fn to_object(&self) -> Result<Object<'_>, Invalid> {
-        Draft::new()
-            .set("title", Some(&*self.title))
-            .set("body", Some(&*self.body))
-            .set("image", self.image.as_deref())
-            .set("clickAction", self.click_action.as_deref())
-            .set("textColour", self.text_colour.as_deref())
-            .finish()
+        written([
+            ("title", Some((&*self.title).into())),
+            ("body", Some((&*self.body).into())),
+            ("image", self.image.as_deref().map(Value::from)),
+            ("clickAction", self.click_action.as_deref().map(Value::from)),
+            ("textColour", self.text_colour.as_deref().map(Value::from)),
+        ])
     }
 }
 
@@ -276,8 +293,8 @@ pub(super) fn check(payload: &Object<'_>) -> Result<Facts, Invalid> {
     fields.optional_object("event", |event| event.label("name").map(|_| ()))?;
     Ok(Facts {
         client,
-        campaign,
-        recipient,
+        campaign: Some(campaign.into()),
+        recipient: Some(recipient.into()),
         expires_at: Some(expires_at),
     })
 }

@@ -1,9 +1,9 @@
 //! Which products to offer a user, at which discount, and why.
 
-use super::{Draft, Facts, Fields, identities};
+use super::{Facts, Fields, written, written_identities};
 use crate::{
     ClientId, Invalid,
-    event::Event,
+    event::{Event, EventType},
     json::{Object, Value},
 };
 
@@ -133,21 +133,28 @@ impl ProductDiscountRecommendation {
     /// `missing_field`, `bad_uuid`, `empty_identities`, `discount_out_of_range`, `discount_off_step`, `range_inverted`,
     /// `out_of_range`, `number_out_of_range`, `too_long`, `empty` or `control_character`, each with the path of the field.
     pub fn event(&self) -> Result<Event, Invalid> {
-        Event::from_payload(&self.to_object()?)
+        let payload = self.to_object()?;
+        Event::frozen(EventType::new(TYPE)?, check(&payload)?, &payload)
     }
 
     fn to_object(&self) -> Result<Object<'_>, Invalid> {
         let predictions: Result<Vec<_>, _> =
             self.predictions.iter().map(Prediction::to_value).collect();
-        Draft::new()
-            .set("predictionId", self.prediction_id.as_deref())
-            .set("type", Some(TYPE))
-            .set("campaignId", self.campaign_id.as_deref())
-            .set("clientId", self.client_id.as_deref())
-            .set("maraxId", self.marax_id.as_deref())
-            .set("userIdentities", Some(identities(&self.user_identities)?))
-            .set("predictions", Some(predictions?))
-            .finish()
+        written([
+            (
+                "predictionId",
+                self.prediction_id.as_deref().map(Value::from),
+            ),
+            ("type", Some(TYPE.into())),
+            ("campaignId", self.campaign_id.as_deref().map(Value::from)),
+            ("clientId", self.client_id.as_deref().map(Value::from)),
+            ("maraxId", self.marax_id.as_deref().map(Value::from)),
+            (
+                "userIdentities",
+                Some(written_identities(&self.user_identities)?.into()),
+            ),
+            ("predictions", Some(predictions?.into())),
+        ])
     }
 }
 
@@ -206,21 +213,19 @@ impl Prediction {
             .iter()
             .map(Explanation::to_value)
             .collect();
-        Draft::new()
-            .set("product_id", Some(&*self.product_id))
-            .set("name", Some(&*self.name))
-            .set("sku", self.sku.as_deref())
-            .set("type", Some(&*self.kind))
-            .set("discount", self.discount)
-            .set("min", self.range.map(|(min, ..)| min))
-            .set("max", self.range.map(|(_, max, _)| max))
-            .set("step", self.range.map(|(.., step)| step))
-            .set(
-                "explanations",
-                Some(explanations?).filter(|e| !e.is_empty()),
-            )
-            .finish()
-            .map(Value::Object)
+        let explanations = explanations.map(|e| (!e.is_empty()).then_some(e.into()))?;
+        written([
+            ("product_id", Some((&*self.product_id).into())),
+            ("name", Some((&*self.name).into())),
+            ("sku", self.sku.as_deref().map(Value::from)),
+            ("type", Some((&*self.kind).into())),
+            ("discount", self.discount.map(Value::from)),
+            ("min", self.range.map(|(min, ..)| min.into())),
+            ("max", self.range.map(|(_, max, _)| max.into())),
+            ("step", self.range.map(|(.., step)| step.into())),
+            ("explanations", explanations),
+        ])
+        .map(Value::Object)
     }
 }
 
@@ -235,12 +240,12 @@ impl Explanation {
     }
 
     fn to_value(&self) -> Result<Value<'_>, Invalid> {
-        Draft::new()
-            .set("step", Some(&*self.step))
-            .set("description", Some(&*self.description))
-            .set("score", Some(self.score))
-            .finish()
-            .map(Value::Object)
+        written([
+            ("step", Some((&*self.step).into())),
+            ("description", Some((&*self.description).into())),
+            ("score", Some(self.score.into())),
+        ])
+        .map(Value::Object)
     }
 }
 
@@ -248,9 +253,9 @@ pub(super) fn check(payload: &Object<'_>) -> Result<Facts, Invalid> {
     let fields = Fields(payload);
     fields.uuid("predictionId")?;
     let facts = Facts {
-        campaign: fields.uuid("campaignId")?.to_string(),
+        campaign: Some(fields.uuid("campaignId")?.to_string().into()),
         client: ClientId::from_uuid(fields.uuid("clientId")?),
-        recipient: fields.uuid("maraxId")?.to_string(),
+        recipient: Some(fields.uuid("maraxId")?.to_string().into()),
         expires_at: None,
     };
     fields.identities("userIdentities")?;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::Draft;
+use super::written;
 use crate::{ClientId, Timestamp, json::Value};
 
 /// The `type` of this payload. No receiver can mistake it: it names no person and makes no offer.
@@ -21,11 +21,11 @@ pub const TYPE: &str = "webhook.test";
 /// # Ok::<(), tharsis_core::Invalid>(())
 /// ```
 pub fn payload(client: ClientId, now: Timestamp) -> Bytes {
-    let object = Draft::new()
-        .set("type", Some(TYPE))
-        .set("clientId", Some(client.to_string()))
-        .set("sentAt", Some(now.to_offset_string()))
-        .finish()
-        .expect("the three keys differ");
+    let object = written([
+        ("type", Some(TYPE.into())),
+        ("clientId", Some(client.to_string().into())),
+        ("sentAt", Some(now.to_offset_string().into())),
+    ])
+    .expect("the three keys differ");
     Value::Object(object).to_vec().into()
 }
