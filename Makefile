@@ -1,7 +1,7 @@
 # `make` lists the targets. Each does one thing; `make test` does all that must hold before a change lands.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install fmt clippy doc alone deny package generated unit receivers stories advisories generate bench
+.PHONY: help demo test install fmt clippy doc alone deny package build generated unit receivers stories advisories generate bench
 
 help: ## this list
 	@sed -nE 's/^([a-z ]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %s\n           %s\n", $$1, $$2 }'
@@ -15,14 +15,14 @@ test: ## install what the tests need, then check and test everything
 install: ## only install what the tests need and is missing
 	@scripts/install
 
-fmt clippy doc alone deny package generated unit receivers stories: ## one stage of `make test`
+fmt clippy doc alone deny package build generated unit receivers stories: ## one stage of `make test`
 	@scripts/test $@
 
 advisories: ## known vulnerabilities among the dependencies (fetches the RustSec database)
 	@scripts/install cargo-deny
 	target/tools/bin/cargo-deny --locked check advisories
 
-generate: ## write the generated pages of docs/ anew
+generate: build ## write the generated pages of docs/ anew
 	@scripts/generate
 
 bench: ## the figures that the documentation quotes, as JSON
