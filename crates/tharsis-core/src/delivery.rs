@@ -90,17 +90,24 @@ pub fn classify(status: u16, success: Success) -> (Cow<'static, str>, Fault) {
         Fault::Theirs
     };
     let code = match status {
+        ..100 | 1000.. => codes::HTTP_INVALID_STATUS.into(),
+        // An interim answer that nobody asked for is none.
+        100..200 => codes::HTTP_PROTOCOL.into(),
+        300..400 => codes::HTTP_REDIRECT.into(),
+        _ => code_of(status),
+    };
+    (code, fault)
+}
+
+/// The usual answers cost no allocation.
+fn code_of(status: u16) -> Cow<'static, str> {
+    match status {
         200 => "http_200".into(),
         201 => "http_201".into(),
         202 => "http_202".into(),
         204 => "http_204".into(),
-        // An interim answer that nobody asked for is none.
-        100..=199 => codes::HTTP_PROTOCOL.into(),
-        300..=399 => codes::HTTP_REDIRECT.into(),
-        200..=999 => format!("http_{status}").into(),
-        _ => codes::HTTP_INVALID_STATUS.into(),
-    };
-    (code, fault)
+        other => format!("http_{other}").into(),
+    }
 }
 
 /// What follows from an outcome: pure, so that every fate of a delivery can be read here.
