@@ -38,7 +38,7 @@ impl Policy {
         }
         let range = match (ranges::denied(address), address) {
             (Some(range), _) => range.name,
-            (None, IpAddr::V6(v6)) if !GLOBAL_UNICAST.contains(&v6) => "no global unicast",
+            (None, IpAddr::V6(v6)) if !GLOBAL_UNICAST.contains(&v6) => "IPv6 outside 2000::/3",
             (None, _) => return Ok(()),
         };
         Err(Denied { range })

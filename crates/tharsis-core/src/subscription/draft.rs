@@ -76,7 +76,8 @@ impl Draft {
                 "out_of_range",
                 format!("is not between 1 and {MOST_IN_FLIGHT}"),
             )
-            .at("max_in_flight"));
+            .at("max_in_flight")
+            .hint(format!("leave it out for {MAX_IN_FLIGHT}")));
         }
         Ok(Settings {
             client,
@@ -112,8 +113,8 @@ impl From<&Settings> for Draft {
     }
 }
 
-/// What two names of one client may not have in common: they would look alike. Compared after Unicode's compatibility
-/// with itself (NFC), without case, and with runs of space as one (UAX 15).
+/// What two names of one client may not have in common, since they would look alike: the name composed as Unicode has it
+/// (NFC, UAX 15), without case, and with runs of space as one.
 ///
 /// # Examples
 /// ```
@@ -166,15 +167,20 @@ fn events(profile: &Profile, given: &[String]) -> Result<Vec<EventType>, Invalid
 
 fn content_type(profile: &Profile, given: Option<&str>) -> Result<String, Invalid> {
     let text = given.unwrap_or(profile.content_type);
-    if text == profile.content_type || is_json(text) {
+    if text == profile.content_type || is_json(profile.content_type) && is_json(text) {
         return Ok(text.to_owned());
     }
-    Err(Invalid::new("bad_content_type", "is no media type of JSON")
-        .at("content_type")
-        .hint(format!(
-            "use {}, application/json, or a type that ends in +json",
-            profile.content_type
-        )))
+    let hint = if is_json(profile.content_type) {
+        "use application/json, or a type that ends in +json".to_owned()
+    } else {
+        format!("leave it out: the profile sends {}", profile.content_type)
+    };
+    Err(Invalid::new(
+        "bad_content_type",
+        "is no media type of what the profile sends",
+    )
+    .at("content_type")
+    .hint(hint))
 }
 
 /// `type/subtype; name=value` (RFC 9110, 8.3.1), where the type says that it is JSON.
@@ -216,7 +222,7 @@ fn timeout(profile: &Profile, given: Option<&str>) -> Result<Duration, Invalid> 
             ),
         )
         .at("timeout")
-        .hint("a receiver should answer first and work afterwards"));
+        .hint("a receiver that needs longer should answer first and work afterwards"));
     }
     Ok(timeout)
 }
