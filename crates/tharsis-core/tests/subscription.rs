@@ -1,0 +1,272 @@
+//! What an admin may register.
+
+mod corpus;
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tharsis_core::{
+    ClientId, Invalid, Timestamp,
+    egress::Policy,
+    event::EventType,
+    profile::{MARS, Profile, Requirement},
+    secret::Secret,
+    subscription::{Draft, MAX_IN_FLIGHT, Settings, State, name_key},
+};
+
+fn draft() -> Draft {
+    Draft {
+        client: "36011017-0e00-4e29-a054-7a1fbb8b60a2".into(),
+        name: "Orders of the day".into(),
+        url: "https://Hooks.example.com/in?token=1".into(),
+        ..Draft::default()
+    }
+}
+
+fn settings(draft: &Draft) -> Result<Settings, Invalid> {
+    draft.settings(&Policy::default())
+}
+
+fn refusal(change: impl FnOnce(&mut Draft)) -> String {
+    let mut draft = draft();
+    change(&mut draft);
+    let e = settings(&draft).expect_err("this draft is wrong");
+    format!("{}: {e}", e.code)
+}
+
+#[test]
+fn what_is_left_out_takes_the_profiles_default() {
+    let settings = settings(&draft()).expect("a good draft");
+    assert_eq!(settings.profile, &MARS);
+    assert_eq!(settings.url.given(), "https://Hooks.example.com/in?token=1");
+    assert_eq!(settings.events, []);
+    assert_eq!(settings.content_type, "application/json");
+    assert_eq!(settings.timeout, Duration::from_secs(3));
+    assert_eq!(settings.retry.to_string(), "5s,1m,10m");
+    assert_eq!(settings.max_in_flight, MAX_IN_FLIGHT);
+}
+
+#[test]
+fn what_is_chosen_is_taken_and_can_be_typed_again() {
+    let full = Draft {
+        profile: Some("mars".into()),
+        events: vec!["nudge".into(), "nudge".into()],
+        content_type: Some("application/vnd.shop.v1+json; charset=utf-8".into()),
+        timeout: Some("1s500ms".into()),
+        retry: Some("none".into()),
+        max_in_flight: Some(1),
+        ..draft()
+    };
+    let first = settings(&full).expect("a good draft");
+    assert_eq!(first.events, [EventType::new("nudge").expect("a type")]);
+    assert_eq!(first.timeout, Duration::from_millis(1_500));
+    assert_eq!(settings(&Draft::from(&first)), Ok(first));
+}
+
+#[test]
+fn every_refusal_names_the_field_and_what_to_do() {
+    insta::assert_snapshot!(refusal(|d| d.client = "36011017".into()), @"bad_uuid: client: is not a UUID (write it like 36011017-0e00-4e29-a054-7a1fbb8b60a2)");
+    insta::assert_snapshot!(refusal(|d| d.name = "  ".into()), @"empty: name: is empty");
+    insta::assert_snapshot!(refusal(|d| d.url = "http://hooks.example.com/".into()), @"scheme_not_https: url: the URL is not an https:// URL (serve the receiver over HTTPS and give the whole URL: https://host/path)");
+    insta::assert_snapshot!(refusal(|d| d.profile = Some("moon".into())), @"unknown_profile: profile: there is no such profile (choose one of: mars)");
+    insta::assert_snapshot!(refusal(|d| d.events = vec!["nudge".into(), "order".into()]), @"unknown_event_type: events[1]: the profile mars has no event of this type (choose among: product_discount_recommendation, nudge)");
+    insta::assert_snapshot!(refusal(|d| d.events = vec!["a b".into()]), @"bad_event_type: events[0]: is no event type (1 to 128 letters, digits, dots, underscores or hyphens)");
+    insta::assert_snapshot!(refusal(|d| d.content_type = Some("text/plain".into())), @"bad_content_type: content_type: is no media type of what the profile sends (use application/json, or a type that ends in +json)");
+    insta::assert_snapshot!(refusal(|d| d.timeout = Some("3001ms".into())), @"timeout_out_of_range: timeout: is not between 100ms and 3s, the profile's (a receiver that needs longer should answer first and work afterwards)");
+    insta::assert_snapshot!(refusal(|d| d.timeout = Some("99ms".into())), @"timeout_out_of_range: timeout: is not between 100ms and 3s, the profile's (a receiver that needs longer should answer first and work afterwards)");
+    insta::assert_snapshot!(refusal(|d| d.timeout = Some("3".into())), @"bad_duration: timeout: is no length of time (write a number and its unit: 500ms, 3s, 1m30s, 24h)");
+    insta::assert_snapshot!(refusal(|d| d.retry = Some("5s,1".into())), @"bad_duration: retry[1]: is no length of time (write a number and its unit: 500ms, 3s, 1m30s, 24h)");
+    insta::assert_snapshot!(refusal(|d| d.max_in_flight = Some(0)), @"out_of_range: max_in_flight: is not between 1 and 1024 (leave it out for 8)");
+}
+
+#[test]
+fn only_media_types_of_json_are_taken() {
+    let taken = |text: &str| {
+        let mut draft = draft();
+        draft.content_type = Some(text.into());
+        settings(&draft).is_ok()
+    };
+    for good in [
+        "application/json",
+        "Application/JSON",
+        "text/json",
+        "application/json; charset=utf-8",
+        "application/cloudevents+json",
+    ] {
+        assert!(taken(good), "{good}");
+    }
+    for bad in [
+        "",
+        "json",
+        "/json",
+        "application/",
+        "application/jsonp",
+        "image/json",
+        "application/json;",
+        "application/json; charset",
+        "application/json\r\nx: y",
+        "application/json, text/json",
+        "\u{e9}/x+json",
+        "+json",
+        "application/json; a=\"b",
+    ] {
+        assert!(!taken(bad), "{bad:?}");
+    }
+    assert!(!taken(&format!("application/{}+json", "x".repeat(200))));
+}
+
+#[test]
+fn the_names_of_the_corpus_are_taken_or_refused() {
+    let cases: [(&str, &[&str], &str); 4] = [
+        (
+            "I083",
+            &[&"n".repeat(129), &"n".repeat(256), &"\u{fc}".repeat(129)],
+            "too_long",
+        ),
+        (
+            "I084",
+            &["a\nb", "\u{1b}[31mred", "abc\u{202e}txt", "\u{2066}x"],
+            "control_character",
+        ),
+        (
+            "I085",
+            &["=HYPERLINK(\"https://example.com\")", "+1+1"],
+            "accepted",
+        ),
+        ("I086", &["<script>alert(1)</script>"], "accepted"),
+    ];
+    let rows = corpus::rows("inputs_bad.tsv");
+    for (id, names, expected) in cases {
+        let row = rows
+            .iter()
+            .find(|r| r.get("id") == id)
+            .expect("a row of the corpus");
+        assert!(row.get("expected").contains(expected), "{id}");
+        for name in names {
+            let mut draft = draft();
+            draft.name = (*name).to_owned();
+            let got = settings(&draft);
+            assert_eq!(
+                got.map_or_else(|e| e.code, |_| "accepted"),
+                expected,
+                "{id}: {name:?}"
+            );
+        }
+    }
+    corpus::ran("inputs_bad.tsv, names", cases.len());
+    let mut longest = draft();
+    longest.name = "\u{fc}".repeat(128);
+    assert!(settings(&longest).is_ok());
+}
+
+#[test]
+fn names_that_look_alike_share_a_key() {
+    for (a, b) in [
+        ("Orders", "ORDERS"),
+        ("Caf\u{e9}", "CAFE\u{301}"),
+        ("STRASSE", "stra\u{df}e"),
+        ("\u{3a3}\u{391}\u{3a3}", "\u{3c3}\u{3b1}\u{3c2}"),
+        ("a  b ", "a b"),
+    ] {
+        assert_eq!(name_key(a), name_key(b), "{a} {b}");
+    }
+    assert_ne!(name_key("orders 1"), name_key("orders 2"));
+    assert_ne!(name_key("cafe"), name_key("caf\u{e9}"));
+}
+
+#[test]
+fn ids_types_and_times_of_the_corpus_are_refused() {
+    let rows = corpus::rows("inputs_bad.tsv");
+    let expected = |id: &str| {
+        let row = rows
+            .iter()
+            .find(|r| r.get("id") == id)
+            .expect("a row of the corpus");
+        row.get("expected").to_owned()
+    };
+    for (id, text) in [
+        ("I046", "{6e8bc430-9c3a-11d9-9669-0800200c9a66}"),
+        ("I046", "00000000-0000-0000-0000-000000000000"),
+        ("I048", "12345"),
+        ("I049", "null"),
+        ("I050", ""),
+    ] {
+        let refused = text.parse::<ClientId>().expect_err(id);
+        assert!(expected(id).contains(refused.code), "{text}");
+    }
+    for text in ["", " ", &"x".repeat(300), "a b", "a\nb", "\u{dc}nicode"] {
+        let refused = EventType::new(text).expect_err("I052");
+        assert!(expected("I052").contains(refused.code), "{text}");
+    }
+    for (id, text) in [
+        ("I077", "2026-02-30T00:00:00Z"),
+        ("I078", "2026-01-01T24:00:00Z"),
+    ] {
+        let refused = Timestamp::parse(text).expect_err(id);
+        assert!(expected(id).contains(refused.code), "{text}");
+    }
+    assert!(expected("I078").contains("accept the leap second as :59"));
+    let leap = Timestamp::parse("2026-12-31T23:59:60Z").map(|t| t.to_string());
+    assert_eq!(leap.as_deref(), Ok("2026-12-31T23:59:59.999Z"));
+    corpus::ran("inputs_bad.tsv, ids, types and times", 7);
+}
+
+#[test]
+fn a_profile_may_demand_a_secret() {
+    let mut strict = MARS.clone();
+    strict.secret = Requirement::Required;
+    let strict: &'static Profile = Box::leak(Box::new(strict));
+    let secret = Secret::generate([1; 20]);
+    let relaxed = settings(&draft()).expect("a good draft");
+    assert_eq!(relaxed.accepts(None), Ok(()));
+    assert_eq!(relaxed.accepts(Some(&secret)), Ok(()));
+    let strict = Settings {
+        profile: strict,
+        ..relaxed
+    };
+    assert_eq!(strict.accepts(Some(&secret)), Ok(()));
+    insta::assert_snapshot!(strict.accepts(None).unwrap_err(), @"secret: is required by the profile mars (give one, or have one generated)");
+}
+
+#[test]
+fn a_state_is_a_word_and_a_reason() {
+    let disabled = State::Disabled {
+        reason: "http_410".into(),
+    };
+    for (state, word, reason) in [
+        (State::Active, "active", None),
+        (State::Paused, "paused", None),
+        (disabled, "disabled", Some("http_410")),
+    ] {
+        assert_eq!((state.as_str(), state.reason()), (word, reason));
+        assert_eq!(state.to_string(), word);
+        assert_eq!(State::parse(word, reason), Some(state));
+    }
+    assert_eq!(State::parse("Active", None), None);
+}
+
+proptest! {
+    #[test]
+    fn no_draft_makes_it_panic(
+        client in ".{0,40}", name in ".{0,140}", url in ".{0,60}", text in ".{0,30}", n: u32,
+    ) {
+        let random = Draft {
+            client: client.clone(), name, url, profile: Some(text.clone()), events: vec![text.clone()],
+            content_type: Some(text.clone()), timeout: Some(text.clone()), retry: Some(text), max_in_flight: Some(n),
+        };
+        prop_assert!(settings(&random).is_err());
+        // One wrong field at a time reaches the later checks.
+        let _ = settings(&Draft { client, ..draft() });
+        let _ = settings(&Draft { name: random.name.clone(), ..draft() });
+        let _ = settings(&Draft { events: random.events.clone(), ..draft() });
+        let _ = settings(&Draft { content_type: random.content_type.clone(), ..draft() });
+        let _ = settings(&Draft { timeout: random.timeout.clone(), retry: random.retry.clone(), ..draft() });
+    }
+
+    #[test]
+    fn a_name_key_is_its_own_key(name in ".{0,40}") {
+        let key = name_key(&name);
+        prop_assert_eq!(name_key(&key), key.clone());
+        prop_assert_eq!(name_key(&name.to_uppercase()), key);
+    }
+}
