@@ -331,7 +331,7 @@ fn a_refusal_says_what_to_do() {
             .to_string()
     };
     insta::assert_snapshot!(said("hooks.example.com/in"), @"url: the URL does not begin with https:// (give the whole URL: https://host/path)");
-    insta::assert_snapshot!(said("https://localhost/in"), @"url: names under .localhost are not public (use a public name; for local work allow it by name: --egress-allow-host localhost, and its address: --egress-allow-address)");
+    insta::assert_snapshot!(said("https://localhost/in"), @"url: names under .localhost are not public (use a full public name; for local work allow it by name: --egress-allow-host localhost, and its address: --egress-allow-address)");
     insta::assert_snapshot!(said("https://hooks.example.com:9443/in"), @"url: port 9443 is not allowed (use one of 443, 8443, or let the operator allow it: --egress-allow-port 9443)");
     insta::assert_snapshot!(said("https://hooks.example.com/{id}"), @"url: the URL holds '{', which must be encoded (write it as %7B)");
     let private = policy
