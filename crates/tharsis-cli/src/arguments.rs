@@ -1,0 +1,173 @@
+//! What can be said on the command line. Each subcommand's own part lies in its file under `commands`.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    commands,
+    output::{Exit, Failure},
+};
+
+const ABOUT: &str = "A durable, signed webhook outbox";
+
+const LONG_ABOUT: &str = "\
+A durable, signed webhook outbox.
+
+A campaign engine publishes events, an admin registers the URLs that want them, and `tharsis run` delivers each event to \
+each of them over HTTPS: signed, retried, never lost. All of it lives in one SQLite file.";
+
+const EXAMPLES: &str = "\
+Examples:
+  tharsis demo                                      See the whole job done on this machine
+  tharsis subscription add --client UUID --name Shop --url https://shop.example/hooks
+  tharsis publish events.ndjson                     Put events into the outbox
+  tharsis run                                       Deliver until Ctrl-C
+  tharsis delivery list --status dead --since 1h    What was not delivered, and why?
+  tharsis replay --status dead --since 1h           Send it again
+
+Configuration: flags over THARSIS_* variables (lists separated by commas) over tharsis.toml over defaults.
+What allows egress adds up.
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
+With --json every answer is JSON on standard output, an error too:
+  {\"error\":{\"code\":…,\"field\":…,\"message\":…,\"hint\":…}}";
+
+/// The description, one line for each option, the examples: the same page for `-h` and `--help`.
+const PAGE: &str = "{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "tharsis", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
+#[command(
+    max_term_width = 120,
+    disable_help_flag = true,
+    disable_version_flag = true
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// Reads the command line of the process. What is wrong with it is told here, as are `--help` and `--version`.
+    pub(crate) fn read() -> Result<Self, Exit> {
+        let parsed = paged(Self::command())
+            .try_get_matches()
+            .and_then(|matches| Self::from_arg_matches(&matches));
+        parsed.map_err(|error| {
+            // Nobody is left to be told that a stream is closed.
+            let _ = error.print();
+            if !error.use_stderr() {
+                return Exit::Done;
+            }
+            // The flag is looked for by hand, for nothing could be parsed.
+            if std::env::args_os().any(|argument| argument == "--json") {
+                let message = error.render().to_string();
+                let message = message
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .trim_start_matches("error: ");
+                return Failure::usage("usage", message).tell(true);
+            }
+            Exit::Usage
+        })
+    }
+}
+
+/// Gives the command and all below it one page of help each.
+fn paged(command: clap::Command) -> clap::Command {
+    let description = command
+        .get_long_about()
+        .or(command.get_about())
+        .cloned()
+        .unwrap_or_default();
+    command
+        .before_help(description)
+        .help_template(PAGE)
+        .mut_subcommands(paged)
+}
+
+/// Flags that every subcommand takes.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// The database [env: THARSIS_DATABASE_URL] [default: sqlite://tharsis.db]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) database: Option<String>,
+
+    /// The configuration file [env: THARSIS_CONFIG] [default: tharsis.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Answer in JSON, errors too
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// What to log to standard error: error, warn, info, debug, trace, or a filter such as tharsis_dispatch=debug
+    /// [env: THARSIS_LOG] [default: warn]
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+
+    /// How to log [env: THARSIS_LOG_FORMAT] [default: human]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+
+    /// Allow addresses that are not public, such as 127.0.0.0/8; may be given several times
+    /// [env: THARSIS_EGRESS_ALLOW_ADDRESSES]
+    #[arg(long, global = true, value_name = "RANGE", action = ArgAction::Append)]
+    pub(crate) egress_allow_address: Vec<String>,
+
+    /// Allow a special host name, such as localhost; may be given several times
+    /// [env: THARSIS_EGRESS_ALLOW_HOSTS]
+    #[arg(long, global = true, value_name = "HOST", action = ArgAction::Append)]
+    pub(crate) egress_allow_host: Vec<String>,
+
+    /// Allow a port beside 443 and 8443; may be given several times
+    /// [env: THARSIS_EGRESS_ALLOW_PORTS]
+    #[arg(long, global = true, value_name = "PORT", action = ArgAction::Append)]
+    pub(crate) egress_allow_port: Vec<u16>,
+
+    /// Trust the certificates in this PEM file beside the system's roots [env: THARSIS_EGRESS_CA_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) egress_ca_file: Option<PathBuf>,
+
+    /// Print this page
+    #[arg(long, short, global = true, action = ArgAction::HelpShort)]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(long, short = 'V', action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    #[default]
+    Human,
+    /// One JSON document a line
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Demo(commands::demo::Options),
+    #[command(subcommand)]
+    Subscription(commands::subscription::Command),
+    Publish(commands::publish::Options),
+    Run(commands::run::Options),
+    #[command(subcommand)]
+    Event(commands::event::Command),
+    #[command(subcommand)]
+    Delivery(commands::delivery::Command),
+    Replay(commands::replay::Options),
+    Listen(commands::listen::Options),
+    Verify(commands::verify::Options),
+}

@@ -1,0 +1,314 @@
+//! `tharsis delivery`: what became of an event for a subscription.
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use tharsis::{
+    DeliveryId, Registry, Timestamp,
+    store::{AttemptRecord, CommandAccepted, DeliveryDetail, DeliveryRow},
+    system_now,
+};
+
+use super::{
+    Context,
+    documents::{AttemptDocument, DeliveryDocument, status},
+    filter::Filter,
+};
+use crate::output::{
+    Exit, Failure, Output, Table, fields,
+    text::{excerpt, measured, moment, moment_or_dash},
+};
+
+/// The most rows that one question to the database brings.
+const PAGE: u32 = 200;
+
+/// Look at deliveries, and step in
+///
+/// A delivery is one event for one subscription, named EVENT/SUBSCRIPTION.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    List(List),
+    Show(Show),
+    Retry(Retry),
+    Cancel(Cancel),
+}
+
+/// List deliveries, newest event first
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tharsis delivery list
+  tharsis delivery list --status dead --since 1h
+  tharsis delivery list --status retrying --status held --client 36011017-0e00-4e29-a054-7a1fbb8b60a2
+  tharsis delivery list --status dead --limit 1000 --json")]
+pub(crate) struct List {
+    #[command(flatten)]
+    filter: Filter,
+
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+
+    /// Go on after this point of a list, which the list before it gave
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<String>,
+}
+
+/// Show one delivery with its attempts
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tharsis delivery show 019b2f6e-…/019b2f70-…
+  tharsis delivery show 019b2f6e-…/019b2f70-… --json")]
+pub(crate) struct Show {
+    /// Its name, EVENT/SUBSCRIPTION
+    #[arg(value_name = "DELIVERY")]
+    id: DeliveryId,
+}
+
+/// Make an unfinished delivery due now
+///
+/// For one that waits for its next attempt. A delivery that has ended is sent again with `tharsis replay`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  tharsis delivery retry 019b2f6e-…/019b2f70-…")]
+pub(crate) struct Retry {
+    /// Its name, EVENT/SUBSCRIPTION
+    #[arg(value_name = "DELIVERY")]
+    id: DeliveryId,
+}
+
+/// End an unfinished delivery as cancelled
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  tharsis delivery cancel 019b2f6e-…/019b2f70-…")]
+pub(crate) struct Cancel {
+    /// Its name, EVENT/SUBSCRIPTION
+    #[arg(value_name = "DELIVERY")]
+    id: DeliveryId,
+}
+
+pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::List(options) => list(context, options).await,
+        Command::Show(options) => show(context, &options).await,
+        Command::Retry(Retry { id }) => {
+            let accepted = context
+                .open()
+                .await?
+                .registry()
+                .retry(id, system_now())
+                .await?;
+            accept(context.output, id, accepted, "is made due now")
+        }
+        Command::Cancel(Cancel { id }) => {
+            let accepted = context
+                .open()
+                .await?
+                .registry()
+                .cancel(id, system_now())
+                .await?;
+            accept(context.output, id, accepted, "ends cancelled")
+        }
+    }
+}
+
+async fn list(context: &Context, options: List) -> Result<Exit, Failure> {
+    let (output, now) = (context.output, system_now());
+    let emitter = context.open().await?;
+    let filter = options.filter.at(now);
+    let mut rows = Vec::new();
+    let mut next = options.after;
+    loop {
+        let wanted = options.limit - u32::try_from(rows.len()).unwrap_or(options.limit);
+        let page = emitter
+            .registry()
+            .deliveries(&filter, next.as_deref(), wanted.min(PAGE))
+            .await?;
+        rows.extend(page.items);
+        next = page.next;
+        if next.is_none() || rows.len() >= options.limit as usize {
+            break;
+        }
+    }
+    if output.json {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            deliveries: Vec<DeliveryDocument<'a>>,
+            /// Give it to `--after`.
+            next: Option<String>,
+        }
+        output.document(&Document {
+            deliveries: rows.iter().map(DeliveryDocument::from).collect(),
+            next,
+        })?;
+        return Ok(Exit::Done);
+    }
+    if rows.is_empty() {
+        output.note("No delivery matches.");
+        return Ok(Exit::Done);
+    }
+    output.table(&table(&rows, now))?;
+    if let Some(next) = next {
+        output.note(format_args!(
+            "There are more: add --after {next}, or a greater --limit."
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+/// Deliveries as a table.
+pub(crate) fn table(rows: &[DeliveryRow], now: Timestamp) -> Table {
+    let mut table = Table::new(&[
+        "delivery",
+        "status",
+        ">attempts",
+        "reason",
+        "type",
+        "subscription",
+        "published",
+        "next attempt",
+    ]);
+    for row in rows {
+        table.row([
+            row.id.to_string(),
+            status(row.status).to_owned(),
+            row.attempts.to_string(),
+            row.code.clone().unwrap_or_else(|| "-".to_owned()),
+            row.event_type.clone(),
+            row.subscription_name.clone(),
+            moment(row.published_at, now),
+            moment_or_dash(row.due_at, now),
+        ]);
+    }
+    table
+}
+
+async fn show(context: &Context, options: &Show) -> Result<Exit, Failure> {
+    let output = context.output;
+    let detail = context
+        .open()
+        .await?
+        .registry()
+        .delivery(options.id)
+        .await?;
+    if output.json {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            #[serde(flatten)]
+            delivery: DeliveryDocument<'a>,
+            history: Vec<AttemptDocument<'a>>,
+        }
+        output.document(&Document {
+            delivery: (&detail.row).into(),
+            history: detail.attempts.iter().map(AttemptDocument::from).collect(),
+        })?;
+    } else {
+        output.line(for_people(&detail, system_now()).trim_end())?;
+    }
+    Ok(Exit::Done)
+}
+
+fn for_people(detail: &DeliveryDetail, now: Timestamp) -> String {
+    let DeliveryDetail { row, attempts } = detail;
+    let mut pairs = vec![
+        ["delivery".to_owned(), row.id.to_string()],
+        ["status".to_owned(), status(row.status).to_owned()],
+        ["type".to_owned(), row.event_type.clone()],
+        ["subscription".to_owned(), row.subscription_name.clone()],
+        ["client".to_owned(), row.client.to_string()],
+    ];
+    pairs.extend(
+        row.campaign
+            .iter()
+            .map(|campaign| ["campaign".to_owned(), campaign.clone()]),
+    );
+    pairs.push(["published".to_owned(), moment(row.published_at, now)]);
+    pairs.extend(
+        row.due_at
+            .map(|at| ["next attempt".to_owned(), moment(at, now)]),
+    );
+    let mut told = fields(pairs);
+    if attempts.is_empty() {
+        told.push_str("\nNo attempt yet.\n");
+    }
+    for record in attempts {
+        told.push('\n');
+        told.push_str(&attempt(record, now));
+    }
+    told
+}
+
+/// One attempt: a line that says what came of it, and what was answered below.
+fn attempt(record: &AttemptRecord, now: Timestamp) -> String {
+    let attempt = &record.attempt;
+    let mut told = if attempt.number == 0 {
+        format!(
+            "Without a request   {}   {}\n",
+            moment(attempt.at, now),
+            attempt.code
+        )
+    } else {
+        format!(
+            "Attempt {}   {}   {}   {}\n",
+            attempt.number,
+            moment(attempt.at, now),
+            measured(attempt.duration),
+            attempt.code
+        )
+    };
+    let mut pairs = Vec::new();
+    pairs.extend(
+        attempt
+            .status
+            .map(|status| ["answer".to_owned(), status.to_string()]),
+    );
+    if !attempt.excerpt.is_empty() {
+        pairs.push(["body".to_owned(), excerpt(&attempt.excerpt, 400)]);
+    }
+    pairs.extend(
+        attempt
+            .detail
+            .iter()
+            .map(|detail| ["detail".to_owned(), detail.clone()]),
+    );
+    if matches!(attempt.status, Some(401 | 403)) {
+        pairs.push(["hint".to_owned(), "the receiver may hold another secret: compare its fingerprint in `tharsis subscription show`".to_owned()]);
+    }
+    match (record.end, record.due_at) {
+        (Some(end), _) => pairs.push(["ended".to_owned(), end.as_str().to_owned()]),
+        (None, Some(due)) => pairs.push(["again".to_owned(), moment(due, now)]),
+        (None, None) => {}
+    }
+    for line in fields(pairs).lines() {
+        told.push_str(&format!("  {line}\n"));
+    }
+    told
+}
+
+/// Tells that the owner was asked for something.
+fn accept(
+    output: Output,
+    id: DeliveryId,
+    accepted: CommandAccepted,
+    what: &str,
+) -> Result<Exit, Failure> {
+    if output.json {
+        #[derive(Serialize)]
+        struct Document {
+            delivery: String,
+            /// Whether a process delivers now; else the next `tharsis run` carries it out.
+            owned: bool,
+        }
+        output.document(&Document {
+            delivery: id.to_string(),
+            owned: accepted.owned,
+        })?;
+    } else if accepted.owned {
+        output.line(format_args!("{id} {what}."))?;
+    } else {
+        output.line(format_args!("{id} {what} as soon as something delivers: nothing does at present. Start `tharsis run`."))?;
+    }
+    Ok(Exit::Done)
+}

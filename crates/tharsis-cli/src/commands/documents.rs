@@ -1,0 +1,236 @@
+//! The JSON documents of `--json`. Times are RFC 3339 in UTC.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tharsis::{
+    format_duration,
+    store::{AttemptRecord, DeliveryRow, EventRecord, Refusal, Replay, ReplayState, Status},
+    subscription::Subscription,
+};
+
+use crate::output::{Fault, text::excerpt};
+
+#[derive(Debug, Serialize)]
+pub(crate) struct SubscriptionDocument<'a> {
+    id: String,
+    client: String,
+    name: &'a str,
+    url: &'a str,
+    profile: &'a str,
+    /// Empty: all that the profile knows.
+    events: Vec<&'a str>,
+    content_type: &'a str,
+    timeout: String,
+    retry: String,
+    max_in_flight: u32,
+    state: &'static str,
+    /// Why it is disabled.
+    reason: Option<&'a str>,
+    secret_fingerprint: Option<&'a str>,
+    created_at: String,
+    updated_at: String,
+}
+
+impl<'a> From<&'a Subscription> for SubscriptionDocument<'a> {
+    fn from(subscription: &'a Subscription) -> Self {
+        let settings = &subscription.settings;
+        Self {
+            id: subscription.id.to_string(),
+            client: settings.client.to_string(),
+            name: &settings.name,
+            url: settings.url.given(),
+            profile: settings.profile.name,
+            events: settings.events.iter().map(|event| event.as_str()).collect(),
+            content_type: &settings.content_type,
+            timeout: format_duration(settings.timeout),
+            retry: settings.retry.to_string(),
+            max_in_flight: settings.max_in_flight,
+            state: subscription.state.as_str(),
+            reason: subscription.state.reason(),
+            secret_fingerprint: subscription.secret_fingerprint.as_deref(),
+            created_at: subscription.created_at.to_string(),
+            updated_at: subscription.updated_at.to_string(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct DeliveryDocument<'a> {
+    id: String,
+    event: String,
+    subscription: String,
+    subscription_name: &'a str,
+    client: String,
+    event_type: &'a str,
+    campaign: Option<&'a str>,
+    status: &'static str,
+    attempts: u32,
+    /// The code of the last outcome.
+    reason: Option<&'a str>,
+    published_at: String,
+    last_attempt_at: Option<String>,
+    due_at: Option<String>,
+}
+
+impl<'a> From<&'a DeliveryRow> for DeliveryDocument<'a> {
+    fn from(row: &'a DeliveryRow) -> Self {
+        Self {
+            id: row.id.to_string(),
+            event: row.id.event.to_string(),
+            subscription: row.id.subscription.to_string(),
+            subscription_name: &row.subscription_name,
+            client: row.client.to_string(),
+            event_type: &row.event_type,
+            campaign: row.campaign.as_deref(),
+            status: status(row.status),
+            attempts: row.attempts,
+            reason: row.code.as_deref(),
+            published_at: row.published_at.to_string(),
+            last_attempt_at: row.last_at.map(|at| at.to_string()),
+            due_at: row.due_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+/// The word for a status.
+pub(crate) fn status(status: Status) -> &'static str {
+    match status {
+        Status::Pending => "pending",
+        Status::Retrying => "retrying",
+        Status::Held => "held",
+        Status::Ended(end) => end.as_str(),
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct AttemptDocument<'a> {
+    /// 0 is an end without a request.
+    number: u32,
+    at: String,
+    duration_ms: u64,
+    /// The code of the outcome.
+    reason: &'a str,
+    status: Option<u16>,
+    detail: Option<&'a str>,
+    /// The beginning of the answer's body, made inert.
+    excerpt: Option<String>,
+    end: Option<&'static str>,
+    due_at: Option<String>,
+}
+
+impl<'a> From<&'a AttemptRecord> for AttemptDocument<'a> {
+    fn from(record: &'a AttemptRecord) -> Self {
+        let attempt = &record.attempt;
+        Self {
+            number: attempt.number,
+            at: attempt.at.to_string(),
+            duration_ms: millis(attempt.duration),
+            reason: &attempt.code,
+            status: attempt.status,
+            detail: attempt.detail.as_deref(),
+            excerpt: (!attempt.excerpt.is_empty()).then(|| excerpt(&attempt.excerpt, usize::MAX)),
+            end: record.end.map(|end| end.as_str()),
+            due_at: record.due_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct EventDocument<'a> {
+    id: String,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    client: String,
+    campaign: Option<&'a str>,
+    recipient: Option<&'a str>,
+    published_at: String,
+    not_before: Option<String>,
+    expires_at: Option<String>,
+    routed: bool,
+    /// Why it could not be frozen.
+    refused: Option<Fault>,
+    /// As it is sent, byte for byte; text where an unfrozen payload is no JSON.
+    payload: Payload<'a>,
+    deliveries: Vec<DeliveryDocument<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Payload<'a> {
+    Json(&'a RawValue),
+    Text(String),
+}
+
+impl<'a> From<&'a EventRecord> for EventDocument<'a> {
+    fn from(event: &'a EventRecord) -> Self {
+        Self {
+            id: event.id.to_string(),
+            event_type: &event.event_type,
+            client: event.client.to_string(),
+            campaign: event.campaign.as_deref(),
+            recipient: event.recipient.as_deref(),
+            published_at: event.published_at.to_string(),
+            not_before: event.not_before.map(|at| at.to_string()),
+            expires_at: event.expires_at.map(|at| at.to_string()),
+            routed: event.routed,
+            refused: event.refused.as_ref().map(refusal),
+            payload: match serde_json::from_slice(&event.payload) {
+                Ok(json) => Payload::Json(json),
+                Err(_) => Payload::Text(excerpt(&event.payload, usize::MAX)),
+            },
+            deliveries: event
+                .deliveries
+                .iter()
+                .map(DeliveryDocument::from)
+                .collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ReplayDocument {
+    id: String,
+    state: &'static str,
+    examined: u64,
+    replayed: u64,
+    skipped: u64,
+    created_at: String,
+    finished_at: Option<String>,
+}
+
+impl From<&Replay> for ReplayDocument {
+    fn from(replay: &Replay) -> Self {
+        Self {
+            id: replay.id.to_string(),
+            state: replay_state(replay.state),
+            examined: replay.examined,
+            replayed: replay.replayed,
+            skipped: replay.skipped,
+            created_at: replay.created_at.to_string(),
+            finished_at: replay.finished_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+/// The word for how far a replay is.
+pub(crate) fn replay_state(state: ReplayState) -> &'static str {
+    match state {
+        ReplayState::Waiting => "waiting",
+        ReplayState::Running => "running",
+        ReplayState::Done => "done",
+    }
+}
+
+pub(crate) fn millis(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Why an event could not be frozen, as an error.
+pub(crate) fn refusal(refusal: &Refusal) -> Fault {
+    Fault {
+        code: refusal.code.clone(),
+        field: refusal.field.clone(),
+        message: refusal.message.clone(),
+        hint: None,
+    }
+}

@@ -1,0 +1,251 @@
+//! `tharsis publish`: events from a file or a pipe into the outbox.
+//!
+//! One thread reads and checks lines into batches, the other side commits them, one transaction each. A batch ends when
+//! it is full or when the next line would have to be waited for, so a slow pipe is published as it flows.
+
+mod lines;
+mod refusals;
+
+use std::{
+    cell::Cell,
+    fs::File,
+    io::{self, IsTerminal, Read},
+    path::{Path, PathBuf},
+    pin::pin,
+    thread,
+};
+
+use clap::Args;
+use tharsis::{Emitter, Event};
+use tokio::sync::mpsc;
+
+use self::{
+    lines::{Line, Lines},
+    refusals::{Refusals, Refused},
+};
+use super::Context;
+use crate::{
+    output::{Exit, Failure, Fault, text::count},
+    signals,
+};
+
+/// Events of one transaction at most.
+const BATCH_EVENTS: usize = 1_000;
+
+/// Bytes of one transaction at most, but for its last line.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Batches that may wait to be committed.
+const WAITING: usize = 2;
+
+/// Publish events, one JSON document a line
+///
+/// An event of Mars is a line as it is; every other type comes in an envelope: {"type":…,"client":…,"payload":{…}} with
+/// optional key, campaign, recipient, expires_at and not_before. What is reported as published is durable. A bad line is
+/// told with its number and the rest goes on; publishing the same file again is safe, duplicates are recognised.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tharsis publish events.ndjson
+  engine | tharsis publish
+  tharsis publish events.ndjson --json | jq '.refused[] | \"\\(.line): \\(.error.message)\"'")]
+pub(crate) struct Options {
+    /// The file, or - for standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    file: PathBuf,
+}
+
+/// Lines that were read and checked, to be committed together.
+#[derive(Debug, Default)]
+struct Batch {
+    events: Vec<Event>,
+    /// The number of each event's line.
+    lines: Vec<u64>,
+    bytes: usize,
+    refused: Vec<Refused>,
+}
+
+/// What became of all lines so far.
+#[derive(Debug, Default, Clone, Copy)]
+struct Tally {
+    published: u64,
+    duplicates: u64,
+    refused: u64,
+    /// The last line whose fate is settled.
+    line: u64,
+}
+
+pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Failure> {
+    let output = context.output;
+    let source = open(&options.file)?;
+    if options.file == Path::new("-") && io::stdin().is_terminal() {
+        output.note("Reading events from the terminal, one a line; Ctrl-D ends.");
+    }
+    let emitter = context.open().await?;
+    let shutdown = signals::shutdown()?;
+    let (sender, batches) = mpsc::channel(WAITING);
+    // No task of the runtime: a read that waits for input must not keep the process from ending.
+    thread::spawn(move || read(source, &sender));
+
+    let tally = Cell::new(Tally::default());
+    let mut refusals = Refusals::new(output)?;
+    let work = commit(&emitter, batches, shutdown, &tally, &mut refusals);
+    let interrupted = output.progress().during(work, || live(tally.get())).await.map_err(|failure| {
+        failure.hint(format!(
+            "what was published up to line {} is durable; publish it again, duplicates are recognised",
+            tally.get().line
+        ))
+    })?;
+    let tally = tally.get();
+    refusals.finish(tally.published, tally.duplicates)?;
+    if interrupted {
+        output.note(format_args!(
+            "Stopped after line {}; the rest was not published.",
+            tally.line
+        ));
+    }
+    if !output.json {
+        output.line(format_args!(
+            "Published {}, recognised {} as duplicates, refused {}.",
+            count(tally.published),
+            count(tally.duplicates),
+            count(tally.refused)
+        ))?;
+    }
+    Ok(if interrupted || tally.refused > 0 {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
+}
+
+fn open(file: &Path) -> Result<Box<dyn Read + Send>, Failure> {
+    if file == Path::new("-") {
+        return Ok(Box::new(io::stdin()));
+    }
+    match File::open(file) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(error) => Err(
+            Failure::new("file_unreadable", format!("cannot be read: {error}"))
+                .at(file.display().to_string()),
+        ),
+    }
+}
+
+/// Reads and checks all lines. Ends early when nobody takes them any more.
+fn read(source: Box<dyn Read + Send>, batches: &mpsc::Sender<io::Result<Batch>>) {
+    let mut lines = Lines::new(source);
+    let mut batch = Batch::default();
+    loop {
+        match lines.next() {
+            Ok(Some((number, line))) => batch.take(number, line),
+            Ok(None) => {
+                // When the other side is gone there is nobody left to tell.
+                let _ = batches.blocking_send(Ok(batch));
+                return;
+            }
+            Err(error) => {
+                let _ = batches.blocking_send(Ok(batch));
+                let _ = batches.blocking_send(Err(error));
+                return;
+            }
+        }
+        if (batch.is_full() || lines.would_wait())
+            && batches
+                .blocking_send(Ok(std::mem::take(&mut batch)))
+                .is_err()
+        {
+            return;
+        }
+    }
+}
+
+impl Batch {
+    fn take(&mut self, number: u64, line: Line<'_>) {
+        let refused = match line {
+            Line::Blank => return,
+            Line::TooLong => lines::too_long(),
+            Line::Text(text) => match Event::parse(text) {
+                Ok(event) => {
+                    self.bytes += text.len();
+                    self.events.push(event);
+                    self.lines.push(number);
+                    return;
+                }
+                Err(invalid) => invalid,
+            },
+        };
+        self.refused.push(Refused {
+            line: number,
+            fault: Fault::from(refused),
+        });
+    }
+
+    fn is_full(&self) -> bool {
+        self.events.len() >= BATCH_EVENTS
+            || self.bytes >= BATCH_BYTES
+            || self.refused.len() >= BATCH_EVENTS
+    }
+}
+
+/// Commits batch by batch. Whether it was interrupted: then what was begun is finished and nothing more is taken.
+async fn commit(
+    emitter: &Emitter,
+    mut batches: mpsc::Receiver<io::Result<Batch>>,
+    shutdown: impl Future<Output = ()>,
+    tally: &Cell<Tally>,
+    refusals: &mut Refusals,
+) -> Result<bool, Failure> {
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let batch = tokio::select! {
+            biased;
+            () = &mut shutdown => return Ok(true),
+            batch = batches.recv() => match batch {
+                Some(batch) => batch,
+                None => return Ok(false),
+            },
+        };
+        let Batch {
+            events,
+            lines,
+            mut refused,
+            ..
+        } = batch?;
+        let mut so_far = tally.get();
+        if !events.is_empty() {
+            let published = emitter.publish_all(&events).await?;
+            for (published, line) in published.into_iter().zip(&lines) {
+                match published {
+                    Ok(published) if published.duplicate => so_far.duplicates += 1,
+                    Ok(_) => so_far.published += 1,
+                    Err(invalid) => refused.push(Refused {
+                        line: *line,
+                        fault: invalid.into(),
+                    }),
+                }
+            }
+        }
+        refused.sort_by_key(|refused| refused.line);
+        so_far.refused += refused.len() as u64;
+        so_far.line = lines
+            .last()
+            .copied()
+            .max(refused.last().map(|refused| refused.line))
+            .unwrap_or(so_far.line);
+        tally.set(so_far);
+        for refused in refused {
+            refusals.tell(&refused)?;
+        }
+    }
+}
+
+fn live(tally: Tally) -> String {
+    format!(
+        "{} published   {} duplicates   {} refused   line {}",
+        count(tally.published),
+        count(tally.duplicates),
+        count(tally.refused),
+        count(tally.line)
+    )
+}

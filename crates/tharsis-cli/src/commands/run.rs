@@ -1,0 +1,205 @@
+//! `tharsis run`: deliver.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use tharsis::{
+    Emitter, EngineOptions, Registry, Remaining, Summary, dispatch::Progress, parse_duration,
+    subscription::State,
+};
+
+use super::Context;
+use crate::{
+    output::{
+        Exit, Failure, HERTZ, Output,
+        text::{count, counted, inert},
+    },
+    signals,
+};
+
+/// Deliver what is in the outbox, until Ctrl-C
+///
+/// One process delivers from a file at a time; others may publish into it meanwhile. The first SIGINT or SIGTERM lets
+/// the requests in flight finish, a second one ends the process at once. Either way nothing is lost: what was not
+/// settled is sent again by the next run.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tharsis run
+  tharsis run --until-idle
+  tharsis run --egress-allow-host localhost --egress-allow-address 127.0.0.0/8 \\
+      --egress-allow-port 9443 --egress-ca-file ca.pem
+  tharsis run --log info --log-format json")]
+pub(crate) struct Options {
+    /// End when nothing is left to do; retries are waited for, what is paused, disabled or scheduled is not
+    #[arg(long)]
+    until_idle: bool,
+
+    /// Requests under way at once, over all subscriptions [default: 256]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    max_in_flight: Option<u16>,
+
+    /// How long requests in flight may take to end after the first signal [default: 10s]
+    #[arg(long, value_name = "SPAN", value_parser = parse_duration)]
+    grace: Option<Duration>,
+}
+
+pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Failure> {
+    let output = context.output;
+    let shutdown = signals::shutdown()?;
+    let emitter = context
+        .open_with(options.engine(&context.configuration.engine))
+        .await?;
+    emitter.own().await?;
+    announce(context, &emitter, options.until_idle).await?;
+
+    let progress = emitter.progress();
+    let mut before = 0;
+    let live = || {
+        let delivered = progress.delivered();
+        let rate = (delivered - before) * HERTZ;
+        before = delivered;
+        live(progress, rate)
+    };
+    let running = async {
+        if options.until_idle {
+            emitter.run_until_idle(shutdown).await
+        } else {
+            emitter.run(shutdown).await
+        }
+    };
+    let summary = output.progress().during(running, live).await?;
+    tell(output, &summary)?;
+    Ok(Exit::Done)
+}
+
+impl Options {
+    /// The configured options with those of the command line over them.
+    fn engine(&self, configured: &EngineOptions) -> EngineOptions {
+        EngineOptions {
+            max_in_flight: self
+                .max_in_flight
+                .map_or(configured.max_in_flight, usize::from),
+            grace: self.grace.unwrap_or(configured.grace),
+            ..configured.clone()
+        }
+    }
+}
+
+/// Says what this process owns from now on.
+async fn announce(context: &Context, emitter: &Emitter, until_idle: bool) -> Result<(), Failure> {
+    let subscriptions = emitter.registry().list(None).await?;
+    let held = subscriptions
+        .iter()
+        .filter(|subscription| subscription.state != State::Active)
+        .count();
+    let remaining = emitter.remaining().await?;
+    context.output.note(format_args!(
+        "Owns {}: {}{}, {} to deliver. {}",
+        inert(&context.configuration.database),
+        counted(subscriptions.len() as u64, "subscription", "subscriptions"),
+        if held > 0 {
+            format!(" ({held} paused or disabled)")
+        } else {
+            String::new()
+        },
+        count(remaining.unrouted + remaining.pending),
+        if until_idle {
+            "Ends when that is done."
+        } else {
+            "Ctrl-C ends it."
+        },
+    ));
+    Ok(())
+}
+
+fn live(progress: &Progress, rate: u64) -> String {
+    format!(
+        "{} delivered   {} retried   {} ended without success   {} in flight   {}/s",
+        count(progress.delivered()),
+        count(progress.retried()),
+        count(progress.ended()),
+        count(progress.in_flight()),
+        count(rate),
+    )
+}
+
+/// What was done, and what remains and why.
+fn tell(output: Output, summary: &Summary) -> Result<(), Failure> {
+    if output.json {
+        return output.document(&SummaryDocument::from(summary));
+    }
+    output.line(format_args!(
+        "Delivered {}, retried {}, ended without success {}.",
+        count(summary.delivered),
+        count(summary.retried),
+        count(summary.ended)
+    ))?;
+    let Remaining {
+        unrouted,
+        pending,
+        held,
+        scheduled,
+        commands,
+    } = summary.remaining;
+    let remains = [
+        (unrouted, "events are not routed yet"),
+        (pending, "deliveries are due or wait for a retry"),
+        (
+            held,
+            "deliveries are held by subscriptions that are paused or disabled",
+        ),
+        (scheduled, "deliveries are scheduled for later"),
+        (commands, "commands are not carried out yet"),
+    ];
+    if summary.remaining == Remaining::default() {
+        return output.line("Nothing remains.");
+    }
+    output.line("What remains:")?;
+    for (n, why) in remains.into_iter().filter(|(n, _)| *n > 0) {
+        output.line(format_args!("{:>9}  {why}", count(n)))?;
+    }
+    Ok(())
+}
+
+#[derive(Debug, Serialize)]
+struct SummaryDocument {
+    delivered: u64,
+    retried: u64,
+    ended: u64,
+    remaining: RemainingDocument,
+}
+
+#[derive(Debug, Serialize)]
+struct RemainingDocument {
+    unrouted: u64,
+    pending: u64,
+    held: u64,
+    scheduled: u64,
+    commands: u64,
+}
+
+impl From<&Summary> for SummaryDocument {
+    fn from(summary: &Summary) -> Self {
+        let Remaining {
+            unrouted,
+            pending,
+            held,
+            scheduled,
+            commands,
+        } = summary.remaining;
+        Self {
+            delivered: summary.delivered,
+            retried: summary.retried,
+            ended: summary.ended,
+            remaining: RemainingDocument {
+                unrouted,
+                pending,
+                held,
+                scheduled,
+                commands,
+            },
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! `tharsis subscription`: who wants which events, and where.
+
+mod add;
+mod list;
+mod remove;
+mod rotate;
+mod set;
+mod show;
+mod state;
+mod test;
+
+use clap::{Args, Subcommand, ValueEnum};
+use tharsis::{
+    CheckMethod, SubscriptionId, Timestamp, format_duration, subscription::Subscription,
+};
+
+use super::Context;
+use crate::output::{Exit, Failure, fields, text::moment};
+
+/// Register webhooks and look after them
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Add(add::Options),
+    List(list::Options),
+    Show(show::Options),
+    Set(set::Options),
+    Pause(state::Pause),
+    Resume(state::Resume),
+    Rotate(rotate::Options),
+    Test(test::Options),
+    Remove(remove::Options),
+}
+
+pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Add(options) => add::run(context, options).await,
+        Command::List(options) => list::run(context, &options).await,
+        Command::Show(options) => show::run(context, &options).await,
+        Command::Set(options) => set::run(context, options).await,
+        Command::Pause(options) => state::pause(context, &options).await,
+        Command::Resume(options) => state::resume(context, &options).await,
+        Command::Rotate(options) => rotate::run(context, &options).await,
+        Command::Test(options) => test::run(context, &options).await,
+        Command::Remove(options) => remove::run(context, &options).await,
+    }
+}
+
+/// The subscription that a command is about.
+#[derive(Debug, Args)]
+struct Which {
+    /// Its id, the first column of `tharsis subscription list`
+    #[arg(value_name = "SUBSCRIPTION")]
+    id: SubscriptionId,
+}
+
+/// How the URL proves that it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Check {
+    /// One HEAD request that must be answered 200
+    #[default]
+    Head,
+    /// The signed test event by POST, for receivers that know no HEAD
+    Post,
+}
+
+impl From<Check> for CheckMethod {
+    fn from(check: Check) -> Self {
+        match check {
+            Check::Head => Self::Head,
+            Check::Post => Self::Post,
+        }
+    }
+}
+
+/// A subscription as people read it.
+fn for_people(subscription: &Subscription, now: Timestamp) -> String {
+    let settings = &subscription.settings;
+    let events = if settings.events.is_empty() {
+        format!(
+            "all of {}: {}",
+            settings.profile.name,
+            settings.profile.events.join(", ")
+        )
+    } else {
+        settings
+            .events
+            .iter()
+            .map(|event| event.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let state = match subscription.state.reason() {
+        Some(reason) => format!("{}: {reason}", subscription.state),
+        None => subscription.state.to_string(),
+    };
+    let secret = match &subscription.secret_fingerprint {
+        Some(fingerprint) => format!("fingerprint {fingerprint}"),
+        None => "none: requests go out without a signature".to_owned(),
+    };
+    fields([
+        ["subscription".to_owned(), subscription.id.to_string()],
+        ["name".to_owned(), settings.name.clone()],
+        ["client".to_owned(), settings.client.to_string()],
+        ["url".to_owned(), settings.url.given().to_owned()],
+        ["state".to_owned(), state],
+        ["profile".to_owned(), settings.profile.name.to_owned()],
+        ["events".to_owned(), events],
+        ["content type".to_owned(), settings.content_type.clone()],
+        ["timeout".to_owned(), format_duration(settings.timeout)],
+        ["retry".to_owned(), settings.retry.to_string()],
+        [
+            "in flight".to_owned(),
+            format!("at most {}", settings.max_in_flight),
+        ],
+        ["secret".to_owned(), secret],
+        ["added".to_owned(), moment(subscription.created_at, now)],
+        ["changed".to_owned(), moment(subscription.updated_at, now)],
+    ])
+}

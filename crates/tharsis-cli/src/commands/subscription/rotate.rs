@@ -1,0 +1,37 @@
+use clap::Args;
+use tharsis::{Registry, system_now};
+
+use super::{Which, add};
+use crate::{
+    commands::{Context, secret::SecretOptions},
+    output::{Exit, Failure},
+};
+
+/// Replace its secret
+///
+/// Every request from then on is signed with the new one, also retries and replays.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tharsis subscription rotate 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
+  tharsis subscription rotate 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42 --secret-file new.secret")]
+pub(crate) struct Options {
+    #[command(flatten)]
+    which: Which,
+
+    #[command(flatten)]
+    secret: SecretOptions,
+}
+
+pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Failure> {
+    let emitter = context.open().await?;
+    let registry = emitter.registry();
+    let settings = registry.find(options.which.id).await?.settings;
+    let chosen = options.secret.choose()?;
+    settings.accepts(chosen.secret.as_ref())?;
+    let subscription = registry
+        .rotate(options.which.id, chosen.secret.as_ref(), system_now())
+        .await?;
+    add::tell(context.output, &subscription, &chosen)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,289 @@
+//! What the process runs with: flags over `THARSIS_*` variables over `tharsis.toml` over defaults.
+//!
+//! This is the only reader of the environment and of the file. What opens egress adds up: a flag widens what the file
+//! and the environment allow, and never narrows it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::ValueEnum;
+use serde::Deserialize;
+use tharsis::{EngineOptions, egress::Policy};
+
+use crate::{
+    arguments::{Global, LogFormat},
+    output::Failure,
+};
+
+const DEFAULT_FILE: &str = "tharsis.toml";
+const DEFAULT_DATABASE: &str = "sqlite://tharsis.db";
+
+/// The settled configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Configuration {
+    /// The database's URL.
+    pub(crate) database: String,
+    /// What is logged.
+    pub(crate) log: String,
+    /// How it is logged.
+    pub(crate) log_format: LogFormat,
+    /// What may be reached.
+    pub(crate) egress: Policy,
+    /// Certificates trusted beside the system's roots.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// How the engine runs.
+    pub(crate) engine: EngineOptions,
+}
+
+/// `tharsis.toml`. Its keys are those of [`KEYS`]; everything may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    database: Option<String>,
+    log: Option<String>,
+    log_format: Option<LogFormat>,
+    egress: EgressTable,
+    engine: EngineTable,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct EgressTable {
+    allow_addresses: Vec<String>,
+    allow_hosts: Vec<String>,
+    /// In place of the default.
+    allow_ports: Option<Vec<u16>>,
+    /// Relative to the file's own folder.
+    ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct EngineTable {
+    max_in_flight: Option<usize>,
+    cache_bytes: Option<usize>,
+    grace_seconds: Option<u64>,
+}
+
+/// Every key of the file.
+const KEYS: [&str; 10] = [
+    "database",
+    "log",
+    "log_format",
+    "egress.allow_addresses",
+    "egress.allow_hosts",
+    "egress.allow_ports",
+    "egress.ca_file",
+    "engine.max_in_flight",
+    "engine.cache_bytes",
+    "engine.grace_seconds",
+];
+
+impl Configuration {
+    /// Reads the environment of the process and the file, and settles them with the flags.
+    pub(crate) fn load(flags: &Global) -> Result<Self, Failure> {
+        Self::settle(flags, &|name| match std::env::var(name) {
+            Ok(value) => Ok(Some(value)),
+            Err(std::env::VarError::NotPresent) => Ok(None),
+            Err(std::env::VarError::NotUnicode(_)) => {
+                Err(Failure::usage("bad_environment", "is not UTF-8").at(name))
+            }
+        })
+    }
+
+    fn settle(
+        flags: &Global,
+        variable: &dyn Fn(&str) -> Result<Option<String>, Failure>,
+    ) -> Result<Self, Failure> {
+        // An empty variable is one that is not set: that is how shells and compose files leave one out.
+        let variable =
+            |name: &str| Ok::<_, Failure>(variable(name)?.filter(|value| !value.is_empty()));
+        let named = match &flags.config {
+            Some(path) => Some(path.clone()),
+            None => variable("THARSIS_CONFIG")?.map(PathBuf::from),
+        };
+        let file = File::read(named.as_deref())?;
+        let egress = egress(flags, &variable, &file.egress)?;
+        let ca_file = match &flags.egress_ca_file {
+            Some(path) => Some(path.clone()),
+            None => variable("THARSIS_EGRESS_CA_FILE")?
+                .map(PathBuf::from)
+                .or(file.egress.ca_file),
+        };
+        let log_format = match (flags.log_format, variable("THARSIS_LOG_FORMAT")?) {
+            (Some(format), _) => Some(format),
+            (None, Some(text)) => Some(LogFormat::from_str(&text, true).map_err(|_| {
+                Failure::usage("bad_environment", "is neither `human` nor `json`")
+                    .at("THARSIS_LOG_FORMAT")
+            })?),
+            (None, None) => file.log_format,
+        };
+        Ok(Self {
+            database: first([
+                flags.database.clone(),
+                variable("THARSIS_DATABASE_URL")?,
+                file.database,
+            ])
+            .unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
+            log: first([flags.log.clone(), variable("THARSIS_LOG")?, file.log])
+                .unwrap_or_else(|| "warn".to_owned()),
+            log_format: log_format.unwrap_or_default(),
+            egress,
+            ca_file,
+            engine: file.engine.options(),
+        })
+    }
+}
+
+fn first(choices: [Option<String>; 3]) -> Option<String> {
+    choices.into_iter().flatten().next()
+}
+
+fn egress(
+    flags: &Global,
+    variable: &impl Fn(&str) -> Result<Option<String>, Failure>,
+    file: &EgressTable,
+) -> Result<Policy, Failure> {
+    let mut policy = Policy::default();
+    if let Some(ports) = &file.allow_ports {
+        policy.allow_ports.clone_from(ports);
+    }
+    let mut allow_address = |range: &str, place: &str| {
+        policy.allow_addresses.push(
+            Policy::range(range)
+                .map_err(|invalid| Failure::from(invalid).at(place).into_usage())?,
+        );
+        Ok::<_, Failure>(())
+    };
+    for range in &file.allow_addresses {
+        allow_address(range, "egress.allow_addresses")?;
+    }
+    for range in listed(variable("THARSIS_EGRESS_ALLOW_ADDRESSES")?) {
+        allow_address(&range, "THARSIS_EGRESS_ALLOW_ADDRESSES")?;
+    }
+    for range in &flags.egress_allow_address {
+        allow_address(range, "--egress-allow-address")?;
+    }
+    policy.allow_hosts.extend(file.allow_hosts.iter().cloned());
+    policy
+        .allow_hosts
+        .extend(listed(variable("THARSIS_EGRESS_ALLOW_HOSTS")?));
+    policy
+        .allow_hosts
+        .extend(flags.egress_allow_host.iter().cloned());
+    for port in listed(variable("THARSIS_EGRESS_ALLOW_PORTS")?) {
+        let port = port.parse().map_err(|_| {
+            Failure::usage("bad_environment", "is no list of ports")
+                .at("THARSIS_EGRESS_ALLOW_PORTS")
+        })?;
+        policy.allow_ports.push(port);
+    }
+    policy.allow_ports.extend(&flags.egress_allow_port);
+    Ok(policy)
+}
+
+fn listed(value: Option<String>) -> Vec<String> {
+    value
+        .unwrap_or_default()
+        .split(',')
+        .map(|item| item.trim().to_owned())
+        .filter(|item| !item.is_empty())
+        .collect()
+}
+
+impl EngineTable {
+    fn options(&self) -> EngineOptions {
+        let default = EngineOptions::default();
+        EngineOptions {
+            max_in_flight: self.max_in_flight.unwrap_or(default.max_in_flight),
+            cache_bytes: self.cache_bytes.unwrap_or(default.cache_bytes),
+            grace: self
+                .grace_seconds
+                .map_or(default.grace, Duration::from_secs),
+            ..default
+        }
+    }
+}
+
+impl File {
+    /// The file that was named, which must be there; else `tharsis.toml`, which need not.
+    fn read(named: Option<&Path>) -> Result<Self, Failure> {
+        let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+        match fs::read_to_string(path) {
+            Ok(text) => {
+                let mut file = Self::parse(&path.display().to_string(), &text)?;
+                file.egress.ca_file = file
+                    .egress
+                    .ca_file
+                    .map(|ca| path.parent().unwrap_or(Path::new("")).join(ca));
+                Ok(file)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {
+                Ok(Self::default())
+            }
+            Err(error) => Err(Failure::usage(
+                "config_unreadable",
+                format!("cannot be read: {error}"),
+            )
+            .at(path.display().to_string())),
+        }
+    }
+
+    fn parse(name: &str, text: &str) -> Result<Self, Failure> {
+        let bad = |error: &toml::de::Error| {
+            let line = error.span().map_or(1, |span| {
+                1 + text[..span.start.min(text.len())].matches('\n').count()
+            });
+            Failure::usage("bad_config", format!("line {line}: {}", error.message())).at(name)
+        };
+        let table: toml::Table = toml::from_str(text).map_err(|error| bad(&error))?;
+        if let Some(unknown) = unknown_key("", &table) {
+            let failure =
+                Failure::usage("unknown_key", format!("is no key of {name}")).at(&unknown);
+            return Err(match nearest(&unknown) {
+                Some(key) => failure.hint(format!("did you mean `{key}`?")),
+                None => failure.hint(format!("the keys are {}", KEYS.join(", "))),
+            });
+        }
+        toml::from_str(text).map_err(|error| bad(&error))
+    }
+}
+
+/// The first key that is none of ours, as a path.
+fn unknown_key(above: &str, table: &toml::Table) -> Option<String> {
+    table.iter().find_map(|(key, value)| {
+        let path = if above.is_empty() {
+            key.clone()
+        } else {
+            format!("{above}.{key}")
+        };
+        match value {
+            _ if KEYS.contains(&path.as_str()) => None,
+            _ if !KEYS
+                .iter()
+                .any(|known| known.starts_with(&format!("{path}."))) =>
+            {
+                Some(path)
+            }
+            toml::Value::Table(inner) => unknown_key(&path, inner),
+            // Something else where a table belongs: reading it says so.
+            _ => None,
+        }
+    })
+}
+
+fn nearest(unknown: &str) -> Option<&'static str> {
+    let likeness = |known: &str| {
+        let last = |path: &str| path.rsplit('.').next().unwrap_or(path).to_owned();
+        // A key in the wrong table is as likely as one that is mistyped.
+        strsim::jaro_winkler(known, unknown).max(strsim::jaro_winkler(&last(known), &last(unknown)))
+    };
+    KEYS.into_iter()
+        .map(|known| (likeness(known), known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
+}

@@ -1,0 +1,223 @@
+use std::{
+    error::Error,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use console::style;
+use serde::Serialize;
+use tharsis::{Invalid, dispatch::CheckError, store::StoreError};
+use tharsis_receiver::ReceiverError;
+
+use super::{put, text::inert};
+
+/// What the process ends with: 0 done, 1 refused or failed, 2 wrong usage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It was done.
+    Done = 0,
+    /// It was refused or failed, and that has been told already.
+    Failed = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command ended early, as it is told.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    fault: Fault,
+    /// Whoever read standard output has gone; there is nobody left to tell.
+    closed_pipe: bool,
+}
+
+/// The JSON of an error, the same wherever one appears.
+#[derive(Debug, Serialize)]
+pub(crate) struct Fault {
+    pub(crate) code: String,
+    pub(crate) field: Option<String>,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    /// Something was refused or failed.
+    pub(crate) fn new(code: &str, message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Failed,
+            fault: Fault {
+                code: code.to_owned(),
+                field: None,
+                message: message.into(),
+                hint: None,
+            },
+            closed_pipe: false,
+        }
+    }
+
+    /// The command line or the configuration is wrong.
+    pub(crate) fn usage(code: &str, message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Usage,
+            ..Self::new(code, message)
+        }
+    }
+
+    /// Something below failed: the message tells the whole chain.
+    pub(crate) fn because(code: &str, error: &dyn Error) -> Self {
+        Self::new(code, chain(error))
+    }
+
+    /// The command line or the configuration is at fault.
+    pub(crate) fn into_usage(self) -> Self {
+        Self {
+            exit: Exit::Usage,
+            ..self
+        }
+    }
+
+    /// Names the place.
+    pub(crate) fn at(mut self, field: impl Into<String>) -> Self {
+        self.fault.field = Some(field.into());
+        self
+    }
+
+    /// Adds what to do.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.fault.hint = Some(hint.into());
+        self
+    }
+
+    /// Tells it, and says what to end with.
+    pub(crate) fn tell(self, json: bool) -> Exit {
+        if self.closed_pipe {
+            return Exit::Done;
+        }
+        if json {
+            #[derive(Serialize)]
+            struct Document<'a> {
+                error: &'a Fault,
+            }
+            if let Ok(mut line) = serde_json::to_vec(&Document { error: &self.fault }) {
+                line.push(b'\n');
+                // A failure to tell a failure has no one left to go to; the exit code stands.
+                let _ = put(&line);
+            }
+        } else {
+            let _ = writeln!(io::stderr().lock(), "{}", self.fault.for_people());
+        }
+        self.exit
+    }
+}
+
+impl Fault {
+    /// `error[code]: field: message`, and the hint on a line of its own.
+    fn for_people(&self) -> String {
+        let mut told = format!(
+            "{}{} ",
+            style("error").red().bold().for_stderr(),
+            style(format!("[{}]:", self.code)).bold().for_stderr()
+        );
+        told.push_str(&self.sentence());
+        if let Some(hint) = &self.hint {
+            told.push_str(&format!(
+                "\n  {} {}",
+                style("hint:").cyan().for_stderr(),
+                inert(hint)
+            ));
+        }
+        told
+    }
+
+    /// `field: message`.
+    pub(crate) fn sentence(&self) -> String {
+        match &self.field {
+            Some(field) => format!("{}: {}", inert(field), inert(&self.message)),
+            None => inert(&self.message).into_owned(),
+        }
+    }
+}
+
+impl From<Invalid> for Fault {
+    fn from(invalid: Invalid) -> Self {
+        Self {
+            code: invalid.code.to_owned(),
+            field: invalid.field,
+            message: invalid.message.into_owned(),
+            hint: invalid.hint.map(std::borrow::Cow::into_owned),
+        }
+    }
+}
+
+impl From<Invalid> for Failure {
+    fn from(invalid: Invalid) -> Self {
+        Self {
+            exit: Exit::Failed,
+            fault: invalid.into(),
+            closed_pipe: false,
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self {
+            closed_pipe: error.kind() == io::ErrorKind::BrokenPipe,
+            ..Self::because("io", &error)
+        }
+    }
+}
+
+/// An error's own sentence and those of its causes, without saying the same twice.
+fn chain(error: &dyn Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let sentence = error.to_string();
+        if !told.ends_with(&sentence) {
+            told.push_str(": ");
+            told.push_str(&sentence);
+        }
+        cause = error.source();
+    }
+    told
+}
+
+impl From<tharsis::Error> for Failure {
+    fn from(error: tharsis::Error) -> Self {
+        match error {
+            tharsis::Error::Invalid(invalid) => invalid.into(),
+            error => {
+                let failure = Self::because(error.code(), &error);
+                match error.hint().filter(|hint| !hint.is_empty()) {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                }
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        tharsis::Error::from(error).into()
+    }
+}
+
+impl From<ReceiverError> for Failure {
+    fn from(error: ReceiverError) -> Self {
+        Self::because("receiver_failed", &error)
+    }
+}
+
+impl From<CheckError> for Failure {
+    fn from(error: CheckError) -> Self {
+        tharsis::Error::from(error).into()
+    }
+}

@@ -1,0 +1,116 @@
+use comfy_table::{CellAlignment, ContentArrangement};
+use console::style;
+
+use super::text::inert;
+
+/// Rows under headings, without borders. Every cell is made inert.
+///
+/// A table that is wider than the terminal is told row by row instead: the first cell on a line of its own, the others
+/// below it with their headings.
+#[derive(Debug)]
+pub(crate) struct Table {
+    headings: Vec<&'static str>,
+    right: Vec<bool>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A heading that begins with `>` stands over a column of numbers, which is aligned to the right.
+    pub(crate) fn new(headings: &[&'static str]) -> Self {
+        Self {
+            headings: headings.iter().map(|h| h.trim_start_matches('>')).collect(),
+            right: headings.iter().map(|h| h.starts_with('>')).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row: one cell for each heading.
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        debug_assert_eq!(N, self.headings.len());
+        self.rows.push(
+            cells
+                .into_iter()
+                .map(|cell| inert(&cell).into_owned())
+                .collect(),
+        );
+    }
+
+    /// The table as text, for a terminal of this many columns.
+    pub(crate) fn render(&self, width: Option<usize>) -> String {
+        let table = self.aligned();
+        match width {
+            Some(width)
+                if table
+                    .lines()
+                    .any(|line| console::measure_text_width(line) > width) =>
+            {
+                self.stacked()
+            }
+            _ => table,
+        }
+    }
+
+    fn aligned(&self) -> String {
+        let mut table = borderless();
+        table.set_header(self.headings.iter().map(|heading| heading.to_uppercase()));
+        for (index, right) in self.right.iter().enumerate() {
+            if let (true, Some(column)) = (*right, table.column_mut(index)) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        for row in &self.rows {
+            table.add_row(row);
+        }
+        let mut lines = trimmed(&table);
+        if let Some(end) = lines.find('\n') {
+            let heading = style(&lines[..end]).bold().to_string();
+            lines.replace_range(..end, &heading);
+        }
+        lines
+    }
+
+    fn stacked(&self) -> String {
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut cells = row.iter().zip(&self.headings);
+            if let Some((first, _)) = cells.next() {
+                text.push_str(&format!("{}\n", style(first).bold()));
+            }
+            let rest: Vec<_> = cells
+                .filter(|(cell, _)| !matches!(cell.as_str(), "" | "-"))
+                .map(|(cell, heading)| [(*heading).to_owned(), cell.clone()])
+                .collect();
+            for line in fields(rest).lines() {
+                text.push_str(&format!("  {line}\n"));
+            }
+        }
+        text
+    }
+}
+
+/// Names and values below each other, the values aligned.
+pub(crate) fn fields(pairs: impl IntoIterator<Item = [String; 2]>) -> String {
+    let mut table = borderless();
+    for [name, value] in pairs {
+        table.add_row([name, inert(&value).into_owned()]);
+    }
+    trimmed(&table)
+}
+
+fn borderless() -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table
+        .load_style(comfy_table::presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+/// comfy-table pads each cell on both sides; lines begin at the margin and end with their text.
+fn trimmed(table: &comfy_table::Table) -> String {
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.strip_prefix(' ').unwrap_or(&line).trim_end());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,147 @@
+//! How values are written for people.
+
+use std::{borrow::Cow, fmt::Write, time::Duration};
+
+use tharsis::Timestamp;
+
+/// Text that cannot steer a terminal: control characters, and those that turn or hide text, are shown as `\u{1b}`.
+pub(crate) fn inert(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if steers(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// What a receiver answered, as inert text on one line, at most `max` characters of it.
+pub(crate) fn excerpt(bytes: &[u8], max: usize) -> String {
+    let mut shown = String::new();
+    for chunk in bytes.utf8_chunks() {
+        shown.push_str(&inert(chunk.valid()));
+        for byte in chunk.invalid() {
+            let _ = write!(shown, "\\x{byte:02x}");
+        }
+    }
+    match shown.char_indices().nth(max) {
+        Some((end, _)) => format!("{} …", &shown[..end]),
+        None => shown,
+    }
+}
+
+/// Characters that change how the text around them is shown (CWE-150, Trojan Source), and those that cannot be seen.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// An instant as people need it: to compare with logs, and to know how long ago it was.
+pub(crate) fn moment(at: Timestamp, now: Timestamp) -> String {
+    let utc = at.to_string();
+    // Milliseconds matter to programs, which get them with --json.
+    let seconds = utc
+        .split_once('.')
+        .map_or(utc.as_str(), |(seconds, _)| seconds);
+    let relative = if at > now {
+        format!("in {}", age(at.since(now)))
+    } else if now.since(at) < Duration::from_secs(1) {
+        "now".to_owned()
+    } else {
+        format!("{} ago", age(now.since(at)))
+    };
+    format!("{seconds}Z ({relative})")
+}
+
+/// [`moment`], or a dash.
+pub(crate) fn moment_or_dash(at: Option<Timestamp>, now: Timestamp) -> String {
+    at.map_or_else(|| "-".to_owned(), |at| moment(at, now))
+}
+
+/// A span in its largest unit: `12s`, `3m`, `5h`, `2d`.
+fn age(span: Duration) -> String {
+    match span.as_secs() {
+        0 => format!("{}ms", span.as_millis()),
+        s @ 1..60 => format!("{s}s"),
+        s @ 60..3_600 => format!("{}m", s / 60),
+        s @ 3_600..172_800 => format!("{}h", s / 3_600),
+        s => format!("{}d", s / 86_400),
+    }
+}
+
+/// A measured span with three digits: `0.42 ms`, `12.3 ms`, `1.20 s`.
+pub(crate) fn measured(span: Duration) -> String {
+    let millis = span.as_secs_f64() * 1_000.0;
+    if millis >= 999.5 {
+        format!("{:.2} s", millis / 1_000.0)
+    } else if millis >= 99.95 {
+        format!("{millis:.0} ms")
+    } else if millis >= 9.995 {
+        format!("{millis:.1} ms")
+    } else {
+        format!("{millis:.2} ms")
+    }
+}
+
+/// A count with its thousands apart: `12,345`.
+pub(crate) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+/// `1 delivery`, `2 deliveries`.
+pub(crate) fn counted(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remote_text_cannot_steer_a_terminal() {
+        assert_eq!(inert("plain – ünïcode 😀"), "plain – ünïcode 😀");
+        assert_eq!(inert("\x1b[2Jgone\r\n"), r"\u{1b}[2Jgone\r\n");
+        assert_eq!(inert("a\u{202e}b\u{9b}c"), r"a\u{202e}b\u{9b}c");
+        assert_eq!(inert(&inert("\x1b]0;title\x07")), inert("\x1b]0;title\x07"));
+        assert_eq!(excerpt(b"ok \xff\x00end", 80), r"ok \xff\u{0}end");
+        assert_eq!(excerpt("äöüß".as_bytes(), 2), "äö …");
+    }
+
+    #[test]
+    fn an_instant_is_told_absolutely_and_relatively() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let told = |before: i64| moment(Timestamp::from_millis(now.as_millis() - before), now);
+        assert_eq!(told(0), "2023-11-14T22:13:20Z (now)");
+        assert_eq!(told(65_000), "2023-11-14T22:12:15Z (1m ago)");
+        assert_eq!(told(-7_200_000), "2023-11-15T00:13:20Z (in 2h)");
+        assert_eq!(told(40 * 86_400_000), "2023-10-05T22:13:20Z (40d ago)");
+    }
+
+    #[test]
+    fn figures_read_easily() {
+        assert_eq!(
+            [0, 999, 1_000, 1_234_567].map(count),
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [420, 12_340, 99_960, 123_400, 999_600, 1_200_000]
+                .map(|us| measured(Duration::from_micros(us))),
+            ["0.42 ms", "12.3 ms", "100 ms", "123 ms", "1.00 s", "1.20 s"]
+        );
+        assert_eq!(counted(1, "delivery", "deliveries"), "1 delivery");
+    }
+}
