@@ -1,1 +1,46 @@
-//! x
+//! The stories of Tharsis, and the one harness that tells them.
+//!
+//! A story makes a [`World`]: a temporary folder with a database, an authority of its own, receivers on free ports and
+//! a seed for everything random. It then speaks in the verbs of the people in it: an engine publishes, an admin
+//! subscribes, an SRE looks and replays. The verbs run the real program as processes of their own; what wants the
+//! library takes [`World::emitter`].
+//!
+//! ```no_run
+//! use tharsis_tests::{ALPHA, Subscribe, World};
+//!
+//! let world = World::new();
+//! let shop = world.receiver("shop").answers(503).then(200).start();
+//! world.subscribe(&Subscribe::new(ALPHA, &shop).retry("50ms"));
+//! let lines = world.predictions(ALPHA, 10);
+//! world.publish(&lines);
+//! world.run_until_idle();
+//! shop.assert_received(&lines);
+//! ```
+//!
+//! Every wait has a bound. When a story fails, its world prints the seed and the tail of what each process wrote; the
+//! same seed is told again with `THARSIS_TEST_SEED=…`.
+//!
+//! Stories run beside each other, but one that measures has the machine to itself: see [`World::alone`].
+//!
+//! # The program
+//!
+//! Cargo tells a test where the programs of its own package lie, and `tharsis` is another package's. So the first verb
+//! of each test process runs `cargo build --package tharsis-cli` with the profile and the target folder that the test
+//! itself was built with, which does nothing where it is fresh. `THARSIS_TEST_PROGRAM` names another one to test.
+
+mod inbox;
+mod line;
+mod process;
+mod program;
+mod publisher;
+mod subscribe;
+mod wait;
+mod world;
+
+pub use inbox::{Inbox, InboxBuilder};
+pub use line::{ALPHA, BETA, Line, mark_of};
+pub use process::{Finished, Running};
+pub use publisher::{Journal, Publisher};
+pub use subscribe::{Subscribe, Subscription};
+pub use wait::{pause, wait_until};
+pub use world::{Report, World};

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use proptest::prelude::*;
-use tharsis_core::egress::{MAX_ADDRESSES, PayloadUrl, Policy};
+use tharsis_core::egress::{MAX_ADDRESSES, MAX_URL, PayloadUrl, Policy};
 
 fn code(raw: &[u8], policy: &Policy) -> &'static str {
     PayloadUrl::parse(raw, policy).map_or_else(|e| e.code, |_| "accepted")
@@ -37,6 +37,42 @@ fn every_bad_url_is_refused_for_its_own_reason() {
     }
     corpus::ran("urls_reject.tsv", ran);
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_rules_hold_where_the_corpus_is_silent() {
+    let policy = Policy::default();
+    let long = |n: usize| format!("https://{}com/", "aaaaaaa.".repeat(n));
+    for (url, expected) in [
+        ("https://hooks.example.com/in%7F", "url_encoded_control"),
+        ("https://hooks.example.com/in%1f", "url_encoded_control"),
+        ("https://hooks.example.com/in%20x", "accepted"),
+        ("https://hooks.example.com/a[0]", "url_illegal_char"),
+        ("https://hooks.example.com/in?q='x'", "accepted"),
+        ("https://hooks.example.com:/in", "port_malformed"),
+        ("https://hooks.example.com:0/in", "port_malformed"),
+        ("https://hooks.example.com:+443/in", "port_malformed"),
+        ("https://hooks..example.com/in", "host_label_invalid"),
+        ("https://.example.com/in", "host_label_invalid"),
+        ("https://hooks.example.c0m/in", "host_tld_invalid"),
+        ("https://hooks.example.xn--p1ai/in", "accepted"),
+        ("HTTPS://hooks.example.com/in", "accepted"),
+        ("//hooks.example.com/in", "scheme_missing"),
+        ("1https://hooks.example.com/in", "scheme_missing"),
+        ("https://\thooks.example.com/in", "url_control_char"),
+        ("https://[2606:4700::1]:443/in", "host_ip_literal"),
+        ("https://[2606:4700::1]x/in", "host_invalid"),
+        (&long(31), "accepted"),
+        (&long(32), "host_too_long"),
+    ] {
+        assert_eq!(code(url.as_bytes(), &policy), expected, "{url}");
+    }
+    let exactly = format!("https://hooks.example.com/{}", "a".repeat(MAX_URL - 26));
+    assert_eq!(code(exactly.as_bytes(), &policy), "accepted");
+    assert_eq!(
+        code(format!("{exactly}a").as_bytes(), &policy),
+        "url_too_long"
+    );
 }
 
 #[test]
@@ -295,13 +331,13 @@ fn a_refusal_says_what_to_do() {
             .to_string()
     };
     insta::assert_snapshot!(said("hooks.example.com/in"), @"url: the URL does not begin with https:// (give the whole URL: https://host/path)");
-    insta::assert_snapshot!(said("https://localhost/in"), @"url: names under .localhost are not public (use a public name; for local work allow it by name: --egress-allow-host localhost (and its address: --egress-allow-address))");
+    insta::assert_snapshot!(said("https://localhost/in"), @"url: names under .localhost are not public (use a full public name; for local work allow it by name: --egress-allow-host localhost, and its address: --egress-allow-address)");
     insta::assert_snapshot!(said("https://hooks.example.com:9443/in"), @"url: port 9443 is not allowed (use one of 443, 8443, or let the operator allow it: --egress-allow-port 9443)");
     insta::assert_snapshot!(said("https://hooks.example.com/{id}"), @"url: the URL holds '{', which must be encoded (write it as %7B)");
     let private = policy
         .vet(&[Ipv4Addr::new(10, 0, 0, 5).into()], &[])
         .unwrap_err();
-    insta::assert_snapshot!(private, @"the name leads to 10.0.0.5, which is not public: it lies in Private-Use (point the name at public addresses, or let the operator allow the range (--egress-allow-address))");
+    insta::assert_snapshot!(private, @"the name leads to 10.0.0.5, which is not public: it lies in Private-Use (point the name at public addresses, or let the operator allow the range: --egress-allow-address)");
 }
 
 proptest! {

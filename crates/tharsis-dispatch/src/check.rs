@@ -1,11 +1,22 @@
-use tharsis_core::{Timestamp, delivery::Outcome, secret::Secret, subscription::Settings};
+use std::time::Duration;
+
+use tharsis_core::{
+    Invalid, Timestamp,
+    delivery::{Fault, Outcome, classify, codes},
+    secret::Secret,
+    signer::{self, Request},
+    subscription::Settings,
+};
 
 use crate::Client;
+
+/// A check may take so long, even where deliveries may not: it happens once, often while the receiver wakes up.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// How a URL proves that it is there before anything is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CheckMethod {
-    /// One HEAD request that must be answered 200.
+    /// One HEAD request that must be answered 200. It carries no payload, no signature and no secret.
     #[default]
     Head,
     /// The profile's test event, signed, by POST; any status of success will do.
@@ -16,15 +27,17 @@ pub enum CheckMethod {
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct CheckError {
-    /// Stable code: `status_not_200`, `endpoint_busy`, `endpoint_error`, `endpoint_timeout`, `endpoint_not_allowed`,
-    /// `http_redirect`, `tls_cert_expired`, `dns_no_such_name`, `connect_refused`, …
+    /// Stable code: `status_not_200`, `status_not_success`, `endpoint_busy`, `endpoint_error`, `endpoint_timeout`,
+    /// `endpoint_not_allowed`, or that of the outcome: `http_redirect`, `tls_cert_expired`, `dns_no_such_name`,
+    /// `connect_refused`, …
     pub code: String,
     /// Which part failed: DNS, connection, certificate, status, redirect.
     pub message: String,
     /// What to do.
     pub hint: String,
-    /// What came back.
-    pub outcome: Outcome,
+    /// What came back. Where the address was not allowed it does not say which one it was: whoever registers URLs must
+    /// not learn what names lead to inside of this network. The log does.
+    pub outcome: Box<Outcome>,
 }
 
 /// Makes one request to the URL of `settings` and judges the answer.
@@ -38,6 +51,166 @@ pub async fn check(
     method: CheckMethod,
     now: Timestamp,
 ) -> Result<Outcome, CheckError> {
-    let _ = (client, settings, secret, method, now);
-    unimplemented!()
+    let request = request(settings, secret, method, now)?;
+    let outcome = client.send(request).await;
+    judge(settings, method, outcome)
+}
+
+fn request(
+    settings: &Settings,
+    secret: Option<&Secret>,
+    method: CheckMethod,
+    now: Timestamp,
+) -> Result<Request, CheckError> {
+    match method {
+        CheckMethod::Head => Ok(Request {
+            deadline: settings.timeout.max(DEADLINE),
+            ..signer::head(settings)
+        }),
+        CheckMethod::Post => {
+            signer::test(settings, secret, now).map_err(|invalid| unsendable(&invalid))
+        }
+    }
+}
+
+fn judge(
+    settings: &Settings,
+    method: CheckMethod,
+    outcome: Outcome,
+) -> Result<Outcome, CheckError> {
+    let passed = match (method, outcome.status) {
+        (_, None) => false,
+        (CheckMethod::Head, Some(status)) => status == 200,
+        (CheckMethod::Post, Some(status)) => {
+            classify(status, settings.profile.success).1 == Fault::None
+        }
+    };
+    if passed {
+        Ok(outcome)
+    } else if let (Some(status), false) = (outcome.status, is_transport(&outcome.code)) {
+        Err(wrong_status(method, status, outcome))
+    } else {
+        Err(no_status(settings, outcome))
+    }
+}
+
+/// Codes that have a status and yet are not about the status alone.
+fn is_transport(code: &str) -> bool {
+    matches!(
+        code,
+        codes::HTTP_REDIRECT | codes::HTTP_PROTOCOL | codes::HTTP_INVALID_STATUS
+    )
+}
+
+fn wrong_status(method: CheckMethod, status: u16, outcome: Outcome) -> CheckError {
+    let (asked, wanted, code) = match method {
+        CheckMethod::Head => ("HEAD", "200", "status_not_200"),
+        CheckMethod::Post => ("the test event", "a success", "status_not_success"),
+    };
+    let code = match status {
+        429 | 503 => "endpoint_busy",
+        500..=599 => "endpoint_error",
+        _ => code,
+    };
+    CheckError {
+        code: code.to_owned(),
+        message: format!("status: {asked} was answered {status}, not {wanted}"),
+        hint: status_hint(method, status).to_owned(),
+        outcome: Box::new(outcome),
+    }
+}
+
+fn status_hint(method: CheckMethod, status: u16) -> &'static str {
+    match (method, status) {
+        (_, 429 | 503) => "the receiver is busy: ask again later",
+        (_, 500..=599) => "the receiver failed: look at its logs",
+        (_, 404) => "check the path of the URL and whether the receiver is deployed",
+        (CheckMethod::Head, 401 | 403) => {
+            "a HEAD carries no signature; where the receiver wants one, check with the signed test event (--check post)"
+        }
+        (CheckMethod::Head, _) => {
+            "answer HEAD with 200, or check with the signed test event (--check post)"
+        }
+        (CheckMethod::Post, 401 | 403) => {
+            "the receiver does not accept the signature: check that both sides have the same secret"
+        }
+        (CheckMethod::Post, _) => "look at the receiver's logs",
+    }
+}
+
+fn no_status(settings: &Settings, mut outcome: Outcome) -> CheckError {
+    if matches!(
+        &*outcome.code,
+        codes::ADDRESS_NOT_GLOBAL | codes::ADDRESS_IS_SELF
+    ) {
+        let detail = outcome.detail.take().unwrap_or_default();
+        tracing::warn!(
+            url.host = settings.url.host(),
+            detail,
+            "Refused to check a URL whose address is not allowed"
+        );
+        return CheckError {
+            code: "endpoint_not_allowed".to_owned(),
+            message: "address: the URL leads to an address that is not allowed".to_owned(),
+            hint: "register a public host; an operator may allow a range by name (--egress-allow-address)".to_owned(),
+            outcome: Box::new(outcome),
+        };
+    }
+    let code = if outcome.code.starts_with("timeout_") {
+        "endpoint_timeout"
+    } else {
+        &outcome.code
+    };
+    let known = codes::find(&outcome.code);
+    let meaning = known.map_or("the request failed", |known| known.meaning);
+    let mut message = format!("{}: {meaning}", part(&outcome.code));
+    if let Some(detail) = &outcome.detail {
+        message = format!("{message} ({detail})");
+    }
+    CheckError {
+        code: code.to_owned(),
+        message,
+        hint: known
+            .map_or("look at the receiver's logs", |known| known.advice)
+            .to_owned(),
+        outcome: Box::new(outcome),
+    }
+}
+
+/// Which part of a request a code is about.
+fn part(code: &str) -> &'static str {
+    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| code.starts_with(prefix));
+    if begins(&["dns_", "timeout_dns"]) {
+        "DNS"
+    } else if begins(&["connect", "timeout_connect"]) {
+        "connection"
+    } else if begins(&["tls_cert_"]) {
+        "certificate"
+    } else if begins(&["tls_", "timeout_tls"]) {
+        "TLS handshake"
+    } else if code == codes::HTTP_REDIRECT {
+        "redirect"
+    } else if begins(&["http_", "timeout_"]) {
+        "answer"
+    } else {
+        "this process"
+    }
+}
+
+/// The test event itself was refused, so nothing was sent.
+fn unsendable(invalid: &Invalid) -> CheckError {
+    CheckError {
+        code: invalid.code.to_owned(),
+        message: invalid.message.to_string(),
+        hint: invalid.hint.as_deref().unwrap_or_default().to_owned(),
+        outcome: Box::new(Outcome {
+            code: invalid.code.into(),
+            fault: Fault::Ours,
+            status: None,
+            retry_after: None,
+            excerpt: Vec::new(),
+            detail: Some(invalid.to_string()),
+            duration: Duration::ZERO,
+        }),
+    }
 }

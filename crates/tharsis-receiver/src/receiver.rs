@@ -6,11 +6,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, request::Parts};
+use http::{HeaderValue, Method, Request, Response, request::Parts};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tharsis_core::{profile::Profile, secret::Secret};
+use tharsis_core::{profile::Profile, secret::Secret, signer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc::UnboundedSender, watch},
@@ -51,7 +51,7 @@ pub struct Options {
 pub struct Verify {
     /// The contract.
     pub profile: &'static Profile,
-    /// The secret; a request is judged like the profile's own receivers do without one.
+    /// The secret.
     pub secret: Secret,
 }
 
@@ -303,8 +303,23 @@ fn record(shared: &Shared, head: Parts, body: Bytes) {
 }
 
 fn verdict(verify: Option<&Verify>, head: &Parts, body: &Bytes) -> (Option<bool>, Option<String>) {
-    let _ = (verify, head, body);
-    (None, None)
+    let Some(Verify { profile, secret }) = verify else {
+        return (None, None);
+    };
+    let Some(signature) = &profile.signature else {
+        return (None, Some("the profile signs nothing".to_owned()));
+    };
+    if head.method == Method::HEAD {
+        return (None, None);
+    }
+    let header = head
+        .headers
+        .get(signature.header)
+        .map(HeaderValue::as_bytes);
+    match signer::verify(profile, Some(secret), header, body) {
+        Ok(()) => (Some(true), None),
+        Err(rejected) => (Some(false), Some(rejected.to_string())),
+    }
 }
 
 fn respond(serving: &Serving, is_head: bool) -> Response<Full<Bytes>> {

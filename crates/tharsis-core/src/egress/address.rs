@@ -68,7 +68,7 @@ impl Policy {
                     "address_not_global",
                     format!("the name leads to {address}, which is not public: it {denied}"),
                 )
-                .hint("point the name at public addresses, or let the operator allow the range (--egress-allow-address)")
+                .hint("point the name at public addresses, or let the operator allow the range: --egress-allow-address")
             })?;
             let canonical = address.to_canonical();
             if own.iter().any(|o| o.to_canonical() == canonical) && !self.allows(address) {
@@ -76,7 +76,7 @@ impl Policy {
                     "address_is_self",
                     format!("the name leads to {address}, an address of this machine"),
                 )
-                .hint("point the name at the receiver, or let the operator allow the range (--egress-allow-address)"));
+                .hint("point the name at the receiver, or let the operator allow the range: --egress-allow-address"));
             }
         }
         Ok(())

@@ -73,14 +73,14 @@ pub(super) fn permitted(policy: &Policy, host: &str) -> Result<(), Invalid> {
             "host_special_use",
             format!("names under .{last} are not public"),
         )
-        .hint(format!("use a public name; for local work allow it by name: --egress-allow-host {host} (and its address: --egress-allow-address)")));
+        .hint(open_by_name(host)));
     }
     if rest.is_empty() {
         return Err(Invalid::new(
             "host_single_label",
             "the host has only one part, which is looked up inside the network",
         )
-        .hint(format!("use its full public name; for local work allow it by name: --egress-allow-host {host} (and its address: --egress-allow-address)")));
+        .hint(open_by_name(host)));
     }
     let ends_like_a_name = last.len() >= 2
         && (last.starts_with("xn--") || last.bytes().all(|b| b.is_ascii_alphabetic()));
@@ -92,6 +92,13 @@ pub(super) fn permitted(policy: &Policy, host: &str) -> Result<(), Invalid> {
         .hint("check the spelling of the host"));
     }
     Ok(())
+}
+
+fn open_by_name(host: &str) -> String {
+    format!(
+        "use a full public name; for local work allow it by name: --egress-allow-host {host}, \
+         and its address: --egress-allow-address"
+    )
 }
 
 pub(super) fn ip_literal() -> Invalid {

@@ -1,6 +1,40 @@
-use std::path::PathBuf;
+//! The one HTTP client: guarded on the way out, bounded on the way back.
 
-use tharsis_core::{delivery::Outcome, egress::Policy, signer::Request};
+mod answer;
+mod failure;
+mod phase;
+mod resolver;
+mod tls;
+
+use std::{
+    borrow::Cow,
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use tharsis_core::{
+    delivery::{Outcome, codes},
+    egress::Policy,
+    signer::{Method, Request},
+};
+use url::Host;
+
+use self::{answer::Answer, failure::Failure, phase::Phase, resolver::VettedResolver};
+
+/// For DNS, TCP and TLS together, below the 3 s that a request has as a whole. Where a name has several addresses they
+/// share it, so that one that swallows packets leaves time for the next.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// Node closes an idle connection after 5 s, the shortest of the common servers; one that is taken out of the pool at
+/// the moment when its server closes it costs an attempt.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Idle connections to one host. Only requests in flight open any, and each closes after [`IDLE_TIMEOUT`].
+const MAX_IDLE_PER_HOST: usize = 64;
 
 /// What the one HTTP client of a process is made with.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +49,7 @@ pub struct ClientOptions {
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ClientError {
-    /// Stable code: `ca_file_unreadable`, `ca_file_invalid`, `resolver_unusable`, …
+    /// Stable code: `ca_file_unreadable`, `ca_file_invalid`, `no_trusted_roots`, `resolver_unusable`, …
     pub code: &'static str,
     /// What is wrong.
     pub message: String,
@@ -24,8 +58,13 @@ pub struct ClientError {
 }
 
 /// The guarded client: HTTPS only, vetted addresses only, no redirects, no proxies, a total deadline, a bounded body.
+///
+/// Cheap to clone; the clones share their connections.
 #[derive(Debug, Clone)]
-pub struct Client {}
+pub struct Client {
+    http: reqwest::Client,
+    egress: Arc<Policy>,
+}
 
 impl Client {
     /// Makes the client. One for the whole process: its connections are shared.
@@ -33,13 +72,172 @@ impl Client {
     /// # Errors
     /// When the CA file or the machine's resolver configuration cannot be used.
     pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
-        let _ = options;
-        unimplemented!()
+        let egress = Arc::new(options.egress.clone());
+        let resolver = VettedResolver::of_this_machine(egress.clone())?;
+        let tls = tls::config(options.ca_file.as_deref())?;
+        let http = build(resolver, tls).map_err(|error| ClientError {
+            code: "client_unusable",
+            message: format!("the HTTP client cannot be made: {error}"),
+            hint: "report it, with this message".to_owned(),
+        })?;
+        Ok(Self { http, egress })
     }
 
     /// Sends one request and says what came of it; never fails, for a failure is an outcome.
+    ///
+    /// Everything from the look-up of the name to the last byte read ends with the request's deadline. Once a status
+    /// has come it is the outcome, whatever happens to the body after it.
     pub async fn send(&self, request: Request) -> Outcome {
-        let _ = request;
-        unimplemented!()
+        let began = Instant::now();
+        let deadline = request.deadline;
+        let request = match self.admit(request) {
+            Ok(request) => request,
+            Err(failure) => return failure.outcome(began.elapsed()),
+        };
+        phase::tracked(async {
+            let mut answer = None;
+            let exchange = self.exchange(request, &mut answer);
+            let failure = match tokio::time::timeout(deadline, exchange).await {
+                Ok(Ok(())) => None,
+                Ok(Err(failure)) => Some(failure),
+                Err(_) => Some(Failure::timed_out(phase::current())),
+            };
+            match (answer, failure) {
+                (Some(answer), _) => answer.outcome(began.elapsed()),
+                (None, Some(failure)) => failure.outcome(began.elapsed()),
+                (None, None) => Failure::internal("an exchange without an answer or a failure")
+                    .outcome(began.elapsed()),
+            }
+        })
+        .await
+    }
+
+    /// The client without what `send` adds to it. The benchmark measures the one against the other.
+    #[doc(hidden)]
+    pub fn bare(&self) -> reqwest::Client {
+        self.http.clone()
+    }
+
+    /// `answer` is filled as soon as the head is there, so that it outlives a body that never ends.
+    async fn exchange(
+        &self,
+        request: reqwest::Request,
+        answer: &mut Option<Answer>,
+    ) -> Result<(), Failure> {
+        let mut response = (self.http.execute(request).await)
+            .map_err(|error| Failure::of(&error, phase::current()))?;
+        // Only vetted addresses are dialled, so this never refuses, unless something went around the resolver.
+        if response
+            .remote_addr()
+            .is_none_or(|peer| self.egress.verdict(peer.ip()).is_err())
+        {
+            return Err(Failure::theirs(
+                codes::ADDRESS_NOT_GLOBAL,
+                "the answer came from an address that is not allowed",
+            ));
+        }
+        answer
+            .insert(Answer::of(&response))
+            .read(&mut response)
+            .await;
+        Ok(())
+    }
+
+    /// Turns a request into one of the HTTP library, or says why it must not be sent.
+    fn admit(&self, request: Request) -> Result<reqwest::Request, Failure> {
+        let url = request.url.canonical();
+        // The connector asks no resolver about an address, so what the resolver vets is vetted here.
+        let literal = match url.host() {
+            Some(Host::Domain(_)) => None,
+            Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+            Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+            None => return Err(Failure::internal("the URL has no host")),
+        };
+        if let Some(address) = literal {
+            resolver::vet(&self.egress, vec![address])?;
+        }
+        let method = match request.method {
+            Method::Post => http::Method::POST,
+            Method::Head => http::Method::HEAD,
+        };
+        let mut admitted = reqwest::Request::new(method, url.clone());
+        let headers = admitted.headers_mut();
+        headers.reserve(request.headers.len());
+        for (name, value) in request.headers {
+            let value = match value {
+                Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+                Cow::Owned(text) => Bytes::from(text),
+            };
+            let value = HeaderValue::from_maybe_shared(value)
+                .map_err(|_| Failure::internal("a header's value is none"))?;
+            headers.append(header_name(name)?, value);
+        }
+        if !request.body.is_empty() {
+            *admitted.body_mut() = Some(request.body.into());
+        }
+        Ok(admitted)
+    }
+}
+
+/// A profile's constant costs no allocation; anything else than a lower-case name is refused instead of panicking.
+fn header_name(name: &'static str) -> Result<HeaderName, Failure> {
+    let is_name = !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if is_name {
+        Ok(HeaderName::from_static(name))
+    } else {
+        Err(Failure::internal("a header's name is not in lower case"))
+    }
+}
+
+/// HTTP/1.1 only: a connection carries one request at a time, so what a receiver does to it (a stall, a reset, a flood
+/// of frames) concerns one delivery, and the attacks on HTTP/2's frames have nothing to aim at. With few requests in
+/// flight per subscription, multiplexing would save little.
+///
+/// There is no switch here for certificates, redirects or proxies, and there must never be one.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that makes a client"
+)]
+fn build(
+    resolver: VettedResolver,
+    tls: rustls::ClientConfig,
+) -> Result<reqwest::Client, reqwest::Error> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    // Nothing here decompresses, and an excerpt is there to be read.
+    headers.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .https_only(true)
+        .http1_only()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .retry(reqwest::retry::never())
+        .dns_resolver(resolver)
+        .connector_layer(phase::Connected)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
+        .default_headers(headers)
+        .build()
+}
+
+impl Phase {
+    /// The code of a request that was in this phase when its time was up.
+    fn timeout_code(self) -> &'static str {
+        match self {
+            Self::Dns => codes::TIMEOUT_DNS,
+            Self::Tcp => codes::TIMEOUT_CONNECT,
+            Self::Tls => codes::TIMEOUT_TLS,
+            Self::Http => codes::TIMEOUT_RESPONSE_HEADERS,
+        }
     }
 }

@@ -1,4 +1,19 @@
+mod doing;
+mod lane;
+mod lanes;
+mod now;
+mod operation;
+mod ownership;
+mod polling;
 mod progress;
+mod random;
+mod routing;
+#[cfg(test)]
+mod samples;
+mod settling;
+mod state;
+mod step;
+mod turns;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -7,7 +22,9 @@ use tharsis_store::{Outbox, Remaining, StoreError};
 use tokio::sync::Notify;
 
 use crate::Client;
+use doing::{Doing, drive, now};
 pub use progress::Progress;
+use state::State;
 
 /// How the engine runs.
 #[derive(Debug, Clone)]
@@ -94,6 +111,16 @@ pub async fn run<O: Outbox>(
     wake: Wake,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Summary, RunError> {
-    let _ = (outbox, client, worker, options, wake.0, shutdown.await);
-    unimplemented!()
+    let send = move |request| {
+        let client = client.clone();
+        async move { client.send(request).await }
+    };
+    let mut seed = [0; 8];
+    // Without entropy all workers spread their retries alike, which is no reason not to deliver.
+    if let Err(error) = getrandom::fill(&mut seed) {
+        tracing::warn!(%error, "no randomness for the jitter of retries");
+    }
+    let state = State::new(options, u64::from_ne_bytes(seed), now());
+    let doing = Doing::new(outbox, worker, send);
+    Ok(drive(state, doing, &wake, shutdown).await?)
 }

@@ -1,0 +1,242 @@
+use std::{
+    any::Any,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tharsis_core::{
+    Invalid, WorkerId,
+    delivery::{Fault, Outcome, codes},
+    signer::{self, Request},
+    subscription::Target,
+};
+use tharsis_store::{Outbox, StoreError};
+use tokio::task::JoinSet;
+
+use super::{
+    Summary, Wake, routing,
+    state::{POINTERS, State},
+    step::{Effect, Input},
+};
+
+/// Results taken in before it is decided what to do next.
+const AT_ONCE: usize = 512;
+
+/// The monotonic clock. The only place of the engine that asks it; a runtime whose time is paused for a test is obeyed.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Does what the state decides, and tells it what came of that, until it has finished.
+pub(super) async fn drive<O, S, F>(
+    mut state: State,
+    mut doing: Doing<O, S>,
+    wake: &Wake,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<Summary, StoreError>
+where
+    O: Outbox,
+    S: Fn(Request) -> F + Clone + Send + 'static,
+    F: Future<Output = Outcome> + Send,
+{
+    let mut shutdown = pin!(shutdown);
+    let mut asked_to_stop = false;
+    let mut effects = Vec::new();
+    let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut set_to = None;
+    loop {
+        let wait = state.act(now(), &mut effects);
+        for effect in effects.drain(..) {
+            if matches!(effect, Effect::Finish) {
+                return state.result();
+            }
+            doing.perform(effect);
+        }
+        if let Some(at) = wait
+            && wait != set_to
+        {
+            set_to = wait;
+            timer.as_mut().reset(at.into());
+        }
+        tokio::select! {
+            Some(input) = doing.answers.join_next() => take(&mut state, input),
+            Some(input) = doing.flights.join_next() => {
+                take(&mut state, input);
+                for _ in 1..AT_ONCE {
+                    let Some(input) = doing.flights.try_join_next() else { break };
+                    take(&mut state, input);
+                }
+            }
+            () = &mut timer, if wait.is_some() => set_to = None,
+            () = wake.0.notified() => state.take(Input::Woken, now()),
+            () = &mut shutdown, if !asked_to_stop => {
+                asked_to_stop = true;
+                state.take(Input::Shutdown, now());
+            }
+        }
+    }
+}
+
+fn take(state: &mut State, input: Result<Input, tokio::task::JoinError>) {
+    // A task neither panics, for that is caught in it, nor is it aborted but by us.
+    if let Ok(input) = input {
+        state.take(input, now());
+    }
+}
+
+/// What has a door to the outside: the store, and the sending.
+#[derive(Debug)]
+pub(super) struct Doing<O, S> {
+    outbox: Arc<O>,
+    worker: WorkerId,
+    send: S,
+    /// Operations on the store that are under way.
+    answers: JoinSet<Input>,
+    /// Requests that are under way. Both are dropped with the run.
+    flights: JoinSet<Input>,
+}
+
+impl<O, S, F> Doing<O, S>
+where
+    O: Outbox,
+    S: Fn(Request) -> F + Clone + Send + 'static,
+    F: Future<Output = Outcome> + Send,
+{
+    pub(super) fn new(outbox: Arc<O>, worker: WorkerId, send: S) -> Self {
+        Self {
+            outbox,
+            worker,
+            send,
+            answers: JoinSet::new(),
+            flights: JoinSet::new(),
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        let outbox = Arc::clone(&self.outbox);
+        let worker = self.worker;
+        match effect {
+            Effect::Send(flight) => {
+                let send = self.send.clone();
+                // Two counters go up; the payload itself is not copied.
+                let (target, payload) = (Arc::clone(&flight.target), flight.due.payload.clone());
+                self.flights.spawn(async move {
+                    let result = match unwinding(attempt(&target, &payload, send)).await {
+                        Ok(result) => result,
+                        Err(panic) => Ok(internal_error(panic)),
+                    };
+                    Input::Send(flight, result)
+                });
+            }
+            Effect::Hold => {
+                let asked = now();
+                self.ask(move |result| Input::Hold(asked, result), async move {
+                    outbox.hold(worker).await
+                });
+            }
+            Effect::Poll => self.ask(Input::Poll, async move { outbox.changed().await }),
+            Effect::Load => self.ask(Input::Load, async move { outbox.snapshot().await }),
+            Effect::Point(lease) => self.ask(Input::Point, async move {
+                outbox.pointers(&lease, POINTERS).await
+            }),
+            Effect::Route(lease, routes, pointers, now) => self.ask(Input::Route, async move {
+                let routed = routing::route(&routes, &pointers, now);
+                outbox.route(&lease, &routed).await?;
+                Ok(routing::lanes(&routed))
+            }),
+            Effect::Discover(lease) => {
+                self.ask(Input::Discover, async move { outbox.lanes(&lease).await });
+            }
+            Effect::Read(lease, lanes, now) => {
+                self.ask(
+                    Input::Read,
+                    async move { outbox.due(&lease, &lanes, now).await },
+                )
+            }
+            Effect::Settle(lease, settlements) => self.ask(Input::Settle, async move {
+                outbox.settle(&lease, &settlements).await
+            }),
+            Effect::WorkOff(lease, now) => {
+                self.ask(
+                    Input::WorkOff,
+                    async move { outbox.work_off(&lease, now).await },
+                )
+            }
+            Effect::Count(now) => {
+                self.ask(Input::Count, async move { outbox.remaining(now).await });
+            }
+            Effect::Release(lease) => {
+                self.ask(Input::Release, async move { outbox.release(&lease).await });
+            }
+            Effect::Abandon => self.flights = JoinSet::new(),
+            Effect::Finish => {}
+        }
+    }
+
+    /// Asks the store; a panic in it is a failure of it.
+    fn ask<T: Send + 'static>(
+        &mut self,
+        input: impl FnOnce(Result<T, StoreError>) -> Input + Send + 'static,
+        answer: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) {
+        self.answers.spawn(async move {
+            input(match unwinding(answer).await {
+                Ok(result) => result,
+                Err(panic) => Err(StoreError::Database(message(panic).into())),
+            })
+        });
+    }
+}
+
+/// Makes the request of a delivery and sends it.
+async fn attempt<F: Future<Output = Outcome>>(
+    target: &Target,
+    payload: &Bytes,
+    send: impl Fn(Request) -> F,
+) -> Result<Outcome, Invalid> {
+    let settings = &target.subscription.settings;
+    let request = signer::request(settings, target.secret.as_ref(), payload)?;
+    Ok(send(request).await)
+}
+
+/// One panic must not end the worker, nor be held against the receiver.
+fn internal_error(panic: Box<dyn Any + Send>) -> Outcome {
+    Outcome {
+        code: codes::INTERNAL_ERROR.into(),
+        fault: Fault::Ours,
+        status: None,
+        retry_after: None,
+        excerpt: Vec::new(),
+        detail: Some(message(panic)),
+        duration: Duration::ZERO,
+    }
+}
+
+/// The output of a future, or what it panicked with.
+async fn unwinding<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
+    let mut future = pin!(future);
+    poll_fn(move |context| {
+        // After a panic the future is not polled again, only dropped.
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    })
+    .await
+}
+
+fn message(panic: Box<dyn Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(message) => format!("panicked: {message}"),
+        Err(panic) => panic.downcast_ref::<&str>().map_or_else(
+            || "panicked".to_owned(),
+            |message| format!("panicked: {message}"),
+        ),
+    }
+}

@@ -1,0 +1,346 @@
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tharsis_core::{
+    EventId, Timestamp,
+    subscription::{State, Target},
+};
+use tharsis_store::{Due, LaneRead, Position};
+
+/// A receiver that takes longer than this to answer is slow.
+const SLOW: Duration = Duration::from_millis(500);
+
+/// The first read of a lane: few rows, for nothing is known of their size.
+const FIRST_ROWS: usize = 16;
+
+/// What a row is reckoned at until some have been seen.
+const USUAL_BYTES: usize = 2 * 1024;
+
+/// How fast a receiver answers, as far as we know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// It has not answered yet. It gets one request at a time until it has: a thousand dead receivers that come due in
+    /// the same moment, as after a restart, must not take eight slots each.
+    Unknown,
+    /// It answers.
+    Quick,
+    /// It takes long, or does not answer at all. All slow lanes together get a part of the slots only.
+    Slow,
+}
+
+/// Where a lane waits for its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nowhere: it has nothing to send, or may not.
+    Out,
+    /// In the turns.
+    Turns,
+    /// Aside, until a slow lane gives a slot back.
+    Parked,
+}
+
+/// The unfinished deliveries of one subscription, as far as they are in memory.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) target: Arc<Target>,
+    /// Paused, disabled or removed: its rows stay where they are.
+    pub(super) held: bool,
+    /// The head of the lane: rows that were read and not yet sent.
+    cache: VecDeque<Due>,
+    cached_bytes: usize,
+    /// Events whose row is in the cache, in flight or being settled: not to be read a second time.
+    known: HashSet<EventId>,
+    /// Settled while a read was under way, whose answer may still show them as they were.
+    settled: Vec<EventId>,
+    /// Rows after this one are not read yet. A hint: rows may appear behind it.
+    after: Option<Position>,
+    /// Something may be due that is not in the cache.
+    pub(super) wanted: bool,
+    /// It waits to be read.
+    pub(super) queued: bool,
+    pub(super) reading: Option<Reading>,
+    /// It will be read from the start again.
+    pub(super) rewinding: bool,
+    /// When something will be due that is not in the cache.
+    pub(super) timer: Option<Timestamp>,
+    /// The largest payload of the last read.
+    row_bytes: usize,
+    pub(super) in_flight: usize,
+    pub(super) pace: Pace,
+    /// Since when it has been asked without an answer.
+    since: Instant,
+    pub(super) place: Place,
+}
+
+/// A read that is under way.
+#[derive(Debug)]
+pub(super) struct Reading {
+    read: LaneRead,
+    /// Rows that may be taken into the cache.
+    room: usize,
+    /// Rows that came.
+    came: u32,
+    /// A row found no room any more, so those after it are left for the next read.
+    full: bool,
+    /// What is known of the lane was given up meanwhile, so the answer is worth nothing.
+    stale: bool,
+    /// The earliest row that was written meanwhile, which the answer may not show.
+    noted: Option<Timestamp>,
+}
+
+impl Lane {
+    pub(super) fn new(target: Arc<Target>, now: Instant) -> Self {
+        Self {
+            held: target.subscription.state != State::Active,
+            target,
+            cache: VecDeque::new(),
+            cached_bytes: 0,
+            known: HashSet::new(),
+            settled: Vec::new(),
+            after: None,
+            wanted: false,
+            queued: false,
+            reading: None,
+            rewinding: false,
+            timer: None,
+            row_bytes: USUAL_BYTES,
+            in_flight: 0,
+            pace: Pace::Unknown,
+            since: now,
+            place: Place::Out,
+        }
+    }
+
+    // === what it may do ===
+
+    /// How many of its requests may be under way.
+    pub(super) fn limit(&self) -> usize {
+        match self.pace {
+            Pace::Unknown => 1,
+            Pace::Quick | Pace::Slow => self.allowed(),
+        }
+    }
+
+    fn allowed(&self) -> usize {
+        usize::try_from(self.target.subscription.settings.max_in_flight)
+            .unwrap_or(usize::MAX)
+            .max(1)
+    }
+
+    /// The cost of its next delivery in bytes, if it has one and may send it.
+    pub(super) fn cost(&self) -> Option<usize> {
+        // What a request costs beside its payload: headers, bookkeeping, a row of the history.
+        const REQUEST: usize = 512;
+        let ready = !self.held && self.in_flight < self.limit();
+        self.cache
+            .front()
+            .filter(|_| ready)
+            .map(|due| due.payload.len() + REQUEST)
+    }
+
+    /// Whether it should be read: something may be due, and less than half of what it likes to have is in the cache.
+    pub(super) fn hungers(&self) -> bool {
+        self.wanted
+            && !self.held
+            && self.reading.is_none()
+            && self.cache.len() <= self.appetite() / 2
+    }
+
+    /// How many rows it likes to have in the cache: enough to keep all its requests busy while it is read again.
+    fn appetite(&self) -> usize {
+        match self.pace {
+            Pace::Unknown => FIRST_ROWS,
+            Pace::Quick => self.allowed().saturating_mul(8).clamp(64, 1024),
+            Pace::Slow => self.allowed().saturating_mul(2).clamp(FIRST_ROWS, 256),
+        }
+    }
+
+    // === reading ===
+
+    /// What a row of it is reckoned at.
+    pub(super) fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+
+    /// Begins a read of at most so many rows. Rows that are known are read over, so they come on top.
+    pub(super) fn begin_read(&mut self, subscription: i64, rows: usize) -> (LaneRead, usize) {
+        let room = rows
+            .min(self.appetite().saturating_sub(self.cache.len()))
+            .max(1);
+        let over = if self.after.is_none() {
+            self.known.len()
+        } else {
+            0
+        };
+        let read = LaneRead {
+            subscription,
+            after: self.after,
+            limit: u32::try_from(room + over).unwrap_or(u32::MAX),
+        };
+        self.wanted = false;
+        self.reading = Some(Reading {
+            read,
+            room,
+            came: 0,
+            full: false,
+            stale: false,
+            noted: None,
+        });
+        (read, room)
+    }
+
+    /// Takes a row that the read brought; says how many bytes it put into the cache.
+    pub(super) fn take(&mut self, due: Due) -> usize {
+        let Some(reading) = &mut self.reading else {
+            return 0;
+        };
+        reading.came = reading.came.saturating_add(1);
+        if reading.stale || reading.full {
+            return 0;
+        }
+        if self.known.contains(&due.id.event) {
+            self.after = Some(due.position);
+            return 0;
+        }
+        if reading.room == 0 {
+            reading.full = true;
+            return 0;
+        }
+        reading.room -= 1;
+        self.after = Some(due.position);
+        self.known.insert(due.id.event);
+        let bytes = due.payload.len();
+        self.cached_bytes += bytes;
+        self.row_bytes = self.row_bytes.max(bytes);
+        self.cache.push_back(due);
+        bytes
+    }
+
+    /// Ends the read. Says when the earliest row is due that was written meanwhile.
+    pub(super) fn end_read(&mut self, answered: bool) -> Option<Timestamp> {
+        let reading = self.reading.take()?;
+        for event in self.settled.drain(..) {
+            self.known.remove(&event);
+        }
+        if reading.stale || !answered {
+            self.after = None;
+            self.wanted = true;
+        } else if reading.full || reading.came >= reading.read.limit {
+            self.wanted = true;
+        }
+        // The next reads show whether payloads are still as large.
+        self.row_bytes = (self.row_bytes / 2).max(USUAL_BYTES / 4).max(
+            self.cache
+                .iter()
+                .rev()
+                .take(FIRST_ROWS)
+                .map(|due| due.payload.len())
+                .max()
+                .unwrap_or(0),
+        );
+        reading.noted
+    }
+
+    /// A row was written that is due then.
+    pub(super) fn note(&mut self, due_at: Timestamp, now: Timestamp) {
+        if let Some(reading) = &mut self.reading {
+            reading.noted = Some(reading.noted.map_or(due_at, |noted| noted.min(due_at)));
+        } else if due_at <= now {
+            // It may lie behind the cursor: another row that was due later was read before this one was written.
+            if self
+                .after
+                .is_some_and(|after| after.lane != 0 || due_at <= after.due_at)
+            {
+                self.after = None;
+            }
+            self.wanted = true;
+        }
+    }
+
+    /// Reads from the start next time.
+    pub(super) fn rewind(&mut self) {
+        if let Some(reading) = &mut self.reading {
+            reading.noted = Some(Timestamp::from_millis(i64::MIN));
+        } else {
+            self.after = None;
+            self.wanted = true;
+        }
+    }
+
+    /// Whether it was read on from some row, so that something may have appeared behind it.
+    pub(super) fn has_cursor(&self) -> bool {
+        self.after.is_some()
+    }
+
+    /// Gives up what is in the cache and what a read under way brings; says how many bytes that freed. Requests in flight
+    /// and settlements stay known.
+    pub(super) fn drop_cache(&mut self) -> usize {
+        for due in self.cache.drain(..) {
+            self.known.remove(&due.id.event);
+        }
+        self.after = None;
+        self.wanted = true;
+        if let Some(reading) = &mut self.reading {
+            reading.stale = true;
+        }
+        std::mem::take(&mut self.cached_bytes)
+    }
+
+    pub(super) fn is_cached(&self) -> bool {
+        !self.cache.is_empty()
+    }
+
+    /// Nothing of it is in memory or under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty() && self.reading.is_none()
+    }
+
+    // === sending ===
+
+    /// Takes the next delivery out of the cache; it stays known until it is settled.
+    pub(super) fn pop(&mut self) -> Option<Due> {
+        let due = self.cache.pop_front()?;
+        self.cached_bytes -= due.payload.len();
+        Some(due)
+    }
+
+    pub(super) fn depart(&mut self, now: Instant) {
+        if self.in_flight == 0 {
+            self.since = now;
+        }
+        self.in_flight += 1;
+    }
+
+    /// A request of it has ended.
+    pub(super) fn arrive(&mut self, took: Duration, now: Instant) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.since = now;
+        self.pace = if took > SLOW { Pace::Slow } else { Pace::Quick };
+    }
+
+    /// How many of the slots for slow lanes it holds.
+    pub(super) fn slow_in_flight(&self) -> usize {
+        if self.pace == Pace::Slow {
+            self.in_flight
+        } else {
+            0
+        }
+    }
+
+    /// Whether requests are under way and none was answered for long.
+    pub(super) fn hangs(&self, now: Instant) -> bool {
+        self.in_flight > 0 && now.saturating_duration_since(self.since) > SLOW
+    }
+
+    /// A delivery was settled, so its row is no longer what was read: it may be read again where it lies now.
+    pub(super) fn settled(&mut self, event: EventId) {
+        if self.reading.is_some() {
+            self.settled.push(event);
+        } else {
+            self.known.remove(&event);
+        }
+    }
+}

@@ -1,0 +1,476 @@
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tharsis_core::{
+    EventId, Timestamp,
+    subscription::{State, Target},
+};
+use tharsis_store::{Due, LaneRead, Rows};
+
+use super::{
+    lane::{Lane, Pace, Place},
+    now::{Alarm, Now},
+    turns::Turns,
+};
+
+/// How long rows that appeared behind a lane's cursor may stay unseen.
+const REWIND: Duration = Duration::from_secs(2);
+
+/// The most lanes of one read.
+const LANES: usize = 256;
+
+/// The most rows of one read, so that no lane waits long for another's.
+const ROWS: usize = 2048;
+
+/// How often lanes that cannot send give their cache back, at most.
+const GIVE_BACK: Duration = Duration::from_millis(50);
+
+/// All lanes in memory: what is read, what is sent next, and what has to wait.
+///
+/// # Slots
+/// `max_in_flight` requests may be under way at once. Were they first come, first served, then thirty receivers that never
+/// answer would hold them all within seconds, and everybody else would wait for their timeouts. So a lane that has not
+/// answered yet has one request under way at most, and lanes that are slow to answer share one half of the slots: however
+/// many hang, the other half serves those that answer.
+///
+/// # Memory
+/// At most `cache_bytes` of payloads are read ahead, split evenly among the lanes that are read together. A lane whose
+/// requests all hang may have filled its share; when memory runs short, such lanes give theirs back.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    lanes: HashMap<i64, Lane>,
+    turns: Turns,
+    parked: VecDeque<i64>,
+    /// Lanes that want to be read, first come, first served.
+    queue: VecDeque<i64>,
+    /// Lanes of the read that is under way.
+    reading: Vec<i64>,
+    timers: BTreeSet<(Timestamp, i64)>,
+    /// All wait equally long, so they are in order.
+    rewinds: VecDeque<(Instant, i64)>,
+    max_in_flight: usize,
+    in_flight: usize,
+    slow_in_flight: usize,
+    cache_bytes: usize,
+    cached_bytes: usize,
+    gave_back: Option<Instant>,
+}
+
+/// What is to be done with a delivery.
+#[derive(Debug)]
+pub(super) enum Pick {
+    /// It is sent. It is in flight until [`Lanes::answered`], and known until [`Lanes::settled`].
+    Send(Due, Arc<Target>),
+    /// Its event expired while it waited: it ends without a request. It is known until [`Lanes::settled`].
+    Expired(Due),
+}
+
+impl Lanes {
+    pub(super) fn new(max_in_flight: usize, cache_bytes: usize) -> Self {
+        Self {
+            lanes: HashMap::new(),
+            turns: Turns::default(),
+            parked: VecDeque::new(),
+            queue: VecDeque::new(),
+            reading: Vec::new(),
+            timers: BTreeSet::new(),
+            rewinds: VecDeque::new(),
+            max_in_flight: max_in_flight.max(1),
+            in_flight: 0,
+            slow_in_flight: 0,
+            cache_bytes,
+            cached_bytes: 0,
+            gave_back: None,
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Nothing is to be sent, read or waited for but timers.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.in_flight == 0
+            && self.queue.is_empty()
+            && self.reading.is_empty()
+            && self.turns.is_empty()
+            && self.parked.is_empty()
+    }
+
+    /// Whether some lane waits for a row to become due.
+    pub(super) fn has_timers(&self) -> bool {
+        !self.timers.is_empty()
+    }
+
+    // === what the registry says ===
+
+    /// Takes over the subscriptions whose lanes are ours. What is held meanwhile is dropped from memory.
+    pub(super) fn load<'a>(
+        &mut self,
+        targets: impl Iterator<Item = &'a (i64, Arc<Target>)>,
+        now: Now,
+    ) {
+        let mut absent: HashSet<i64> = self.lanes.keys().copied().collect();
+        for (id, target) in targets {
+            absent.remove(id);
+            let held = target.subscription.state != State::Active;
+            let lane = self
+                .lanes
+                .entry(*id)
+                .or_insert_with(|| Lane::new(Arc::clone(target), now.instant));
+            lane.target = Arc::clone(target);
+            match (std::mem::replace(&mut lane.held, held), held) {
+                (false, true) => self.cached_bytes -= lane.drop_cache(),
+                (true, false) => {
+                    lane.rewind();
+                    self.enter(*id);
+                }
+                (false, false) | (true, true) => {}
+            }
+        }
+        // The rows of a removed subscription are ended by the store; what is in flight still comes back here.
+        for id in absent {
+            self.hold(id);
+            if self.lanes.get(&id).is_some_and(Lane::is_empty) {
+                self.lanes.remove(&id);
+            }
+        }
+    }
+
+    /// Holds a lane until the registry says otherwise.
+    pub(super) fn hold(&mut self, id: i64) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.held = true;
+            self.cached_bytes -= lane.drop_cache();
+        }
+    }
+
+    /// Gives up all that was read: it may have been changed by another owner. Requests in flight and settlements stay
+    /// known, so nothing of ours is sent twice.
+    pub(super) fn forget(&mut self) {
+        for lane in self.lanes.values_mut() {
+            lane.drop_cache();
+            lane.wanted = false;
+            lane.queued = false;
+            lane.rewinding = false;
+            lane.timer = None;
+            lane.place = Place::Out;
+        }
+        self.cached_bytes = 0;
+        self.turns.clear();
+        self.parked.clear();
+        self.queue.clear();
+        self.timers.clear();
+        self.rewinds.clear();
+    }
+
+    // === what is known of rows ===
+
+    /// A row of this lane is due then. False when there is no such lane here.
+    pub(super) fn note(&mut self, id: i64, due_at: Timestamp, now: Now) -> bool {
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return false;
+        };
+        lane.note(due_at, now.clock);
+        if due_at > now.clock && lane.timer.is_none_or(|timer| due_at < timer) {
+            if let Some(later) = lane.timer.replace(due_at) {
+                self.timers.remove(&(later, id));
+            }
+            self.timers.insert((due_at, id));
+        }
+        self.feed(id);
+        true
+    }
+
+    /// The rows of this lane were changed by someone else: what was read of them is worth nothing.
+    pub(super) fn invalidate(&mut self, id: i64) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            self.cached_bytes -= lane.drop_cache();
+            self.feed(id);
+        }
+    }
+
+    /// The store may have changed without our knowledge: whatever is under way is read again.
+    pub(super) fn suspect(&mut self) {
+        let ids: Vec<i64> = self.lanes.keys().copied().collect();
+        for id in ids {
+            if let Some(lane) = self.lanes.get_mut(&id)
+                && (!lane.is_empty() || lane.timer.is_some())
+            {
+                lane.rewind();
+                self.feed(id);
+            }
+        }
+    }
+
+    /// Wakes the lanes whose time has come.
+    pub(super) fn ring(&mut self, now: Now, alarm: &mut Alarm) {
+        while let Some(&(at, id)) = self.timers.first() {
+            if !alarm.rings(now.instant_of(at)) {
+                break;
+            }
+            self.timers.pop_first();
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.timer = None;
+                lane.note(at, now.clock);
+                self.feed(id);
+            }
+        }
+        while let Some(&(at, id)) = self.rewinds.front() {
+            if !alarm.rings(at) {
+                break;
+            }
+            self.rewinds.pop_front();
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.rewinding = false;
+                if lane.has_cursor() {
+                    lane.rewind();
+                    self.feed(id);
+                }
+            }
+        }
+    }
+
+    // === reading ===
+
+    /// Queues a lane that should be read.
+    fn feed(&mut self, id: i64) {
+        if let Some(lane) = self.lanes.get_mut(&id)
+            && !lane.queued
+            && lane.hungers()
+        {
+            lane.queued = true;
+            self.queue.push_back(id);
+        }
+    }
+
+    /// Which lanes to read now; none while a read is under way.
+    pub(super) fn read(&mut self, now: Now) -> Vec<LaneRead> {
+        if !self.reading.is_empty() || self.queue.is_empty() {
+            return Vec::new();
+        }
+        let short = self.cached_bytes > self.cache_bytes / 4 * 3;
+        if short {
+            self.give_back(now);
+        }
+        let mut free = self.cache_bytes.saturating_sub(self.cached_bytes);
+        let share = free / self.queue.len().min(LANES);
+        let mut rows = ROWS;
+        let mut reads = Vec::new();
+        for _ in 0..self.queue.len() {
+            if reads.len() == LANES || rows == 0 {
+                break;
+            }
+            let Some(id) = self.queue.pop_front() else {
+                break;
+            };
+            let Some(lane) = self.lanes.get_mut(&id) else {
+                continue;
+            };
+            lane.queued = false;
+            if !lane.hungers() {
+                continue;
+            }
+            // What could not be sent anyway must not take the memory of what can. It comes back when it may send.
+            if short && lane.place != Place::Turns {
+                if lane.in_flight >= lane.limit() {
+                    continue;
+                }
+                if lane.pace == Pace::Slow && self.slow_in_flight >= slow_slots(self.max_in_flight)
+                {
+                    lane.place = Place::Parked;
+                    self.parked.push_back(id);
+                    continue;
+                }
+            }
+            let wanted = (share / lane.row_bytes()).clamp(1, rows);
+            // One row is read even if it is larger than the whole cache, once that is empty.
+            let nothing_else = reads.is_empty() && self.cached_bytes == 0;
+            if lane.row_bytes() > free && !nothing_else {
+                lane.queued = true;
+                self.queue.push_front(id);
+                break;
+            }
+            let (read, room) = lane.begin_read(id, wanted);
+            free = free.saturating_sub(room * lane.row_bytes());
+            rows -= room.min(rows);
+            self.reading.push(id);
+            reads.push(read);
+        }
+        reads
+    }
+
+    /// Takes the rows that came.
+    pub(super) fn rows(&mut self, rows: Rows, now: Now) {
+        for due in rows.due {
+            if let Some(lane) = self.lanes.get_mut(&due.position.subscription) {
+                self.cached_bytes += lane.take(due);
+            }
+        }
+        self.end_read(true, now);
+        for later in rows.later {
+            self.note(later.subscription, later.due_at, now);
+        }
+    }
+
+    /// The read failed; its lanes are read from the start.
+    pub(super) fn read_failed(&mut self, now: Now) {
+        self.end_read(false, now);
+    }
+
+    fn end_read(&mut self, answered: bool, now: Now) {
+        for id in std::mem::take(&mut self.reading) {
+            let Some(lane) = self.lanes.get_mut(&id) else {
+                continue;
+            };
+            let noted = lane.end_read(answered);
+            if lane.has_cursor() && !lane.rewinding {
+                lane.rewinding = true;
+                self.rewinds.push_back((now.instant + REWIND, id));
+            }
+            if let Some(due_at) = noted {
+                self.note(id, due_at, now);
+            }
+            self.enter(id);
+        }
+    }
+
+    /// Lanes that cannot send now give their share of the cache back.
+    fn give_back(&mut self, now: Now) {
+        // It goes through all lanes, so it must not be done at every step.
+        if self
+            .gave_back
+            .is_some_and(|at| now.instant < at + GIVE_BACK)
+        {
+            return;
+        }
+        self.gave_back = Some(now.instant);
+        for lane in self.lanes.values_mut() {
+            if lane.place == Place::Parked || lane.in_flight >= lane.limit() {
+                self.cached_bytes -= lane.drop_cache();
+            }
+        }
+    }
+
+    // === sending ===
+
+    /// Puts a lane that has something to send in line, and queues it if it should be read.
+    fn enter(&mut self, id: i64) {
+        if let Some(lane) = self.lanes.get_mut(&id)
+            && lane.place == Place::Out
+            && lane.cost().is_some()
+        {
+            lane.place = Place::Turns;
+            self.turns
+                .enter(lane.target.subscription.settings.client, id);
+        }
+        self.feed(id);
+    }
+
+    /// The next delivery to send, if one may be sent.
+    pub(super) fn pick(&mut self, now: Now) -> Option<Pick> {
+        if self.in_flight >= self.max_in_flight {
+            return None;
+        }
+        let slow_is_full = self.slow_in_flight >= slow_slots(self.max_in_flight);
+        let (lanes, parked) = (&mut self.lanes, &mut self.parked);
+        let id = self.turns.next(|id| {
+            let lane = lanes.get_mut(&id)?;
+            let cost = lane.cost();
+            if cost.is_none() {
+                lane.place = Place::Out;
+            } else if slow_is_full && lane.pace == Pace::Slow {
+                lane.place = Place::Parked;
+                parked.push_back(id);
+                return None;
+            }
+            cost
+        })?;
+        let lane = self.lanes.get_mut(&id)?;
+        let due = lane.pop()?;
+        self.cached_bytes -= due.payload.len();
+        let expired = due.expires_at.is_some_and(|at| at <= now.clock);
+        let pick = if expired {
+            Pick::Expired(due)
+        } else {
+            lane.depart(now.instant);
+            self.in_flight += 1;
+            self.slow_in_flight += usize::from(lane.pace == Pace::Slow);
+            Pick::Send(due, Arc::clone(&lane.target))
+        };
+        self.feed(id);
+        Some(pick)
+    }
+
+    /// A request has ended.
+    pub(super) fn answered(&mut self, id: i64, took: Duration, now: Now) {
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return;
+        };
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.slow_in_flight -= lane.slow_in_flight();
+        lane.arrive(took, now.instant);
+        self.slow_in_flight += lane.slow_in_flight();
+        if lane.place == Place::Parked && lane.pace == Pace::Quick {
+            lane.place = Place::Out;
+        }
+        self.enter(id);
+        self.unpark();
+    }
+
+    /// Lets as many slow lanes back in line as there are slots for them.
+    fn unpark(&mut self) {
+        let mut slots = slow_slots(self.max_in_flight).saturating_sub(self.slow_in_flight);
+        while slots > 0 {
+            let Some(id) = self.parked.pop_front() else {
+                return;
+            };
+            // It may have become quick meanwhile, and left.
+            if let Some(lane) = self.lanes.get_mut(&id)
+                && lane.place == Place::Parked
+            {
+                lane.place = Place::Out;
+                slots -= usize::from(lane.cost().is_some());
+                self.enter(id);
+            }
+        }
+    }
+
+    /// Finds lanes that hang; asked now and then.
+    pub(super) fn review(&mut self, now: Now) {
+        for lane in self.lanes.values_mut() {
+            if lane.pace != Pace::Slow && lane.hangs(now.instant) {
+                lane.pace = Pace::Slow;
+                self.slow_in_flight += lane.in_flight;
+            }
+        }
+    }
+
+    /// A delivery was settled. When its row was not as it was read, it is read again.
+    pub(super) fn settled(&mut self, id: i64, event: EventId, unchanged: bool) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.settled(event);
+            if unchanged {
+                lane.rewind();
+            }
+            self.feed(id);
+        }
+    }
+
+    /// The requests in flight were dropped at the end of a run.
+    pub(super) fn abandon(&mut self) {
+        self.in_flight = 0;
+        self.slow_in_flight = 0;
+        for lane in self.lanes.values_mut() {
+            lane.in_flight = 0;
+        }
+    }
+}
+
+/// How many slots the slow lanes have together.
+fn slow_slots(max_in_flight: usize) -> usize {
+    (max_in_flight / 2).max(1)
+}

@@ -1,0 +1,170 @@
+use std::time::{Duration, Instant};
+
+use tharsis_core::Timestamp;
+use tharsis_store::Lease;
+
+use super::now::Now;
+
+/// No request starts so close to the end of a lease: it could still be under way when another worker takes over.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// Also a lease without end is renewed so often, for each renewal brings the database's clock.
+const LONGEST_RENEWAL: Duration = Duration::from_secs(20);
+
+/// Whether the outbox is ours, until when, and what the database's clock shows.
+///
+/// The lease runs from the instant at which it was *asked* for, not from the answer: that errs on the safe side by the
+/// time the answer took.
+#[derive(Debug, Default)]
+pub(super) struct Ownership {
+    held: Option<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    lease: Lease,
+    asked: Instant,
+}
+
+impl Ownership {
+    /// Takes a lease that was asked for at `asked`. Says whether it is a new one: somebody else may have owned the
+    /// outbox since, so what is known of it is worth nothing.
+    pub(super) fn hold(&mut self, lease: Lease, asked: Instant) -> bool {
+        let new = self.held.as_ref().is_none_or(|held| {
+            (held.lease.epoch, held.lease.shards) != (lease.epoch, lease.shards)
+        });
+        self.held = Some(Held { lease, asked });
+        new
+    }
+
+    /// The store says that it is not ours any more.
+    pub(super) fn lose(&mut self) {
+        self.held = None;
+    }
+
+    /// The lease, while it lasts.
+    pub(super) fn lease(&self, now: Instant) -> Option<Lease> {
+        let held = self.held.as_ref()?;
+        (held.age(now) < held.lease.length).then_some(held.lease)
+    }
+
+    /// This moment by both clocks; unknown until the first lease.
+    pub(super) fn now(&self, instant: Instant) -> Option<Now> {
+        let held = self.held.as_ref()?;
+        let clock = held.lease.clock + held.age(instant);
+        Some(Now { instant, clock })
+    }
+
+    /// The database's clock, as far as it is known.
+    pub(super) fn clock(&self, now: Instant) -> Timestamp {
+        self.now(now).map_or(Timestamp::default(), |now| now.clock)
+    }
+
+    /// Whether the lease lasts long enough for a request to start.
+    pub(super) fn may_start(&self, now: Instant) -> bool {
+        self.held.as_ref().is_some_and(|held| {
+            let length = held.lease.length;
+            held.age(now) < length.saturating_sub(MARGIN.min(length / 4))
+        })
+    }
+
+    /// When to ask for it again; at once while there is none.
+    pub(super) fn renew_at(&self, now: Instant) -> Instant {
+        self.held.as_ref().map_or(now, |held| {
+            held.asked + (held.lease.length / 3).min(LONGEST_RENEWAL)
+        })
+    }
+}
+
+impl Held {
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.asked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tharsis_core::WorkerId;
+    use tharsis_store::Shards;
+
+    use super::*;
+
+    fn lease(epoch: i64, length: Duration) -> Lease {
+        Lease {
+            worker: WorkerId::new(Timestamp::from_millis(1), [7; 10]),
+            shards: Shards::ALL,
+            epoch,
+            clock: Timestamp::from_millis(1_000_000),
+            length,
+        }
+    }
+
+    fn secs(s: u64) -> Duration {
+        Duration::from_secs(s)
+    }
+
+    #[test]
+    fn a_lease_is_renewed_after_a_third_and_no_request_starts_in_its_last_two_seconds() {
+        let start = Instant::now();
+        let mut ownership = Ownership::default();
+        assert_eq!(ownership.renew_at(start), start);
+        assert!(ownership.hold(lease(1, secs(15)), start));
+
+        assert_eq!(ownership.renew_at(start), start + secs(5));
+        assert!(ownership.may_start(start + secs(12)));
+        assert!(!ownership.may_start(start + secs(13)));
+        assert!(ownership.lease(start + secs(14)).is_some());
+        assert!(ownership.lease(start + secs(15)).is_none());
+    }
+
+    #[test]
+    fn a_short_lease_keeps_a_quarter_as_its_margin() {
+        let start = Instant::now();
+        let mut ownership = Ownership::default();
+        ownership.hold(lease(1, secs(4)), start);
+        assert!(ownership.may_start(start + Duration::from_millis(2_999)));
+        assert!(!ownership.may_start(start + secs(3)));
+    }
+
+    #[test]
+    fn a_renewal_keeps_what_is_known_and_another_epoch_does_not() {
+        let start = Instant::now();
+        let mut ownership = Ownership::default();
+        assert!(ownership.hold(lease(4, secs(15)), start));
+        assert!(!ownership.hold(lease(4, secs(15)), start + secs(5)));
+        assert!(ownership.hold(lease(5, secs(15)), start + secs(60)));
+        ownership.lose();
+        assert!(!ownership.may_start(start + secs(61)));
+        assert!(ownership.hold(lease(5, secs(15)), start + secs(62)));
+    }
+
+    #[test]
+    fn the_clock_is_the_databases_plus_the_time_since_it_was_asked() {
+        let start = Instant::now();
+        let mut ownership = Ownership::default();
+        ownership.hold(lease(1, Duration::MAX), start);
+        let now = ownership.now(start + secs(3)).expect("held");
+        assert_eq!(now.clock, Timestamp::from_millis(1_003_000));
+        assert_eq!(
+            now.instant_of(Timestamp::from_millis(1_004_500)),
+            start + Duration::from_millis(4_500)
+        );
+        assert_eq!(now.instant_of(Timestamp::from_millis(0)), now.instant);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_starts_that_the_lease_does_not_cover(length in 0_u64..100_000, age in 0_u64..200_000) {
+            let start = Instant::now();
+            let now = start + Duration::from_millis(age);
+            let mut ownership = Ownership::default();
+            ownership.hold(lease(1, Duration::from_millis(length)), start);
+            if ownership.may_start(now) {
+                prop_assert!(ownership.lease(now).is_some());
+                prop_assert!(age + (length / 4).min(2_000) <= length);
+            }
+            prop_assert!(ownership.renew_at(now) <= start + Duration::from_millis(length / 3 + 1));
+        }
+    }
+}

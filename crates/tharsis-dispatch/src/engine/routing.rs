@@ -1,0 +1,259 @@
+use std::{collections::HashMap, sync::Arc};
+
+use tharsis_core::{
+    ClientId, Timestamp,
+    delivery::{End, codes},
+    event::Event,
+    subscription::Target,
+};
+use tharsis_store::{Pending, Pointer, RouteTo, Routed, Snapshot};
+
+/// The registry, arranged by client, as routing asks for it.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    /// The revision of the registry that this is.
+    pub(super) revision: i64,
+    by_client: HashMap<ClientId, Vec<(i64, Arc<Target>)>>,
+}
+
+impl Routes {
+    pub(super) fn new(snapshot: &Snapshot) -> Self {
+        let mut by_client: HashMap<_, Vec<_>> = HashMap::new();
+        for (id, target) in &snapshot.targets {
+            by_client
+                .entry(target.subscription.settings.client)
+                .or_default()
+                .push((*id, Arc::clone(target)));
+        }
+        Self {
+            revision: snapshot.revision,
+            by_client,
+        }
+    }
+
+    /// Every subscription, in no particular order.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &(i64, Arc<Target>)> {
+        self.by_client.values().flatten()
+    }
+}
+
+/// Who gets these events, and from when on. A subscription that is paused or disabled gets them too: what is held is
+/// kept.
+pub(super) fn route(routes: &Routes, pointers: &[Pointer], now: Timestamp) -> Vec<Routed> {
+    pointers.iter().map(|p| route_one(routes, p, now)).collect()
+}
+
+fn route_one(routes: &Routes, pointer: &Pointer, now: Timestamp) -> Routed {
+    let frozen = pointer
+        .unfrozen
+        .as_ref()
+        .map(|text| Event::freeze(&pointer.event_type, pointer.client, text));
+    let to = match &frozen {
+        Some(Err(_)) => Vec::new(),
+        Some(Ok(event)) => {
+            // A nudge names its expiry in the payload, which nobody has read before.
+            let expires_at = earlier(pointer.expires_at, event.expires_at());
+            deliveries(routes, pointer, event.payload().len(), expires_at, now)
+        }
+        None => deliveries(routes, pointer, pointer.size, pointer.expires_at, now),
+    };
+    Routed {
+        seq: pointer.seq,
+        to,
+        frozen: frozen.map(|frozen| frozen.map(Box::new)),
+    }
+}
+
+fn deliveries(
+    routes: &Routes,
+    pointer: &Pointer,
+    size: usize,
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Vec<RouteTo> {
+    let due_at = pointer.not_before.map_or(now, |at| at.max(now));
+    let expired = expires_at.is_some_and(|at| at <= due_at);
+    let Some(targets) = routes.by_client.get(&pointer.client) else {
+        return Vec::new();
+    };
+    targets
+        .iter()
+        .filter(|(_, target)| target.wants(pointer.client, &pointer.event_type))
+        .map(|(subscription, target)| {
+            let limit = target.subscription.settings.profile.payload_limit;
+            let ends = if expired {
+                Some((End::Expired, codes::EXPIRED))
+            } else if size > limit {
+                Some((End::Refused, codes::PAYLOAD_TOO_LARGE))
+            } else {
+                None
+            };
+            RouteTo {
+                subscription: *subscription,
+                due_at,
+                ends,
+            }
+        })
+        .collect()
+}
+
+/// The lanes that got deliveries, and when the first of each is due.
+pub(super) fn lanes(routed: &[Routed]) -> Vec<Pending> {
+    let mut first: HashMap<i64, Timestamp> = HashMap::new();
+    for to in routed.iter().flat_map(|r| &r.to) {
+        if to.ends.is_none() {
+            first
+                .entry(to.subscription)
+                .and_modify(|at| *at = to.due_at.min(*at))
+                .or_insert(to.due_at);
+        }
+    }
+    let pending = |(subscription, due_at)| Pending {
+        subscription,
+        due_at,
+    };
+    first.into_iter().map(pending).collect()
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tharsis_core::{EventId, subscription::State};
+
+    use super::*;
+    use crate::engine::samples::{client, snapshot, target};
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn pointer(event_type: &str) -> Pointer {
+        Pointer {
+            seq: 7,
+            event: EventId::new(at(1), [1; 10]),
+            client: client(1),
+            event_type: event_type.into(),
+            published_at: at(1_000),
+            not_before: None,
+            expires_at: None,
+            size: 1_200,
+            unfrozen: None,
+        }
+    }
+
+    fn routed(pointer: &Pointer) -> Routed {
+        let mut paused = target(1, 3);
+        paused.subscription.state = State::Paused;
+        let routes = Routes::new(&snapshot(
+            5,
+            [(1, target(1, 1)), (2, target(2, 2)), (3, paused)],
+        ));
+        let mut all = route(&routes, std::slice::from_ref(pointer), at(2_000));
+        assert_eq!(all.len(), 1);
+        let mut routed = all.remove(0);
+        routed.to.sort_by_key(|to| to.subscription);
+        routed
+    }
+
+    fn to(routed: &Routed) -> Vec<(i64, i64, Option<(End, &'static str)>)> {
+        routed
+            .to
+            .iter()
+            .map(|to| (to.subscription, to.due_at.as_millis(), to.ends))
+            .collect()
+    }
+
+    #[test]
+    fn an_event_goes_to_its_clients_subscriptions_also_to_a_paused_one() {
+        let routed = routed(&pointer("nudge"));
+        assert_eq!(to(&routed), [(1, 2_000, None), (3, 2_000, None)]);
+        assert!(routed.frozen.is_none());
+    }
+
+    #[test]
+    fn what_nobody_wants_is_routed_to_nobody() {
+        assert!(routed(&pointer("something.else")).to.is_empty());
+    }
+
+    #[test]
+    fn not_before_puts_it_off_and_an_expiry_before_that_ends_it() {
+        let mut pointer = pointer("nudge");
+        pointer.not_before = Some(at(9_000));
+        assert_eq!(to(&routed(&pointer)), [(1, 9_000, None), (3, 9_000, None)]);
+        pointer.expires_at = Some(at(9_000));
+        let ends = Some((End::Expired, "expired"));
+        assert_eq!(to(&routed(&pointer)), [(1, 9_000, ends), (3, 9_000, ends)]);
+    }
+
+    #[test]
+    fn an_expired_event_ends_expired() {
+        let mut pointer = pointer("nudge");
+        pointer.expires_at = Some(at(2_000));
+        let ends = Some((End::Expired, "expired"));
+        assert_eq!(to(&routed(&pointer)), [(1, 2_000, ends), (3, 2_000, ends)]);
+        pointer.expires_at = Some(at(2_001));
+        assert_eq!(to(&routed(&pointer)), [(1, 2_000, None), (3, 2_000, None)]);
+    }
+
+    #[test]
+    fn a_payload_over_the_profiles_limit_is_refused() {
+        let mut pointer = pointer("nudge");
+        pointer.size = 102_400;
+        assert_eq!(to(&routed(&pointer))[0].2, None);
+        pointer.size = 102_401;
+        assert_eq!(
+            to(&routed(&pointer))[0].2,
+            Some((End::Refused, "payload_too_large"))
+        );
+    }
+
+    #[test]
+    fn a_row_inserted_by_sql_is_frozen() {
+        let mut pointer = pointer("custom");
+        pointer.unfrozen = Some(Bytes::from_static(br#"{"b": 1.0, "1": [ ]}"#));
+        let frozen = routed(&pointer).frozen.expect("was not frozen before");
+        let event = frozen.expect("is JSON");
+        assert_eq!(event.payload(), r#"{"1":[],"b":1}"#);
+        assert_eq!(event.client(), client(1));
+    }
+
+    #[test]
+    fn what_cannot_be_frozen_goes_to_nobody_and_says_why() {
+        let mut pointer = pointer("nudge");
+        pointer.unfrozen = Some(Bytes::from_static(b"{}, \"client\": 1"));
+        let routed = routed(&pointer);
+        assert!(routed.to.is_empty());
+        assert!(routed.frozen.is_some_and(|frozen| frozen.is_err()));
+    }
+
+    #[test]
+    fn lanes_are_told_of_their_first_delivery() {
+        let mut late = pointer("nudge");
+        late.not_before = Some(at(9_000));
+        let mut over = pointer("nudge");
+        over.size = usize::MAX;
+        let routes = Routes::new(&snapshot(5, [(1, target(1, 1))]));
+        let all = [over, late, pointer("nudge")];
+        assert_eq!(
+            lanes(&route(&routes, &all[..2], at(2_000))),
+            [Pending {
+                subscription: 1,
+                due_at: at(9_000)
+            }]
+        );
+        assert_eq!(
+            lanes(&route(&routes, &all, at(2_000))),
+            [Pending {
+                subscription: 1,
+                due_at: at(2_000)
+            }]
+        );
+    }
+}

@@ -1,0 +1,51 @@
+//! What the engine's tests are made of.
+
+use std::sync::Arc;
+
+use tharsis_core::{
+    ClientId, SubscriptionId, Timestamp,
+    egress::Policy,
+    subscription::{Draft, State, Subscription, Target},
+};
+use tharsis_store::Snapshot;
+
+pub(super) fn client(n: u8) -> ClientId {
+    ClientId::new(Timestamp::from_millis(1), [n; 10])
+}
+
+/// A subscription of client `owner` with the number `n`.
+pub(super) fn target(owner: u8, n: u8) -> Target {
+    let draft = Draft {
+        client: client(owner).to_string(),
+        name: format!("subscription {n}"),
+        url: format!("https://hooks.example.com/{n}"),
+        ..Draft::default()
+    };
+    let settings = draft
+        .settings(&Policy::default())
+        .expect("the draft is right");
+    Target {
+        subscription: Subscription {
+            id: SubscriptionId::new(Timestamp::from_millis(1), [n; 10]),
+            settings,
+            state: State::Active,
+            secret_fingerprint: None,
+            created_at: Timestamp::from_millis(1),
+            updated_at: Timestamp::from_millis(1),
+        },
+        secret: None,
+    }
+}
+
+pub(super) fn snapshot(
+    revision: i64,
+    targets: impl IntoIterator<Item = (i64, Target)>,
+) -> Snapshot {
+    Snapshot {
+        revision,
+        targets: targets
+            .into_iter()
+            .map(|(id, target)| (id, Arc::new(target)))
+            .collect(),
+    }
+}

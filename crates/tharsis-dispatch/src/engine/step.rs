@@ -1,0 +1,76 @@
+use std::{sync::Arc, time::Instant};
+
+use tharsis_core::{Invalid, Timestamp, delivery::Outcome, subscription::Target};
+use tharsis_store::{
+    Due, LaneRead, Lease, Pending, Pointer, Pointers, Position, Remaining, Rows, Settlement,
+    Snapshot, StoreError, WorkedOff,
+};
+
+use super::routing::Routes;
+
+/// A delivery that is being sent.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) due: Due,
+    /// The subscription as it was when the request began.
+    pub(super) target: Arc<Target>,
+    /// When the request began, by the database's clock.
+    pub(super) at: Timestamp,
+}
+
+/// What the state wants done. Each is answered by the [`Input`] of the same name, but for the last two.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Take or renew the lease.
+    Hold,
+    /// Ask whether something was committed by someone else.
+    Poll,
+    /// Read the registry.
+    Load,
+    /// Read the first pointers.
+    Point(Lease),
+    /// Route these events as the registry says, and write that down.
+    Route(Lease, Arc<Routes>, Vec<Pointer>, Timestamp),
+    /// Find all lanes with unfinished deliveries.
+    Discover(Lease),
+    /// Read the head of these lanes.
+    Read(Lease, Vec<LaneRead>, Timestamp),
+    /// Make the request and send it.
+    Send(Flight),
+    /// Write down what came of deliveries.
+    Settle(Lease, Arc<Vec<Settlement>>),
+    /// Carry out a chunk of commands.
+    WorkOff(Lease, Timestamp),
+    /// Count what is not finished.
+    Count(Timestamp),
+    /// Give the lease back.
+    Release(Lease),
+    /// Drop the requests in flight. What came of them is never known, so their deliveries will be sent again.
+    Abandon,
+    /// The run is over.
+    Finish,
+}
+
+/// What came of an effect, or from outside.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// With the instant at which the lease was asked for.
+    Hold(Instant, Result<Lease, StoreError>),
+    Poll(Result<bool, StoreError>),
+    Load(Result<Snapshot, StoreError>),
+    Point(Result<Pointers, StoreError>),
+    /// The lanes that got deliveries.
+    Route(Result<Vec<Pending>, StoreError>),
+    Discover(Result<Vec<Pending>, StoreError>),
+    Read(Result<Rows, StoreError>),
+    /// An `Err` when no request can be made of the delivery.
+    Send(Flight, Result<Outcome, Invalid>),
+    Settle(Result<Vec<Position>, StoreError>),
+    WorkOff(Result<WorkedOff, StoreError>),
+    Count(Result<Remaining, StoreError>),
+    Release(Result<(), StoreError>),
+    /// Somebody in this process committed something.
+    Woken,
+    /// The run is to end.
+    Shutdown,
+}

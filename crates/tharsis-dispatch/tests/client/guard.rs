@@ -1,0 +1,337 @@
+//! What the client does and refuses to do, whoever is on the other side.
+
+use std::{
+    net::Ipv4Addr,
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+use http::HeaderMap;
+use tharsis_core::{
+    delivery::{Fault as Whose, Outcome},
+    egress::Policy,
+    signer::Method,
+};
+use tharsis_dispatch::{Client, ClientOptions};
+use tharsis_receiver::{
+    Answer, Authority, Fault, FaultServer, Options, Receiver, StatusCode, Then, closed_port,
+};
+
+use crate::{BRIEF, PATIENT, client, loopback, post};
+
+#[tokio::test]
+async fn a_request_arrives_as_it_was_made() {
+    let authority = Authority::generate().unwrap();
+    let receiver = Receiver::bind(Options {
+        answer: Answer {
+            body: "thank you".into(),
+            ..Answer::status(StatusCode::CREATED)
+        },
+        ..Options::new(&authority)
+    })
+    .await
+    .unwrap();
+
+    let outcome = client(&authority, loopback())
+        .send(post(&receiver.url("/hook?key=a%20b"), PATIENT))
+        .await;
+
+    assert_eq!(
+        (&*outcome.code, outcome.fault, outcome.status),
+        ("http_201", Whose::None, Some(201))
+    );
+    assert_eq!(outcome.excerpt, b"thank you");
+    assert_eq!(outcome.detail, None);
+    assert!(outcome.duration > Duration::ZERO);
+    let received = receiver.received_at("/hook?key=a%20b").remove(0);
+    assert_eq!(&*received.body, br#"{"type":"nudge"}"#);
+    let mut headers = received.headers;
+    headers.insert("host", "localhost".parse().unwrap());
+    insta::assert_snapshot!(lines(&headers), @r"
+    accept-encoding: identity
+    accept: */*
+    content-length: 16
+    content-type: application/json
+    host: localhost
+    x-mars-signature: sha1=00
+    ");
+}
+
+fn lines(headers: &HeaderMap) -> String {
+    let mut lines: Vec<_> = (headers.iter())
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    lines.sort();
+    lines.join("\n")
+}
+
+#[tokio::test]
+async fn one_connection_carries_many_requests() {
+    let authority = Authority::generate().unwrap();
+    let receiver = Receiver::bind(Options::new(&authority)).await.unwrap();
+    let client = client(&authority, loopback());
+    for _ in 0..20 {
+        let outcome = client.send(post(&receiver.url("/"), PATIENT)).await;
+        assert_eq!(outcome.code, "http_200");
+    }
+    assert_eq!((receiver.connections(), receiver.count()), (1, 20));
+}
+
+#[tokio::test]
+async fn a_redirect_is_told_and_not_followed() {
+    let authority = Authority::generate().unwrap();
+    let target = Receiver::bind(Options::new(&authority)).await.unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert("location", target.url("/secret-path").parse().unwrap());
+    let receiver = Receiver::bind(Options {
+        answer: Answer {
+            headers,
+            ..Answer::status(StatusCode::TEMPORARY_REDIRECT)
+        },
+        ..Options::new(&authority)
+    })
+    .await
+    .unwrap();
+
+    let outcome = client(&authority, loopback())
+        .send(post(&receiver.url("/"), PATIENT))
+        .await;
+
+    assert_eq!(
+        (&*outcome.code, outcome.status),
+        ("http_redirect", Some(307))
+    );
+    assert_eq!(
+        outcome.detail.as_deref(),
+        Some("redirects to https://localhost/…")
+    );
+    assert_eq!(target.connections(), 0);
+}
+
+#[tokio::test]
+async fn no_byte_goes_to_an_address_that_is_not_allowed() {
+    let authority = Authority::generate().unwrap();
+    let receiver = Receiver::bind(Options::new(&authority)).await.unwrap();
+    let outcome = client(&authority, Policy::default())
+        .send(post(&receiver.url("/"), PATIENT))
+        .await;
+
+    assert_eq!(
+        (&*outcome.code, outcome.fault),
+        ("address_not_global", Whose::Theirs)
+    );
+    assert_eq!(receiver.connections(), 0);
+}
+
+/// The connector asks no resolver about an address, so it has to be refused before.
+#[tokio::test]
+async fn an_address_in_the_url_is_vetted_like_any_other() {
+    let authority = Authority::generate().unwrap();
+    let receiver = Receiver::bind(Options::new(&authority)).await.unwrap();
+    let bare = client(&authority, Policy::default()).bare();
+    let port = receiver.addr().port();
+    let reached = bare
+        .post(format!("https://127.0.0.1:{port}/"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(reached.status(), 200, "the resolver alone does not stop it");
+    // `PayloadUrl` has no way in for an address, so the check behind it is tested beside it, in the crate.
+    assert!(
+        tharsis_core::egress::PayloadUrl::stored(&format!("https://127.0.0.1:{port}/")).is_err()
+    );
+}
+
+#[tokio::test]
+async fn a_silent_receiver_costs_no_more_than_the_deadline() {
+    let authority = Authority::generate().unwrap();
+    let receiver = Receiver::bind(Options {
+        answer: Answer {
+            delay: Duration::from_secs(60),
+            ..Answer::default()
+        },
+        ..Options::new(&authority)
+    })
+    .await
+    .unwrap();
+    let began = Instant::now();
+    let outcome = client(&authority, loopback())
+        .send(post(&receiver.url("/"), BRIEF))
+        .await;
+    assert_eq!(
+        (&*outcome.code, outcome.fault),
+        ("timeout_response_headers", Whose::Theirs)
+    );
+    assert!(began.elapsed() < BRIEF + Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn an_endless_body_is_cut_off_and_changes_nothing() {
+    let authority = Authority::generate().unwrap();
+    let server = FaultServer::bind(
+        &authority,
+        Fault::Flood {
+            head: b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec(),
+            chunk: [b"1000\r\n", [b'x'; 4096].as_slice(), b"\r\n"].concat(),
+        },
+    )
+    .await
+    .unwrap();
+    let began = Instant::now();
+    let outcome = client(&authority, loopback())
+        .send(post(&server.url("/"), PATIENT))
+        .await;
+    assert_eq!((&*outcome.code, outcome.fault), ("http_200", Whose::None));
+    assert_eq!(outcome.excerpt, [b'x'; 4096]);
+    assert!(
+        began.elapsed() < PATIENT / 2,
+        "it ended by its bound, not by its deadline"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_stops_midway_ends_with_the_deadline_and_the_status_counts() {
+    let authority = Authority::generate().unwrap();
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf of it";
+    let server = FaultServer::bind(&authority, Fault::Answer(head.to_vec(), Then::Hang))
+        .await
+        .unwrap();
+    let outcome = client(&authority, loopback())
+        .send(post(&server.url("/"), BRIEF))
+        .await;
+    assert_eq!((&*outcome.code, outcome.fault), ("http_200", Whose::None));
+    assert_eq!(outcome.excerpt, b"half of it");
+}
+
+#[tokio::test]
+async fn plain_http_is_not_spoken() {
+    let authority = Authority::generate().unwrap();
+    let bare = client(&authority, loopback()).bare();
+    let port = closed_port().unwrap().port();
+    let error = bare
+        .post(format!("http://localhost:{port}/"))
+        .send()
+        .await
+        .unwrap_err();
+    assert!(error.is_builder(), "{error}");
+}
+
+#[tokio::test]
+async fn a_head_request_has_no_body() {
+    let authority = Authority::generate().unwrap();
+    let receiver = Receiver::bind(Options::new(&authority)).await.unwrap();
+    let mut request = post(&receiver.url("/"), PATIENT);
+    request.method = Method::Head;
+    request.headers.clear();
+    request.body = bytes::Bytes::new();
+    let outcome = client(&authority, loopback()).send(request).await;
+    assert_eq!(outcome.code, "http_200");
+    let received = receiver.received().remove(0);
+    assert_eq!(received.method, http::Method::HEAD);
+    assert!(!received.headers.contains_key("content-length"));
+}
+
+#[test]
+fn a_ca_file_that_is_none_is_refused_with_advice() {
+    let new = |text: &str| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Client::new(&ClientOptions {
+            egress: Policy::default(),
+            ca_file: Some(file.path().to_owned()),
+        })
+        .unwrap_err()
+    };
+    assert_eq!(new("nothing of the kind").code, "ca_file_invalid");
+    let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    assert_eq!(new(damaged).code, "ca_file_invalid");
+    let missing = Client::new(&ClientOptions {
+        egress: Policy::default(),
+        ca_file: Some("/nowhere/ca.pem".into()),
+    });
+    let error = missing.unwrap_err();
+    assert_eq!(error.code, "ca_file_unreadable");
+    assert!(error.hint.contains("PEM"), "{}", error.hint);
+}
+
+// === what can only be shown in a process of its own ===
+
+/// Says which child this process is. The child tests do nothing when they are run without it.
+const CHILD: &str = "THARSIS_TEST_CHILD";
+
+/// Runs one test of this binary again in another process, through a shell line that sets the scene.
+fn run_child(test: &str, scene: &str, environment: &[(&str, String)]) -> Output {
+    let binary = std::env::current_exe().unwrap();
+    Command::new("sh")
+        .args([
+            "-c",
+            &format!("{scene}; exec \"$0\" --exact {test} --nocapture"),
+        ])
+        .arg(binary)
+        .env(CHILD, test)
+        .envs(environment.iter().map(|(name, value)| (*name, value)))
+        .output()
+        .unwrap()
+}
+
+fn is_child(test: &str) -> bool {
+    std::env::var(CHILD).as_deref() == Ok(test)
+}
+
+async fn send_to_own_receiver() -> Outcome {
+    let authority = Authority::generate().unwrap();
+    let receiver = Receiver::bind(Options::new(&authority)).await.unwrap();
+    client(&authority, loopback())
+        .send(post(&receiver.url("/"), PATIENT))
+        .await
+}
+
+#[tokio::test]
+async fn proxies_of_the_environment_are_ignored() {
+    const SELF: &str = "guard::proxies_of_the_environment_are_ignored";
+    if is_child(SELF) {
+        assert_eq!(send_to_own_receiver().await.code, "http_200");
+        return;
+    }
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    let environment = [
+        "HTTPS_PROXY",
+        "https_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+        "HTTP_PROXY",
+    ]
+    .map(|name| (name, proxy.clone()));
+
+    let child = run_child(SELF, "unset NO_PROXY no_proxy", &environment);
+
+    assert!(child.status.success(), "{child:?}");
+    assert!(listener.accept().is_err(), "somebody asked the proxy");
+}
+
+/// The descriptors run out before the client can connect, so the attempt must not count against the receiver.
+#[cfg(unix)]
+#[tokio::test]
+async fn running_out_of_descriptors_is_our_fault() {
+    const SELF: &str = "guard::running_out_of_descriptors_is_our_fault";
+    if !is_child(SELF) {
+        let child = run_child(SELF, "ulimit -n 64", &[]);
+        assert!(child.status.success(), "{child:?}");
+        return;
+    }
+    let authority = Authority::generate().unwrap();
+    let receiver = Receiver::bind(Options::new(&authority)).await.unwrap();
+    let client = client(&authority, loopback());
+    let mut held = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        held.push(file);
+    }
+    let outcome = client.send(post(&receiver.url("/"), PATIENT)).await;
+    drop(held);
+    assert_eq!(
+        (&*outcome.code, outcome.fault),
+        ("local_resource", Whose::Ours)
+    );
+}

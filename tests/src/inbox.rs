@@ -1,0 +1,230 @@
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use tharsis::{Secret, profile::MARS};
+use tharsis_receiver::{Answer, Flaw, Options, Received, Receiver, StatusCode, Verify};
+
+use crate::{Line, World, mark_of, wait_until};
+
+/// How a receiver of a story behaves; [`InboxBuilder::start`] starts it.
+#[derive(Debug)]
+#[must_use]
+pub struct InboxBuilder<'w> {
+    world: &'w World,
+    name: String,
+    answer: Answer,
+    flaw: Option<Flaw>,
+    secret: String,
+}
+
+/// A receiver that keeps what it gets, and verifies it with its own secret.
+#[derive(Debug)]
+pub struct Inbox {
+    /// What the story calls it; its path is this with a slash.
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+    /// What its requests are to be signed with.
+    pub secret: String,
+    receiver: Receiver,
+}
+
+impl<'w> InboxBuilder<'w> {
+    pub(crate) fn new(world: &'w World, name: &str) -> Self {
+        Self {
+            world,
+            name: name.to_owned(),
+            answer: Answer::default(),
+            flaw: None,
+            secret: world.secret(),
+        }
+    }
+
+    /// It answers with this status: always, or, with a [`Self::then`] behind it, once.
+    pub fn answers(mut self, status: u16) -> Self {
+        self.answer.status = code(status);
+        self
+    }
+
+    /// After what came before, once, it answers with this status.
+    pub fn then(self, status: u16) -> Self {
+        self.after(1, status)
+    }
+
+    /// After so many answers of what came before, it answers with this status.
+    pub fn after(mut self, count: u32, status: u16) -> Self {
+        self.answer.fail_first = count;
+        self.answer.fail_status = self.answer.status;
+        self.answer.status = code(status);
+        self
+    }
+
+    /// It answers to HEAD with this status.
+    pub fn answers_head(mut self, status: u16) -> Self {
+        self.answer.head = code(status);
+        self
+    }
+
+    /// Each answer has this body.
+    pub fn says(mut self, body: &'static str) -> Self {
+        self.answer.body = body.into();
+        self
+    }
+
+    /// Each answer has this field.
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
+        let value = value.parse().expect("a story gives a header's value");
+        self.answer.headers.insert(name, value);
+        self
+    }
+
+    /// It waits so long before each answer.
+    pub fn delays(mut self, delay: Duration) -> Self {
+        self.answer.delay = delay;
+        self
+    }
+
+    /// Something is wrong with its certificate.
+    pub fn flawed(mut self, flaw: Flaw) -> Self {
+        self.flaw = Some(flaw);
+        self
+    }
+
+    /// It verifies with this secret.
+    pub fn with_secret(mut self, secret: &str) -> Self {
+        secret.clone_into(&mut self.secret);
+        self
+    }
+
+    /// Starts it on a free port, which is opened in the world's configuration.
+    #[must_use]
+    pub fn start(self) -> Inbox {
+        let secret = Secret::new(&self.secret).expect("a story gives a good secret");
+        let receiver = self
+            .world
+            .block_on(Receiver::bind(Options {
+                answer: self.answer,
+                flaw: self.flaw,
+                verify: Some(Verify {
+                    profile: &MARS,
+                    secret,
+                }),
+                ..Options::new(self.world.authority())
+            }))
+            .expect("there is a free port");
+        self.world.open_port(receiver.addr().port());
+        Inbox {
+            url: receiver.url(&format!("/{}", self.name)),
+            name: self.name,
+            secret: self.secret,
+            receiver,
+        }
+    }
+}
+
+impl Inbox {
+    /// Every delivery it got so far, oldest first.
+    pub fn posts(&self) -> Vec<Received> {
+        let mut received = self.receiver.received();
+        received.retain(|received| received.method == "POST");
+        received
+    }
+
+    /// The checks it got so far.
+    pub fn heads(&self) -> Vec<Received> {
+        let mut received = self.receiver.received();
+        received.retain(|received| received.method == "HEAD");
+        received
+    }
+
+    /// How many deliveries it got so far.
+    pub fn count(&self) -> usize {
+        usize::try_from(self.receiver.count()).expect("they fit into memory")
+    }
+
+    /// The marks of what it got so far, in order.
+    #[track_caller]
+    pub fn marks(&self) -> Vec<String> {
+        (self.posts().iter())
+            .map(|post| mark_of(&post.body))
+            .collect()
+    }
+
+    /// From now on it answers like this.
+    pub fn now_answers(&self, status: u16) {
+        self.receiver
+            .answer(Answer::status(code(status)), Vec::new());
+    }
+
+    /// Waits until it has got so many deliveries.
+    #[track_caller]
+    pub fn wait_for(&self, count: usize, bound: Duration) {
+        wait_until(
+            &format!("{} has got {count} deliveries", self.name),
+            bound,
+            || (self.count() >= count).then_some(()),
+        );
+    }
+
+    /// It got these, byte for byte, each once, rightly signed, and nothing else.
+    #[track_caller]
+    pub fn assert_received_once(&self, lines: &[Line]) {
+        self.assert_received(lines);
+        assert_eq!(self.count(), lines.len(), "{} got some twice", self.name);
+    }
+
+    /// It got these, byte for byte, each at least once, rightly signed, and nothing else.
+    #[track_caller]
+    pub fn assert_received(&self, lines: &[Line]) {
+        self.assert_all_verified();
+        let lines: HashMap<&str, &str> = (lines.iter())
+            .map(|line| (&*line.mark, &*line.text))
+            .collect();
+        let mut received = HashSet::new();
+        for post in self.posts() {
+            let mark = mark_of(&post.body);
+            match lines.get(&*mark) {
+                None => panic!("{} got {mark}, which is not its own", self.name),
+                Some(text) => assert!(
+                    post.body == text.as_bytes(),
+                    "{} got other bytes than were published:\n{}\n{text}",
+                    self.name,
+                    String::from_utf8_lossy(&post.body)
+                ),
+            }
+            received.insert(mark);
+        }
+        let missing: Vec<&&str> = (lines.keys())
+            .filter(|mark| !received.contains(**mark))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "{} of {} never came to {}, such as {}",
+            missing.len(),
+            lines.len(),
+            self.name,
+            missing[0]
+        );
+    }
+
+    /// Every delivery it got was signed with its secret.
+    #[track_caller]
+    pub fn assert_all_verified(&self) {
+        for post in self.posts() {
+            assert_eq!(
+                post.verified,
+                Some(true),
+                "{} got a request that does not verify ({:?}): {:?}",
+                self.name,
+                post.reason,
+                post.headers
+            );
+        }
+    }
+}
+
+fn code(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).expect("a story gives a status of HTTP")
+}

@@ -1,0 +1,99 @@
+use std::{
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+    time::SystemTime,
+};
+
+/// Where the `tharsis` program lies, built if it is not fresh.
+pub(crate) fn path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        if let Some(path) = env::var_os("THARSIS_TEST_PROGRAM") {
+            return path.into();
+        }
+        let program = beside("tharsis");
+        // One builds, the others wait and find it fresh.
+        let lock = lock_file("program.lock");
+        lock.lock().expect("a file can be locked");
+        if !is_fresh(&program) {
+            build(&program);
+        }
+        program
+    })
+}
+
+/// A program of this name in the folder of the profile that this test was built with.
+pub(crate) fn beside(name: &str) -> PathBuf {
+    profile_folder().join(format!("{name}{}", env::consts::EXE_SUFFIX))
+}
+
+/// A file that all stories of this build can lock, whichever process tells them.
+pub(crate) fn lock_file(name: &str) -> File {
+    let path = profile_folder().join(name);
+    File::create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A test lies in `<target>/<profile>/deps/`, programs in `<target>/<profile>/`.
+fn profile_folder() -> PathBuf {
+    let test = env::current_exe().expect("a test knows where it lies");
+    let folder = test
+        .ancestors()
+        .find(|folder| folder.file_name().is_some_and(|name| name == "deps"))
+        .and_then(Path::parent);
+    match folder {
+        Some(folder) => folder.to_owned(),
+        None => panic!(
+            "{} is not where cargo puts tests; name the program with THARSIS_TEST_PROGRAM",
+            test.display()
+        ),
+    }
+}
+
+/// Whether none of the files that it was made of, as cargo wrote them down in `tharsis.d`, was changed since. Asking
+/// cargo would do, but it may have built it with other features for the whole workspace, and would build it again.
+fn is_fresh(program: &Path) -> bool {
+    let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
+    let Ok(built) = changed(program) else {
+        return false;
+    };
+    let Ok(rule) = fs::read_to_string(program.with_extension("d")) else {
+        return false;
+    };
+    let Some((_, sources)) = rule.split_once(": ") else {
+        return false;
+    };
+    // A space in a path is escaped with a backslash.
+    let is_older = |source: &str| {
+        let source = source.replace('\0', " ");
+        changed(Path::new(&source)).is_ok_and(|time: SystemTime| time <= built)
+    };
+    sources
+        .replace("\\ ", "\0")
+        .split_whitespace()
+        .all(is_older)
+}
+
+fn build(program: &Path) {
+    let folder = program.parent().expect("it lies in the profile's folder");
+    let target = folder.parent().expect("a profile's folder lies in another");
+    let profile = match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(profile) => profile,
+    };
+    let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--quiet", "--package", "tharsis-cli", "--bin"])
+        .args(["tharsis", "--profile", profile, "--target-dir"])
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .expect("cargo can be run");
+    assert!(status.success(), "the program could not be built");
+    assert!(
+        program.is_file(),
+        "the program was built, but not to {}; name it with THARSIS_TEST_PROGRAM",
+        program.display()
+    );
+}

@@ -1,0 +1,82 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use crate::{Running, World, program, wait_until};
+
+/// A process that publishes (`src/bin/publisher.rs`), and its journal.
+#[derive(Debug)]
+pub struct Publisher {
+    /// The process.
+    pub process: Running,
+    /// What it wrote down.
+    pub journal: Journal,
+}
+
+/// What a publisher wrote down.
+#[derive(Debug, Clone)]
+pub struct Journal(PathBuf);
+
+impl Publisher {
+    /// Starts one of this kind: `mixed`, `held`, `timed:N`.
+    #[track_caller]
+    pub fn start(world: &World, how: &str, client: &str) -> Self {
+        let seed = world.random().u64(..);
+        let journal = world.path(&format!("journal-{seed:016x}"));
+        let mut command = Command::new(program::beside("publisher"));
+        command
+            .args([how, &world.database_url(), client, &seed.to_string()])
+            .arg(&journal);
+        Self {
+            process: world.spawn_other(command),
+            journal: Journal(journal),
+        }
+    }
+
+    /// Waits until its journal has a step of this kind.
+    #[track_caller]
+    pub fn wait_until_it(&mut self, step: &str) {
+        let (process, journal) = (&mut self.process, &self.journal);
+        wait_until(
+            &format!("a publisher {step}"),
+            Duration::from_secs(30),
+            || {
+                let found = !journal.steps(step).is_empty();
+                assert!(
+                    found || process.is_alive(),
+                    "it ended: {}",
+                    process.stderr()
+                );
+                found.then_some(())
+            },
+        );
+    }
+
+    /// Asks it to stop after what it does, and waits until it has.
+    #[track_caller]
+    pub fn stop(self) -> Journal {
+        fs::write(self.journal.0.with_extension("stop"), "").expect("the folder can be written");
+        self.process.finish(Duration::from_secs(30)).ok();
+        self.journal
+    }
+}
+
+impl Journal {
+    /// What it wrote down under this step, in order. A step that a `kill -9` cut short counts as not taken.
+    pub fn steps(&self, step: &str) -> Vec<String> {
+        read(&self.0)
+            .split_inclusive('\n')
+            .filter_map(|line| line.strip_suffix('\n'))
+            .filter_map(|line| line.strip_prefix(step)?.strip_prefix(' '))
+            .map(ToOwned::to_owned)
+            .collect()
+    }
+}
+
+/// There is none before the first step.
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
