@@ -173,6 +173,6 @@ impl Event {
 pub(crate) fn too_large(size: usize, limit: usize) -> Invalid {
     Invalid::new(
         "payload_too_large",
-        format!("the payload has {size} bytes, more than {limit}"),
+        format!("a body of {size} bytes is over the limit of {limit}"),
     )
 }

@@ -1,4 +1,4 @@
-//! Everything of Tharsis that decides, and nothing that does: no async, no I/O, no clock, no database, no HTTP.
+#![doc = include_str!("../README.md")]
 
 mod bounds;
 pub mod delivery;

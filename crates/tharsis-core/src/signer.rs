@@ -106,6 +106,19 @@ fn content_type(settings: &Settings) -> Cow<'static, str> {
 }
 
 /// The value of the signature header.
+///
+/// # Examples
+/// ```
+/// use tharsis_core::{profile::MARS, secret::Secret, signer};
+///
+/// let secret = Secret::new("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b")?;
+/// let signature = MARS.signature.as_ref().expect("Mars signs");
+/// assert_eq!(
+///     signer::sign(signature, &secret, br#"{"type":"nudge","score":0.5}"#),
+///     "sha1=a521799d5c9034cc385da0993254e5ad16676d73"
+/// );
+/// # Ok::<(), tharsis_core::Invalid>(())
+/// ```
 pub fn sign(signature: &Signature, secret: &Secret, body: &[u8]) -> String {
     let digest = match signature.algorithm {
         Algorithm::HmacSha1 => hmac_sha1(secret, body).finalize().into_bytes(),
@@ -113,9 +126,14 @@ pub fn sign(signature: &Signature, secret: &Secret, body: &[u8]) -> String {
     let mut header = String::with_capacity(signature.prefix.len() + 2 * digest.len());
     header.push_str(signature.prefix);
     match signature.text {
-        DigestText::Hex => header.push_str(&hex::encode(digest)),
+        DigestText::Hex => header.extend(digest.into_iter().flat_map(hex_digits)),
     }
     header
+}
+
+fn hex_digits(byte: u8) -> [char; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [byte >> 4, byte & 15].map(|half| char::from(DIGITS[usize::from(half)]))
 }
 
 fn hmac_sha1(secret: &Secret, body: &[u8]) -> Hmac<Sha1> {
@@ -160,11 +178,28 @@ pub enum Change {
     Reserialised,
 }
 
-/// Whether a received body is what the sender signed. Takes the raw bytes, before anything parses them, and compares in
-/// constant time. A profile that signs nothing has nothing to verify.
+/// Whether a received body is what the sender signed, compared in constant time.
+///
+/// It wants the raw bytes, before anything parses them, and the signature header as it came. A profile that signs nothing
+/// has nothing to verify; one that signs is never believed without a secret.
+///
+/// # Examples
+/// ```
+/// use tharsis_core::{profile::MARS, secret::Secret, signer::{self, Rejected}};
+///
+/// let secret = Secret::new("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b")?;
+/// let header = b"sha1=a521799d5c9034cc385da0993254e5ad16676d73";
+/// let verify = |body: &[u8]| signer::verify(&MARS, Some(&secret), Some(header), body);
+///
+/// assert_eq!(verify(br#"{"type":"nudge","score":0.5}"#), Ok(()));
+/// let rejected = verify(br#"{"type": "nudge", "score": 0.5}"#).unwrap_err();
+/// assert_eq!(rejected.code(), "signature_mismatch");
+/// assert_eq!(rejected.to_string(), "the body was parsed and written again after it was signed");
+/// # Ok::<(), tharsis_core::Invalid>(())
+/// ```
 ///
 /// # Errors
-/// [`Rejected`] says why not; a receiver answers 401 or 403 and shows the reason to nobody but its own log.
+/// [`Rejected`] says why not. A receiver answers 401 or 403 and keeps the reason for its own log.
 pub fn verify(
     profile: &Profile,
     secret: Option<&Secret>,

@@ -20,6 +20,7 @@
 mod number;
 mod object;
 mod parse;
+mod plain;
 mod write;
 
 use std::borrow::Cow;

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use super::{Object, Value, number, object::path_step};
+use super::{Object, Value, number, object::path_step, plain};
 use crate::Invalid;
 
 /// How deep arrays and objects may lie in one another.
@@ -32,8 +32,11 @@ pub fn parse(bytes: &[u8]) -> Result<Value<'_>, Invalid> {
     if parser.peek().is_none() {
         return Err(Invalid::new(
             "body_missing",
-            "there is no JSON, only nothing",
+            "there is nothing but white space",
         ));
+    }
+    if text.starts_with('\u{feff}') {
+        return Err(*parser.syntax("a byte order mark stands before the JSON"));
     }
     let value = parser.value().map_err(|error| *error)?;
     parser.skip_space();
@@ -200,15 +203,7 @@ impl<'a> Parser<'a> {
         let mut start = self.at;
         let mut unescaped = String::new();
         loop {
-            let clean = self
-                .rest()
-                .iter()
-                .position(|b| *b < 0x20 || matches!(b, b'"' | b'\\'));
-            let Some(clean) = clean else {
-                self.at = self.bytes.len();
-                return Err(self.syntax("a string is not closed"));
-            };
-            self.at += clean;
+            self.at += plain::length(self.rest());
             let piece = self.slice(start, self.at);
             match self.peek() {
                 Some(b'"') => {
@@ -225,7 +220,10 @@ impl<'a> Parser<'a> {
                     unescaped.push(self.escape()?);
                     start = self.at;
                 }
-                _ => return Err(self.syntax("a control character in a string must be escaped")),
+                Some(_) => {
+                    return Err(self.syntax("a control character in a string must be escaped"));
+                }
+                None => return Err(self.syntax("a string is not closed")),
             }
         }
     }

@@ -1,4 +1,4 @@
-use super::{Object, Value};
+use super::{Object, Value, plain};
 
 pub(super) fn value(value: &Value<'_>, out: &mut Vec<u8>) {
     match value {
@@ -51,19 +51,15 @@ pub(super) fn format(buffer: &mut ryu_js::Buffer, number: f64) -> &str {
 fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest
-        .iter()
-        .position(|b| *b < 0x20 || matches!(b, b'"' | b'\\'))
-    {
-        let (clean, escaped) = rest.split_at(at);
+    loop {
+        let (clean, special) = rest.split_at(plain::length(rest));
         out.extend_from_slice(clean);
-        let Some((byte, after)) = escaped.split_first() else {
+        let Some((byte, after)) = special.split_first() else {
             break;
         };
         escape(*byte, out);
         rest = after;
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
 }
 

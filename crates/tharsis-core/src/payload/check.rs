@@ -215,7 +215,8 @@ fn is_bounded(text: &str, longest: usize, allowed: fn(char) -> bool) -> Result<(
             format!("is longer than {longest} characters"),
         ));
     }
-    if text.chars().any(|c| c.is_control() && !allowed(c)) {
+    let is_plain = text.bytes().all(|b| (0x20..0x7f).contains(&b));
+    if !is_plain && text.chars().any(|c| c.is_control() && !allowed(c)) {
         return Err(Invalid::new(
             "control_character",
             "holds a control character",
