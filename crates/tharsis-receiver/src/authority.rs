@@ -51,16 +51,12 @@ pub enum Flaw {
     NotYetValid,
     /// It is good for `elsewhere.invalid` only.
     WrongName,
-    /// It is good for `*.localhost` only.
-    WildcardAbove,
     /// It is good for the addresses of loopback, but for no name.
     AddressOnly,
     /// It signs itself.
     SelfSigned,
-    /// It is signed by an authority that nobody has heard of.
+    /// It is signed by an authority that nobody has heard of, which an intermediate that is not sent along is too.
     UnknownIssuer,
-    /// It is signed by an intermediate authority that is not sent along.
-    MissingIntermediate,
     /// It may only authenticate clients.
     ClientAuthOnly,
     /// It is an authority's own.
@@ -146,11 +142,6 @@ impl Authority {
         let certificate = match flaw {
             Some(Flaw::SelfSigned) => params.self_signed(&key)?,
             Some(Flaw::UnknownIssuer) => params.signed_by(&key, &Self::generate()?.0.issuer)?,
-            Some(Flaw::MissingIntermediate) => {
-                let intermediate_key = KeyPair::generate()?;
-                let intermediate = authority_params(&intermediate_key);
-                params.signed_by(&key, &Issuer::new(intermediate, intermediate_key))?
-            }
             _ => params.signed_by(&key, &self.0.issuer)?,
         };
         Ok(Leaf {
@@ -236,7 +227,6 @@ fn leaf_params(
 ) -> Result<CertificateParams, ReceiverError> {
     let names: Vec<String> = match flaw {
         Some(Flaw::WrongName) => vec!["elsewhere.invalid".to_owned()],
-        Some(Flaw::WildcardAbove) => vec!["*.localhost".to_owned()],
         Some(Flaw::AddressOnly) => LOOPBACK[1..].iter().map(|n| (*n).to_owned()).collect(),
         _ => (LOOPBACK.iter().map(|n| (*n).to_owned()))
             .chain(names.iter().cloned())

@@ -33,7 +33,7 @@ pub enum Fault {
     NeverReads,
     /// Shakes hands, reads the first bytes of the request, and resets.
     ResetWhileReading,
-    /// Shakes hands, does not read, writes these bytes, and goes on like that.
+    /// Shakes hands, reads no more than the first byte of the request, writes these bytes, and goes on like that.
     AnswerUnread(Vec<u8>, Then),
     /// Reads the request, writes these bytes as they are, and goes on like that.
     Answer(Vec<u8>, Then),
@@ -196,7 +196,12 @@ impl Server {
     async fn misbehave(self, mut stream: TcpStream) -> io::Result<()> {
         match &self.fault {
             Fault::ResetOnAccept => reset(stream),
-            Fault::CloseOnAccept => Ok(()),
+            Fault::CloseOnAccept => {
+                stream.shutdown().await?;
+                // Closing with bytes unread would reset it.
+                tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+                Ok(())
+            }
             Fault::SilentHandshake => hang().await,
             Fault::Plain(bytes) => {
                 stream.read_u8().await?;
@@ -217,6 +222,7 @@ impl Server {
                 return reset(stream.into_inner().0);
             }
             Fault::AnswerUnread(bytes, then) => {
+                stream.read_u8().await?;
                 self.write(&mut stream, bytes).await?;
                 return go_on(stream, *then).await;
             }

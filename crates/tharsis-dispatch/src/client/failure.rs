@@ -160,6 +160,9 @@ fn http_code(error: &hyper::Error) -> Option<&'static str> {
         Some(codes::HTTP_PROTOCOL)
     } else if error.is_incomplete_message() {
         Some(codes::CONNECTION_CLOSED)
+    } else if error.source().is_none() && !error.is_canceled() && !error.is_closed() {
+        // An answer that nobody asked for, mostly.
+        Some(codes::HTTP_PROTOCOL)
     } else {
         None
     }
