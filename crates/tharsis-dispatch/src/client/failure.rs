@@ -10,8 +10,8 @@ use super::phase::Phase;
 /// An attempt that ended without a status. Also the error of the resolver, which comes back at the end of a chain.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
-    code: &'static str,
-    fault: Fault,
+    pub(super) code: &'static str,
+    pub(super) fault: Fault,
     detail: Cow<'static, str>,
 }
 

@@ -21,7 +21,7 @@ use tharsis_core::{
     egress::Policy,
     signer::{Method, Request},
 };
-use url::Host;
+use url::{Host, Url};
 
 use self::{answer::Answer, failure::Failure, phase::Phase, resolver::VettedResolver};
 
@@ -146,16 +146,7 @@ impl Client {
     /// Turns a request into one of the HTTP library, or says why it must not be sent.
     fn admit(&self, request: Request) -> Result<reqwest::Request, Failure> {
         let url = request.url.canonical();
-        // The connector asks no resolver about an address, so what the resolver vets is vetted here.
-        let literal = match url.host() {
-            Some(Host::Domain(_)) => None,
-            Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
-            Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
-            None => return Err(Failure::internal("the URL has no host")),
-        };
-        if let Some(address) = literal {
-            resolver::vet(&self.egress, vec![address])?;
-        }
+        vet_literal(&self.egress, url)?;
         let method = match request.method {
             Method::Post => http::Method::POST,
             Method::Head => http::Method::HEAD,
@@ -177,6 +168,17 @@ impl Client {
         }
         Ok(admitted)
     }
+}
+
+/// The connector asks no resolver about an address, so one in the URL is vetted here.
+fn vet_literal(egress: &Policy, url: &Url) -> Result<(), Failure> {
+    let literal = match url.host() {
+        Some(Host::Domain(_)) => return Ok(()),
+        Some(Host::Ipv4(address)) => IpAddr::V4(address),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address),
+        None => return Err(Failure::internal("the URL has no host")),
+    };
+    resolver::vet(egress, vec![literal]).map(drop)
 }
 
 /// A profile's constant costs no allocation; anything else than a lower-case name is refused instead of panicking.
@@ -239,5 +241,71 @@ impl Phase {
             Self::Tls => codes::TIMEOUT_TLS,
             Self::Http => codes::TIMEOUT_RESPONSE_HEADERS,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tharsis_core::egress::PayloadUrl;
+    use tharsis_receiver::{Authority, Options, Receiver};
+
+    use super::*;
+
+    #[test]
+    fn an_address_in_a_url_is_vetted_however_it_is_written() {
+        for text in [
+            "https://10.0.0.5/",
+            "https://2130706433/",
+            "https://0x7f.1/",
+            "https://[::1]:8443/",
+            "https://[::ffff:169.254.169.254]/",
+        ] {
+            let failure = vet_literal(&Policy::default(), &Url::parse(text).unwrap()).unwrap_err();
+            assert_eq!(failure.code, codes::ADDRESS_NOT_GLOBAL, "{text}");
+        }
+        let name = Url::parse("https://hooks.example.com/").unwrap();
+        assert!(vet_literal(&Policy::default(), &name).is_ok());
+    }
+
+    /// A client whose resolver was lied to: the address is allowed when it is dialled and not when the answer comes.
+    #[tokio::test]
+    async fn an_answer_from_an_address_that_is_not_allowed_is_not_read() {
+        let authority = Authority::generate().unwrap();
+        let receiver = Receiver::bind(Options::new(&authority)).await.unwrap();
+        let mut ca_file = tempfile::NamedTempFile::new().unwrap();
+        ca_file.write_all(authority.pem().as_bytes()).unwrap();
+        let lied_to = Client::new(&ClientOptions {
+            egress: Policy {
+                allow_addresses: vec!["127.0.0.0/8".parse().unwrap()],
+                ..Policy::default()
+            },
+            ca_file: Some(ca_file.path().to_owned()),
+        })
+        .unwrap();
+        let client = Client {
+            http: lied_to.http,
+            egress: Arc::new(Policy::default()),
+        };
+        let outcome = client
+            .send(Request {
+                method: Method::Post,
+                url: PayloadUrl::stored(&receiver.url("/")).unwrap(),
+                headers: Vec::new(),
+                body: Bytes::from_static(b"{}"),
+                deadline: Duration::from_secs(10),
+            })
+            .await;
+        assert_eq!(outcome.code, codes::ADDRESS_NOT_GLOBAL);
+        assert_eq!((outcome.status, outcome.excerpt.len()), (None, 0));
+    }
+
+    #[test]
+    fn what_is_no_header_name_is_refused_without_a_panic() {
+        for name in ["", "X-Signature", "x y", "x\n"] {
+            assert_eq!(header_name(name).unwrap_err().code, codes::INTERNAL_ERROR);
+        }
+        assert!(header_name("x-mars-signature").is_ok());
     }
 }

@@ -1,5 +1,8 @@
 //! Which addresses a name leads to, and whether they may be dialled.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},

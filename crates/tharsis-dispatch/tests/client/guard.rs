@@ -123,25 +123,6 @@ async fn no_byte_goes_to_an_address_that_is_not_allowed() {
     assert_eq!(receiver.connections(), 0);
 }
 
-/// The connector asks no resolver about an address, so it has to be refused before.
-#[tokio::test]
-async fn an_address_in_the_url_is_vetted_like_any_other() {
-    let authority = Authority::generate().unwrap();
-    let receiver = Receiver::bind(Options::new(&authority)).await.unwrap();
-    let bare = client(&authority, Policy::default()).bare();
-    let port = receiver.addr().port();
-    let reached = bare
-        .post(format!("https://127.0.0.1:{port}/"))
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(reached.status(), 200, "the resolver alone does not stop it");
-    // `PayloadUrl` has no way in for an address, so the check behind it is tested beside it, in the crate.
-    assert!(
-        tharsis_core::egress::PayloadUrl::stored(&format!("https://127.0.0.1:{port}/")).is_err()
-    );
-}
-
 #[tokio::test]
 async fn a_silent_receiver_costs_no_more_than_the_deadline() {
     let authority = Authority::generate().unwrap();
