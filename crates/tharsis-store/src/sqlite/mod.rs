@@ -1,53 +1,182 @@
 //! The registry and the outbox in one SQLite file.
+//!
+//! The file may be the caller's own: all tables begin with `tharsis_`. Opening it switches it to write-ahead logging
+//! (`PRAGMA journal_mode = WAL`, which stays) and keeps two files beside it: `<database>.key`, the key that secrets are
+//! sealed with, and `<database>.owner`, whose lock says which process delivers.
+//!
+//! # What the key protects
+//! The key lies beside the database with mode 0600. It protects secrets in copies of the database alone: dumps, backups,
+//! a file sent to somebody. It protects nothing from whoever can read both files, so keep them apart in backups. Without
+//! the key file the start fails (`key_missing`), with another one too (`key_wrong`).
+//!
+//! # Publishing by SQL
+//! Any program that can write to the file publishes with two inserts in one transaction of its own. The payload is
+//! checked and frozen when the event is routed; one that cannot be frozen ends refused, with the reason beside it.
+//!
+//! ```sql
+//! BEGIN IMMEDIATE;
+//! INSERT INTO tharsis_event (type, client, payload)
+//! VALUES ('signal', unhex(replace('b4aeba4e-a4c0-4896-866a-56f8bcb372fc', '-', '')), '{"drop_proba":0.95}');
+//! INSERT INTO tharsis_outbox (event) VALUES (last_insert_rowid());
+//! COMMIT;
+//! ```
+//!
+//! `campaign`, `recipient`, `not_before` and `expires_at` (milliseconds since 1970) may be given too; `id`,
+//! `published_at` and everything else have defaults. Such an insert knows no idempotency key: the same inserts again
+//! are a second event. Begin with `BEGIN IMMEDIATE` and set a busy timeout, as any writer of a shared SQLite file does;
+//! `PRAGMA synchronous` must stay at `FULL`, its default, for the commit to survive a loss of power.
 
-mod stub;
+mod command;
+mod connect;
+mod due;
+mod filter;
+mod history;
+mod key;
+mod migrate;
+mod outbox;
+mod owner;
+mod publish;
+mod publish_in;
+mod registry;
+mod remaining;
+mod replay;
+mod route;
+mod settle;
+mod subscription;
+mod value;
+mod write;
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use sqlx::SqliteConnection;
-use tharsis_core::{EventId, event::Event};
+use sqlx::{SqliteConnection, SqlitePool};
+use tharsis_core::{EventId, event::Event, secret::SealingKey};
 
+use self::{owner::Owner, publish::Waiting, write::Writer};
 use crate::{Published, StoreError};
 
+/// Fills a slice with random bytes.
+pub type Random = fn(&mut [u8]) -> std::io::Result<()>;
+
 /// The registry and the outbox in one SQLite file. Clones share it.
-#[derive(Debug, Clone)]
-pub struct SqliteStore {
+#[derive(Clone)]
+pub struct SqliteStore(Arc<Inner>);
+
+struct Inner {
     path: PathBuf,
     switched_to_wal: bool,
+    random: Random,
+    key: SealingKey,
+    /// The one connection that writes.
+    writer: Writer,
+    /// Reads of the engine, so that no long list of a person's stands in their way.
+    reads: SqlitePool,
+    /// Reads of people.
+    lists: SqlitePool,
+    owner: Owner,
+    /// Publishes that wait for the writer, to be committed together.
+    waiting: Waiting,
+    /// Writes of this store that its own owner has to notice; others it sees by `data_version`.
+    written: AtomicU64,
 }
 
 impl SqliteStore {
-    /// Opens `sqlite://PATH` or `sqlite:PATH`, creating and migrating what is not there yet.
+    /// Opens `sqlite://PATH` or `sqlite:PATH`, creating and migrating what is not there yet. The path is taken as it
+    /// is; there are no parameters.
     ///
     /// # Errors
-    /// When the URL is no such path, the file is not one that can be worked with, or its key is missing or wrong.
+    /// `bad_database_url`; `sqlite_too_old`, `not_a_database`, `database_not_opened`, `encoding_not_utf8`,
+    /// `wal_unavailable`, `schema_too_new`, `key_missing`, `key_wrong`.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        Ok(Self {
-            path: PathBuf::from(url),
-            switched_to_wal: false,
+        Self::open_with(url, |bytes| {
+            getrandom::fill(bytes).map_err(std::io::Error::other)
         })
+        .await
+    }
+
+    /// As [`Self::open`], with another source of random bytes.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with(url: &str, random: Random) -> Result<Self, StoreError> {
+        let file = connect::Database::at(url)?;
+        let opened = file.open(random).await?;
+        migrate::migrate(&opened.writer).await?;
+        let key = key::load_or_create(&opened.path, &opened.writer, random).await?;
+        Ok(Self(Arc::new(Inner {
+            owner: Owner::beside(&opened.path),
+            path: opened.path,
+            switched_to_wal: opened.switched_to_wal,
+            random,
+            key,
+            writer: opened.writer,
+            reads: opened.reads,
+            lists: opened.lists,
+            waiting: Waiting::default(),
+            written: AtomicU64::new(0),
+        })))
     }
 
     /// The database file, without symbolic links.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.0.path
     }
 
-    /// Whether opening switched a file that was there already to write-ahead logging.
+    /// Whether opening switched a file that had something in it to write-ahead logging.
     pub fn switched_to_wal(&self) -> bool {
-        self.switched_to_wal
+        self.0.switched_to_wal
     }
 
-    /// Publishes on the caller's own connection, inside the caller's transaction if one is open.
+    /// Publishes on the caller's own connection: inside its transaction if one is open, else in one of its own.
+    ///
+    /// The event is seen by others when the caller commits, and never if it rolls back. The id is the caller's to make
+    /// ([`EventId::new`]); publishing the same event again returns the first id.
     ///
     /// # Errors
-    /// When the tables are not in the connection's main database, or the transaction cannot write.
+    /// - `idempotency_conflict`: its key was used for another payload.
+    /// - `attached_database`: the connection has other files attached. A transaction over several files is not atomic
+    ///   under write-ahead logging, so none is written to.
+    /// - `tables_missing`: the connection's main database was never opened with [`SqliteStore::open`].
+    /// - `begin_immediate`: the transaction began as a reader and can no longer become a writer. Roll it back and begin
+    ///   it with `BEGIN IMMEDIATE`, which waits for its turn at once.
     pub async fn publish_in(
         conn: &mut SqliteConnection,
         event: &Event,
         id: EventId,
     ) -> Result<Published, StoreError> {
-        let _ = (conn, event, id);
-        Err(stub::not_built())
+        publish_in::publish_in(conn, event, id).await
     }
+
+    /// Ten random bytes, as ids want them.
+    fn random_id_bytes(&self) -> Result<[u8; 10], StoreError> {
+        let mut bytes = [0; 10];
+        (self.0.random)(&mut bytes).map_err(StoreError::database)?;
+        Ok(bytes)
+    }
+
+    /// Something was written that this store's own owner has to notice.
+    fn wrote(&self) {
+        self.0.written.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.0.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The file whose name is that of `path` with something after it.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
 }

@@ -1,0 +1,268 @@
+//! What people ask the owner to do to deliveries, and the owner doing it in chunks.
+
+use std::collections::BTreeSet;
+
+use sqlx::SqliteConnection;
+use tharsis_core::{DeliveryId, Invalid, Timestamp};
+
+use super::{
+    SqliteStore,
+    filter::Pair,
+    history::{no_delivery, pair},
+    owner, registry, replay,
+    value::{expect_changed, json},
+};
+use crate::{CommandAccepted, Lease, Pending, StoreError, WorkedOff};
+
+/// Rows of one chunk: a few milliseconds of the lock.
+pub(super) const CHUNK: u32 = 500;
+
+/// Writes down what to do to one unfinished delivery.
+pub(super) async fn ask(
+    store: &SqliteStore,
+    kind: &'static str,
+    id: DeliveryId,
+    now: Timestamp,
+) -> Result<CommandAccepted, StoreError> {
+    let mut write = store.0.writer.begin().await?;
+    let pair = pair(&mut write, id).await?;
+    check_unfinished(&mut write, pair, id).await?;
+    sqlx::query(
+        "INSERT INTO tharsis_command (kind, subscription, event, asked_at) VALUES (?1, ?2, ?3, ?4)",
+    )
+    .bind(kind)
+    .bind(pair.1)
+    .bind(pair.0)
+    .bind(now.as_millis())
+    .execute(&mut *write)
+    .await?;
+    registry::bump(&mut write).await?;
+    write.commit().await?;
+    store.wrote();
+    Ok(CommandAccepted {
+        owned: store.0.owner.is_held()?,
+    })
+}
+
+async fn check_unfinished(
+    conn: &mut SqliteConnection,
+    (event, subscription): Pair,
+    id: DeliveryId,
+) -> Result<(), StoreError> {
+    let (unfinished, known): (bool, bool) = sqlx::query_as(
+        "SELECT EXISTS (SELECT 1 FROM tharsis_delivery WHERE event = ?1 AND subscription = ?2),
+                EXISTS (SELECT 1 FROM tharsis_attempt WHERE event = ?1 AND subscription = ?2)",
+    )
+    .bind(event)
+    .bind(subscription)
+    .fetch_one(conn)
+    .await?;
+    match (unfinished, known) {
+        (true, _) => Ok(()),
+        (false, true) => Err(Invalid::new("delivery_ended", "has ended already")
+            .at("delivery")
+            .hint("send it again with a replay")
+            .into()),
+        (false, false) => Err(no_delivery(id)),
+    }
+}
+
+/// Asks for the end of everything that a removed subscription leaves behind.
+pub(super) async fn ask_remains(
+    conn: &mut SqliteConnection,
+    subscription: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO tharsis_command (kind, subscription, asked_at) VALUES ('remains', ?1, ?2)",
+    )
+    .bind(subscription)
+    .bind(now.as_millis())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// One chunk, in one transaction: commands first, in the order of asking, then replays.
+pub(super) async fn work_off(
+    store: &SqliteStore,
+    lease: &Lease,
+    now: Timestamp,
+) -> Result<WorkedOff, StoreError> {
+    store.0.owner.check(lease)?;
+    if is_idle(store).await? {
+        return Ok(WorkedOff::default());
+    }
+    let mut write = store.0.writer.begin().await?;
+    owner::fence(&mut write, lease).await?;
+    let commands = next_commands(&mut write).await?;
+    let (touched, more) = if commands.is_empty() {
+        replay::step(&mut write, now).await?
+    } else {
+        (carry_out(&mut write, &commands, now).await?, true)
+    };
+    write.commit().await?;
+    Ok(WorkedOff {
+        lanes: touched
+            .into_iter()
+            .map(|subscription| Pending {
+                subscription,
+                due_at: now,
+            })
+            .collect(),
+        more,
+    })
+}
+
+/// Asked without the lock, since it is asked often and there is rarely something.
+async fn is_idle(store: &SqliteStore) -> Result<bool, StoreError> {
+    let waiting: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM tharsis_command)
+                OR EXISTS (SELECT 1 FROM tharsis_replay WHERE finished_at IS NULL)",
+    )
+    .fetch_one(&store.0.reads)
+    .await?;
+    Ok(!waiting)
+}
+
+/// `seq, kind, subscription, event`.
+type Command = (i64, String, i64, Option<i64>);
+
+/// The next commands of one kind.
+async fn next_commands(conn: &mut SqliteConnection) -> Result<Vec<Command>, StoreError> {
+    let mut commands: Vec<Command> = sqlx::query_as(
+        "SELECT seq, kind, subscription, event FROM tharsis_command ORDER BY seq LIMIT ?1",
+    )
+    .bind(CHUNK)
+    .fetch_all(conn)
+    .await?;
+    if let Some((_, kind, ..)) = commands.first() {
+        let kind = kind.clone();
+        let run = commands.iter().take_while(|(_, k, ..)| *k == kind).count();
+        // The remains of one subscription fill a chunk by themselves.
+        commands.truncate(if kind == "remains" { 1 } else { run });
+    }
+    Ok(commands)
+}
+
+/// Returns the subscriptions whose lanes it touched.
+async fn carry_out(
+    conn: &mut SqliteConnection,
+    commands: &[Command],
+    now: Timestamp,
+) -> Result<BTreeSet<i64>, StoreError> {
+    let Some((_, kind, subscription, _)) = commands.first() else {
+        return Ok(BTreeSet::new());
+    };
+    let pairs: Vec<Pair> = commands
+        .iter()
+        .filter_map(|(_, _, subscription, event)| Some(((*event)?, *subscription)))
+        .collect();
+    let mut touched: BTreeSet<i64> = pairs.iter().map(|pair| pair.1).collect();
+    let done = match kind.as_str() {
+        "retry" => {
+            make_due(conn, &pairs, now).await?;
+            true
+        }
+        "cancel" => {
+            cancel(conn, &pairs, "cancelled", now).await?;
+            true
+        }
+        _ => {
+            touched.insert(*subscription);
+            end_remains(conn, *subscription, now).await?
+        }
+    };
+    if done {
+        let seqs: Vec<i64> = commands.iter().map(|(seq, ..)| *seq).collect();
+        let gone = sqlx::query(
+            "DELETE FROM tharsis_command WHERE seq IN (SELECT value FROM jsonb_each(?1))",
+        )
+        .bind(json(&seqs)?)
+        .execute(conn)
+        .await?
+        .rows_affected();
+        expect_changed("commands", seqs.len(), gone)?;
+    }
+    Ok(touched)
+}
+
+pub(super) const MAKE_DUE: &str = "
+    UPDATE tharsis_delivery AS d
+    SET due_at = ?2
+    FROM jsonb_each(?1) r
+    WHERE d.event = r.value ->> 0 AND d.subscription = r.value ->> 1 AND d.due_at > ?2";
+
+/// What has ended meanwhile, or is due already, stays as it is.
+async fn make_due(
+    conn: &mut SqliteConnection,
+    pairs: &[Pair],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(MAKE_DUE)
+        .bind(json(&pairs)?)
+        .bind(now.as_millis())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Its end is recorded after the attempts that were made; one from before an earlier replay is overwritten.
+pub(super) const RECORD_CANCELLED: &str = "
+    INSERT INTO tharsis_attempt (event, subscription, number, at, duration_us, code, ended, after)
+    SELECT d.event, d.subscription, 0, ?2, 0, ?3, 'cancelled', d.attempts
+    FROM jsonb_each(?1) r
+    CROSS JOIN tharsis_delivery d ON d.event = r.value ->> 0 AND d.subscription = r.value ->> 1
+    WHERE true
+    ON CONFLICT (event, subscription, number) DO UPDATE
+    SET at = excluded.at, duration_us = 0, code = excluded.code, status = NULL, ended = excluded.ended,
+        after = excluded.after, due_at = NULL, detail = NULL, excerpt = NULL";
+
+pub(super) const TAKE_OUT: &str = "
+    DELETE FROM tharsis_delivery
+    WHERE (event, subscription) IN (
+        SELECT r.value ->> 0, r.value ->> 1 FROM jsonb_each(?1) r)";
+
+/// What has ended meanwhile stays as it is.
+async fn cancel(
+    conn: &mut SqliteConnection,
+    pairs: &[Pair],
+    code: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let pairs = json(&pairs)?;
+    let recorded = sqlx::query(RECORD_CANCELLED)
+        .bind(&pairs)
+        .bind(now.as_millis())
+        .bind(code)
+        .execute(&mut *conn)
+        .await?
+        .rows_affected();
+    let gone = sqlx::query(TAKE_OUT)
+        .bind(&pairs)
+        .execute(conn)
+        .await?
+        .rows_affected();
+    expect_changed(
+        "cancel",
+        usize::try_from(recorded).unwrap_or(usize::MAX),
+        gone,
+    )
+}
+
+/// Ends a chunk of what is left of a removed subscription. Returns whether that was all.
+async fn end_remains(
+    conn: &mut SqliteConnection,
+    subscription: i64,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let pairs: Vec<Pair> = sqlx::query_as(
+        "SELECT event, subscription FROM tharsis_delivery WHERE subscription = ?1 LIMIT ?2",
+    )
+    .bind(subscription)
+    .bind(CHUNK)
+    .fetch_all(&mut *conn)
+    .await?;
+    cancel(conn, &pairs, "subscription_removed", now).await?;
+    Ok(u32::try_from(pairs.len()).is_ok_and(|count| count < CHUNK))
+}

@@ -1,0 +1,385 @@
+//! Which deliveries: the filter of lists, counts and replays as SQL, and the cursor of lists.
+
+use serde::{Deserialize, Serialize};
+use sqlx::{Sqlite, SqliteConnection, query::QueryAs, sqlite::SqliteArguments};
+use tharsis_core::{ClientId, EventId, Invalid, SubscriptionId, Timestamp, delivery::End};
+
+use super::value::{blob, corrupt, hex, json};
+use crate::{DeliveryFilter, Status, StoreError};
+
+/// A delivery by the numbers of its event and its subscription.
+pub(super) type Pair = (i64, i64);
+
+/// A filter with its names resolved, ready to be bound.
+pub(super) struct Matching {
+    /// No event outside of these can match.
+    first: i64,
+    last: i64,
+    client: Option<Vec<u8>>,
+    event_types: Option<String>,
+    campaign: Option<String>,
+    since: Option<i64>,
+    until: Option<i64>,
+    subscriptions: Option<String>,
+    statuses: Option<String>,
+    unreadable: String,
+    /// Which of the three parts can hold a match.
+    unfinished: bool,
+    undelivered: bool,
+    delivered: bool,
+}
+
+/// `?1` and `?2` are a pair to stay before, `?3` to `?13` the filter.
+macro_rules! of_event {
+    () => {
+        "e.seq BETWEEN ?3 AND ?4
+         AND (?5 IS NULL OR e.client = ?5)
+         AND (?6 IS NULL OR e.type IN (SELECT value FROM json_each(?6)))
+         AND (?7 IS NULL OR e.campaign = ?7)
+         AND (?8 IS NULL OR e.published_at >= ?8)
+         AND (?9 IS NULL OR e.published_at < ?9)"
+    };
+}
+
+/// An attempt that is how its delivery ended: nothing came after it, and it is not on its way again.
+macro_rules! is_the_end {
+    () => {
+        "a.number = (
+             SELECT number
+             FROM tharsis_attempt
+             WHERE event = a.event AND subscription = a.subscription
+             ORDER BY coalesce(after, number) DESC, number
+             LIMIT 1)
+         AND NOT EXISTS (
+             SELECT 1 FROM tharsis_delivery d WHERE d.event = a.event AND d.subscription = a.subscription)
+         AND (?10 IS NULL OR a.subscription IN (SELECT value FROM json_each(?10)))
+         AND (?11 IS NULL OR a.ended IN (SELECT value FROM json_each(?11)))"
+    };
+}
+
+/// Three parts, each in the order of an index, and each skipped whole when no status that is asked for lies in it.
+macro_rules! pairs {
+    () => {
+        concat!(
+            "SELECT d.event AS event, d.subscription AS subscription
+             FROM tharsis_delivery d INDEXED BY tharsis_delivery_pair
+             CROSS JOIN tharsis_event e ON e.seq = d.event
+             WHERE ?13 AND (d.event, d.subscription) < (?1, ?2) AND d.event BETWEEN ?3 AND ?4 AND ",
+            of_event!(),
+            " AND (?10 IS NULL OR d.subscription IN (SELECT value FROM json_each(?10)))
+             AND (?11 IS NULL OR
+                  CASE WHEN d.subscription IN (SELECT subscription FROM tharsis_subscription_state)
+                            OR d.subscription IN (SELECT value FROM json_each(?12)) THEN 'held'
+                       WHEN d.tries > 0 THEN 'retrying'
+                       ELSE 'pending' END
+                  IN (SELECT value FROM json_each(?11)))
+             UNION ALL
+             SELECT a.event, a.subscription
+             FROM tharsis_attempt a INDEXED BY tharsis_attempt_undelivered
+             CROSS JOIN tharsis_event e ON e.seq = a.event
+             WHERE ?14 AND a.ended IN ('dead', 'expired', 'refused', 'cancelled')
+               AND (a.event, a.subscription) < (?1, ?2) AND a.event BETWEEN ?3 AND ?4 AND ",
+            of_event!(),
+            " AND ",
+            is_the_end!(),
+            " UNION ALL
+             SELECT a.event, a.subscription
+             FROM tharsis_attempt a
+             CROSS JOIN tharsis_event e ON e.seq = a.event
+             WHERE ?15 AND a.ended = 'delivered'
+               AND (a.event, a.subscription) < (?1, ?2) AND a.event BETWEEN ?3 AND ?4 AND ",
+            of_event!(),
+            " AND ",
+            is_the_end!(),
+        )
+    };
+}
+
+pub(super) const NEWEST_FIRST: &str = concat!(
+    pairs!(),
+    " ORDER BY event DESC, subscription DESC LIMIT ?16"
+);
+
+pub(super) const COUNT: &str = concat!("SELECT count(*) FROM (", pairs!(), ")");
+
+/// Those that have ended, after one pair (`?14`, `?15`) and before another.
+pub(super) const ENDED_BETWEEN: &str = concat!(
+    "SELECT a.event, a.subscription
+     FROM tharsis_attempt a
+     CROSS JOIN tharsis_event e ON e.seq = a.event
+     WHERE a.ended IS NOT NULL
+       AND (a.event, a.subscription) > (?14, ?15) AND (a.event, a.subscription) <= (?1, ?2) AND ",
+    of_event!(),
+    " AND ",
+    is_the_end!(),
+    " AND ?12 IS NOT NULL AND ?13 IS NOT NULL"
+);
+
+const BEYOND_ALL: Pair = (i64::MAX, i64::MAX);
+
+impl Matching {
+    /// `unreadable` are the subscriptions that are held because their secret does not open.
+    pub(super) async fn of(
+        conn: &mut SqliteConnection,
+        filter: &DeliveryFilter,
+        unreadable: &[i64],
+    ) -> Result<Self, StoreError> {
+        let (first, last) = bounds(conn, filter).await?;
+        let words: Vec<&str> = filter.status.iter().map(|status| word(*status)).collect();
+        let any = |test: fn(Status) -> bool| {
+            filter.status.is_empty() || filter.status.iter().any(|status| test(*status))
+        };
+        Ok(Self {
+            first,
+            last,
+            client: filter.client.map(|c| blob(c.as_uuid())),
+            event_types: some_json(&filter.event_type)?,
+            campaign: filter.campaign.clone(),
+            since: filter.since.map(Timestamp::as_millis),
+            until: filter.until.map(Timestamp::as_millis),
+            subscriptions: numbers(conn, &filter.subscription).await?,
+            statuses: some_json(&words)?,
+            unreadable: json(&unreadable)?,
+            unfinished: any(|s| !matches!(s, Status::Ended(_))),
+            undelivered: any(|s| matches!(s, Status::Ended(end) if end != End::Delivered)),
+            delivered: any(|s| s == Status::Ended(End::Delivered)),
+        })
+    }
+
+    pub(super) async fn newest_first(
+        &self,
+        conn: &mut SqliteConnection,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError> {
+        let before = after.map_or(BEYOND_ALL, |cursor| cursor.0);
+        Ok(self
+            .bind(sqlx::query_as(NEWEST_FIRST), before)
+            .bind(self.unfinished)
+            .bind(self.undelivered)
+            .bind(self.delivered)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(conn)
+            .await?)
+    }
+
+    pub(super) async fn count(&self, conn: &mut SqliteConnection) -> Result<u64, StoreError> {
+        let (count,) = self
+            .bind(sqlx::query_as(COUNT), BEYOND_ALL)
+            .bind(self.unfinished)
+            .bind(self.undelivered)
+            .bind(self.delivered)
+            .fetch_one(conn)
+            .await?;
+        Ok(count)
+    }
+
+    /// Those that have ended, after the one pair up to the other.
+    pub(super) async fn ended_between(
+        &self,
+        conn: &mut SqliteConnection,
+        after: Pair,
+        to: Pair,
+    ) -> Result<Vec<Pair>, StoreError> {
+        Ok(self
+            .bind(sqlx::query_as(ENDED_BETWEEN), to)
+            .bind(true)
+            .bind(after.0)
+            .bind(after.1)
+            .fetch_all(conn)
+            .await?)
+    }
+
+    fn bind<'q, T>(
+        &self,
+        query: QueryAs<'q, Sqlite, T, SqliteArguments>,
+        (event, subscription): Pair,
+    ) -> QueryAs<'q, Sqlite, T, SqliteArguments> {
+        query
+            .bind(event)
+            .bind(subscription)
+            .bind(self.first)
+            .bind(self.last)
+            .bind(self.client.clone())
+            .bind(self.event_types.clone())
+            .bind(self.campaign.clone())
+            .bind(self.since)
+            .bind(self.until)
+            .bind(self.subscriptions.clone())
+            .bind(self.statuses.clone())
+            .bind(self.unreadable.clone())
+    }
+}
+
+/// Which events can match at all: one, or those from the first that was published since then.
+async fn bounds(conn: &mut SqliteConnection, filter: &DeliveryFilter) -> Result<Pair, StoreError> {
+    let none = (i64::MAX, i64::MIN);
+    if let Some(event) = filter.event {
+        let seq: Option<i64> = sqlx::query_scalar("SELECT seq FROM tharsis_event WHERE id = ?1")
+            .bind(blob(event.as_uuid()))
+            .fetch_optional(conn)
+            .await?;
+        return Ok(seq.map_or(none, |seq| (seq, seq)));
+    }
+    let Some(since) = filter.since else {
+        return Ok((i64::MIN, i64::MAX));
+    };
+    // Clocks step back now and then, so the first by time need not be the first by number.
+    let first: Option<i64> = sqlx::query_scalar(
+        "SELECT min(seq) FROM tharsis_event INDEXED BY tharsis_event_published WHERE published_at >= ?1",
+    )
+    .bind(since.as_millis())
+    .fetch_one(conn)
+    .await?;
+    Ok(first.map_or(none, |first| (first, i64::MAX)))
+}
+
+/// The short numbers of these subscriptions, also of removed ones; `None` where there is no such restriction.
+async fn numbers(
+    conn: &mut SqliteConnection,
+    subscriptions: &[SubscriptionId],
+) -> Result<Option<String>, StoreError> {
+    if subscriptions.is_empty() {
+        return Ok(None);
+    }
+    let ids: Vec<String> = subscriptions
+        .iter()
+        .map(|id| hex(id.as_uuid().as_bytes()))
+        .collect();
+    let numbers: Vec<i64> = sqlx::query_scalar(
+        "SELECT s.seq
+         FROM jsonb_each(?1) r
+         CROSS JOIN tharsis_subscription s ON s.id = unhex(r.value)",
+    )
+    .bind(json(&ids)?)
+    .fetch_all(conn)
+    .await?;
+    json(&numbers).map(Some)
+}
+
+fn some_json<T: Serialize>(values: &[T]) -> Result<Option<String>, StoreError> {
+    (!values.is_empty()).then(|| json(&values)).transpose()
+}
+
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Pending => "pending",
+        Status::Retrying => "retrying",
+        Status::Held => "held",
+        Status::Ended(end) => end.as_str(),
+    }
+}
+
+fn status(word: &str) -> Option<Status> {
+    [Status::Pending, Status::Retrying, Status::Held]
+        .into_iter()
+        .find(|status| self::word(*status) == word)
+        .or_else(|| End::parse(word).map(Status::Ended))
+}
+
+/// A filter as the row of a replay keeps it.
+#[derive(Debug, Serialize, Deserialize)]
+struct FilterRow {
+    status: Vec<String>,
+    subscription: Vec<String>,
+    client: Option<String>,
+    event_type: Vec<String>,
+    campaign: Option<String>,
+    event: Option<String>,
+    since: Option<i64>,
+    until: Option<i64>,
+}
+
+pub(super) fn to_text(filter: &DeliveryFilter) -> Result<String, StoreError> {
+    json(&FilterRow {
+        status: filter.status.iter().map(|s| word(*s).to_owned()).collect(),
+        subscription: filter
+            .subscription
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        client: filter.client.map(|id| id.to_string()),
+        event_type: filter.event_type.clone(),
+        campaign: filter.campaign.clone(),
+        event: filter.event.map(|id| id.to_string()),
+        since: filter.since.map(Timestamp::as_millis),
+        until: filter.until.map(Timestamp::as_millis),
+    })
+}
+
+pub(super) fn from_text(text: &str) -> Result<DeliveryFilter, StoreError> {
+    let row: FilterRow = serde_json::from_str(text).map_err(corrupt)?;
+    Ok(DeliveryFilter {
+        status: row
+            .status
+            .iter()
+            .map(|word| status(word).ok_or_else(|| corrupt(format!("the status {word}"))))
+            .collect::<Result<_, _>>()?,
+        subscription: row
+            .subscription
+            .iter()
+            .map(|id| id.parse().map_err(corrupt))
+            .collect::<Result<_, _>>()?,
+        client: row
+            .client
+            .map(|id| id.parse::<ClientId>().map_err(corrupt))
+            .transpose()?,
+        event_type: row.event_type,
+        campaign: row.campaign,
+        event: row
+            .event
+            .map(|id| id.parse::<EventId>().map_err(corrupt))
+            .transpose()?,
+        since: row.since.map(Timestamp::from_millis),
+        until: row.until.map(Timestamp::from_millis),
+    })
+}
+
+/// The last row of a page. As text it also says which list it is of, so that it is not used for another one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cursor(Pair);
+
+impl Cursor {
+    pub(super) fn at(pair: Pair) -> Self {
+        Self(pair)
+    }
+
+    pub(super) fn to_text(self, filter: &DeliveryFilter) -> String {
+        let (event, subscription) = self.0;
+        format!("{event:016x}{subscription:016x}{:016x}", self.check(filter))
+    }
+
+    /// # Errors
+    /// `bad_cursor` for what [`Self::to_text`] did not write for this very filter.
+    pub(super) fn parse(filter: &DeliveryFilter, text: &str) -> Result<Self, Invalid> {
+        let bad = || {
+            Invalid::new("bad_cursor", "is no cursor of this list")
+                .at("after")
+                .hint("take it from the page before, with the same filter")
+        };
+        let is_hex = text.len() == 48 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let (pair, _) = text
+            .split_at_checked(32)
+            .filter(|_| is_hex)
+            .ok_or_else(bad)?;
+        let (event, subscription) = pair.split_at(16);
+        let number = |text| i64::from_str_radix(text, 16).map_err(|_| bad());
+        let cursor = Self((number(event)?, number(subscription)?));
+        if cursor.to_text(filter) != text {
+            return Err(bad());
+        }
+        Ok(cursor)
+    }
+
+    /// FNV-1a: against mistakes, not against people, since a cursor opens nothing that the filter does not.
+    fn check(self, filter: &DeliveryFilter) -> u64 {
+        let text = to_text(filter).unwrap_or_default();
+        let (event, subscription) = self.0;
+        text.bytes()
+            .chain(event.to_be_bytes())
+            .chain(subscription.to_be_bytes())
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            })
+    }
+}

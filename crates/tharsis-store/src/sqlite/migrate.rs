@@ -1,0 +1,73 @@
+//! The schema, brought up to what this program knows.
+
+use sqlx::SqliteConnection;
+use tracing::info;
+
+use super::write::Writer;
+use crate::StoreError;
+
+/// Append-only: a migration that was released is never changed or removed.
+const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    name: "outbox",
+    sql: include_str!("../../migrations/sqlite/0001_outbox.sql"),
+}];
+
+struct Migration {
+    version: i64,
+    name: &'static str,
+    sql: &'static str,
+}
+
+pub(super) async fn migrate(writer: &Writer) -> Result<(), StoreError> {
+    let newest = MIGRATIONS.last().map_or(0, |m| m.version);
+    if applied(writer.turn().await.conn()).await? == newest {
+        return Ok(());
+    }
+    let mut write = writer.begin().await?;
+    // Another process may have been at it meanwhile.
+    let applied = applied(&mut write).await?;
+    if applied > newest {
+        return Err(StoreError::unusable(
+            "schema_too_new",
+            format!(
+                "the database has schema {applied}, and this program knows schemas up to {newest}"
+            ),
+            "start the version of the program that migrated it, or a newer one",
+        ));
+    }
+    for migration in MIGRATIONS.iter().filter(|m| m.version > applied) {
+        sqlx::raw_sql(migration.sql).execute(&mut *write).await?;
+        record(&mut write, migration).await?;
+        info!(
+            migration.version = migration.version,
+            migration.name = migration.name,
+            "Migrated the database"
+        );
+    }
+    write.commit().await
+}
+
+/// The newest version that was applied; 0 for a database that has never been ours.
+async fn applied(conn: &mut SqliteConnection) -> Result<i64, StoreError> {
+    let known: Option<i64> =
+        sqlx::query_scalar("SELECT 1 FROM sqlite_schema WHERE name = 'tharsis_migration'")
+            .fetch_optional(&mut *conn)
+            .await?;
+    if known.is_none() {
+        return Ok(0);
+    }
+    let version = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM tharsis_migration")
+        .fetch_one(conn)
+        .await?;
+    Ok(version)
+}
+
+async fn record(conn: &mut SqliteConnection, migration: &Migration) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO tharsis_migration (version, name) VALUES (?1, ?2)")
+        .bind(migration.version)
+        .bind(migration.name)
+        .execute(conn)
+        .await?;
+    Ok(())
+}

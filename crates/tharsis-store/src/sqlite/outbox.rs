@@ -1,0 +1,71 @@
+//! The hot side, as its trait has it.
+
+use tharsis_core::{Invalid, Timestamp, WorkerId, event::Event};
+
+use super::{SqliteStore, command, due, owner, publish, remaining, route, settle, subscription};
+use crate::{
+    LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed, Rows,
+    Settlement, Snapshot, StoreError, WorkedOff,
+};
+
+impl Outbox for SqliteStore {
+    async fn publish(
+        &self,
+        events: &[Event],
+    ) -> Result<Vec<Result<Published, Invalid>>, StoreError> {
+        publish::publish(self, events).await
+    }
+
+    async fn hold(&self, worker: WorkerId) -> Result<Lease, StoreError> {
+        owner::hold(self, worker).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        owner::release(self, lease)
+    }
+
+    async fn changed(&self) -> Result<bool, StoreError> {
+        owner::changed(self).await
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        subscription::snapshot(self).await
+    }
+
+    async fn pointers(&self, lease: &Lease, limit: u32) -> Result<Pointers, StoreError> {
+        route::pointers(self, lease, limit).await
+    }
+
+    async fn route(&self, lease: &Lease, routed: &[Routed]) -> Result<(), StoreError> {
+        route::route(self, lease, routed).await
+    }
+
+    async fn lanes(&self, lease: &Lease) -> Result<Vec<Pending>, StoreError> {
+        due::lanes(self, lease).await
+    }
+
+    async fn due(
+        &self,
+        lease: &Lease,
+        lanes: &[LaneRead],
+        now: Timestamp,
+    ) -> Result<Rows, StoreError> {
+        due::due(self, lease, lanes, now).await
+    }
+
+    async fn settle(
+        &self,
+        lease: &Lease,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Position>, StoreError> {
+        settle::settle(self, lease, settlements).await
+    }
+
+    async fn work_off(&self, lease: &Lease, now: Timestamp) -> Result<WorkedOff, StoreError> {
+        command::work_off(self, lease, now).await
+    }
+
+    async fn remaining(&self, now: Timestamp) -> Result<Remaining, StoreError> {
+        remaining::remaining(self, now).await
+    }
+}

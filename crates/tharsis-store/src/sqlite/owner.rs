@@ -1,0 +1,269 @@
+//! Who delivers: the process that holds the lock of a file beside the database.
+//!
+//! Never the database file itself: opening and closing that would drop SQLite's own locks. A lock goes with its process,
+//! however that ends. The epoch in the database is a fence behind it, should somebody delete the file under an owner.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, Read as _, Seek as _, Write as _},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use sqlx::SqliteConnection;
+use tharsis_core::{Timestamp, WorkerId};
+use tokio::time::sleep;
+
+use super::{
+    SqliteStore,
+    value::{Millis, blob},
+};
+use crate::{Lease, Shards, StoreError};
+
+/// A lease on SQLite is lost with the process only; its length makes a process that slept look again.
+const LEASE: Duration = Duration::from_secs(15);
+
+/// Looks at the lock: one who only asks whether it is free holds it for an instant.
+const LOOKS: u32 = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+
+/// The lock, and what this store saw when it last looked for changes.
+pub(super) struct Owner {
+    path: PathBuf,
+    held: Mutex<Option<Held>>,
+    seen: Mutex<Seen>,
+}
+
+struct Held {
+    /// Keeps the lock.
+    _file: File,
+    worker: WorkerId,
+    epoch: i64,
+}
+
+#[derive(Default, PartialEq, Eq, Clone, Copy)]
+struct Seen {
+    /// Of other connections.
+    data_version: i64,
+    /// Of this store.
+    written: u64,
+}
+
+impl Owner {
+    pub(super) fn beside(database: &Path) -> Self {
+        Self {
+            path: super::beside(database, ".owner"),
+            held: Mutex::new(None),
+            seen: Mutex::new(Seen::default()),
+        }
+    }
+
+    /// # Errors
+    /// `LeaseLost` when this store does not hold this lease.
+    pub(super) fn check(&self, lease: &Lease) -> Result<(), StoreError> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*held {
+            Some(held) if held.worker == lease.worker && held.epoch == lease.epoch => Ok(()),
+            _ => Err(StoreError::LeaseLost),
+        }
+    }
+
+    fn epoch_of(&self, worker: WorkerId) -> Option<i64> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref()
+            .filter(|held| held.worker == worker)
+            .map(|held| held.epoch)
+    }
+
+    fn set(&self, held: Option<Held>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+    }
+
+    async fn lock(&self) -> Result<File, StoreError> {
+        let failed = |error: io::Error| {
+            StoreError::unusable(
+                "owner_file_unusable",
+                format!("the file {} cannot be locked: {error}", self.path.display()),
+                "let this user write to the folder of the database",
+            )
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&self.path)
+            .map_err(failed)?;
+        for _ in 1..LOOKS {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) => sleep(BETWEEN_LOOKS).await,
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+        }
+        if file.try_lock().is_ok() {
+            return Ok(file);
+        }
+        let mut who = String::new();
+        // Where a lock keeps others from reading, we do not know who it is.
+        let _ = file.read_to_string(&mut who);
+        let who = who.trim();
+        Err(StoreError::unusable(
+            "already_owned",
+            format!(
+                "another process delivers from this database ({})",
+                if who.is_empty() {
+                    "it does not say which"
+                } else {
+                    who
+                }
+            ),
+            "let it run, or stop it first: one process owns delivery, any number may publish",
+        ))
+    }
+
+    /// Whether some process holds the lock.
+    pub(super) fn is_held(&self) -> Result<bool, StoreError> {
+        if self
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+        {
+            return Ok(true);
+        }
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(StoreError::database(error)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(StoreError::database(error)),
+        }
+    }
+}
+
+/// Takes the lease, or renews it.
+pub(super) async fn hold(store: &SqliteStore, worker: WorkerId) -> Result<Lease, StoreError> {
+    let owner = &store.0.owner;
+    if let Some(epoch) = owner.epoch_of(worker) {
+        let mut turn = store.0.writer.turn().await;
+        if read_epoch(turn.conn()).await? != epoch {
+            owner.set(None);
+            return Err(StoreError::LeaseLost);
+        }
+        let clock = clock(turn.conn()).await?;
+        return Ok(lease(worker, epoch, clock));
+    }
+    let mut file = owner.lock().await?;
+    let mut write = store.0.writer.begin().await?;
+    let (epoch, clock) = take(&mut write, worker).await?;
+    write.commit().await?;
+    file.set_len(0).map_err(StoreError::database)?;
+    file.rewind().map_err(StoreError::database)?;
+    write!(
+        file,
+        "pid {} on {} since {clock}",
+        std::process::id(),
+        host()
+    )
+    .map_err(StoreError::database)?;
+    owner.set(Some(Held {
+        _file: file,
+        worker,
+        epoch,
+    }));
+    Ok(lease(worker, epoch, clock))
+}
+
+fn lease(worker: WorkerId, epoch: i64, clock: Timestamp) -> Lease {
+    Lease {
+        worker,
+        shards: Shards::ALL,
+        epoch,
+        clock,
+        length: LEASE,
+    }
+}
+
+/// Gives the lease back. The file stays: who deletes a locked file makes room for a second owner.
+pub(super) fn release(store: &SqliteStore, lease: &Lease) -> Result<(), StoreError> {
+    store.0.owner.check(lease)?;
+    store.0.owner.set(None);
+    Ok(())
+}
+
+/// Whether anything may have been committed by others, or by this store's publishes and registry, since the last call.
+pub(super) async fn changed(store: &SqliteStore) -> Result<bool, StoreError> {
+    let written = store.0.written.load(Ordering::Acquire);
+    let mut turn = store.0.writer.turn().await;
+    let data_version = sqlx::query_scalar("PRAGMA data_version")
+        .fetch_one(turn.conn())
+        .await?;
+    let now = Seen {
+        data_version,
+        written,
+    };
+    let mut seen = store
+        .0
+        .owner
+        .seen
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    Ok(std::mem::replace(&mut *seen, now) != now)
+}
+
+/// Within a transaction of the owner: that no other owner came after it.
+///
+/// # Errors
+/// `LeaseLost`.
+pub(super) async fn fence(conn: &mut SqliteConnection, lease: &Lease) -> Result<(), StoreError> {
+    if read_epoch(conn).await? == lease.epoch {
+        return Ok(());
+    }
+    Err(StoreError::LeaseLost)
+}
+
+async fn read_epoch(conn: &mut SqliteConnection) -> Result<i64, StoreError> {
+    Ok(
+        sqlx::query_scalar("SELECT epoch FROM tharsis_owner WHERE id = 1")
+            .fetch_one(conn)
+            .await?,
+    )
+}
+
+async fn clock(conn: &mut SqliteConnection) -> Result<Timestamp, StoreError> {
+    let Millis(clock) =
+        sqlx::query_scalar("SELECT CAST(round(unixepoch('subsec') * 1000) AS INTEGER)")
+            .fetch_one(conn)
+            .await?;
+    Ok(clock)
+}
+
+async fn take(
+    conn: &mut SqliteConnection,
+    worker: WorkerId,
+) -> Result<(i64, Timestamp), StoreError> {
+    let (epoch, Millis(clock)) = sqlx::query_as(
+        "UPDATE tharsis_owner
+         SET epoch = epoch + 1,
+             worker = ?1,
+             since = CAST(round(unixepoch('subsec') * 1000) AS INTEGER)
+         WHERE id = 1
+         RETURNING epoch, since",
+    )
+    .bind(blob(worker.as_uuid()))
+    .fetch_one(conn)
+    .await?;
+    Ok((epoch, clock))
+}
+
+/// For people who wonder on which machine the owner runs.
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| std::fs::read_to_string("/etc/hostname"))
+        .map_or_else(|_| "this host".to_owned(), |name| name.trim().to_owned())
+}

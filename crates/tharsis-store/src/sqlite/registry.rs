@@ -1,0 +1,331 @@
+//! Writes to the registry. Each is one transaction that bumps the revision.
+
+use sqlx::SqliteConnection;
+use tharsis_core::{
+    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp,
+    secret::Secret,
+    subscription::{Settings, Subscription, name_key},
+};
+
+use super::{
+    SqliteStore, command, history, replay,
+    subscription::{self, SettingsRow, secret_row},
+    value::{blob, expect_changed},
+    write::{Write, result_code},
+};
+use crate::{
+    CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page, Registry,
+    Removed, Replay, ReplayChoice, StoreError,
+};
+
+impl Registry for SqliteStore {
+    async fn add(
+        &self,
+        settings: &Settings,
+        secret: Option<&Secret>,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
+        let id = SubscriptionId::new(now, self.random_id_bytes()?);
+        let row = SettingsRow::of(settings)?;
+        let mut write = self.0.writer.begin().await?;
+        let added = sqlx::query(
+            "INSERT INTO tharsis_subscription
+                 (id, client, name, name_key, url, profile, events, content_type, timeout_ms, retry,
+                  max_in_flight, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)",
+        )
+        .bind(blob(id.as_uuid()))
+        .bind(blob(settings.client.as_uuid()))
+        .bind(&settings.name)
+        .bind(name_key(&settings.name))
+        .bind(row.url)
+        .bind(settings.profile.name)
+        .bind(row.events)
+        .bind(&settings.content_type)
+        .bind(row.timeout_ms)
+        .bind(row.retry)
+        .bind(settings.max_in_flight)
+        .bind(now.as_millis())
+        .execute(&mut *write)
+        .await
+        .map_err(name_taken)?;
+        if let Some(secret) = secret {
+            self.seal(&mut write, added.last_insert_rowid(), id, secret, now)
+                .await?;
+        }
+        self.registered(write, id).await
+    }
+
+    async fn find(&self, id: SubscriptionId) -> Result<Subscription, StoreError> {
+        let (_, target) = subscription::find(&self.0.lists, &self.0.key, id).await?;
+        Ok(target.subscription)
+    }
+
+    async fn list(&self, client: Option<ClientId>) -> Result<Vec<Subscription>, StoreError> {
+        subscription::list(self, client).await
+    }
+
+    async fn set(
+        &self,
+        id: SubscriptionId,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
+        let row = SettingsRow::of(settings)?;
+        let mut write = self.0.writer.begin().await?;
+        let (seq, target) = subscription::find(&mut *write, &self.0.key, id).await?;
+        stays_as_it_is(&target.subscription.settings, settings)?;
+        let changed = sqlx::query(
+            "UPDATE tharsis_subscription
+             SET name = ?2, name_key = ?3, url = ?4, events = ?5, content_type = ?6, timeout_ms = ?7,
+                 retry = ?8, max_in_flight = ?9, updated_at = ?10
+             WHERE seq = ?1 AND removed_at IS NULL",
+        )
+        .bind(seq)
+        .bind(&settings.name)
+        .bind(name_key(&settings.name))
+        .bind(row.url)
+        .bind(row.events)
+        .bind(&settings.content_type)
+        .bind(row.timeout_ms)
+        .bind(row.retry)
+        .bind(settings.max_in_flight)
+        .bind(now.as_millis())
+        .execute(&mut *write)
+        .await
+        .map_err(name_taken)?
+        .rows_affected();
+        expect_changed("set", 1, changed)?;
+        self.registered(write, id).await
+    }
+
+    async fn pause(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
+        let mut write = self.0.writer.begin().await?;
+        let (seq, _) = subscription::find(&mut *write, &self.0.key, id).await?;
+        sqlx::query(
+            "INSERT INTO tharsis_subscription_state (subscription, state, since)
+             VALUES (?1, 'paused', ?2)
+             ON CONFLICT (subscription) DO UPDATE
+             SET state = 'paused', reason = NULL, since = ?2
+             WHERE state <> 'paused'",
+        )
+        .bind(seq)
+        .bind(now.as_millis())
+        .execute(&mut *write)
+        .await?;
+        touch(&mut write, seq, now).await?;
+        self.registered(write, id).await
+    }
+
+    async fn resume(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
+        let mut write = self.0.writer.begin().await?;
+        let (seq, _) = subscription::find(&mut *write, &self.0.key, id).await?;
+        sqlx::query("DELETE FROM tharsis_subscription_state WHERE subscription = ?1")
+            .bind(seq)
+            .execute(&mut *write)
+            .await?;
+        touch(&mut write, seq, now).await?;
+        self.registered(write, id).await
+    }
+
+    async fn rotate(
+        &self,
+        id: SubscriptionId,
+        secret: Option<&Secret>,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
+        let mut write = self.0.writer.begin().await?;
+        let (seq, target) = subscription::find(&mut *write, &self.0.key, id).await?;
+        target.subscription.settings.accepts(secret)?;
+        if secret.is_some() && secret == target.secret.as_ref() {
+            return Err(Invalid::new("secret_reused", "is the present one")
+                .at("secret")
+                .hint("give another one, or leave it out to have one generated")
+                .into());
+        }
+        sqlx::query("DELETE FROM tharsis_secret WHERE subscription = ?1")
+            .bind(seq)
+            .execute(&mut *write)
+            .await?;
+        if let Some(secret) = secret {
+            self.seal(&mut write, seq, id, secret, now).await?;
+        }
+        touch(&mut write, seq, now).await?;
+        self.registered(write, id).await
+    }
+
+    async fn remove(&self, id: SubscriptionId, now: Timestamp) -> Result<Removed, StoreError> {
+        let mut write = self.0.writer.begin().await?;
+        let (seq, _) = subscription::find(&mut *write, &self.0.key, id).await?;
+        let removed = sqlx::query(
+            "UPDATE tharsis_subscription SET removed_at = ?2, updated_at = ?2
+             WHERE seq = ?1 AND removed_at IS NULL",
+        )
+        .bind(seq)
+        .bind(now.as_millis())
+        .execute(&mut *write)
+        .await?
+        .rows_affected();
+        expect_changed("remove", 1, removed)?;
+        for statement in [
+            "DELETE FROM tharsis_secret WHERE subscription = ?1",
+            "DELETE FROM tharsis_subscription_state WHERE subscription = ?1",
+        ] {
+            sqlx::query(statement)
+                .bind(seq)
+                .execute(&mut *write)
+                .await?;
+        }
+        let unfinished: u64 =
+            sqlx::query_scalar("SELECT count(*) FROM tharsis_delivery WHERE subscription = ?1")
+                .bind(seq)
+                .fetch_one(&mut *write)
+                .await?;
+        command::ask_remains(&mut write, seq, now).await?;
+        bump(&mut write).await?;
+        write.commit().await?;
+        self.wrote();
+        Ok(Removed { unfinished })
+    }
+
+    async fn secret(&self, id: SubscriptionId) -> Result<Option<Secret>, StoreError> {
+        let (_, target) = subscription::find(&self.0.lists, &self.0.key, id).await?;
+        Ok(target.secret)
+    }
+
+    async fn event(&self, id: EventId) -> Result<EventRecord, StoreError> {
+        history::event(self, id).await
+    }
+
+    async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<DeliveryRow>, StoreError> {
+        history::deliveries(self, filter, after, limit).await
+    }
+
+    async fn count(&self, filter: &DeliveryFilter) -> Result<u64, StoreError> {
+        history::count(self, filter).await
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, StoreError> {
+        history::delivery(self, id).await
+    }
+
+    async fn retry(&self, id: DeliveryId, now: Timestamp) -> Result<CommandAccepted, StoreError> {
+        command::ask(self, "retry", id, now).await
+    }
+
+    async fn cancel(&self, id: DeliveryId, now: Timestamp) -> Result<CommandAccepted, StoreError> {
+        command::ask(self, "cancel", id, now).await
+    }
+
+    async fn replay(&self, choice: &ReplayChoice, now: Timestamp) -> Result<Replay, StoreError> {
+        replay::ask(self, choice, now).await
+    }
+
+    async fn replay_state(&self, id: ReplayId) -> Result<Replay, StoreError> {
+        replay::find(self, id).await
+    }
+
+    async fn replays(&self) -> Result<Vec<Replay>, StoreError> {
+        replay::list(self).await
+    }
+
+    async fn owned(&self) -> Result<bool, StoreError> {
+        self.0.owner.is_held()
+    }
+}
+
+impl SqliteStore {
+    async fn seal(
+        &self,
+        conn: &mut SqliteConnection,
+        seq: i64,
+        id: SubscriptionId,
+        secret: &Secret,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut nonce = [0; 24];
+        (self.0.random)(&mut nonce).map_err(StoreError::database)?;
+        let key = &self.0.key;
+        sqlx::query(
+            "INSERT INTO tharsis_secret (subscription, key, sealed, created_at) VALUES (?1, ?2, ?3, ?4)",
+        )
+        .bind(seq)
+        .bind(key.id())
+        .bind(key.seal(nonce, &secret_row(id.as_uuid()), secret))
+        .bind(now.as_millis())
+        .execute(conn)
+        .await?;
+        Ok(())
+    }
+
+    /// Bumps, commits, and returns the subscription as it is now.
+    async fn registered(
+        &self,
+        mut write: Write,
+        id: SubscriptionId,
+    ) -> Result<Subscription, StoreError> {
+        bump(&mut write).await?;
+        let (_, target) = subscription::find(&mut *write, &self.0.key, id).await?;
+        write.commit().await?;
+        self.wrote();
+        Ok(target.subscription)
+    }
+}
+
+/// A worker with an older copy of the registry reloads before it routes.
+pub(super) async fn bump(conn: &mut SqliteConnection) -> Result<(), StoreError> {
+    let bumped = sqlx::query("UPDATE tharsis_revision SET revision = revision + 1 WHERE id = 1")
+        .execute(conn)
+        .await?
+        .rows_affected();
+    expect_changed("the revision", 1, bumped)
+}
+
+async fn touch(conn: &mut SqliteConnection, seq: i64, now: Timestamp) -> Result<(), StoreError> {
+    let touched = sqlx::query(
+        "UPDATE tharsis_subscription SET updated_at = ?2 WHERE seq = ?1 AND removed_at IS NULL",
+    )
+    .bind(seq)
+    .bind(now.as_millis())
+    .execute(conn)
+    .await?
+    .rows_affected();
+    expect_changed("a subscription", 1, touched)
+}
+
+/// Deliveries that wait were routed for this client and are sent under this profile.
+fn stays_as_it_is(present: &Settings, wanted: &Settings) -> Result<(), Invalid> {
+    for (field, same) in [
+        ("client", present.client == wanted.client),
+        ("profile", present.profile == wanted.profile),
+    ] {
+        if !same {
+            return Err(Invalid::new("not_changeable", "cannot be changed")
+                .at(field)
+                .hint("add another subscription, then remove this one"));
+        }
+    }
+    Ok(())
+}
+
+fn name_taken(error: sqlx::Error) -> StoreError {
+    const CONSTRAINT_UNIQUE: u32 = 2067;
+    let is_name = error
+        .as_database_error()
+        .is_some_and(|e| e.message().contains("tharsis_subscription.name_key"));
+    if result_code(&error) == Some(CONSTRAINT_UNIQUE) && is_name {
+        return Invalid::new(
+            "name_taken",
+            "is the name of another subscription of this client",
+        )
+        .at("name")
+        .hint("names are compared without case")
+        .into();
+    }
+    error.into()
+}

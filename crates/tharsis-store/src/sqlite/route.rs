@@ -1,0 +1,275 @@
+//! From pointers to deliveries.
+
+use bytes::Bytes;
+use serde::Serialize;
+use sqlx::{FromRow, Row as _, SqliteConnection, sqlite::SqliteRow};
+use tharsis_core::{ClientId, EventId, Timestamp};
+
+use super::{
+    SqliteStore, owner,
+    value::{Id, Millis, expect_changed, hex, json},
+};
+use crate::{Lease, Pointer, Pointers, Routed, StoreError};
+
+/// One pointer, or none beside the revision.
+struct PointerRow {
+    revision: i64,
+    pointer: Option<Pointer>,
+}
+
+const POINTERS: &str = "
+    SELECT r.revision, o.event, e.id, e.client, e.type, e.published_at, e.not_before, e.expires_at,
+           octet_length(e.payload), CASE e.frozen WHEN 0 THEN e.payload END
+    FROM tharsis_revision r
+    LEFT JOIN (tharsis_outbox o CROSS JOIN tharsis_event e ON e.seq = o.event)
+    ORDER BY o.event
+    LIMIT ?1";
+
+impl<'r> FromRow<'r, SqliteRow> for PointerRow {
+    fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
+        let revision = row.try_get(0)?;
+        let Some(seq) = row.try_get(1)? else {
+            return Ok(Self {
+                revision,
+                pointer: None,
+            });
+        };
+        let Id(event) = row.try_get(2)?;
+        let Id(client) = row.try_get(3)?;
+        let Millis(published_at) = row.try_get(5)?;
+        let size: i64 = row.try_get(8)?;
+        let unfrozen: Option<Vec<u8>> = row.try_get(9)?;
+        Ok(Self {
+            revision,
+            pointer: Some(Pointer {
+                seq,
+                event: EventId::from_uuid(event),
+                client: ClientId::from_uuid(client),
+                event_type: row.try_get::<&str, _>(4)?.into(),
+                published_at,
+                not_before: row
+                    .try_get::<Option<i64>, _>(6)?
+                    .map(Timestamp::from_millis),
+                expires_at: row
+                    .try_get::<Option<i64>, _>(7)?
+                    .map(Timestamp::from_millis),
+                size: usize::try_from(size).unwrap_or(usize::MAX),
+                unfrozen: unfrozen.map(Bytes::from),
+            }),
+        })
+    }
+}
+
+pub(super) async fn pointers(
+    store: &SqliteStore,
+    lease: &Lease,
+    limit: u32,
+) -> Result<Pointers, StoreError> {
+    store.0.owner.check(lease)?;
+    let rows: Vec<PointerRow> = sqlx::query_as(POINTERS)
+        // The row that carries the revision comes in any case.
+        .bind(limit.max(1))
+        .fetch_all(&store.0.reads)
+        .await?;
+    Ok(Pointers {
+        revision: rows.first().map_or(0, |row| row.revision),
+        events: rows.into_iter().filter_map(|row| row.pointer).collect(),
+    })
+}
+
+pub(super) async fn route(
+    store: &SqliteStore,
+    lease: &Lease,
+    routed: &[Routed],
+) -> Result<(), StoreError> {
+    store.0.owner.check(lease)?;
+    let pointers: Vec<i64> = routed.iter().map(|r| r.seq).collect();
+    let (deliveries, ends) = rows(routed);
+    let expected = deliveries.len();
+    let (pointers, deliveries) = (json(&pointers)?, json(&deliveries)?);
+
+    let mut write = store.0.writer.begin().await?;
+    owner::fence(&mut write, lease).await?;
+    let settled = freeze(&mut write, routed).await? + refuse(&mut write, routed).await?;
+    let inserted = insert_deliveries(&mut write, &deliveries).await?;
+    if inserted != u64::try_from(expected).unwrap_or(u64::MAX) {
+        end_for_removed(&mut write, &deliveries).await?;
+    }
+    if !ends.is_empty() {
+        insert_ends(&mut write, &json(&ends)?).await?;
+    }
+    // Last: the statements above take only what still has its pointer.
+    let gone =
+        sqlx::query("DELETE FROM tharsis_outbox WHERE event IN (SELECT value FROM jsonb_each(?1))")
+            .bind(pointers)
+            .execute(&mut *write)
+            .await?
+            .rows_affected();
+    if usize::try_from(gone) == Ok(routed.len()) {
+        let unfrozen = routed.iter().filter(|r| r.frozen.is_some()).count();
+        expect_changed("route: events frozen or refused", unfrozen, settled)?;
+    }
+    write.commit().await
+}
+
+/// `[event, subscription, due at]`, and the same with how it ended and the code.
+type Delivery = (i64, i64, i64);
+type Ended<'a> = (i64, i64, i64, &'a str, &'a str);
+
+fn rows(routed: &[Routed]) -> (Vec<Delivery>, Vec<Ended<'_>>) {
+    let (mut deliveries, mut ends) = (Vec::with_capacity(routed.len()), Vec::new());
+    for event in routed {
+        for to in &event.to {
+            let due_at = to.due_at.as_millis();
+            match to.ends {
+                None => deliveries.push((event.seq, to.subscription, due_at)),
+                Some((end, code)) => {
+                    ends.push((event.seq, to.subscription, due_at, end.as_str(), code));
+                }
+            }
+        }
+    }
+    (deliveries, ends)
+}
+
+const INSERT_DELIVERIES: &str = "
+    INSERT INTO tharsis_delivery (subscription, lane, due_at, event, attempts, tries)
+    SELECT s.seq, 0, r.value ->> 2, o.event, 0, 0
+    FROM jsonb_each(?1) r
+    CROSS JOIN tharsis_outbox o ON o.event = r.value ->> 0
+    CROSS JOIN tharsis_subscription s ON s.seq = r.value ->> 1 AND s.removed_at IS NULL";
+
+async fn insert_deliveries(conn: &mut SqliteConnection, rows: &str) -> Result<u64, StoreError> {
+    Ok(sqlx::query(INSERT_DELIVERIES)
+        .bind(rows)
+        .execute(conn)
+        .await?
+        .rows_affected())
+}
+
+/// A subscription that was removed while its events were being routed: the delivery was promised, so it gets an end.
+async fn end_for_removed(conn: &mut SqliteConnection, rows: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO tharsis_attempt (event, subscription, number, at, duration_us, code, ended, after)
+         SELECT o.event, s.seq, 0, s.removed_at, 0, 'subscription_removed', 'cancelled', 0
+         FROM jsonb_each(?1) r
+         CROSS JOIN tharsis_outbox o ON o.event = r.value ->> 0
+         CROSS JOIN tharsis_subscription s ON s.seq = r.value ->> 1 AND s.removed_at IS NOT NULL",
+    )
+    .bind(rows)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn insert_ends(conn: &mut SqliteConnection, rows: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO tharsis_attempt (event, subscription, number, at, duration_us, code, ended, after)
+         SELECT o.event, r.value ->> 1, 0, r.value ->> 2, 0, r.value ->> 4, r.value ->> 3, 0
+         FROM jsonb_each(?1) r
+         CROSS JOIN tharsis_outbox o ON o.event = r.value ->> 0",
+    )
+    .bind(rows)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A frozen event as the statement reads it, by its places; the payloads stand in one argument after the other.
+#[derive(Serialize)]
+struct Frozen<'a>(
+    /// 0: the event.
+    i64,
+    /// 1: its type.
+    &'a str,
+    /// 2: the client.
+    String,
+    /// 3: the campaign.
+    Option<&'a str>,
+    /// 4: the recipient.
+    Option<&'a str>,
+    /// 5: not before.
+    Option<i64>,
+    /// 6: expires at.
+    Option<i64>,
+    /// 7: where the payload begins, from 1 on.
+    usize,
+    /// 8: its length.
+    usize,
+);
+
+/// What the publisher gave in columns goes before what the payload says, and of two expiries the earlier counts.
+const FREEZE: &str = "
+    UPDATE tharsis_event AS e
+    SET frozen = 1,
+        campaign = coalesce(e.campaign, r.value ->> 3),
+        recipient = coalesce(e.recipient, r.value ->> 4),
+        not_before = coalesce(e.not_before, r.value ->> 5),
+        expires_at = min(coalesce(e.expires_at, r.value ->> 6), coalesce(r.value ->> 6, e.expires_at)),
+        payload = CAST(substr(?2, r.value ->> 7, r.value ->> 8) AS TEXT)
+    FROM jsonb_each(?1) r
+    WHERE e.seq = r.value ->> 0
+      AND e.type = r.value ->> 1
+      AND e.client = unhex(r.value ->> 2)
+      AND e.frozen = 0
+      AND e.refused_code IS NULL";
+
+/// Returns how many rows it changed.
+async fn freeze(conn: &mut SqliteConnection, routed: &[Routed]) -> Result<u64, StoreError> {
+    let mut payloads = Vec::new();
+    let rows: Vec<Frozen<'_>> = routed
+        .iter()
+        .filter_map(|r| Some((r.seq, r.frozen.as_ref()?.as_deref().ok()?)))
+        .map(|(seq, event)| {
+            let begin = payloads.len() + 1;
+            payloads.extend_from_slice(event.payload());
+            Frozen(
+                seq,
+                event.event_type().as_str(),
+                hex(event.client().as_uuid().as_bytes()),
+                event.campaign(),
+                event.recipient(),
+                event.not_before().map(Timestamp::as_millis),
+                event.expires_at().map(Timestamp::as_millis),
+                begin,
+                event.payload().len(),
+            )
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    Ok(sqlx::query(FREEZE)
+        .bind(json(&rows)?)
+        .bind(payloads)
+        .execute(conn)
+        .await?
+        .rows_affected())
+}
+
+const REFUSE: &str = "
+    UPDATE tharsis_event AS e
+    SET refused_code = r.value ->> 1,
+        refused_field = r.value ->> 2,
+        refused_message = r.value ->> 3
+    FROM jsonb_each(?1) r
+    WHERE e.seq = r.value ->> 0
+      AND e.frozen = 0
+      AND e.refused_code IS NULL";
+
+/// Returns how many rows it changed.
+async fn refuse(conn: &mut SqliteConnection, routed: &[Routed]) -> Result<u64, StoreError> {
+    let rows: Vec<(i64, &str, Option<&str>, &str)> = routed
+        .iter()
+        .filter_map(|r| Some((r.seq, r.frozen.as_ref()?.as_ref().err()?)))
+        .map(|(seq, why)| (seq, why.code, why.field.as_deref(), &*why.message))
+        .collect();
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    Ok(sqlx::query(REFUSE)
+        .bind(json(&rows)?)
+        .execute(conn)
+        .await?
+        .rows_affected())
+}

@@ -1,0 +1,285 @@
+//! What came of attempts: deliveries end or move, and the history grows, all in one transaction.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::Serialize;
+use sqlx::SqliteConnection;
+use tharsis_core::{Timestamp, delivery::End};
+
+use super::{
+    SqliteStore, owner,
+    value::{expect_changed, hex, json},
+};
+use crate::{Attempt, Fate, Lease, Position, Settlement, StoreError};
+
+pub(super) async fn settle(
+    store: &SqliteStore,
+    lease: &Lease,
+    settlements: &[Settlement],
+) -> Result<Vec<Position>, StoreError> {
+    store.0.owner.check(lease)?;
+    let every = json(&settlements.iter().map(Row::of).collect::<Vec<_>>())?;
+
+    let mut write = store.0.writer.begin().await?;
+    owner::fence(&mut write, lease).await?;
+    let moved = moved(&mut write, &every).await?;
+    let mut left_alone = Vec::new();
+    if moved.is_empty() {
+        let kept: Vec<&Settlement> = settlements.iter().collect();
+        apply(&mut write, &kept, &every).await?;
+    } else {
+        let (moved, kept): (Vec<_>, Vec<_>) = settlements
+            .iter()
+            .enumerate()
+            .partition(|(at, _)| moved.contains(at));
+        let kept: Vec<&Settlement> = kept.into_iter().map(|(_, s)| s).collect();
+        let rows = json(&kept.iter().map(|s| Row::of(s)).collect::<Vec<_>>())?;
+        apply(&mut write, &kept, &rows).await?;
+        for (_, settlement) in moved {
+            match (&settlement.attempt, settlement.fate) {
+                (Some(attempt), Fate::Ended(End::Delivered)) => {
+                    record_success(&mut write, settlement.position, attempt).await?;
+                }
+                _ => left_alone.push(settlement.position),
+            }
+        }
+    }
+    write.commit().await?;
+    Ok(left_alone)
+}
+
+/// A settlement as the statements read it, by its places.
+#[derive(Serialize)]
+struct Row<'a>(
+    /// 0: the subscription.
+    i64,
+    /// 1: the lane.
+    i64,
+    /// 2: when it was due.
+    i64,
+    /// 3: the event.
+    i64,
+    /// 4: the attempts it was read with.
+    u32,
+    /// 5: when it is due again, unless it ended.
+    Option<i64>,
+    /// 6: the attempts made now.
+    u32,
+    /// 7: the tries of its budget.
+    u32,
+    /// 8: how it ended.
+    Option<&'static str>,
+    /// 9: the number of the attempt, if one is recorded.
+    Option<u32>,
+    /// 10: after which attempt an end without a request stands.
+    Option<u32>,
+    /// 11: when it began.
+    i64,
+    /// 12: how long it took, in microseconds.
+    i64,
+    /// 13: the code.
+    &'a str,
+    /// 14: the status.
+    Option<u16>,
+    /// 15: the detail.
+    Option<&'a str>,
+    /// 16: the excerpt.
+    Option<String>,
+);
+
+impl<'a> Row<'a> {
+    fn of(settlement: &'a Settlement) -> Self {
+        let Position {
+            subscription,
+            lane,
+            due_at,
+            seq,
+        } = settlement.position;
+        let attempt = settlement.attempt.as_ref();
+        let (ended, again, tries) = match settlement.fate {
+            Fate::Ended(end) => (Some(end.as_str()), None, 0),
+            Fate::Again { due_at, tries } => (None, Some(due_at.as_millis()), tries),
+        };
+        let number = attempt.map(|a| a.number);
+        Self(
+            subscription,
+            lane,
+            due_at.as_millis(),
+            seq,
+            settlement.attempts,
+            again,
+            number.map_or(settlement.attempts, |number| {
+                number.max(settlement.attempts)
+            }),
+            tries,
+            ended,
+            number,
+            number
+                .filter(|&number| number == 0)
+                .map(|_| settlement.attempts),
+            attempt.map_or(0, |a| a.at.as_millis()),
+            attempt.map_or(0, micros),
+            attempt.map_or("", |a| &a.code),
+            attempt.and_then(|a| a.status),
+            attempt.and_then(|a| a.detail.as_deref()),
+            attempt
+                .filter(|a| !a.excerpt.is_empty())
+                .map(|a| hex(&a.excerpt)),
+        )
+    }
+}
+
+fn micros(attempt: &Attempt) -> i64 {
+    i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+pub(super) const MOVED: &str = "
+    SELECT r.key
+    FROM jsonb_each(?1) r
+    WHERE NOT EXISTS (
+        SELECT 1
+        FROM tharsis_delivery d
+        WHERE d.subscription = r.value ->> 0
+          AND d.lane = r.value ->> 1
+          AND d.due_at = r.value ->> 2
+          AND d.event = r.value ->> 3
+          AND d.attempts = r.value ->> 4)";
+
+/// The places of settlements whose row is not as it was read.
+async fn moved(conn: &mut SqliteConnection, rows: &str) -> Result<HashSet<usize>, StoreError> {
+    let places: Vec<u32> = sqlx::query_scalar(MOVED).bind(rows).fetch_all(conn).await?;
+    Ok(places
+        .into_iter()
+        .filter_map(|at| usize::try_from(at).ok())
+        .collect())
+}
+
+pub(super) const TAKE_OUT: &str = "
+    DELETE FROM tharsis_delivery
+    WHERE (subscription, lane, due_at, event) IN (
+        SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3
+        FROM jsonb_each(?1) r)";
+
+pub(super) const PUT_BACK: &str = "
+    INSERT INTO tharsis_delivery (subscription, lane, due_at, event, attempts, tries)
+    SELECT r.value ->> 0, r.value ->> 1, r.value ->> 5, r.value ->> 3, r.value ->> 6, r.value ->> 7
+    FROM jsonb_each(?1) r
+    WHERE r.value ->> 5 IS NOT NULL";
+
+/// Number 0 may be there from an end before the last replay; the newest end counts.
+pub(super) const RECORD: &str = "
+    INSERT INTO tharsis_attempt
+        (event, subscription, number, at, duration_us, code, status, ended, after, due_at, detail, excerpt)
+    SELECT r.value ->> 3, r.value ->> 0, r.value ->> 9, r.value ->> 11, r.value ->> 12, r.value ->> 13,
+           r.value ->> 14, r.value ->> 8, r.value ->> 10, r.value ->> 5, r.value ->> 15,
+           unhex(r.value ->> 16)
+    FROM jsonb_each(?1) r
+    WHERE r.value ->> 9 IS NOT NULL
+    ON CONFLICT (event, subscription, number) DO UPDATE
+    SET at = excluded.at, duration_us = excluded.duration_us, code = excluded.code,
+        status = excluded.status, ended = excluded.ended, after = excluded.after,
+        due_at = excluded.due_at, detail = excluded.detail, excerpt = excluded.excerpt";
+
+/// Each row is as it was read.
+async fn apply(
+    conn: &mut SqliteConnection,
+    settlements: &[&Settlement],
+    rows: &str,
+) -> Result<(), StoreError> {
+    let again = settlements
+        .iter()
+        .filter(|s| matches!(s.fate, Fate::Again { .. }))
+        .count();
+    let recorded = settlements.iter().filter(|s| s.attempt.is_some()).count();
+    let counted = [
+        ("settle: deliveries taken out", TAKE_OUT, settlements.len()),
+        ("settle: deliveries put back", PUT_BACK, again),
+        ("settle: attempts", RECORD, recorded),
+    ];
+    for (what, statement, expected) in counted {
+        if expected == 0 {
+            continue;
+        }
+        let changed = sqlx::query(statement)
+            .bind(rows)
+            .execute(&mut *conn)
+            .await?
+            .rows_affected();
+        expect_changed(what, expected, changed)?;
+    }
+    disable(conn, settlements).await
+}
+
+/// A subscription is disabled once, for the first reason.
+async fn disable(
+    conn: &mut SqliteConnection,
+    settlements: &[&Settlement],
+) -> Result<(), StoreError> {
+    let mut reasons: BTreeMap<i64, (&str, Timestamp)> = BTreeMap::new();
+    for settlement in settlements {
+        if let Some(reason) = settlement.disable {
+            let at = settlement
+                .attempt
+                .as_ref()
+                .map_or(settlement.position.due_at, |a| a.at);
+            reasons
+                .entry(settlement.position.subscription)
+                .or_insert((reason, at));
+        }
+    }
+    for (subscription, (reason, at)) in reasons {
+        let disabled = sqlx::query(
+            "INSERT INTO tharsis_subscription_state (subscription, state, reason, since)
+             SELECT seq, 'disabled', ?2, ?3
+             FROM tharsis_subscription
+             WHERE seq = ?1 AND removed_at IS NULL
+             ON CONFLICT (subscription) DO UPDATE
+             SET state = excluded.state, reason = excluded.reason, since = excluded.since
+             WHERE state <> 'disabled'",
+        )
+        .bind(subscription)
+        .bind(reason)
+        .bind(at.as_millis())
+        .execute(&mut *conn)
+        .await?
+        .rows_affected();
+        if disabled > 0 {
+            super::registry::bump(&mut *conn).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A success counts wherever its row has gone meanwhile: to another due time, or out of the outbox by another end.
+async fn record_success(
+    conn: &mut SqliteConnection,
+    position: Position,
+    attempt: &Attempt,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM tharsis_delivery WHERE event = ?1 AND subscription = ?2")
+        .bind(position.seq)
+        .bind(position.subscription)
+        .execute(&mut *conn)
+        .await?;
+    let recorded = sqlx::query(
+        "INSERT INTO tharsis_attempt
+             (event, subscription, number, at, duration_us, code, status, ended, detail, excerpt)
+         SELECT ?1, ?2,
+                max(?3, coalesce((SELECT max(number) + 1 FROM tharsis_attempt
+                                  WHERE event = ?1 AND subscription = ?2), 1)),
+                ?4, ?5, ?6, ?7, 'delivered', ?8, ?9",
+    )
+    .bind(position.seq)
+    .bind(position.subscription)
+    .bind(attempt.number)
+    .bind(attempt.at.as_millis())
+    .bind(micros(attempt))
+    .bind(&attempt.code)
+    .bind(attempt.status)
+    .bind(attempt.detail.as_deref())
+    .bind((!attempt.excerpt.is_empty()).then_some(attempt.excerpt.as_slice()))
+    .execute(conn)
+    .await?
+    .rows_affected();
+    expect_changed("settle: a success", 1, recorded)
+}
