@@ -37,7 +37,6 @@ fn pending((subscription, Millis(due_at)): (i64, Millis)) -> Pending {
     }
 }
 
-
 /// SQLite has no lateral join, but a table-valued function takes a subquery of the tables before it: the keys of each
 /// lane's first rows as an array. So it reads of each lane at most the greatest limit of all, and keeps its own.
 pub(super) const DUE: &str = "

@@ -1,0 +1,95 @@
+//! The written contract of the two traits, run on every backend.
+//!
+//! Each story takes an empty store; a backend joins with one line at the end of this file. In all stories that list or
+//! replay, two subscriptions of two clients stand beside each other.
+
+mod harness;
+mod history;
+mod ownership;
+mod publishing;
+mod registry;
+mod replaying;
+mod routing;
+mod settling;
+
+macro_rules! contract {
+    ($backend:ident: $($file:ident { $($story:ident),+ $(,)? })+) => {
+        mod $backend {
+            $(mod $file {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $story() {
+                    let (store, _guard) = crate::harness::$backend().await;
+                    crate::$file::$story(store).await;
+                })+
+            })+
+        }
+    };
+}
+
+macro_rules! every_story {
+    ($backend:ident) => {
+        contract! { $backend:
+            publishing {
+                an_event_is_published_once,
+                a_batch_reports_what_it_refuses_by_its_place,
+                another_payload_under_a_key_is_refused,
+                keys_belong_to_their_client,
+                one_key_from_a_hundred_tasks_is_one_event,
+                many_small_publishes_keep_their_answers_apart,
+                a_large_batch_is_published_whole,
+            }
+            routing {
+                pointers_come_in_order_of_publication,
+                an_event_is_routed_to_those_who_want_it,
+                routing_again_makes_no_second_delivery,
+                what_cannot_be_sent_ends_without_a_request,
+                a_subscription_removed_meanwhile_ends_what_is_routed_to_it,
+                rows_come_due_in_order_and_lanes_say_when_they_are_due,
+                a_read_goes_on_after_a_position_and_keeps_to_each_limit,
+            }
+            settling {
+                a_success_ends_a_delivery,
+                a_failure_moves_it_and_is_remembered,
+                a_row_that_moved_is_left_alone,
+                a_success_counts_wherever_its_row_has_gone,
+                a_fault_of_ours_records_nothing,
+                an_end_without_a_request_can_come_twice,
+                gone_for_good_disables_once,
+                what_is_not_finished_is_counted,
+            }
+            registry {
+                a_subscription_comes_back_as_it_was_added,
+                names_are_taken_once_for_each_client,
+                settings_change_but_not_whose_they_are,
+                pause_and_resume,
+                secrets_are_sealed_and_rotated,
+                removing_ends_what_is_unfinished,
+                every_write_is_seen_by_the_owner,
+                retry_makes_one_due_now,
+                cancel_ends_one_for_good,
+            }
+            history {
+                lists_are_newest_first_and_paged,
+                filters_restrict,
+                cursors_are_checked,
+                a_delivery_shows_its_attempts,
+                an_event_shows_its_deliveries,
+            }
+            replaying {
+                chosen_deliveries_become_due_again,
+                a_filter_takes_what_has_ended,
+                a_replay_does_not_touch_what_comes_after_it,
+                what_cannot_be_sent_again_is_skipped,
+                a_long_replay_goes_in_chunks_and_takes_each_once,
+                unknown_deliveries_are_not_found,
+            }
+            ownership {
+                a_lease_is_held_renewed_and_given_back,
+                without_the_lease_nothing_moves,
+                publishers_do_not_disturb_the_owner,
+            }
+        }
+    };
+}
+
+every_story!(sqlite);

@@ -1,0 +1,82 @@
+use tharsis_core::delivery::End;
+use tharsis_store::{LaneRead, Lease};
+
+use crate::harness::{House, Store, client, code, event, worker};
+
+pub(crate) async fn a_lease_is_held_renewed_and_given_back<S: Store>(store: S) {
+    assert!(!store.owned().await.expect("asked"));
+    let first = store.hold(worker(1)).await.expect("the lease");
+    assert!(store.owned().await.expect("asked"));
+    let renewed = store.hold(worker(1)).await.expect("renewed");
+    assert_eq!((renewed.worker, renewed.epoch), (first.worker, first.epoch));
+    assert!(renewed.clock >= first.clock);
+    store.release(&renewed).await.expect("given back");
+    assert!(!store.owned().await.expect("asked"));
+    let next = store.hold(worker(2)).await.expect("the lease");
+    assert!(next.epoch > first.epoch);
+}
+
+pub(crate) async fn without_the_lease_nothing_moves<S: Store>(store: S) {
+    let house = House::new(store).await;
+    house.routed(2).await;
+    let due = house.due(&house.ours, house.now).await.remove(0);
+    house.publish(&[event(client(1), 9)]).await;
+    let plan = house.route_plan(10).await;
+    let lane = LaneRead {
+        subscription: house.number(&house.ours),
+        after: None,
+        limit: 1,
+    };
+    let old = house.lease;
+    let foreign = Lease {
+        worker: worker(9),
+        ..old
+    };
+    house.store.release(&old).await.expect("given back");
+
+    for lease in [old, foreign] {
+        let store = &house.store;
+        assert_eq!(code(store.pointers(&lease, 1).await), "lease_lost");
+        assert_eq!(code(store.route(&lease, &plan).await), "lease_lost");
+        assert_eq!(code(store.lanes(&lease).await), "lease_lost");
+        assert_eq!(
+            code(store.due(&lease, &[lane], house.now).await),
+            "lease_lost"
+        );
+        let settled = store.settle(&lease, &[house.ended(&due, End::Dead)]).await;
+        assert_eq!(code(settled), "lease_lost");
+        assert_eq!(code(store.work_off(&lease, house.now).await), "lease_lost");
+        assert_eq!(code(store.release(&lease).await), "lease_lost");
+    }
+    // Publishing needs none.
+    house.publish(&[event(client(1), 10)]).await;
+}
+
+pub(crate) async fn publishers_do_not_disturb_the_owner<S: Store>(store: S) {
+    let house = House::new(store).await;
+    let publishing = async {
+        for n in 0..200 {
+            house
+                .publish(&[event(client(1), n), event(client(2), n)])
+                .await;
+        }
+    };
+    let delivering = async {
+        let mut delivered = 0;
+        while delivered < 400 {
+            house.route().await;
+            for of in [&house.ours, &house.theirs] {
+                let due = house.due(of, house.now).await;
+                let settlements: Vec<_> =
+                    due.iter().map(|d| house.ended(d, End::Delivered)).collect();
+                assert_eq!(house.settle(&settlements).await, []);
+                delivered += due.len();
+            }
+        }
+        delivered
+    };
+    let ((), delivered) = tokio::join!(publishing, delivering);
+    assert_eq!(delivered, 400);
+    let left = house.store.remaining(house.now).await.expect("counted");
+    assert_eq!(left, tharsis_store::Remaining::default());
+}
