@@ -35,6 +35,8 @@ With --json every answer is JSON on standard output, an error too:
 /// The description, one line for each option, the examples: the same page for `-h` and `--help`.
 const PAGE: &str = "{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
 
+const GLOBAL: &str = "Global options";
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(name = "tharsis", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
@@ -46,6 +48,14 @@ const PAGE: &str = "{before-help}{usage-heading} {usage}\n\n{all-args}{after-hel
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
+
+    /// Print this page
+    #[arg(long, short, global = true, action = ArgAction::HelpShort, help_heading = GLOBAL)]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(long, short = 'V', action = ArgAction::Version, help_heading = GLOBAL)]
+    version: Option<bool>,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -93,7 +103,7 @@ fn paged(command: clap::Command) -> clap::Command {
 
 /// Flags that every subcommand takes.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Global options")]
+#[command(next_help_heading = GLOBAL)]
 pub(crate) struct Global {
     /// The database [env: THARSIS_DATABASE_URL] [default: sqlite://tharsis.db]
     #[arg(long, global = true, value_name = "URL")]
@@ -134,14 +144,6 @@ pub(crate) struct Global {
     /// Trust the certificates in this PEM file beside the system's roots [env: THARSIS_EGRESS_CA_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) egress_ca_file: Option<PathBuf>,
-
-    /// Print this page
-    #[arg(long, short, global = true, action = ArgAction::HelpShort)]
-    help: Option<bool>,
-
-    /// Print the version
-    #[arg(long, short = 'V', action = ArgAction::Version)]
-    version: Option<bool>,
 }
 
 /// How log lines are written.

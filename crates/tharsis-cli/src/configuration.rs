@@ -6,12 +6,11 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use clap::ValueEnum;
 use serde::Deserialize;
-use tharsis::{EngineOptions, egress::Policy};
+use tharsis::{EngineOptions, egress::Policy, parse_duration};
 
 use crate::{
     arguments::{Global, LogFormat},
@@ -50,7 +49,7 @@ struct File {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 struct EgressTable {
     allow_addresses: Vec<String>,
     allow_hosts: Vec<String>,
@@ -61,11 +60,12 @@ struct EgressTable {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 struct EngineTable {
     max_in_flight: Option<usize>,
     cache_bytes: Option<usize>,
-    grace_seconds: Option<u64>,
+    /// As `10s`.
+    grace: Option<String>,
 }
 
 /// Every key of the file.
@@ -79,7 +79,7 @@ const KEYS: [&str; 10] = [
     "egress.ca_file",
     "engine.max_in_flight",
     "engine.cache_bytes",
-    "engine.grace_seconds",
+    "engine.grace",
 ];
 
 impl Configuration {
@@ -133,7 +133,7 @@ impl Configuration {
             log_format: log_format.unwrap_or_default(),
             egress,
             ca_file,
-            engine: file.engine.options(),
+            engine: file.engine.options()?,
         })
     }
 }
@@ -195,16 +195,19 @@ fn listed(value: Option<String>) -> Vec<String> {
 }
 
 impl EngineTable {
-    fn options(&self) -> EngineOptions {
+    fn options(&self) -> Result<EngineOptions, Failure> {
         let default = EngineOptions::default();
-        EngineOptions {
+        let grace = match &self.grace {
+            Some(span) => parse_duration(span)
+                .map_err(|invalid| Failure::from(invalid).at("engine.grace").into_usage())?,
+            None => default.grace,
+        };
+        Ok(EngineOptions {
             max_in_flight: self.max_in_flight.unwrap_or(default.max_in_flight),
             cache_bytes: self.cache_bytes.unwrap_or(default.cache_bytes),
-            grace: self
-                .grace_seconds
-                .map_or(default.grace, Duration::from_secs),
+            grace,
             ..default
-        }
+        })
     }
 }
 
@@ -275,15 +278,118 @@ fn unknown_key(above: &str, table: &toml::Table) -> Option<String> {
     })
 }
 
+/// The key or table that is most like it. A key in the wrong table is as likely as one that is mistyped.
 fn nearest(unknown: &str) -> Option<&'static str> {
-    let likeness = |known: &str| {
-        let last = |path: &str| path.rsplit('.').next().unwrap_or(path).to_owned();
-        // A key in the wrong table is as likely as one that is mistyped.
-        strsim::jaro_winkler(known, unknown).max(strsim::jaro_winkler(&last(known), &last(unknown)))
-    };
+    let name = |path: &'static str| path.rsplit('.').next().unwrap_or(path);
+    let unknown = unknown.rsplit('.').next().unwrap_or(unknown);
+    let likeness = |known| strsim::jaro_winkler(name(known), unknown);
     KEYS.into_iter()
+        .chain(["egress", "engine"])
         .map(|known| (likeness(known), known))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Settles flags, variables and a file, as a process would.
+    fn settle(
+        flags: Global,
+        variables: &[(&str, &str)],
+        file: &str,
+    ) -> Result<Configuration, Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tharsis.toml");
+        fs::write(&path, file).unwrap();
+        let flags = Global {
+            config: Some(path),
+            ..flags
+        };
+        Configuration::settle(&flags, &|name| {
+            Ok(variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned()))
+        })
+    }
+
+    fn refused(file: &str) -> String {
+        File::parse("tharsis.toml", file).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn flags_go_over_variables_over_the_file_over_defaults() {
+        let flags = || Global {
+            database: Some("sqlite://flag.db".to_owned()),
+            ..Global::default()
+        };
+        let variables = [("THARSIS_DATABASE_URL", "sqlite://variable.db")];
+        let file = "database = 'sqlite://file.db'";
+        let database =
+            |flags, variables: &[_], file| settle(flags, variables, file).unwrap().database;
+        assert_eq!(database(flags(), &variables, file), "sqlite://flag.db");
+        assert_eq!(
+            database(Global::default(), &variables, file),
+            "sqlite://variable.db"
+        );
+        assert_eq!(database(Global::default(), &[], file), "sqlite://file.db");
+        assert_eq!(database(Global::default(), &[], ""), "sqlite://tharsis.db");
+        let empty = [("THARSIS_DATABASE_URL", "")];
+        assert_eq!(
+            database(Global::default(), &empty, file),
+            "sqlite://file.db"
+        );
+    }
+
+    #[test]
+    fn what_allows_egress_adds_up() {
+        let flags = Global {
+            egress_allow_address: vec!["10.1.2.3".to_owned()],
+            egress_allow_port: vec![9443],
+            ..Global::default()
+        };
+        let variables = [
+            ("THARSIS_EGRESS_ALLOW_HOSTS", "localhost, dev.localhost"),
+            ("THARSIS_EGRESS_ALLOW_PORTS", "9000"),
+        ];
+        let file =
+            "[egress]\nallow_addresses = ['127.0.0.0/8']\nallow_ports = [443]\nca_file = 'ca.pem'";
+        let settled = settle(flags, &variables, file).unwrap();
+        let ranges: Vec<_> = settled
+            .egress
+            .allow_addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(ranges, ["127.0.0.0/8", "10.1.2.3/32"]);
+        assert_eq!(settled.egress.allow_hosts, ["localhost", "dev.localhost"]);
+        assert_eq!(settled.egress.allow_ports, [443, 9000, 9443]);
+        let ca_file = settled.ca_file.unwrap();
+        assert!(
+            ca_file.is_absolute() && ca_file.ends_with("ca.pem"),
+            "beside the file, not where we are"
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_likely_one() {
+        insta::assert_snapshot!(refused("databse = 'x'"), @"unknown_key: databse: is no key of tharsis.toml (did you mean `database`?)");
+        insta::assert_snapshot!(refused("[egres]\nallow_hosts = []"), @"unknown_key: egres: is no key of tharsis.toml (did you mean `egress`?)");
+        insta::assert_snapshot!(refused("allow_hosts = []"), @"unknown_key: allow_hosts: is no key of tharsis.toml (did you mean `egress.allow_hosts`?)");
+        insta::assert_snapshot!(refused("[egress]\ntls_verify = false"), @"unknown_key: egress.tls_verify: is no key of tharsis.toml (the keys are database, log, log_format, egress.allow_addresses, egress.allow_hosts, egress.allow_ports, egress.ca_file, engine.max_in_flight, engine.cache_bytes, engine.grace)");
+        insta::assert_snapshot!(refused("'egress.ca_file' = 'x'"), @"bad_config: tharsis.toml: line 1: unknown field `egress.ca_file`, expected one of `database`, `log`, `log_format`, `egress`, `engine`");
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_with_its_line() {
+        insta::assert_snapshot!(refused("log = 'info'\n[egress]\nallow_ports = ['x']"), @r#"bad_config: tharsis.toml: line 3: invalid type: string "x", expected u16"#);
+        insta::assert_snapshot!(refused("log = \n"), @"bad_config: tharsis.toml: line 1: string values must be quoted, expected literal string");
+        insta::assert_snapshot!(refused("egress = 3"), @"bad_config: tharsis.toml: line 1: invalid type: integer `3`, expected a table");
+        let file = "[egress]\nallow_addresses = ['localhost']";
+        let refused = settle(Global::default(), &[], file).unwrap_err();
+        insta::assert_snapshot!(refused, @"bad_address_range: egress.allow_addresses: is no range of addresses (write it like 127.0.0.0/8, fd00::/8 or 192.168.1.7)");
+    }
 }

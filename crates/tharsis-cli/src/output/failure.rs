@@ -1,5 +1,6 @@
 use std::{
     error::Error,
+    fmt,
     io::{self, Write},
     process::ExitCode,
 };
@@ -113,6 +114,17 @@ impl Failure {
             let _ = writeln!(io::stderr().lock(), "{}", self.fault.for_people());
         }
         self.exit
+    }
+}
+
+/// Without colours and on one line: `code: field: message (hint)`.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.fault.code, self.fault.sentence())?;
+        match &self.fault.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
     }
 }
 

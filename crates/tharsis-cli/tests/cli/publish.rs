@@ -1,0 +1,103 @@
+use crate::Desk;
+
+fn nudge(n: u32) -> String {
+    format!(
+        r#"{{"nudgeUserId":"0b6b9d2b-2a02-4e4a-a3f5-{n:012}","type":"nudge","campaignId":"36011017-0e00-4e29-a054-7a1fbb8b60a2","clientId":"b4aeba4e-a4c0-4896-866a-56f8bcb372fc","maraxId":"280b850d-c28d-4812-8ad9-a164acd96a62","userIdentities":{{"userId":"3594918"}},"status":"pristine","trigger":"time","channel":"push","nudgeQueueDateTime":"2020-01-24T11:59:59.546+00:00","nudgeExpiryDateTime":"2036-01-24T13:59:59.546+00:00","content":{{"title":"Still thinking?","body":"It is 20 % off today"}}}}"#
+    )
+}
+
+fn prediction(discount: u32) -> String {
+    format!(
+        r#"{{"predictionId":"a8a3b30a-f5f3-408e-b5b7-62fde7bb32a9","type":"product_discount_recommendation","campaignId":"36011017-0e00-4e29-a054-7a1fbb8b60a2","clientId":"b4aeba4e-a4c0-4896-866a-56f8bcb372fc","maraxId":"280b850d-c28d-4812-8ad9-a164acd96a62","userIdentities":{{"userId":"3594918"}},"predictions":[{{"product_id":"1","name":"Tank Top","type":"percentage","discount":{discount},"min":10,"max":50,"step":1}}]}}"#
+    )
+}
+
+#[test]
+fn good_lines_are_durable_and_bad_ones_are_told_with_their_number() {
+    let desk = Desk::new();
+    let lines = [
+        nudge(1),
+        prediction(60),
+        String::new(),
+        "{\"type\":".to_owned(),
+        nudge(2),
+        nudge(1),
+    ];
+    desk.write("events.ndjson", lines.join("\n"));
+    insta::assert_snapshot!(desk.run("publish events.ndjson").all(), @"");
+    insta::assert_snapshot!(desk.run("publish events.ndjson").all(), @"");
+}
+
+#[test]
+fn programs_get_one_document() {
+    let desk = Desk::new();
+    let lines = format!("{}\n{}\n", nudge(1), prediction(60));
+    insta::assert_snapshot!(desk.feed("publish --json", lines.as_bytes()).all(), @"");
+    insta::assert_snapshot!(desk.feed("publish - --json", nudge(1).as_bytes()).all(), @"");
+    insta::assert_snapshot!(desk.feed("publish --json", b"").all(), @"");
+}
+
+#[test]
+fn many_lines_go_in_batches() {
+    let desk = Desk::new();
+    let lines: Vec<_> = (0..3_000).map(nudge).collect();
+    let said = desk.feed("publish --json", lines.join("\n").as_bytes());
+    assert_eq!(
+        said.stdout,
+        "{\"published\":3000,\"duplicates\":0,\"refused\":[]}\n"
+    );
+}
+
+#[test]
+fn a_line_without_end_is_refused_and_the_rest_goes_on() {
+    let desk = Desk::new();
+    let mut lines = vec![b'x'; 3 << 20];
+    lines.extend_from_slice(format!("\n{}\n", nudge(1)).as_bytes());
+    insta::assert_snapshot!(desk.feed("publish", &lines).all(), @"");
+}
+
+#[test]
+fn what_cannot_be_read_is_said() {
+    insta::assert_snapshot!(Desk::new().run("publish none.ndjson").all(), @"");
+}
+
+#[test]
+fn an_explicit_key_with_another_payload_is_refused() {
+    let desk = Desk::new();
+    let keyed = |payload: &str| {
+        format!(
+            r#"{{"type":"signal","client":"b4aeba4e-a4c0-4896-866a-56f8bcb372fc","key":"k-1","payload":{payload}}}"#
+        )
+    };
+    let lines = [
+        keyed(r#"{"drop_proba":0.5}"#),
+        keyed(r#"{"drop_proba":0.6}"#),
+        keyed(r#"{"drop_proba":0.5}"#),
+    ];
+    insta::assert_snapshot!(desk.feed("publish", lines.join("\n").as_bytes()).all(), @"");
+}
+
+/// A row of `delivery list` may be read by `head`, which closes the pipe.
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    let desk = Desk::new();
+    let mut child = crate::command(desk.0.path())
+        .args(["publish", "--json"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Nobody reads the answer, which comes only after the input has ended.
+    drop(child.stdout.take());
+    drop(child.stdin.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap()
+        ),
+        (Some(0), String::new())
+    );
+}
