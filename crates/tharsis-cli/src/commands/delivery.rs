@@ -25,6 +25,10 @@ const PAGE: u32 = 200;
 ///
 /// A delivery is one event for one subscription, named EVENT/SUBSCRIPTION.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  tharsis delivery list --status dead --since 1h
+  tharsis delivery show 019b2f6e-…/019b2f70-…")]
 pub(crate) enum Command {
     List(List),
     Show(Show),

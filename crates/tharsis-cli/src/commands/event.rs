@@ -14,6 +14,9 @@ use crate::output::{
 
 /// Look at events
 #[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Example:
+  tharsis event show 019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11")]
 pub(crate) enum Command {
     Show(Show),
 }

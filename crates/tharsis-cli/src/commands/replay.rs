@@ -7,7 +7,7 @@ use serde::Serialize;
 use tharsis::{
     DeliveryId, Registry, ReplayId, Timestamp,
     delivery::End,
-    store::{DeliveryFilter, Replay, ReplayChoice, ReplayState, Status},
+    store::{Replay, ReplayChoice, ReplayState, Status},
     subscription::State,
     system_now,
 };
@@ -85,20 +85,32 @@ const FILTERS: [&str; 8] = [
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List replays, newest first
-    List,
-    /// Show how far a replay is
-    Show {
-        /// Its id
-        #[arg(value_name = "REPLAY")]
-        id: ReplayId,
-    },
+    List(List),
+    Show(Show),
+}
+
+/// List replays, newest first
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  tharsis replay list")]
+struct List {}
+
+/// Show how far a replay is
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  tharsis replay show 019b2f7c-02b1-7d0e-a6a4-b1c9d27f3e58")]
+struct Show {
+    /// Its id
+    #[arg(value_name = "REPLAY")]
+    id: ReplayId,
 }
 
 pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Failure> {
     match options.command {
-        Some(Command::List) => list(context).await,
-        Some(Command::Show { id }) => show(context, id).await,
+        Some(Command::List(_)) => list(context).await,
+        Some(Command::Show(Show { id })) => show(context, id).await,
         None => replay(context, options.what).await,
     }
 }
@@ -107,39 +119,43 @@ async fn replay(context: &Context, what: What) -> Result<Exit, Failure> {
     let (output, now) = (context.output, system_now());
     let emitter = context.open().await?;
     let registry = emitter.registry();
-    let (choice, preview) = if what.ids.is_empty() {
-        if what.filter.is_empty() {
+    let choice = what.choice(registry, now).await?;
+    if what.dry_run {
+        preview(registry, &choice).await?.tell(output)?;
+        return Ok(Exit::Done);
+    }
+    if !what.yes {
+        output.can_ask()?;
+        let preview = preview(registry, &choice).await?;
+        if !output.ask(format_args!("Send {} again?", preview.for_people()))? {
+            return Err(Failure::new("not_confirmed", "nothing is replayed"));
+        }
+    }
+    let replay = registry.replay(&choice, now).await?;
+    follow(output, registry, replay, what.wait).await
+}
+
+impl What {
+    async fn choice(
+        &self,
+        registry: &impl Registry,
+        now: Timestamp,
+    ) -> Result<ReplayChoice, Failure> {
+        if !self.ids.is_empty() {
+            for id in &self.ids {
+                check(registry, *id, now).await?;
+            }
+            return Ok(ReplayChoice::Deliveries(self.ids.clone()));
+        }
+        if self.filter.is_empty() {
             return Err(Failure::usage(
                 "nothing_chosen",
                 "say which deliveries, by name or by a filter",
             )
             .hint("for example: tharsis replay --status dead --since 1h"));
         }
-        let filter = what.filter.at(now);
-        let preview = preview(registry, &filter).await?;
-        (ReplayChoice::Filter(filter), preview)
-    } else {
-        for id in &what.ids {
-            check(registry, *id, now).await?;
-        }
-        let chosen = what.ids.len() as u64;
-        (
-            ReplayChoice::Deliveries(what.ids),
-            Preview {
-                count: chosen,
-                parts: Vec::new(),
-            },
-        )
-    };
-    if what.dry_run {
-        preview.tell(output)?;
-        return Ok(Exit::Done);
+        Ok(ReplayChoice::Filter(self.filter.at(now)))
     }
-    if !what.yes && !output.confirm(format_args!("Send {} again?", preview.for_people()))? {
-        return Err(Failure::new("not_confirmed", "nothing is replayed"));
-    }
-    let replay = registry.replay(&choice, now).await?;
-    follow(output, registry, replay, what.wait).await
 }
 
 /// What a replay would take.
@@ -157,7 +173,16 @@ const ENDS: [End; 5] = [
     End::Cancelled,
 ];
 
-async fn preview(registry: &impl Registry, filter: &DeliveryFilter) -> Result<Preview, Failure> {
+async fn preview(registry: &impl Registry, choice: &ReplayChoice) -> Result<Preview, Failure> {
+    let filter = match choice {
+        ReplayChoice::Filter(filter) => filter,
+        ReplayChoice::Deliveries(ids) => {
+            return Ok(Preview {
+                count: ids.len() as u64,
+                parts: Vec::new(),
+            });
+        }
+    };
     let mut parts = Vec::new();
     for end in ENDS {
         if filter.status.is_empty() || filter.status.contains(&Status::Ended(end)) {

@@ -58,15 +58,20 @@ impl Output {
         Progress::new(!self.json && io::stderr().is_terminal())
     }
 
-    /// Asks before something that cannot be taken back. Off a terminal nobody can answer, so `--yes` is wanted there.
-    pub(crate) fn confirm(self, question: impl fmt::Display) -> Result<bool, Failure> {
-        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-            return Err(Failure::usage(
-                "not_confirmed",
-                "this asks first, and here nobody can answer",
-            )
-            .hint("add --yes"));
+    /// Whether there is somebody to ask before something that cannot be taken back; else `--yes` is wanted.
+    pub(crate) fn can_ask(self) -> Result<(), Failure> {
+        if io::stdin().is_terminal() && io::stderr().is_terminal() {
+            return Ok(());
         }
+        Err(Failure::usage(
+            "not_confirmed",
+            "this asks first, and here nobody can answer",
+        )
+        .hint("add --yes"))
+    }
+
+    /// Asks; anything but yes is no.
+    pub(crate) fn ask(self, question: impl fmt::Display) -> Result<bool, Failure> {
         let mut stderr = io::stderr().lock();
         write!(stderr, "{question} [y/N] ")?;
         stderr.flush()?;

@@ -24,7 +24,33 @@ fn commands(desk: &Desk, above: &str) -> Vec<String> {
 
 #[test]
 fn these_are_the_commands() {
-    insta::assert_snapshot!(commands(&Desk::new(), "").join("\n"), @"");
+    insta::assert_snapshot!(commands(&Desk::new(), "").join("\n"), @"
+    demo
+    subscription
+    subscription add
+    subscription list
+    subscription show
+    subscription set
+    subscription pause
+    subscription resume
+    subscription rotate
+    subscription test
+    subscription remove
+    publish
+    run
+    event
+    event show
+    delivery
+    delivery list
+    delivery show
+    delivery retry
+    delivery cancel
+    replay
+    replay list
+    replay show
+    listen
+    verify
+    ");
 }
 
 #[test]
@@ -54,19 +80,108 @@ fn every_page_of_help_ends_with_examples_that_name_the_command() {
 
 #[test]
 fn a_page_of_help() {
-    insta::assert_snapshot!(Desk::new().run("run --help").stdout, @"");
+    insta::assert_snapshot!(Desk::new().run("run --help").stdout, @r"
+    Deliver what is in the outbox, until Ctrl-C
+
+    One process delivers from a file at a time; others may publish into it meanwhile. The first SIGINT
+    or SIGTERM lets the requests in flight finish, a second one ends the process at once. Either way
+    nothing is lost: what was not settled is sent again by the next run.
+
+    Usage: tharsis run [OPTIONS]
+
+    Options:
+          --until-idle         End when nothing is left to do; retries are waited for, what is paused,
+                               disabled or scheduled is not
+          --max-in-flight <N>  Requests under way at once, over all subscriptions [default: 256]
+          --grace <SPAN>       How long requests in flight may take to end after the first signal
+                               [default: 10s]
+
+    Global options:
+          --database <URL>                The database [env: THARSIS_DATABASE_URL] [default:
+                                          sqlite://tharsis.db]
+          --config <FILE>                 The configuration file [env: THARSIS_CONFIG] [default:
+                                          tharsis.toml, if it is there]
+          --json                          Answer in JSON, errors too
+          --log <FILTER>                  What to log to standard error: error, warn, info, debug,
+                                          trace, or a filter such as tharsis_dispatch=debug [env:
+                                          THARSIS_LOG] [default: warn]
+          --log-format <FORMAT>           How to log [env: THARSIS_LOG_FORMAT] [default: human]
+                                          [possible values: human, json]
+          --egress-allow-address <RANGE>  Allow addresses that are not public, such as 127.0.0.0/8; may
+                                          be given several times [env: THARSIS_EGRESS_ALLOW_ADDRESSES]
+          --egress-allow-host <HOST>      Allow a special host name, such as localhost; may be given
+                                          several times [env: THARSIS_EGRESS_ALLOW_HOSTS]
+          --egress-allow-port <PORT>      Allow a port beside 443 and 8443; may be given several times
+                                          [env: THARSIS_EGRESS_ALLOW_PORTS]
+          --egress-ca-file <FILE>         Trust the certificates in this PEM file beside the system's
+                                          roots [env: THARSIS_EGRESS_CA_FILE]
+      -h, --help                          Print this page
+
+    Examples:
+      tharsis run
+      tharsis run --until-idle
+      tharsis run --egress-allow-host localhost --egress-allow-address 127.0.0.0/8 \
+          --egress-allow-port 9443 --egress-ca-file ca.pem
+      tharsis run --log info --log-format json
+    ");
 }
 
 #[test]
 fn wrong_usage_exits_2() {
     let desk = Desk::new();
-    insta::assert_snapshot!(desk.run("publis").all(), @"");
-    insta::assert_snapshot!(desk.run("run --until-idel").all(), @"");
-    insta::assert_snapshot!(desk.run("replay --event not-a-uuid").all(), @"");
-    insta::assert_snapshot!(desk.run("replay --event not-a-uuid --json").all(), @"");
-    insta::assert_snapshot!(desk.run("delivery list --since yesterday").all(), @"");
-    insta::assert_snapshot!(desk.run("delivery show 36011017-0e00-4e29-a054-7a1fbb8b60a2").all(), @"");
-    insta::assert_snapshot!(desk.run("").code.unwrap(), @"");
+    insta::assert_snapshot!(desk.run("publis").all(), @"
+    exit 2
+    --- stderr
+    error: unrecognized subcommand 'publis'
+
+      tip: a similar subcommand exists: 'publish'
+
+    Usage: tharsis [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(desk.run("run --until-idel").all(), @"
+    exit 2
+    --- stderr
+    error: unexpected argument '--until-idel' found
+
+      tip: a similar argument exists: '--until-idle'
+
+    Usage: tharsis run --until-idle
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(desk.run("replay --event not-a-uuid").all(), @"
+    exit 2
+    --- stderr
+    error: invalid value 'not-a-uuid' for '--event <UUID>': is not a UUID (write it like 36011017-0e00-4e29-a054-7a1fbb8b60a2)
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(desk.run("replay --event not-a-uuid --json").all(), @r#"
+    exit 2
+    --- stdout
+    {"error":{"code":"usage","field":null,"message":"invalid value 'not-a-uuid' for '--event <UUID>': is not a UUID (write it like 36011017-0e00-4e29-a054-7a1fbb8b60a2)","hint":null}}
+    --- stderr
+    error: invalid value 'not-a-uuid' for '--event <UUID>': is not a UUID (write it like 36011017-0e00-4e29-a054-7a1fbb8b60a2)
+
+    For more information, try '--help'.
+    "#);
+    insta::assert_snapshot!(desk.run("delivery list --since yesterday").all(), @"
+    exit 2
+    --- stderr
+    error: invalid value 'yesterday' for '--since <WHEN>': is neither a span nor a time (write it like 15m, 1h, 7d or 2026-01-31T12:30:00Z)
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(desk.run("delivery show 36011017-0e00-4e29-a054-7a1fbb8b60a2").all(), @"
+    exit 2
+    --- stderr
+    error: invalid value '36011017-0e00-4e29-a054-7a1fbb8b60a2' for '<DELIVERY>': is not EVENT/SUBSCRIPTION (take it from the first column of `tharsis delivery list`)
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(desk.run("").code.unwrap(), @"2");
 }
 
 #[cfg(unix)]

@@ -12,30 +12,72 @@ fn an_empty_outbox_lists_nothing() {
             said.stderr
         );
     }
-    insta::assert_snapshot!(desk.run("subscription list --json").stdout, @"");
-    insta::assert_snapshot!(desk.run("delivery list --json").stdout, @"");
-    insta::assert_snapshot!(desk.run("replay list --json").stdout, @"");
+    insta::assert_snapshot!(desk.run("subscription list --json").stdout, @r#"{"subscriptions":[]}"#);
+    insta::assert_snapshot!(desk.run("delivery list --json").stdout, @r#"{"deliveries":[],"next":null}"#);
+    insta::assert_snapshot!(desk.run("replay list --json").stdout, @r#"{"replays":[]}"#);
 }
 
 #[test]
 fn what_is_not_there_is_said() {
     let desk = Desk::new();
     let id = "019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11";
-    insta::assert_snapshot!(desk.run(&format!("subscription show {id}")).all(), @"");
-    insta::assert_snapshot!(desk.run(&format!("event show {id}")).all(), @"");
-    insta::assert_snapshot!(desk.run(&format!("delivery show {id}/{id}")).all(), @"");
-    insta::assert_snapshot!(desk.run(&format!("delivery retry {id}/{id}")).all(), @"");
-    insta::assert_snapshot!(desk.run(&format!("replay show {id}")).all(), @"");
-    insta::assert_snapshot!(desk.run(&format!("subscription remove {id} --yes --json")).all(), @"");
+    insta::assert_snapshot!(desk.run(&format!("subscription show {id}")).all(), @"
+    exit 1
+    --- stderr
+    error[not_found]: no subscription 019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11
+    ");
+    insta::assert_snapshot!(desk.run(&format!("event show {id}")).all(), @"
+    exit 1
+    --- stderr
+    error[not_found]: no event 019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11
+    ");
+    insta::assert_snapshot!(desk.run(&format!("delivery show {id}/{id}")).all(), @"
+    exit 1
+    --- stderr
+    error[not_found]: no delivery 019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11/019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11
+    ");
+    insta::assert_snapshot!(desk.run(&format!("delivery retry {id}/{id}")).all(), @"
+    exit 1
+    --- stderr
+    error[not_found]: no delivery 019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11/019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11
+    ");
+    insta::assert_snapshot!(desk.run(&format!("replay show {id}")).all(), @"
+    exit 1
+    --- stderr
+    error[not_found]: no replay 019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11
+    ");
+    insta::assert_snapshot!(desk.run(&format!("subscription remove {id} --yes --json")).all(), @r#"
+    exit 1
+    --- stdout
+    {"error":{"code":"not_found","field":null,"message":"no subscription 019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11","hint":null}}
+    "#);
 }
 
 #[test]
 fn a_replay_wants_to_know_what_and_whether() {
     let desk = Desk::new();
-    insta::assert_snapshot!(desk.run("replay").all(), @"");
-    insta::assert_snapshot!(desk.run("replay --status dead --dry-run").all(), @"");
-    insta::assert_snapshot!(desk.run("replay --status dead --dry-run --json").all(), @"");
-    insta::assert_snapshot!(desk.run("replay --status dead").all(), @"");
+    insta::assert_snapshot!(desk.run("replay").all(), @"
+    exit 2
+    --- stderr
+    error[nothing_chosen]: say which deliveries, by name or by a filter
+      hint: for example: tharsis replay --status dead --since 1h
+    ");
+    insta::assert_snapshot!(desk.run("replay --status dead --dry-run").all(), @"
+    exit 0
+    --- stdout
+    0 deliveries would be sent again.
+    ");
+    insta::assert_snapshot!(desk.run("replay --status dead --dry-run --json").all(), @r#"
+    exit 0
+    --- stdout
+    {"count":0}
+    "#);
+    insta::assert_snapshot!(desk.run("replay --status dead").all(), @"
+    exit 2
+    --- stderr
+    error[not_confirmed]: this asks first, and here nobody can answer
+      hint: add --yes
+    ");
 }
 
 #[test]

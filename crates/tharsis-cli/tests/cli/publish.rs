@@ -24,17 +24,43 @@ fn good_lines_are_durable_and_bad_ones_are_told_with_their_number() {
         nudge(1),
     ];
     desk.write("events.ndjson", lines.join("\n"));
-    insta::assert_snapshot!(desk.run("publish events.ndjson").all(), @"");
-    insta::assert_snapshot!(desk.run("publish events.ndjson").all(), @"");
+    insta::assert_snapshot!(desk.run("publish events.ndjson").all(), @"
+    exit 1
+    --- stdout
+    Published 2, duplicates 1, refused 2.
+    --- stderr
+    line 2: predictions[0].discount: lies outside of min and max
+    line 4: column 9: a value is expected
+    ");
+    insta::assert_snapshot!(desk.run("publish events.ndjson").all(), @"
+    exit 1
+    --- stdout
+    Published 0, duplicates 3, refused 2.
+    --- stderr
+    line 2: predictions[0].discount: lies outside of min and max
+    line 4: column 9: a value is expected
+    ");
 }
 
 #[test]
 fn programs_get_one_document() {
     let desk = Desk::new();
     let lines = format!("{}\n{}\n", nudge(1), prediction(60));
-    insta::assert_snapshot!(desk.feed("publish --json", lines.as_bytes()).all(), @"");
-    insta::assert_snapshot!(desk.feed("publish - --json", nudge(1).as_bytes()).all(), @"");
-    insta::assert_snapshot!(desk.feed("publish --json", b"").all(), @"");
+    insta::assert_snapshot!(desk.feed("publish --json", lines.as_bytes()).all(), @r#"
+    exit 1
+    --- stdout
+    {"published":1,"duplicates":0,"refused":[{"line":2,"error":{"code":"discount_out_of_range","field":"predictions[0].discount","message":"lies outside of min and max","hint":null}}]}
+    "#);
+    insta::assert_snapshot!(desk.feed("publish - --json", nudge(1).as_bytes()).all(), @r#"
+    exit 0
+    --- stdout
+    {"published":0,"duplicates":1,"refused":[]}
+    "#);
+    insta::assert_snapshot!(desk.feed("publish --json", b"").all(), @r#"
+    exit 0
+    --- stdout
+    {"published":0,"duplicates":0,"refused":[]}
+    "#);
 }
 
 #[test]
@@ -53,12 +79,22 @@ fn a_line_without_end_is_refused_and_the_rest_goes_on() {
     let desk = Desk::new();
     let mut lines = vec![b'x'; 3 << 20];
     lines.extend_from_slice(format!("\n{}\n", nudge(1)).as_bytes());
-    insta::assert_snapshot!(desk.feed("publish", &lines).all(), @"");
+    insta::assert_snapshot!(desk.feed("publish", &lines).all(), @"
+    exit 1
+    --- stdout
+    Published 1, duplicates 0, refused 1.
+    --- stderr
+    line 1: is longer than 1048576 bytes
+    ");
 }
 
 #[test]
 fn what_cannot_be_read_is_said() {
-    insta::assert_snapshot!(Desk::new().run("publish none.ndjson").all(), @"");
+    insta::assert_snapshot!(Desk::new().run("publish none.ndjson").all(), @"
+    exit 1
+    --- stderr
+    error[file_unreadable]: none.ndjson: cannot be read: No such file or directory (os error 2)
+    ");
 }
 
 #[test]
@@ -74,7 +110,13 @@ fn an_explicit_key_with_another_payload_is_refused() {
         keyed(r#"{"drop_proba":0.6}"#),
         keyed(r#"{"drop_proba":0.5}"#),
     ];
-    insta::assert_snapshot!(desk.feed("publish", lines.join("\n").as_bytes()).all(), @"");
+    insta::assert_snapshot!(desk.feed("publish", lines.join("\n").as_bytes()).all(), @"
+    exit 1
+    --- stdout
+    Published 1, duplicates 1, refused 1.
+    --- stderr
+    line 2: key: was used for another payload before
+    ");
 }
 
 /// A row of `delivery list` may be read by `head`, which closes the pipe.

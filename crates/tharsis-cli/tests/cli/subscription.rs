@@ -4,6 +4,9 @@ use crate::{Desk, Said};
 
 const CLIENT: &str = "36011017-0e00-4e29-a054-7a1fbb8b60a2";
 
+/// In place of the id of a subscription.
+const ID: &str = "019b2f70-91d2-7b35-8f06-3f1c5d0a7e42";
+
 /// A receiver and a desk whose configuration allows it.
 struct Local {
     desk: Desk,
@@ -52,7 +55,7 @@ impl Local {
     /// What was said, with what differs from run to run in words.
     fn steady(&self, said: &Said, id: &str) -> String {
         steady(&said.all())
-            .replace(id, "ID")
+            .replace(id, ID)
             .replace(&self.receiver.addr().port().to_string(), "PORT")
     }
 }
@@ -70,6 +73,11 @@ fn steady(text: &str) -> String {
     told
 }
 
+/// The rest of the line after this mark.
+fn after<'a>(text: &'a str, mark: &str) -> &'a str {
+    text.split_once(mark).unwrap().1.lines().next().unwrap()
+}
+
 fn refused(line: &str) -> String {
     let desk = Desk::new();
     let said = desk.run(&format!(
@@ -85,16 +93,67 @@ fn refused(line: &str) -> String {
 
 #[test]
 fn what_is_wrong_with_a_subscription_is_said_before_anything_is_sent() {
-    insta::assert_snapshot!(refused("--url http://shop.example/hooks"), @"");
-    insta::assert_snapshot!(refused("--url https://localhost/hooks"), @"");
-    insta::assert_snapshot!(refused("--url https://shop.example:9443/hooks"), @"");
-    insta::assert_snapshot!(refused("--url https://shop.example/hooks --timeout 1m"), @"");
-    insta::assert_snapshot!(refused("--url https://shop.example/hooks --retry 5s,soon"), @"");
-    insta::assert_snapshot!(refused("--url https://shop.example/hooks --event sale"), @"");
-    insta::assert_snapshot!(refused("--url https://shop.example/hooks --profile venus"), @"");
-    insta::assert_snapshot!(refused("--url https://shop.example/hooks --secret-file none"), @"");
-    insta::assert_snapshot!(refused("--url https://shop.example/hooks --no-secret --secret-stdin"), @"");
-    insta::assert_snapshot!(refused("--url https://shop.example/hooks --json --secret-stdin"), @"");
+    insta::assert_snapshot!(refused("--url http://shop.example/hooks"), @"
+    exit 1
+    --- stderr
+    error[scheme_not_https]: url: the URL is not an https:// URL
+      hint: serve the receiver over HTTPS and give the whole URL: https://host/path
+    ");
+    insta::assert_snapshot!(refused("--url https://localhost/hooks"), @"
+    exit 1
+    --- stderr
+    error[host_special_use]: url: names under .localhost are not public
+      hint: use a full public name; for local work allow it by name: --egress-allow-host localhost, and its address: --egress-allow-address
+    ");
+    insta::assert_snapshot!(refused("--url https://hooks.shop.com:9443/hooks"), @"
+    exit 1
+    --- stderr
+    error[port_not_allowed]: url: port 9443 is not allowed
+      hint: use one of 443, 8443, or let the operator allow it: --egress-allow-port 9443
+    ");
+    insta::assert_snapshot!(refused("--url https://hooks.shop.com/hooks --timeout 1m"), @"
+    exit 1
+    --- stderr
+    error[timeout_out_of_range]: timeout: is not between 100ms and 3s, the profile's
+      hint: a receiver that needs longer should answer first and work afterwards
+    ");
+    insta::assert_snapshot!(refused("--url https://hooks.shop.com/hooks --retry 5s,soon"), @"
+    exit 1
+    --- stderr
+    error[bad_duration]: retry[1]: is no length of time
+      hint: write a number and its unit: 500ms, 3s, 1m30s, 24h
+    ");
+    insta::assert_snapshot!(refused("--url https://hooks.shop.com/hooks --event sale"), @"
+    exit 1
+    --- stderr
+    error[unknown_event_type]: events[0]: the profile mars has no event of this type
+      hint: choose among: product_discount_recommendation, nudge
+    ");
+    insta::assert_snapshot!(refused("--url https://hooks.shop.com/hooks --profile venus"), @"
+    exit 1
+    --- stderr
+    error[unknown_profile]: profile: there is no such profile
+      hint: choose one of: mars
+    ");
+    insta::assert_snapshot!(refused("--url https://hooks.shop.com/hooks --secret-file none"), @"
+    exit 1
+    --- stderr
+    error[secret_unreadable]: none: cannot be read: No such file or directory (os error 2)
+    ");
+    insta::assert_snapshot!(refused("--url https://hooks.shop.com/hooks --no-secret --secret-stdin"), @"
+    exit 2
+    --- stderr
+    error: the argument '--no-secret' cannot be used with '--secret-stdin'
+
+    Usage: tharsis subscription add --client <UUID> --name <TEXT> --url <URL> --no-secret
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(refused("--url https://hooks.shop.com/hooks --json --secret-stdin"), @r#"
+    exit 1
+    --- stdout
+    {"error":{"code":"secret_too_short","field":"secret","message":"is shorter than 24 characters","hint":"leave it out to have one generated, or make one with: openssl rand -hex 20"}}
+    "#);
 }
 
 #[test]
@@ -108,35 +167,122 @@ fn a_subscription_is_added_looked_at_changed_and_removed() {
         .stdout
         .lines()
         .map(str::trim)
-        .find(|line| line.len() == 40)
+        .find(|line| line.len() == 40 && line.chars().all(|c| c.is_ascii_hexdigit()))
         .unwrap();
-    let fingerprint = added
-        .stdout
-        .split("fingerprint ")
-        .nth(1)
-        .unwrap()
-        .split('\n')
-        .next()
-        .unwrap();
+    let fingerprint = after(&added.stdout, "fingerprint ");
     let told = local
         .steady(&added, &id)
         .replace(secret, "SECRET")
         .replace(fingerprint, "FINGERPRINT");
-    insta::assert_snapshot!(told, @"");
+    insta::assert_snapshot!(told, @"
+    exit 0
+    --- stdout
+    subscription  019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
+    name          Shop
+    client        36011017-0e00-4e29-a054-7a1fbb8b60a2
+    url           https://localhost:PORT/hooks
+    state         active
+    profile       mars
+    events        all of mars: product_discount_recommendation, nudge
+    content type  application/json
+    timeout       3s
+    retry         5s,1m,10m
+    in flight     at most 8
+    secret        fingerprint FINGERPRINT
+    added         TIME
+    changed       TIME
 
-    insta::assert_snapshot!(local.steady(&local.add(""), &id), @"");
-    insta::assert_snapshot!(local.steady(&desk.run("subscription list"), &id), @"");
+    Its secret, which is not shown again. Give it to the receiver:
+
+      SECRET
+    --- stderr
+    Next:
+      tharsis subscription test 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
+      tharsis publish events.ndjson
+      tharsis run
+    ");
+
+    insta::assert_snapshot!(local.steady(&local.add(""), &id), @"
+    exit 1
+    --- stderr
+    error[name_taken]: name: is the name of another subscription of this client
+      hint: names are compared without case
+    ");
+    insta::assert_snapshot!(local.steady(&desk.run("subscription list"), &id), @"
+    exit 0
+    --- stdout
+    SUBSCRIPTION                          NAME  STATE   CLIENT                                URL
+    019b2f70-91d2-7b35-8f06-3f1c5d0a7e42  Shop  active  36011017-0e00-4e29-a054-7a1fbb8b60a2  https://localhost:PORT/hooks
+    ");
     let show = |line: &str| {
         let said = desk.run(&format!("subscription {line}"));
         assert!(!said.stdout.contains(secret), "{line}");
         local.steady(&said, &id).replace(fingerprint, "FINGERPRINT")
     };
-    insta::assert_snapshot!(show(&format!("pause {id}")), @"");
-    insta::assert_snapshot!(show(&format!("set {id} --name Store --event nudge --timeout 1s --retry none")), @"");
-    insta::assert_snapshot!(show(&format!("resume {id} --json")), @"");
-    insta::assert_snapshot!(show(&format!("remove {id}")), @"");
-    insta::assert_snapshot!(show(&format!("remove {id} --yes")), @"");
-    insta::assert_snapshot!(show("list"), @"");
+    insta::assert_snapshot!(show(&format!("pause {id}")), @"
+    exit 0
+    --- stdout
+    subscription  019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
+    name          Shop
+    client        36011017-0e00-4e29-a054-7a1fbb8b60a2
+    url           https://localhost:PORT/hooks
+    state         paused
+    profile       mars
+    events        all of mars: product_discount_recommendation, nudge
+    content type  application/json
+    timeout       3s
+    retry         5s,1m,10m
+    in flight     at most 8
+    secret        fingerprint FINGERPRINT
+    added         TIME
+    changed       TIME
+    ");
+    insta::assert_snapshot!(show(&format!("set {id} --name Store --event nudge --timeout 1s --retry none")), @"
+    exit 0
+    --- stdout
+    subscription  019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
+    name          Store
+    client        36011017-0e00-4e29-a054-7a1fbb8b60a2
+    url           https://localhost:PORT/hooks
+    state         paused
+    profile       mars
+    events        nudge
+    content type  application/json
+    timeout       1s
+    retry         none
+    in flight     at most 8
+    secret        fingerprint FINGERPRINT
+    added         TIME
+    changed       TIME
+    ");
+    let resumed = desk.run(&format!("subscription resume {id} --json")).json();
+    assert_eq!(
+        (&resumed["id"], &resumed["state"]),
+        (&id.as_str().into(), &"active".into())
+    );
+    let keys: Vec<_> = resumed
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    insta::assert_snapshot!(keys.join(" "), @"client content_type created_at events id max_in_flight name profile reason retry secret_fingerprint state timeout updated_at url");
+    insta::assert_snapshot!(show(&format!("remove {id}")), @"
+    exit 2
+    --- stderr
+    error[not_confirmed]: this asks first, and here nobody can answer
+      hint: add --yes
+    ");
+    insta::assert_snapshot!(show(&format!("remove {id} --yes")), @"
+    exit 0
+    --- stdout
+    Removed `Store`; 0 unfinished deliveries will end cancelled.
+    ");
+    insta::assert_snapshot!(show("list"), @"
+    exit 0
+    --- stderr
+    There is no subscription. Add one with `tharsis subscription add`.
+    ");
 }
 
 #[test]
@@ -162,7 +308,11 @@ fn a_secret_is_shown_only_when_it_was_generated() {
         ),
         rotated["secret"].as_str().unwrap().as_bytes(),
     );
-    insta::assert_snapshot!(again.all(), @"");
+    insta::assert_snapshot!(again.all(), @r#"
+    exit 1
+    --- stdout
+    {"error":{"code":"secret_reused","field":"secret","message":"is the present one","hint":"give another one, or leave it out to have one generated"}}
+    "#);
 }
 
 #[test]
@@ -171,7 +321,12 @@ fn a_url_that_does_not_answer_creates_nothing() {
         head: StatusCode::METHOD_NOT_ALLOWED,
         ..Answer::default()
     });
-    insta::assert_snapshot!(local.steady(&local.add(""), "-"), @"");
+    insta::assert_snapshot!(local.steady(&local.add(""), "(none)"), @"
+    exit 1
+    --- stderr
+    error[status_not_200]: status: HEAD was answered 405, not 200
+      hint: answer HEAD with 200, or check with the signed test event (--check post)
+    ");
     assert_eq!(local.desk.run("subscription list").stdout, "");
     let posted = local.add("--check post --no-secret --json");
     assert_eq!(
@@ -194,35 +349,30 @@ fn a_test_shows_request_and_answer() {
         "subscription test {}",
         added["id"].as_str().unwrap()
     ));
-    let signature = said
-        .stdout
-        .split("sha1=")
-        .nth(1)
-        .unwrap()
-        .split('\n')
-        .next()
-        .unwrap();
-    let sent_at = said
-        .stdout
-        .split("\"sentAt\":\"")
-        .nth(1)
-        .unwrap()
-        .split('"')
-        .next()
-        .unwrap();
-    let after = said
-        .stdout
-        .split("after ")
-        .nth(1)
-        .unwrap()
-        .trim_start()
-        .split('\n')
-        .next()
-        .unwrap();
+    let signature = after(&said.stdout, "sha1=");
+    let sent_at = after(&said.stdout, "\"sentAt\":\"");
+    let span = after(&said.stdout, "after   ");
     let told = local
-        .steady(&said, "-")
+        .steady(&said, "(none)")
         .replace(signature, "DIGEST")
-        .replace(sent_at, "TIME")
-        .replace(after, "SPAN");
-    insta::assert_snapshot!(told, @"");
+        .replace(sent_at, "TIME\"}")
+        .replace(span, "SPAN");
+    insta::assert_snapshot!(told, @r#"
+    exit 1
+    --- stdout
+    POST https://localhost:PORT/hooks
+    content-type: application/json
+    user-agent: Tharsis/0.1.0
+    x-mars-signature: sha1=DIGEST
+
+    {"type":"webhook.test","clientId":"36011017-0e00-4e29-a054-7a1fbb8b60a2","sentAt":"TIME"}
+
+    answer  403
+    after   SPAN
+    reason  http_403
+    body    \u{1b}[2Jno\n
+    hint    the receiver may hold another secret: compare its fingerprint in `tharsis subscription show`
+
+    The receiver did not take it.
+    "#);
 }

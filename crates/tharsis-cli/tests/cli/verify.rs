@@ -24,19 +24,55 @@ fn verify(header: &str, body: &str) -> String {
 
 #[test]
 fn what_was_signed_is_ok() {
-    insta::assert_snapshot!(verify(&format!("X-Mars-Signature: sha1={SIGNATURE}"), BODY), @"");
-    insta::assert_snapshot!(verify(&format!("x-mars-signature:sha1={SIGNATURE} "), BODY), @"");
+    insta::assert_snapshot!(verify(&format!("X-Mars-Signature: sha1={SIGNATURE}"), BODY), @"
+    exit 0
+    --- stdout
+    ok
+    ");
+    insta::assert_snapshot!(verify(&format!("x-mars-signature:sha1={SIGNATURE} "), BODY), @"
+    exit 0
+    --- stdout
+    ok
+    ");
 }
 
 #[test]
 fn what_is_wrong_is_said() {
     let header = format!("X-Mars-Signature: sha1={SIGNATURE}");
-    insta::assert_snapshot!(verify("Content-Type: application/json", BODY), @"");
-    insta::assert_snapshot!(verify(&format!("X-Mars-Signature: {SIGNATURE}"), BODY), @"");
-    insta::assert_snapshot!(verify(&format!("X-Mars-Signature: sha1={}", &SIGNATURE[1..]), BODY), @"");
-    insta::assert_snapshot!(verify(&header, &format!("{BODY}\n")), @"");
-    insta::assert_snapshot!(verify(&header, &BODY.replace(':', ": ")), @"");
-    insta::assert_snapshot!(verify(&header, &BODY.replace("30", "50")), @"");
+    insta::assert_snapshot!(verify("Content-Type: application/json", BODY), @"
+    exit 1
+    --- stderr
+    error[signature_missing]: there is no signature header
+      hint: give it with --header 'x-mars-signature: …'
+    ");
+    insta::assert_snapshot!(verify(&format!("X-Mars-Signature: {SIGNATURE}"), BODY), @"
+    exit 1
+    --- stderr
+    error[signature_prefix]: the signature does not begin with sha1=
+    ");
+    insta::assert_snapshot!(verify(&format!("X-Mars-Signature: sha1={}", &SIGNATURE[1..]), BODY), @"
+    exit 1
+    --- stderr
+    error[signature_length]: the signature has 39 characters after its prefix, not 40
+    ");
+    insta::assert_snapshot!(verify(&header, &format!("{BODY}\n")), @"
+    exit 1
+    --- stderr
+    error[signature_mismatch]: a line break was added to the body after it was signed
+      hint: take the body's bytes as they came, without adding a line break
+    ");
+    insta::assert_snapshot!(verify(&header, &BODY.replace(':', ": ")), @"
+    exit 1
+    --- stderr
+    error[signature_mismatch]: the body was parsed and written again after it was signed
+      hint: verify the body's bytes as they came, before any parser reads them
+    ");
+    insta::assert_snapshot!(verify(&header, &BODY.replace("30", "50")), @"
+    exit 1
+    --- stderr
+    error[signature_mismatch]: the signature is of another body or another secret
+      hint: compare the secret with the one of the subscription
+    ");
 }
 
 #[test]
@@ -54,7 +90,19 @@ fn programs_get_json() {
         "--header",
         &header,
     ];
-    insta::assert_snapshot!(desk.exec(&arguments, BODY.as_bytes()).all(), @"");
-    insta::assert_snapshot!(desk.exec(&arguments, b"{}").all(), @"");
-    insta::assert_snapshot!(desk.run("--json verify --secret-file none --body -").all(), @"");
+    insta::assert_snapshot!(desk.exec(&arguments, BODY.as_bytes()).all(), @r#"
+    exit 0
+    --- stdout
+    {"verified":true}
+    "#);
+    insta::assert_snapshot!(desk.exec(&arguments, b"{}").all(), @r#"
+    exit 1
+    --- stdout
+    {"error":{"code":"signature_mismatch","field":null,"message":"the signature is of another body or another secret","hint":"compare the secret with the one of the subscription"}}
+    "#);
+    insta::assert_snapshot!(desk.run("--json verify --secret-file none --body -").all(), @r#"
+    exit 1
+    --- stdout
+    {"error":{"code":"secret_unreadable","field":"none","message":"cannot be read: No such file or directory (os error 2)","hint":null}}
+    "#);
 }

@@ -29,6 +29,9 @@ const EVENTS: usize = 2_000;
 const BURST: usize = 20;
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// The file of the outbox.
+const DATABASE: &str = "demo.db";
+
 /// When it gives up.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -125,7 +128,7 @@ fn policy(endpoints: &[Endpoint]) -> Result<Policy, Failure> {
 async fn open(folder: &Path, authority: &Authority, egress: Policy) -> Result<Emitter, Failure> {
     let ca_file = folder.join("ca.pem");
     std::fs::write(&ca_file, authority.pem())?;
-    let database = format!("sqlite://{}", folder.join("demo.db").display());
+    let database = format!("sqlite://{}", folder.join(DATABASE).display());
     let options = tharsis::Options {
         egress,
         ca_file: Some(ca_file),

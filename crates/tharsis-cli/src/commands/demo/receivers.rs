@@ -35,19 +35,19 @@ pub(super) struct Part {
     pub(super) event: Option<&'static str>,
     /// How it answers, in words.
     pub(super) answers: &'static str,
-    pub(super) retry: &'static str,
     fail_first: u32,
     delay: Duration,
 }
 
-/// The retries come soon, so that nobody waits for minutes; the delays of service are 5s,1m,10m.
+/// Retries come soon, so that nobody waits for minutes.
+pub(super) const RETRY: &str = "200ms,500ms,1s";
+
 const PARTS: [Part; 3] = [
     Part {
         name: "Shop",
         client: CLIENTS[0],
         event: None,
         answers: "at once",
-        retry: "200ms,500ms,1s",
         fail_first: 0,
         delay: Duration::ZERO,
     },
@@ -56,7 +56,6 @@ const PARTS: [Part; 3] = [
         client: CLIENTS[0],
         event: Some(nudge::TYPE),
         answers: "503 to the first 25",
-        retry: "200ms,500ms,1s",
         fail_first: 25,
         delay: Duration::ZERO,
     },
@@ -65,7 +64,6 @@ const PARTS: [Part; 3] = [
         client: CLIENTS[1],
         event: None,
         answers: "after 10 ms each",
-        retry: "200ms,500ms,1s",
         fail_first: 0,
         delay: Duration::from_millis(10),
     },
@@ -137,7 +135,7 @@ impl Endpoint {
             name: self.part.name.to_owned(),
             url: self.receiver.url("/hooks"),
             events: self.part.event.map(str::to_owned).into_iter().collect(),
-            retry: Some(self.part.retry.to_owned()),
+            retry: Some(RETRY.to_owned()),
             ..Draft::default()
         }
         .settings(policy)?;

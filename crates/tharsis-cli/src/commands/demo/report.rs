@@ -1,12 +1,12 @@
 use std::{path::Path, time::Duration};
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 use tharsis::{Remaining, Summary};
 
 use super::{
+    BURST, DATABASE, EVENTS, PAUSE,
     journal::{Journal, Seen},
-    receivers::Endpoint,
+    receivers::{Endpoint, RETRY},
 };
 use crate::output::{
     Failure, Output, Table,
@@ -54,29 +54,25 @@ struct Figures {
 
 /// Says what is about to happen.
 pub(super) fn introduction(folder: &Path, endpoints: &[Endpoint]) -> String {
-    let mut table = Table::new(&[
-        "subscription",
-        "client",
-        "events",
-        "url",
-        "answers",
-        "retry",
-    ]);
+    let mut table = Table::new(&["subscription", "client", "wants", "receiver", "answers"]);
     for endpoint in endpoints {
         let part = endpoint.part;
         table.row([
             part.name.to_owned(),
-            part.client.to_owned(),
+            // Enough to tell two clients apart.
+            format!("{:.8}…", part.client),
             part.event.unwrap_or("all").to_owned(),
-            endpoint.receiver.url("/hooks"),
+            format!("localhost:{}", endpoint.receiver.addr().port()),
             part.answers.to_owned(),
-            part.retry.to_owned(),
         ]);
     }
     format!(
-        "An outbox in {}, and three subscriptions, each checked by HEAD over TLS.\nRetries come soon here; in service they come after 5s, 1m and 10m.\n\n{}",
-        folder.display(),
-        table.render(None)
+        "The outbox is {}.\nThree subscriptions were added, each checked by HEAD over TLS. Failures are tried again\n\
+         after {RETRY}; in service after 5s,1m,10m.\n\n{}\nPublishing {} events over {} s, and delivering them meanwhile.\n",
+        folder.join(DATABASE).display(),
+        table.render(None),
+        count(EVENTS as u64),
+        PAUSE.as_millis() as usize * EVENTS / BURST / 1_000
     )
 }
 
@@ -129,7 +125,10 @@ impl Report {
         for line in &self.subscriptions {
             table.row(line.figures.row(line.name));
         }
-        table.row(self.all.row("all"));
+        // An event counts once, however many want it.
+        let mut all = self.all.row("all");
+        all[1] = count(self.published);
+        table.row(all);
         output.table(&table)?;
         let verdict = if self.complete {
             format!(
@@ -186,24 +185,17 @@ impl Figures {
         verified: u64,
         retried: u64,
         strangers: u64,
-        delays: Vec<Duration>,
+        mut delays: Vec<Duration>,
         took: Duration,
     ) -> Self {
-        let mut histogram =
-            Histogram::<u64>::new(3).expect("3 digits are among the 5 that are possible");
-        for delay in &delays {
-            histogram.saturating_record(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX));
-        }
-        let quantile = |q| {
-            rounded(Duration::from_micros(histogram.value_at_quantile(q)).as_secs_f64() * 1_000.0)
-        };
+        delays.sort_unstable();
         Self {
             expected,
             verified,
             retried,
             strangers,
-            p50_ms: quantile(0.5),
-            p99_ms: quantile(0.99),
+            p50_ms: quantile(&delays, 50),
+            p99_ms: quantile(&delays, 99),
             rate: rounded(verified as f64 / took.as_secs_f64().max(0.001)),
             delays,
         }
@@ -218,9 +210,19 @@ impl Figures {
             count(self.retried),
             span(self.p50_ms),
             span(self.p99_ms),
-            format!("{:.0}/s", self.rate),
+            format!("{}/s", count(self.rate.round() as u64)),
         ]
     }
+}
+
+/// The delay in milliseconds that so many of a hundred do not exceed (nearest rank).
+fn quantile(sorted: &[Duration], percent: usize) -> f64 {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    rounded(
+        sorted
+            .get(rank - 1)
+            .map_or(0.0, |delay| delay.as_secs_f64() * 1_000.0),
+    )
 }
 
 /// Two digits after the point are enough for anybody.

@@ -106,7 +106,7 @@ pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     }
     if !output.json {
         output.line(format_args!(
-            "Published {}, recognised {} as duplicates, refused {}.",
+            "Published {}, duplicates {}, refused {}.",
             count(tally.published),
             count(tally.duplicates),
             count(tally.refused)
@@ -175,9 +175,14 @@ impl Batch {
                 Err(invalid) => invalid,
             },
         };
+        let mut fault = Fault::from(refused);
+        // A document of one line is always in its line 1; only the column says something.
+        if let Some(rest) = fault.message.strip_prefix("line 1 ") {
+            fault.message = rest.to_owned();
+        }
         self.refused.push(Refused {
             line: number,
-            fault: Fault::from(refused),
+            fault,
         });
     }
 

@@ -19,6 +19,12 @@ use crate::output::{Exit, Failure, fields, text::moment};
 
 /// Register webhooks and look after them
 #[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  tharsis subscription add --client 36011017-0e00-4e29-a054-7a1fbb8b60a2 --name Shop \\
+      --url https://shop.example/hooks
+  tharsis subscription list
+  tharsis subscription test 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42")]
 pub(crate) enum Command {
     Add(add::Options),
     List(list::Options),

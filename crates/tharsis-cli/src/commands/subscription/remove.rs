@@ -32,12 +32,12 @@ pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
     let registry = emitter.registry();
     let subscription = registry.find(id).await?;
     let name = inert(&subscription.settings.name);
-    if !options.yes
-        && !output.confirm(format_args!(
-            "Remove `{name}` and cancel what is not delivered to it?"
-        ))?
-    {
-        return Err(Failure::new("not_confirmed", "nothing was removed"));
+    if !options.yes {
+        output.can_ask()?;
+        let question = format!("Remove `{name}` and cancel what is not delivered to it?");
+        if !output.ask(question)? {
+            return Err(Failure::new("not_confirmed", "nothing was removed"));
+        }
     }
     let removed = registry.remove(id, system_now()).await?;
     if output.json {
