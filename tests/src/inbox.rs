@@ -144,6 +144,11 @@ impl Inbox {
         usize::try_from(self.receiver.count()).expect("they fit into memory")
     }
 
+    /// How many connections were made to it, before any TLS.
+    pub fn connections(&self) -> u64 {
+        self.receiver.connections()
+    }
+
     /// The marks of what it got so far, in order.
     #[track_caller]
     pub fn marks(&self) -> Vec<String> {

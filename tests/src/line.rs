@@ -85,3 +85,29 @@ pub(crate) fn uuid(random: &mut fastrand::Rng) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use tharsis::Event;
+
+    use super::*;
+
+    /// Else no story could demand that a receiver gets the very bytes that were published.
+    #[test]
+    fn lines_are_written_as_javascript_would_write_them() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..100 {
+            for line in [
+                Line::prediction(&mut random, ALPHA),
+                Line::nudge(&mut random, BETA),
+            ] {
+                let event = Event::parse(line.text.as_bytes()).expect("it is a good event");
+                assert_eq!(event.payload(), &line.text);
+                let enveloped = line.in_envelope(r#""key":"k""#);
+                let event = Event::parse(enveloped.text.as_bytes()).expect("so is this");
+                assert_eq!(event.payload(), &line.text);
+                assert_eq!(mark_of(line.text.as_bytes()), line.mark);
+            }
+        }
+    }
+}

@@ -1,5 +1,5 @@
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -33,14 +33,21 @@ pub struct Finished {
 }
 
 impl Running {
-    /// Starts `command`; `log` is where its output goes, with `.out` and `.err` added.
-    pub(crate) fn start(mut command: Command, stdin: Stdio, log: &Path) -> Self {
+    /// Starts `command`; `log` is where its output goes, with `.out` and `.err` added, unless `stdout` is given.
+    pub(crate) fn start(
+        mut command: Command,
+        stdin: Stdio,
+        stdout: Option<Stdio>,
+        log: &Path,
+    ) -> Self {
         let (out, err) = (log.with_extension("out"), log.with_extension("err"));
-        let file = |path| fs::File::create(path).expect("the world's folder can be written");
+        let file =
+            |path| Stdio::from(File::create(path).expect("the world's folder can be written"));
+        let own = file(&out);
         let told = told(&command);
         let child = command
             .stdin(stdin)
-            .stdout(file(&out))
+            .stdout(stdout.unwrap_or(own))
             .stderr(file(&err))
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {told}: {error}"));

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
@@ -39,6 +40,7 @@ pub struct World {
     seed: u64,
     random: Mutex<fastrand::Rng>,
     ports: Mutex<Vec<u16>>,
+    environment: Mutex<Vec<(String, String)>>,
     processes: AtomicU32,
     /// Held shared, or alone by one that measures.
     _turn: File,
@@ -93,6 +95,7 @@ impl World {
             seed,
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
             ports: Mutex::new(Vec::new()),
+            environment: Mutex::new(Vec::new()),
             processes: AtomicU32::new(0),
             _turn: turn,
         };
@@ -125,6 +128,26 @@ impl World {
     /// Whose certificates the receivers show and the program trusts.
     pub fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// Files in PEM for a receiver that is not ours: a certificate for `localhost` that the program trusts, and its key.
+    pub fn certificate(&self) -> (PathBuf, PathBuf) {
+        let leaf = self
+            .authority
+            .issue(&[], None)
+            .expect("a certificate can be made");
+        let pem = |label: &str, der: &[u8]| {
+            let mut text = format!("-----BEGIN {label}-----\n");
+            // 48 bytes are the 64 characters of a line (RFC 7468).
+            for line in der.chunks(48) {
+                text.push_str(&BASE64_STANDARD.encode(line));
+                text.push('\n');
+            }
+            text + &format!("-----END {label}-----\n")
+        };
+        let certificate = self.write("leaf.pem", pem("CERTIFICATE", &leaf.chain[0]));
+        let key = self.write("leaf.key", pem("PRIVATE KEY", leaf.key.secret_der()));
+        (certificate, key)
     }
 
     /// A generator of its own for one part of the story; the same for the same seed.
@@ -314,6 +337,17 @@ impl World {
         self.start(arguments, Stdio::null())
     }
 
+    /// The same, with its standard output going elsewhere.
+    #[track_caller]
+    pub fn spawn_writing<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+        stdout: Stdio,
+    ) -> Running {
+        let log = self.log(OsStr::new("tharsis"));
+        Running::start(self.command(arguments), Stdio::null(), Some(stdout), &log)
+    }
+
     /// Starts another program in the world's folder and leaves it running.
     #[track_caller]
     pub fn spawn_other(&self, mut command: Command) -> Running {
@@ -322,7 +356,7 @@ impl World {
             .unwrap_or_default()
             .to_owned();
         command.current_dir(self.folder.path());
-        Running::start(command, Stdio::null(), &self.log(&name))
+        Running::start(command, Stdio::null(), None, &self.log(&name))
     }
 
     /// The outbox, opened by this very process as an engine would embed it.
@@ -365,6 +399,12 @@ impl World {
         self.runtime.block_on(future)
     }
 
+    /// From now on the program finds this in its environment.
+    pub fn set_environment(&self, name: &str, value: &str) {
+        let mut environment = self.environment.lock().expect("nobody panics with it");
+        environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Allows this port in the configuration; receivers of the world do so by themselves.
     pub fn open_port(&self, port: u16) {
         let mut ports = self.ports.lock().expect("nobody panics with it");
@@ -390,6 +430,12 @@ impl World {
         arguments: impl IntoIterator<Item = S>,
         stdin: Stdio,
     ) -> Running {
+        let log = self.log(OsStr::new("tharsis"));
+        Running::start(self.command(arguments), stdin, None, &log)
+    }
+
+    /// The program in the world's folder, without what the test's own environment would tell it.
+    fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(program::path());
         command.args(arguments).current_dir(self.folder.path());
         for (name, _) in env::vars_os() {
@@ -397,7 +443,14 @@ impl World {
                 command.env_remove(name);
             }
         }
-        Running::start(command, stdin, &self.log(OsStr::new("tharsis")))
+        command.envs(
+            self.environment
+                .lock()
+                .expect("nobody panics with it")
+                .iter()
+                .cloned(),
+        );
+        command
     }
 
     fn log(&self, name: &OsStr) -> PathBuf {
