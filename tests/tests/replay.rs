@@ -1,0 +1,156 @@
+//! An SRE replays: one delivery, a filter's worth, and nobody else's.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tharsis_tests::{ALPHA, BETA, Inbox, Subscribe, World};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Two clients whose events all ended: those of ALPHA dead, those of BETA delivered.
+fn after_an_outage(world: &World) -> (Inbox, Inbox) {
+    let alpha = world.receiver("alpha").answers(500).start();
+    let beta = world.receiver("beta").start();
+    world.subscribe(&Subscribe::new(ALPHA, &alpha).retry("none"));
+    world.subscribe(&Subscribe::new(BETA, &beta));
+    world.publish(&[world.predictions(ALPHA, 12), world.nudges(BETA, 5)].concat());
+    world.run_until_idle();
+    assert_eq!((alpha.count(), beta.count()), (12, 5));
+    alpha.now_answers(200);
+    (alpha, beta)
+}
+
+#[test]
+fn of_one_client_leaves_the_other_alone() {
+    let world = World::new();
+    let (alpha, beta) = after_an_outage(&world);
+    let before = world.deliveries(&["--client", BETA]);
+
+    let would = world.ask(["replay", "--client", ALPHA, "--dry-run"]);
+    assert_eq!(would["count"], 12);
+    assert_eq!(
+        world.deliveries(&["--status", "dead"]).len(),
+        12,
+        "a dry run does nothing"
+    );
+
+    // Nobody delivers: it is written down and waits.
+    let replay = world.ask(["replay", "--client", ALPHA, "--yes"]);
+    assert_eq!(replay["state"], "waiting");
+    world.run_until_idle();
+    let replay = world.ask(["replay", "show", text(&replay["id"])]);
+    assert_eq!(replay["state"], "done");
+    assert_eq!(
+        (&replay["replayed"], &replay["skipped"]),
+        (&Value::from(12), &Value::from(0))
+    );
+
+    assert_eq!((alpha.count(), beta.count()), (24, 5));
+    alpha.assert_all_verified();
+    assert_eq!(
+        world
+            .deliveries(&["--client", ALPHA, "--status", "delivered"])
+            .len(),
+        12
+    );
+    assert_eq!(world.deliveries(&["--client", BETA]), before);
+}
+
+#[test]
+fn by_name_takes_that_one_and_sends_the_same_bytes() {
+    let world = World::new();
+    let (alpha, beta) = after_an_outage(&world);
+    let chosen = world.deliveries(&["--client", ALPHA]).remove(4);
+    let first = alpha.posts();
+    world.ask(["replay", text(&chosen["id"]), "--yes"]);
+    world.run_until_idle();
+
+    assert_eq!((alpha.count(), beta.count()), (13, 5));
+    let again = alpha.posts().pop().expect("there are 13");
+    let original = (first.iter())
+        .find(|post| post.body == again.body)
+        .expect("the same bytes");
+    assert_eq!(
+        original.headers["x-mars-signature"],
+        again.headers["x-mars-signature"]
+    );
+
+    let shown = world.ask(["delivery", "show", text(&chosen["id"])]);
+    assert_eq!(shown["status"], "delivered");
+    let numbers: Vec<&Value> = (shown["history"].as_array().expect("a history").iter())
+        .map(|attempt| &attempt["number"])
+        .collect();
+    assert_eq!(numbers, [1, 2], "numbers go on after a replay");
+}
+
+#[test]
+fn with_an_owner_is_done_while_one_watches_and_has_a_new_retry_budget() {
+    let world = World::new();
+    let alpha = world.receiver("alpha").answers(500).start();
+    let subscription = world.subscribe(&Subscribe::new(ALPHA, &alpha).retry("20ms,20ms"));
+    world.publish(&world.predictions(ALPHA, 2));
+    world.run_until_idle();
+    assert_eq!(alpha.count(), 6);
+
+    let run = world.spawn_run();
+    let replay = world.ask([
+        "replay",
+        "--status",
+        "dead",
+        "--subscription",
+        &subscription.id,
+        "--yes",
+        "--wait",
+    ]);
+    assert_eq!(replay["state"], "done");
+    assert_eq!(replay["replayed"], 2);
+    alpha.wait_for(12, SOON);
+    run.terminate();
+    run.finish(SOON).ok();
+    assert_eq!(alpha.count(), 12, "1 + 2 attempts again, and no more");
+    for delivery in world.deliveries(&[]) {
+        assert_eq!(
+            (&delivery["status"], &delivery["attempts"]),
+            (&Value::from("dead"), &Value::from(6))
+        );
+    }
+}
+
+#[test]
+fn asks_before_it_acts() {
+    let world = World::new();
+    let (alpha, _) = after_an_outage(&world);
+    assert_eq!(
+        world.refused(["replay", "--status", "dead"])["code"],
+        "not_confirmed"
+    );
+    let all = world.tharsis(["--json", "replay", "--yes"]);
+    assert_eq!(
+        all.error_code(),
+        "nothing_chosen",
+        "everything is never meant by silence"
+    );
+    world.run_until_idle();
+    assert_eq!(alpha.count(), 12);
+}
+
+#[test]
+fn what_cannot_be_sent_again_is_said_so() {
+    let world = World::new();
+    let gone = world.receiver("gone").answers(410).start();
+    world.subscribe(&Subscribe::new(ALPHA, &gone));
+    world.publish(&world.predictions(ALPHA, 1));
+    world.run_until_idle();
+    let delivery = world.deliveries(&[]).remove(0);
+    let refused = world.refused(["replay", text(&delivery["id"]), "--yes"]);
+    assert_eq!(refused["code"], "subscription_disabled");
+
+    let nobody = world
+        .tharsis(["--json", "replay", "--event", "not-a-uuid"])
+        .expect(2);
+    assert!(nobody.stdout.is_empty() || nobody.json()["error"]["code"].is_string());
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("a text")
+}
