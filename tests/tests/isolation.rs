@@ -1,0 +1,105 @@
+//! A slow, dead or hostile receiver costs the others nothing.
+
+use std::time::Duration;
+
+use tharsis_tests::{ALPHA, Inbox, Subscribe, World};
+
+const SOON: Duration = Duration::from_secs(60);
+const EVENTS: usize = 400;
+
+/// The default limit in flight for one subscription.
+const IN_FLIGHT: usize = 8;
+
+/// How many requests `other` had got when `healthy` had them all. Nothing that is measured here depends on how fast the
+/// machine is, but on whether one waits for the other: a request to one that hangs ends after its deadline of 3 s.
+fn requests_until_done(world: &World, healthy: &Inbox, other: &Inbox) -> usize {
+    let lines = world.predictions(ALPHA, EVENTS);
+    world.publish(&lines);
+    let run = world.spawn_run();
+    healthy.wait_for(EVENTS, SOON);
+    let count = other.count();
+    run.kill9();
+    healthy.assert_received_once(&lines);
+    count
+}
+
+#[test]
+fn one_that_hangs_keeps_its_own_slots_and_nobody_elses() {
+    let world = World::alone();
+    let healthy = world.receiver("healthy").start();
+    let hanging = world
+        .receiver("hanging")
+        .delays(Duration::from_secs(3600))
+        .start();
+    // The one that hangs comes first wherever there is an order.
+    world.subscribe_unchecked(&Subscribe::new(ALPHA, &hanging));
+    world.subscribe(&Subscribe::new(ALPHA, &healthy));
+    let hung = requests_until_done(&world, &healthy, &hanging);
+    assert!(
+        (1..=IN_FLIGHT).contains(&hung),
+        "it got {hung} requests, so the healthy one waited for a deadline"
+    );
+}
+
+#[test]
+fn one_that_always_fails_does_not_come_before_the_others() {
+    let world = World::alone();
+    let healthy = world.receiver("healthy").start();
+    let failing = world.receiver("failing").answers(500).start();
+    world.subscribe(&Subscribe::new(ALPHA, &failing).retry("1ms,1ms,1ms,1ms,1ms,1ms,1ms,1ms"));
+    world.subscribe(&Subscribe::new(ALPHA, &healthy));
+    let failed = requests_until_done(&world, &healthy, &failing);
+    // Turn by turn they are even; with failures first it would be 9 for 1.
+    assert!(
+        failed < 3 * EVENTS,
+        "{failed} failures before {EVENTS} deliveries"
+    );
+}
+
+#[test]
+fn with_both_of_them_and_few_slots_the_third_is_still_served() {
+    let world = World::alone();
+    let healthy = world.receiver("healthy").start();
+    let hanging = world
+        .receiver("hanging")
+        .delays(Duration::from_secs(3600))
+        .start();
+    let failing = world.receiver("failing").answers(503).start();
+    world.subscribe_unchecked(&Subscribe::new(ALPHA, &hanging));
+    world.subscribe(&Subscribe::new(ALPHA, &failing).retry("50ms,1h"));
+    world.subscribe(&Subscribe::new(ALPHA, &healthy));
+    let lines = world.predictions(ALPHA, EVENTS);
+    world.publish(&lines);
+    let run = world.spawn(["run", "--max-in-flight=12"]);
+    healthy.wait_for(EVENTS, SOON);
+    let hung = hanging.count();
+    run.kill9();
+    assert!(hung <= IN_FLIGHT, "it got {hung} requests");
+    healthy.assert_received_once(&lines);
+}
+
+#[test]
+fn a_backlog_of_thousands_for_a_dead_one_is_not_in_the_way() {
+    let world = World::alone();
+    let dead = world.receiver("dead").answers(500).start();
+    world.subscribe(&Subscribe::new(ALPHA, &dead).retry("1h,1h"));
+    world.publish(&world.predictions(ALPHA, 5_000));
+    let run = world.spawn_run();
+    dead.wait_for(5_000, SOON);
+    run.terminate();
+    run.finish(SOON).ok();
+
+    // All of them wait for their retry when a healthy one comes.
+    let healthy = world.receiver("healthy").start();
+    world.subscribe(&Subscribe::new(ALPHA, &healthy));
+    let lines = world.predictions(ALPHA, EVENTS);
+    world.publish(&lines);
+    let run = world.spawn_run();
+    healthy.wait_for(EVENTS, SOON);
+    run.kill9();
+    healthy.assert_received_once(&lines);
+    assert!(
+        dead.count() <= 5_000 + EVENTS,
+        "it gets what is new, and nothing again within the hour"
+    );
+}
