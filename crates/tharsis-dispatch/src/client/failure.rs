@@ -7,6 +7,9 @@ use tharsis_core::delivery::{Fault, Outcome, codes};
 
 use super::phase::Phase;
 
+/// In characters.
+const MAX_DETAIL: usize = 500;
+
 /// An attempt that ended without a status. Also the error of the resolver, which comes back at the end of a chain.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
@@ -76,9 +79,7 @@ impl Failure {
         matches!(error.raw_os_error(), Some(23 | 24 | 55 | 105))
             || matches!(
                 error.kind(),
-                io::ErrorKind::OutOfMemory
-                    | io::ErrorKind::AddrNotAvailable
-                    | io::ErrorKind::AddrInUse
+                io::ErrorKind::OutOfMemory | io::ErrorKind::AddrInUse
             )
     }
 
@@ -89,7 +90,7 @@ impl Failure {
             status: None,
             retry_after: None,
             excerpt: Vec::new(),
-            detail: (!self.detail.is_empty()).then(|| self.detail.into_owned()),
+            detail: (!self.detail.is_empty()).then(|| shown(&self.detail)),
             duration,
         }
     }
@@ -126,7 +127,9 @@ fn find(error: &(dyn Error + 'static), phase: Phase) -> Option<Failure> {
 }
 
 fn io_failure(error: &io::Error, phase: Phase) -> Failure {
-    if Failure::is_local_resource(error) {
+    // Where there is no route, the resolver has noticed; so no address is left for our end: the ports are used up.
+    let no_port = error.kind() == io::ErrorKind::AddrNotAvailable;
+    if no_port || Failure::is_local_resource(error) {
         return Failure::ours(codes::LOCAL_RESOURCE, error);
     }
     let code = match error.kind() {
@@ -212,6 +215,13 @@ fn certificate_code(error: &CertificateError) -> &'static str {
         }
         _ => codes::TLS_CERT_INVALID,
     }
+}
+
+/// The names of a certificate and such come from the other side: bounded, and without what a terminal would obey.
+fn shown(detail: &str) -> String {
+    (detail.chars().take(MAX_DETAIL))
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 fn innermost(error: &dyn Error) -> String {

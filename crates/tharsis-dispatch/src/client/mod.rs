@@ -33,8 +33,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(2500);
 /// the moment when its server closes it costs an attempt.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Idle connections to one host. Only requests in flight open any, and each closes after [`IDLE_TIMEOUT`].
-const MAX_IDLE_PER_HOST: usize = 64;
+/// Idle connections to one host. Only requests in flight open any, at most as many as there are, and each closes after
+/// [`IDLE_TIMEOUT`]; a smaller number would close connections that the next requests need.
+const MAX_IDLE_PER_HOST: usize = 256;
 
 /// What the one HTTP client of a process is made with.
 #[derive(Debug, Clone, Default)]

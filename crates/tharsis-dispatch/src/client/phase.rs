@@ -1,9 +1,12 @@
 //! How far a request has come, so that a timeout can say what it waited for.
 
 use std::{
-    cell::Cell,
     future::Future,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -13,72 +16,124 @@ use tower_service::Service;
 /// What a request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// The answer. A request on a pooled connection begins here.
+    Http,
     /// The addresses of the host.
     Dns,
     /// The connection.
     Tcp,
     /// The handshake.
     Tls,
-    /// The answer. A request on a pooled connection begins here.
-    Http,
+}
+
+/// The phase of one request, shared with the connection that is made for it.
+#[derive(Debug, Default)]
+struct Progress(AtomicU8);
+
+impl Progress {
+    fn reached(&self, phase: Phase) {
+        self.0.store(phase as u8, Ordering::Relaxed);
+    }
+
+    fn phase(&self) -> Phase {
+        let stored = self.0.load(Ordering::Relaxed);
+        [Phase::Dns, Phase::Tcp, Phase::Tls]
+            .into_iter()
+            .find(|phase| *phase as u8 == stored)
+            .unwrap_or(Phase::Http)
+    }
 }
 
 tokio::task_local! {
-    // The connector is polled by the request that asked for it; one that is finished in the background, because
-    // another connection came free first, finds no phase to set.
-    static PHASE: Cell<Phase>;
+    // The connector is polled by the request that asked for it, so the resolver and the handshake find it here.
+    static PROGRESS: Arc<Progress>;
 }
 
 /// Runs a request and keeps track of its phase.
 pub(super) fn tracked<F: Future>(request: F) -> impl Future<Output = F::Output> {
-    PHASE.scope(Cell::new(Phase::Http), request)
+    PROGRESS.scope(Arc::default(), request)
 }
 
 /// The phase of the request that is running here.
 pub(super) fn current() -> Phase {
-    PHASE.try_with(Cell::get).unwrap_or(Phase::Http)
+    PROGRESS
+        .try_with(|progress| progress.phase())
+        .unwrap_or(Phase::Http)
 }
 
-/// The request that is running here, if any, has come this far.
+/// The request that is running here has come this far. A connection that is made in the background has none.
 pub(super) fn reached(phase: Phase) {
-    // Nobody listens to a connection that is made in the background.
-    let _ = PHASE.try_with(|current| current.set(phase));
+    let _ = PROGRESS.try_with(|progress| progress.reached(phase));
 }
 
-/// Around the connector: a connection that stands brings its request to [`Phase::Http`].
+/// Around the connector: brings a request to [`Phase::Http`] when its connection stands, or when it got another one
+/// that came free first.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Connected;
 
 impl<S> Layer<S> for Connected {
-    type Service = Connecting<S>;
+    type Service = Connector<S>;
 
-    fn layer(&self, connector: S) -> Connecting<S> {
-        Connecting(connector)
+    fn layer(&self, connector: S) -> Connector<S> {
+        Connector(connector)
     }
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Connecting<S>(S);
+pub(super) struct Connector<S>(S);
 
-impl<S, Target> Service<Target> for Connecting<S>
+impl<S, Target> Service<Target> for Connector<S>
 where
     S: Service<Target>,
     S::Future: Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Future = Connecting<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.0.poll_ready(cx)
     }
 
     fn call(&mut self, target: Target) -> Self::Future {
-        let connecting = self.0.call(target);
-        Box::pin(async {
-            let connection = connecting.await?;
-            reached(Phase::Http);
-            Ok(connection)
-        })
+        Connecting {
+            connecting: Box::pin(self.0.call(target)),
+            asked_by: PROGRESS.try_with(Arc::clone).ok(),
+        }
     }
+}
+
+/// A connection under way.
+#[derive(Debug)]
+pub(super) struct Connecting<F> {
+    connecting: Pin<Box<F>>,
+    /// The request that waits for it.
+    asked_by: Option<Arc<Progress>>,
+}
+
+impl<F, C, E> Future for Connecting<F>
+where
+    F: Future<Output = Result<C, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let polled = self.connecting.as_mut().poll(cx);
+        let stands = matches!(polled, Poll::Ready(Ok(_)));
+        if let Some(request) = &self.asked_by
+            && (stands || !is_running_here(request))
+        {
+            request.reached(Phase::Http);
+            self.asked_by = None;
+        }
+        polled
+    }
+}
+
+/// A connection that is polled by anybody else than its request is being finished in the background: the request has
+/// got another one.
+fn is_running_here(request: &Arc<Progress>) -> bool {
+    PROGRESS
+        .try_with(|here| Arc::ptr_eq(here, request))
+        .unwrap_or(false)
 }

@@ -1,8 +1,8 @@
 //! What the client does and refuses to do, whoever is on the other side.
 
 use std::{
-    net::Ipv4Addr,
-    process::{Command, Output},
+    net::{Ipv4Addr, SocketAddr},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -16,6 +16,7 @@ use tharsis_dispatch::{Client, ClientOptions};
 use tharsis_receiver::{
     Answer, Authority, Fault, FaultServer, Options, Receiver, StatusCode, Then, closed_port,
 };
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::{BRIEF, PATIENT, client, loopback, post};
 
@@ -146,6 +147,55 @@ async fn a_silent_receiver_costs_no_more_than_the_deadline() {
     assert!(began.elapsed() < BRIEF + Duration::from_secs(1));
 }
 
+/// A request asks for a connection of its own and gets, before that one stands, another that came free. What it then
+/// waits for is an answer.
+#[tokio::test]
+async fn a_timeout_names_what_was_waited_for_on_the_connection_that_was_used() {
+    let authority = Authority::generate().unwrap();
+    let slow = |delay| Answer {
+        delay,
+        ..Answer::default()
+    };
+    let receiver = Receiver::bind(Options {
+        paths: vec![
+            ("/slow".to_owned(), slow(BRIEF)),
+            ("/never".to_owned(), slow(Duration::from_secs(60))),
+        ],
+        ..Options::new(&authority)
+    })
+    .await
+    .unwrap();
+    let port = first_connection_only(receiver.addr()).await;
+    let client = client(&authority, loopback());
+    let to = |path| post(&format!("https://localhost:{port}{path}"), 4 * BRIEF);
+
+    let first = tokio::spawn({
+        let client = client.clone();
+        let request = to("/slow");
+        async move { client.send(request).await }
+    });
+    assert!(receiver.wait_until(1, PATIENT).await);
+    let second = client.send(to("/never")).await;
+
+    assert_eq!(first.await.unwrap().code, "http_200");
+    assert_eq!((receiver.connections(), receiver.count()), (1, 2));
+    assert_eq!(second.code, "timeout_response_headers");
+}
+
+/// Hands one connection on; all others stand and get no answer.
+#[expect(clippy::disallowed_methods, reason = "it is a receiver's side")]
+async fn first_connection_only(target: SocketAddr) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut first, _) = listener.accept().await.unwrap();
+        let mut onwards = TcpStream::connect(target).await.unwrap();
+        let _others = listener;
+        tokio::io::copy_bidirectional(&mut first, &mut onwards).await
+    });
+    port
+}
+
 #[tokio::test]
 async fn an_endless_body_is_cut_off_and_changes_nothing() {
     let authority = Authority::generate().unwrap();
@@ -240,10 +290,10 @@ fn a_ca_file_that_is_none_is_refused_with_advice() {
 /// Says which child this process is. The child tests do nothing when they are run without it.
 const CHILD: &str = "THARSIS_TEST_CHILD";
 
-/// Runs one test of this binary again in another process, through a shell line that sets the scene.
-fn run_child(test: &str, scene: &str, environment: &[(&str, String)]) -> Output {
+/// Runs one test of this binary again in another process, through a shell line that sets the scene. It must pass.
+fn run_child(test: &str, scene: &str, environment: &[(&str, String)]) {
     let binary = std::env::current_exe().unwrap();
-    Command::new("sh")
+    let child = Command::new("sh")
         .args([
             "-c",
             &format!("{scene}; exec \"$0\" --exact {test} --nocapture"),
@@ -252,7 +302,12 @@ fn run_child(test: &str, scene: &str, environment: &[(&str, String)]) -> Output 
         .env(CHILD, test)
         .envs(environment.iter().map(|(name, value)| (*name, value)))
         .output()
-        .unwrap()
+        .unwrap();
+    let told = String::from_utf8_lossy(&child.stdout);
+    assert!(
+        child.status.success() && told.contains("1 passed"),
+        "{child:?}"
+    );
 }
 
 fn is_child(test: &str) -> bool {
@@ -286,10 +341,27 @@ async fn proxies_of_the_environment_are_ignored() {
     ]
     .map(|name| (name, proxy.clone()));
 
-    let child = run_child(SELF, "unset NO_PROXY no_proxy", &environment);
+    run_child(SELF, "unset NO_PROXY no_proxy", &environment);
 
-    assert!(child.status.success(), "{child:?}");
     assert!(listener.accept().is_err(), "somebody asked the proxy");
+}
+
+/// A minimal image may come without any certificates.
+#[tokio::test]
+async fn without_the_systems_roots_a_ca_file_is_enough() {
+    const SELF: &str = "guard::without_the_systems_roots_a_ca_file_is_enough";
+    if !is_child(SELF) {
+        let nowhere = |name| (name, "/nowhere".to_owned());
+        run_child(
+            SELF,
+            ":",
+            &[nowhere("SSL_CERT_FILE"), nowhere("SSL_CERT_DIR")],
+        );
+        return;
+    }
+    assert_eq!(send_to_own_receiver().await.code, "http_200");
+    let error = Client::new(&ClientOptions::default()).unwrap_err();
+    assert_eq!(error.code, "no_trusted_roots");
 }
 
 /// The descriptors run out before the client can connect, so the attempt must not count against the receiver.
@@ -298,8 +370,7 @@ async fn proxies_of_the_environment_are_ignored() {
 async fn running_out_of_descriptors_is_our_fault() {
     const SELF: &str = "guard::running_out_of_descriptors_is_our_fault";
     if !is_child(SELF) {
-        let child = run_child(SELF, "ulimit -n 64", &[]);
-        assert!(child.status.success(), "{child:?}");
+        run_child(SELF, "ulimit -n 64", &[]);
         return;
     }
     let authority = Authority::generate().unwrap();
