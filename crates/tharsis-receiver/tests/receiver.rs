@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
-use tharsis_receiver::{Answer, Authority, Options, Receiver, StatusCode};
+use tharsis_core::{profile::MARS, secret::Secret, signer::sign};
+use tharsis_receiver::{Answer, Authority, Options, Receiver, Sink, StatusCode, Verify};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -88,6 +89,111 @@ async fn notes_down_what_it_received_as_a_line_of_json() {
         serde_json::to_string(&received).unwrap(),
         @r#"{"at":"2026-01-01T00:00:00.000Z","method":"POST","path":"/hook?a=1","headers":{"host":"localhost","content-length":"2","connection":"close"},"body":"{}","verified":null,"reason":null}"#
     );
+}
+
+/// What the documented receivers do with `X-Mars-Signature`, and what the line of `listen` says of it.
+#[tokio::test]
+async fn verifies_with_the_profiles_signature_and_says_what_is_wrong() {
+    let authority = Authority::generate().unwrap();
+    let secret = Secret::new("9d0c6e51b7f2a84835be1f60d27c94a3e8f51b06").unwrap();
+    let receiver = Receiver::bind(Options {
+        verify: Some(Verify {
+            profile: &MARS,
+            secret: secret.clone(),
+        }),
+        ..Options::new(&authority)
+    })
+    .await
+    .unwrap();
+    let signature = sign(MARS.signature.as_ref().unwrap(), &secret, b"{}");
+    let signed = |value: &str| {
+        POST.replace(
+            "content-length",
+            &format!("X-Mars-Signature: {value}\r\ncontent-length"),
+        )
+    };
+    for request in [
+        signed(&signature),
+        signed(&signature.replace("sha1=", "sha256=")),
+        signed(&format!("sha1={}", "0".repeat(40))),
+        POST.to_owned(),
+        HEAD.to_owned(),
+    ] {
+        ask(&authority, &receiver, &request).await;
+    }
+
+    let verdicts: Vec<_> = (receiver.received().into_iter())
+        .map(|received| serde_json::json!([received.verified, received.reason]).to_string())
+        .collect();
+    insta::assert_snapshot!(verdicts.join("\n"), @r#"
+    [true,null]
+    [false,"the signature does not begin with sha1="]
+    [false,"the signature is of another body or another secret"]
+    [false,"there is no signature header"]
+    [null,null]
+    "#);
+}
+
+#[tokio::test]
+async fn hands_on_what_it_received_before_it_answers() {
+    let authority = Authority::generate().unwrap();
+    let (sender, mut received) = tokio::sync::mpsc::unbounded_channel();
+    let receiver = Receiver::bind(Options {
+        sink: Sink::Channel(sender),
+        ..Options::new(&authority)
+    })
+    .await
+    .unwrap();
+    ask(&authority, &receiver, POST).await;
+    assert_eq!(received.try_recv().unwrap().path, "/hook?a=1");
+    assert!(
+        receiver.received().is_empty(),
+        "what goes elsewhere is not kept"
+    );
+
+    drop(received);
+    ask(&authority, &receiver, POST).await;
+    assert_eq!(
+        receiver.count(),
+        2,
+        "it goes on when nobody listens any more"
+    );
+}
+
+#[tokio::test]
+async fn changes_its_answers_while_it_runs() {
+    let authority = Authority::generate().unwrap();
+    let receiver = Receiver::bind(Options::new(&authority)).await.unwrap();
+    assert_eq!(ask(&authority, &receiver, POST).await, "HTTP/1.1 200 OK");
+    receiver.answer(Answer::status(StatusCode::BAD_GATEWAY), Vec::new());
+    assert_eq!(
+        ask(&authority, &receiver, POST).await,
+        "HTTP/1.1 502 Bad Gateway"
+    );
+}
+
+#[tokio::test]
+async fn gives_its_port_back_when_it_is_shut_down() {
+    let authority = Authority::generate().unwrap();
+    let receiver = Receiver::bind(Options::new(&authority)).await.unwrap();
+    let port = receiver.addr().port();
+    let taken = Receiver::bind(Options {
+        port,
+        ..Options::new(&authority)
+    })
+    .await
+    .unwrap_err();
+    assert_eq!(
+        taken.to_string(),
+        format!("cannot listen on 127.0.0.1 port {port}")
+    );
+
+    receiver.shutdown().await;
+    let again = Receiver::bind(Options {
+        port,
+        ..Options::new(&authority)
+    });
+    assert_eq!(again.await.unwrap().addr().port(), port);
 }
 
 #[tokio::test]
