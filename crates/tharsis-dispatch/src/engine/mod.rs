@@ -1,5 +1,4 @@
 mod doing;
-mod lane;
 mod lanes;
 mod now;
 mod operation;
@@ -13,7 +12,6 @@ mod samples;
 mod settling;
 mod state;
 mod step;
-mod turns;
 
 use std::{future::Future, sync::Arc, time::Duration};
 

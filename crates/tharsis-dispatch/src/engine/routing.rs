@@ -162,7 +162,9 @@ mod tests {
         routed
     }
 
-    fn to(routed: &Routed) -> Vec<(i64, i64, Option<(End, &'static str)>)> {
+    type To = (i64, i64, Option<(End, &'static str)>);
+
+    fn to(routed: &Routed) -> Vec<To> {
         routed
             .to
             .iter()

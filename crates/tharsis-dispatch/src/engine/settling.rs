@@ -328,7 +328,7 @@ mod tests {
         let now = Instant::now();
         let mut settling = Settling::default();
         for n in 0..=255 {
-            assert_eq!(ready(&settling, true, now).0, false);
+            assert!(!ready(&settling, true, now).0);
             add(&mut settling, n, now);
         }
         assert!(ready(&settling, true, now).0);

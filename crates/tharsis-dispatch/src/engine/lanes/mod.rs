@@ -1,3 +1,8 @@
+mod lane;
+#[cfg(test)]
+mod tests;
+mod turns;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
@@ -10,11 +15,10 @@ use tharsis_core::{
 };
 use tharsis_store::{Due, LaneRead, Rows};
 
-use super::{
-    lane::{Lane, Pace, Place},
-    now::{Alarm, Now},
-    turns::Turns,
-};
+use lane::{Lacks, Lane, Pace, Place};
+use turns::Turns;
+
+use super::now::{Alarm, Now};
 
 /// How long rows that appeared behind a lane's cursor may stay unseen.
 const REWIND: Duration = Duration::from_secs(2);
@@ -33,8 +37,10 @@ const GIVE_BACK: Duration = Duration::from_millis(50);
 /// # Slots
 /// `max_in_flight` requests may be under way at once. Were they first come, first served, then thirty receivers that never
 /// answer would hold them all within seconds, and everybody else would wait for their timeouts. So a lane that has not
-/// answered yet has one request under way at most, and lanes that are slow to answer share one half of the slots: however
-/// many hang, the other half serves those that answer.
+/// answered yet has one request under way at most; lanes that are slow to answer share one half of the slots; and the last
+/// quarter of the slots is for lanes that have no request under way. So a few receivers that begin to hang take three
+/// quarters at most, however many requests they are allowed, and once they are known to be slow, one half. (If a hundred
+/// receivers that answered until now hang from one moment to the next, they can hold all slots for one timeout.)
 ///
 /// # Memory
 /// At most `cache_bytes` of payloads are read ahead, split evenly among the lanes that are read together. A lane whose
@@ -43,7 +49,7 @@ const GIVE_BACK: Duration = Duration::from_millis(50);
 pub(super) struct Lanes {
     lanes: HashMap<i64, Lane>,
     turns: Turns,
-    parked: VecDeque<i64>,
+    aside: Aside,
     /// Lanes that want to be read, first come, first served.
     queue: VecDeque<i64>,
     /// Lanes of the read that is under way.
@@ -51,9 +57,7 @@ pub(super) struct Lanes {
     timers: BTreeSet<(Timestamp, i64)>,
     /// All wait equally long, so they are in order.
     rewinds: VecDeque<(Instant, i64)>,
-    max_in_flight: usize,
-    in_flight: usize,
-    slow_in_flight: usize,
+    slots: Slots,
     cache_bytes: usize,
     cached_bytes: usize,
     gave_back: Option<Instant>,
@@ -73,14 +77,12 @@ impl Lanes {
         Self {
             lanes: HashMap::new(),
             turns: Turns::default(),
-            parked: VecDeque::new(),
+            aside: Aside::default(),
             queue: VecDeque::new(),
             reading: Vec::new(),
             timers: BTreeSet::new(),
             rewinds: VecDeque::new(),
-            max_in_flight: max_in_flight.max(1),
-            in_flight: 0,
-            slow_in_flight: 0,
+            slots: Slots::new(max_in_flight),
             cache_bytes,
             cached_bytes: 0,
             gave_back: None,
@@ -88,16 +90,15 @@ impl Lanes {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.in_flight
+        self.slots.taken
     }
 
     /// Nothing is to be sent, read or waited for but timers.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.in_flight == 0
+        self.slots.taken == 0
             && self.queue.is_empty()
             && self.reading.is_empty()
             && self.turns.is_empty()
-            && self.parked.is_empty()
     }
 
     /// Whether some lane waits for a row to become due.
@@ -124,10 +125,7 @@ impl Lanes {
             lane.target = Arc::clone(target);
             match (std::mem::replace(&mut lane.held, held), held) {
                 (false, true) => self.cached_bytes -= lane.drop_cache(),
-                (true, false) => {
-                    lane.rewind();
-                    self.enter(*id);
-                }
+                (true, false) => self.enter(*id),
                 (false, false) | (true, true) => {}
             }
         }
@@ -161,7 +159,7 @@ impl Lanes {
         }
         self.cached_bytes = 0;
         self.turns.clear();
-        self.parked.clear();
+        self.aside = Aside::default();
         self.queue.clear();
         self.timers.clear();
         self.rewinds.clear();
@@ -252,8 +250,7 @@ impl Lanes {
         if !self.reading.is_empty() || self.queue.is_empty() {
             return Vec::new();
         }
-        let short = self.cached_bytes > self.cache_bytes / 4 * 3;
-        if short {
+        if self.cached_bytes > self.cache_bytes / 4 * 3 {
             self.give_back(now);
         }
         let mut free = self.cache_bytes.saturating_sub(self.cached_bytes);
@@ -273,18 +270,6 @@ impl Lanes {
             lane.queued = false;
             if !lane.hungers() {
                 continue;
-            }
-            // What could not be sent anyway must not take the memory of what can. It comes back when it may send.
-            if short && lane.place != Place::Turns {
-                if lane.in_flight >= lane.limit() {
-                    continue;
-                }
-                if lane.pace == Pace::Slow && self.slow_in_flight >= slow_slots(self.max_in_flight)
-                {
-                    lane.place = Place::Parked;
-                    self.parked.push_back(id);
-                    continue;
-                }
             }
             let wanted = (share / lane.row_bytes()).clamp(1, rows);
             // One row is read even if it is larger than the whole cache, once that is empty.
@@ -349,7 +334,7 @@ impl Lanes {
         }
         self.gave_back = Some(now.instant);
         for lane in self.lanes.values_mut() {
-            if lane.place == Place::Parked || lane.in_flight >= lane.limit() {
+            if matches!(lane.place, Place::Aside(_)) || lane.in_flight >= lane.limit() {
                 self.cached_bytes -= lane.drop_cache();
             }
         }
@@ -372,22 +357,22 @@ impl Lanes {
 
     /// The next delivery to send, if one may be sent.
     pub(super) fn pick(&mut self, now: Now) -> Option<Pick> {
-        if self.in_flight >= self.max_in_flight {
+        if self.slots.taken >= self.slots.all {
             return None;
         }
-        let slow_is_full = self.slow_in_flight >= slow_slots(self.max_in_flight);
-        let (lanes, parked) = (&mut self.lanes, &mut self.parked);
+        let (lanes, slots) = (&mut self.lanes, &self.slots);
+        let aside = &mut self.aside;
         let id = self.turns.next(|id| {
             let lane = lanes.get_mut(&id)?;
-            let cost = lane.cost();
-            if cost.is_none() {
+            let Some(cost) = lane.cost() else {
                 lane.place = Place::Out;
-            } else if slow_is_full && lane.pace == Pace::Slow {
-                lane.place = Place::Parked;
-                parked.push_back(id);
+                return None;
+            };
+            if let Some(lacks) = slots.lacking(lane) {
+                aside.put(id, lane, lacks);
                 return None;
             }
-            cost
+            Some(cost)
         })?;
         let lane = self.lanes.get_mut(&id)?;
         let due = lane.pop()?;
@@ -397,8 +382,8 @@ impl Lanes {
             Pick::Expired(due)
         } else {
             lane.depart(now.instant);
-            self.in_flight += 1;
-            self.slow_in_flight += usize::from(lane.pace == Pace::Slow);
+            self.slots.taken += 1;
+            self.slots.taken_by_slow += usize::from(lane.pace == Pace::Slow);
             Pick::Send(due, Arc::clone(&lane.target))
         };
         self.feed(id);
@@ -410,27 +395,27 @@ impl Lanes {
         let Some(lane) = self.lanes.get_mut(&id) else {
             return;
         };
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.slow_in_flight -= lane.slow_in_flight();
+        self.slots.taken = self.slots.taken.saturating_sub(1);
+        self.slots.taken_by_slow -= lane.slow_in_flight();
         lane.arrive(took, now.instant);
-        self.slow_in_flight += lane.slow_in_flight();
-        if lane.place == Place::Parked && lane.pace == Pace::Quick {
+        self.slots.taken_by_slow += lane.slow_in_flight();
+        if matches!(lane.place, Place::Aside(_)) && self.slots.lacking(lane).is_none() {
             lane.place = Place::Out;
         }
         self.enter(id);
-        self.unpark();
+        self.bring_back(Lacks::Slow, self.slots.free_for_slow());
+        self.bring_back(Lacks::Common, self.slots.free_for_all());
     }
 
-    /// Lets as many slow lanes back in line as there are slots for them.
-    fn unpark(&mut self) {
-        let mut slots = slow_slots(self.max_in_flight).saturating_sub(self.slow_in_flight);
+    /// Brings as many lanes back in line as there are slots for them now.
+    fn bring_back(&mut self, lacked: Lacks, mut slots: usize) {
         while slots > 0 {
-            let Some(id) = self.parked.pop_front() else {
+            let Some(id) = self.aside.queue(lacked).pop_front() else {
                 return;
             };
-            // It may have become quick meanwhile, and left.
+            // It may have left meanwhile, because it became quick or has nothing under way any more.
             if let Some(lane) = self.lanes.get_mut(&id)
-                && lane.place == Place::Parked
+                && lane.place == Place::Aside(lacked)
             {
                 lane.place = Place::Out;
                 slots -= usize::from(lane.cost().is_some());
@@ -444,7 +429,7 @@ impl Lanes {
         for lane in self.lanes.values_mut() {
             if lane.pace != Pace::Slow && lane.hangs(now.instant) {
                 lane.pace = Pace::Slow;
-                self.slow_in_flight += lane.in_flight;
+                self.slots.taken_by_slow += lane.in_flight;
             }
         }
     }
@@ -462,15 +447,68 @@ impl Lanes {
 
     /// The requests in flight were dropped at the end of a run.
     pub(super) fn abandon(&mut self) {
-        self.in_flight = 0;
-        self.slow_in_flight = 0;
+        self.slots = Slots::new(self.slots.all);
         for lane in self.lanes.values_mut() {
             lane.in_flight = 0;
         }
     }
 }
 
-/// How many slots the slow lanes have together.
-fn slow_slots(max_in_flight: usize) -> usize {
-    (max_in_flight / 2).max(1)
+/// Requests that may be under way, and those that are.
+#[derive(Debug)]
+struct Slots {
+    all: usize,
+    taken: usize,
+    taken_by_slow: usize,
+}
+
+impl Slots {
+    fn new(all: usize) -> Self {
+        Self {
+            all: all.max(1),
+            taken: 0,
+            taken_by_slow: 0,
+        }
+    }
+
+    fn free_for_slow(&self) -> usize {
+        (self.all / 2).max(1).saturating_sub(self.taken_by_slow)
+    }
+
+    /// All but the last quarter.
+    fn free_for_all(&self) -> usize {
+        (self.all - self.all / 4).saturating_sub(self.taken)
+    }
+
+    /// The slots that this lane would need, if they are not free.
+    fn lacking(&self, lane: &Lane) -> Option<Lacks> {
+        if lane.pace == Pace::Slow && self.free_for_slow() == 0 {
+            Some(Lacks::Slow)
+        } else if lane.in_flight > 0 && self.free_for_all() == 0 {
+            Some(Lacks::Common)
+        } else {
+            None
+        }
+    }
+}
+
+/// Lanes that lack a slot, in order. Some may have left since: a lane says itself where it waits.
+#[derive(Debug, Default)]
+struct Aside {
+    slow: VecDeque<i64>,
+    common: VecDeque<i64>,
+}
+
+impl Aside {
+    fn put(&mut self, id: i64, lane: &mut Lane, lacks: Lacks) {
+        lane.place = Place::Aside(lacks);
+        self.queue(lacks).push_back(id);
+    }
+
+    fn queue(&mut self, lacks: Lacks) -> &mut VecDeque<i64> {
+        match lacks {
+            Lacks::Slow => &mut self.slow,
+            Lacks::Common => &mut self.common,
+        }
+    }
 }

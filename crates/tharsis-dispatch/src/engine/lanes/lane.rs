@@ -38,8 +38,17 @@ pub(super) enum Place {
     Out,
     /// In the turns.
     Turns,
-    /// Aside, until a slow lane gives a slot back.
-    Parked,
+    /// Aside, until the slots that it lacks are given back.
+    Aside(Lacks),
+}
+
+/// Which slots a lane lacks that has something to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lacks {
+    /// One of those that slow lanes share.
+    Slow,
+    /// One of those that are for everybody; it has a request under way, so the rest is not for it.
+    Common,
 }
 
 /// The unfinished deliveries of one subscription, as far as they are in memory.
@@ -289,8 +298,9 @@ impl Lane {
         std::mem::take(&mut self.cached_bytes)
     }
 
-    pub(super) fn is_cached(&self) -> bool {
-        !self.cache.is_empty()
+    #[cfg(test)]
+    pub(super) fn cached_bytes(&self) -> usize {
+        self.cached_bytes
     }
 
     /// Nothing of it is in memory or under way.
