@@ -1,3 +1,6 @@
+#[cfg(test)]
+mod tests;
+
 use std::{
     any::Any,
     future::{Future, poll_fn},

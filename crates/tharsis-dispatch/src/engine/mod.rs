@@ -10,6 +10,8 @@ mod routing;
 #[cfg(test)]
 mod samples;
 mod settling;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod step;
 

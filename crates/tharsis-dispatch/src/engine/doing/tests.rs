@@ -1,0 +1,299 @@
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tharsis_core::{
+    Invalid, Timestamp, WorkerId,
+    delivery::{Fault, Outcome},
+    event::Event,
+    signer::Request,
+};
+use tharsis_store::{
+    LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed, Rows,
+    Settlement, Snapshot, StoreError, WorkedOff,
+};
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{Doing, drive, now};
+use crate::engine::{
+    Options, Summary, Until, Wake,
+    samples::{client, target},
+    simulation::model::Model,
+    state::State,
+    step::{Effect, Input},
+};
+
+/// The model of the simulation behind the real trait.
+struct Shared {
+    model: Mutex<Model>,
+    owned_by_another: bool,
+}
+
+impl Shared {
+    fn new() -> Arc<Self> {
+        let targets = BTreeMap::from([(1, target(1, 1)), (2, target(2, 2))]);
+        Arc::new(Self {
+            model: Mutex::new(Model::new(now(), targets)),
+            owned_by_another: false,
+        })
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Model) -> T) -> T {
+        f(&mut self.model.lock().expect("no test panics with it"))
+    }
+
+    fn publish(&self, owner: u8) {
+        self.with(|model| model.publish(client(owner), None, None, now()));
+    }
+
+    fn perform(&self, effect: &Effect, worker: WorkerId) -> Input {
+        self.with(|model| model.perform(effect, worker, now(), now()))
+    }
+}
+
+/// Asks the model with an effect, and takes the answer out of its input.
+macro_rules! ask {
+    ($shared:expr, $worker:expr, $effect:expr, $input:pat => $answer:expr) => {
+        match $shared.perform(&$effect, $worker) {
+            $input => $answer,
+            other => unreachable!("{other:?}"),
+        }
+    };
+}
+
+fn nobody() -> WorkerId {
+    WorkerId::new(Timestamp::from_millis(1), [9; 10])
+}
+
+impl Outbox for Shared {
+    async fn publish(&self, _: &[Event]) -> Result<Vec<Result<Published, Invalid>>, StoreError> {
+        unreachable!("the engine does not publish")
+    }
+
+    async fn hold(&self, worker: WorkerId) -> Result<Lease, StoreError> {
+        if self.owned_by_another {
+            return Err(StoreError::Unusable {
+                code: "already_owned",
+                message: "another process delivers from this file".to_owned(),
+                hint: "end it first".to_owned(),
+            });
+        }
+        ask!(self, worker, Effect::Hold, Input::Hold(_, answer) => answer)
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        ask!(self, lease.worker, Effect::Release(*lease), Input::Release(answer) => answer)
+    }
+
+    async fn changed(&self) -> Result<bool, StoreError> {
+        ask!(self, nobody(), Effect::Poll, Input::Poll(answer) => answer)
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        ask!(self, nobody(), Effect::Load, Input::Load(answer) => answer)
+    }
+
+    async fn pointers(&self, lease: &Lease, _: u32) -> Result<Pointers, StoreError> {
+        ask!(self, lease.worker, Effect::Point(*lease), Input::Point(answer) => answer)
+    }
+
+    async fn route(&self, lease: &Lease, routed: &[Routed]) -> Result<(), StoreError> {
+        let _ = lease;
+        self.with(|model| model.route(routed));
+        Ok(())
+    }
+
+    async fn lanes(&self, lease: &Lease) -> Result<Vec<Pending>, StoreError> {
+        ask!(self, lease.worker, Effect::Discover(*lease), Input::Discover(answer) => answer)
+    }
+
+    async fn due(
+        &self,
+        lease: &Lease,
+        lanes: &[LaneRead],
+        now: Timestamp,
+    ) -> Result<Rows, StoreError> {
+        let effect = Effect::Read(*lease, lanes.to_vec(), now);
+        ask!(self, lease.worker, effect, Input::Read(answer) => answer)
+    }
+
+    async fn settle(
+        &self,
+        lease: &Lease,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Position>, StoreError> {
+        let effect = Effect::Settle(*lease, Arc::new(settlements.to_vec()));
+        ask!(self, lease.worker, effect, Input::Settle(answer) => answer)
+    }
+
+    async fn work_off(&self, lease: &Lease, now: Timestamp) -> Result<WorkedOff, StoreError> {
+        ask!(self, lease.worker, Effect::WorkOff(*lease, now), Input::WorkOff(answer) => answer)
+    }
+
+    async fn remaining(&self, now: Timestamp) -> Result<Remaining, StoreError> {
+        ask!(self, nobody(), Effect::Count(now), Input::Count(answer) => answer)
+    }
+}
+
+fn ok() -> Outcome {
+    Outcome {
+        code: "http_200".into(),
+        fault: Fault::None,
+        status: Some(200),
+        retry_after: None,
+        excerpt: Vec::new(),
+        detail: None,
+        duration: Duration::from_millis(1),
+    }
+}
+
+async fn run<F: Future<Output = Outcome> + Send>(
+    shared: &Arc<Shared>,
+    options: &Options,
+    wake: &Wake,
+    send: impl Fn(Request) -> F + Clone + Send + 'static,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<Summary, StoreError> {
+    let worker = WorkerId::new(Timestamp::from_millis(1), [1; 10]);
+    let state = State::new(options.clone(), 1, now());
+    let doing = Doing::new(Arc::clone(shared), worker, send);
+    drive(state, doing, wake, shutdown).await
+}
+
+fn until_idle() -> Options {
+    Options {
+        until: Until::Idle,
+        ..Options::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_panic_costs_one_delivery_a_pause_and_nobody_else_anything() {
+    let shared = Shared::new();
+    shared.publish(1);
+    shared.publish(2);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let options = until_idle();
+    let (sends, progress) = (Arc::clone(&sent), Arc::clone(&options.progress));
+    let send = move |request: Request| {
+        let (sends, progress) = (Arc::clone(&sends), Arc::clone(&progress));
+        async move {
+            let n = sends.fetch_add(1, Relaxed);
+            if request.url.given().ends_with("/1") {
+                assert!(n > 1, "a bug in a sender");
+                assert_eq!(progress.delivered(), 1, "the other one did not wait");
+            }
+            ok()
+        }
+    };
+    let start = Instant::now();
+    let summary = run(
+        &shared,
+        &options,
+        &Wake::default(),
+        send,
+        std::future::pending(),
+    )
+    .await
+    .expect("it ends by itself");
+    assert_eq!(
+        (summary.delivered, summary.retried),
+        (2, 0),
+        "no attempt is counted"
+    );
+    assert_eq!(sent.load(Relaxed), 3);
+    assert!(
+        start.elapsed() >= Duration::from_secs(4),
+        "it is not tried in a hurry"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wake_is_answered_at_once() {
+    let shared = Shared::new();
+    let wake = Wake::default();
+    let (done, published) = (Arc::clone(&shared), wake.clone());
+    let (received, at) = oneshot::channel();
+    let received = Arc::new(Mutex::new(Some(received)));
+    let send = move |_| {
+        let received = Arc::clone(&received);
+        async move {
+            if let Some(received) = received.lock().expect("no panic").take() {
+                received.send(Instant::now()).expect("somebody waits");
+            }
+            ok()
+        }
+    };
+    let story = async move {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        done.publish(1);
+        // So that no poll finds it.
+        done.with(Model::hide_change);
+        let start = Instant::now();
+        published.wake();
+        let latency = at.await.expect("it is sent") - start;
+        assert!(latency <= Duration::from_millis(1), "{latency:?}");
+    };
+    let summary = run(&shared, &Options::default(), &wake, send, story).await;
+    assert_eq!(
+        summary.map(|s| s.delivered).ok(),
+        Some(1),
+        "also what was in flight"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_outlives_the_grace_is_dropped_and_its_delivery_kept() {
+    let shared = Shared::new();
+    shared.publish(1);
+    let options = Options {
+        grace: Duration::from_secs(2),
+        ..Options::default()
+    };
+    let start = Instant::now();
+    let summary = run(
+        &shared,
+        &options,
+        &Wake::default(),
+        |_| std::future::pending(),
+        tokio::time::sleep(Duration::from_secs(1)),
+    )
+    .await
+    .expect("it ends when asked");
+    assert_eq!(start.elapsed().as_secs(), 3);
+    assert_eq!((summary.delivered, summary.remaining.pending), (0, 1));
+    assert_eq!(
+        shared.with(|model| model.owner()),
+        None,
+        "the lease was given back"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outbox_that_another_process_owns_ends_the_run() {
+    let mut shared = Shared::new();
+    Arc::get_mut(&mut shared)
+        .expect("not shared yet")
+        .owned_by_another = true;
+    let (options, wake) = (Options::default(), Wake::default());
+    let result = run(
+        &shared,
+        &options,
+        &wake,
+        |_| async { ok() },
+        std::future::pending(),
+    )
+    .await;
+    assert!(matches!(
+        result,
+        Err(StoreError::Unusable {
+            code: "already_owned",
+            ..
+        })
+    ));
+}

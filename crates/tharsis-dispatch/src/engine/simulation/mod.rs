@@ -1,0 +1,402 @@
+//! The whole engine in a world without time, threads or network: every story is repeated from seeds, and whatever goes
+//! wrong can be looked at again with the seed that the failure names.
+
+pub(super) mod model;
+mod world;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tharsis_core::{DeliveryId, delivery::End, subscription::State};
+
+use super::{
+    Until,
+    samples::{client, target},
+    step::Input,
+};
+use model::Model;
+use world::{Faults, Receiver, World};
+
+const SEC: Duration = Duration::from_secs(1);
+
+/// A world with one subscription for each receiver, numbered from 1, two to a client.
+fn world(seed: u64, receivers: &[Receiver]) -> World {
+    let receivers: BTreeMap<i64, Receiver> = (1..).zip(receivers.iter().copied()).collect();
+    let targets = receivers
+        .keys()
+        .map(|n| {
+            let n8 = u8::try_from(*n).expect("few receivers");
+            (*n, target(owner(*n), n8))
+        })
+        .collect();
+    World::new(seed, receivers, |start| Model::new(start, targets))
+}
+
+/// The client of a subscription.
+fn owner(lane: i64) -> u8 {
+    u8::try_from((lane + 1) / 2).expect("few receivers")
+}
+
+/// Tells the same story with many seeds.
+fn stories(count: u64, story: impl Fn(u64)) {
+    for seed in 0..count {
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| story(seed)));
+        if let Err(panic) = told {
+            let why = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            panic!("with seed {seed}: {}", why.unwrap_or_default());
+        }
+    }
+}
+
+/// Lets the engine run until it ends by itself.
+fn run_until_idle(world: &mut World, within: Duration) {
+    world.options.until = Until::Idle;
+    world.start_engine();
+    let end = world.now + within;
+    while world.is_running() && world.now < end {
+        world.run_for(SEC);
+    }
+    let finished = world.finished.take().expect("it should be idle by now");
+    let summary = finished.expect("nothing that cannot be mended");
+    let remaining = world.model.remaining(world.now);
+    assert_eq!(
+        (remaining.unrouted, remaining.pending, remaining.commands),
+        (0, 0, 0)
+    );
+    assert_eq!(summary.remaining, remaining);
+    assert_eq!(world.model.owner(), None, "the lease was given back");
+}
+
+/// How a delivery of this event ended for this subscription.
+fn end_of(world: &World, event: tharsis_core::EventId, lane: i64) -> Option<End> {
+    let subscription = world.model.targets[&lane].subscription.id;
+    world
+        .model
+        .ended
+        .get(&DeliveryId {
+            event,
+            subscription,
+        })
+        .copied()
+}
+
+#[test]
+fn every_event_reaches_its_end_and_attempts_are_as_many_as_the_policy_says() {
+    use Receiver::{Broken, Flaky, Gone, Healthy, Ours};
+    stories(10, |seed| {
+        let mut world = world(seed, &[Healthy, Broken, Flaky, Gone, Ours]);
+        let events: Vec<_> = (0..30)
+            .map(|n| {
+                let owner = 1 + n % 3;
+                (owner, world.publish(client(owner)))
+            })
+            .collect();
+        run_until_idle(&mut world, Duration::from_secs(3_600));
+        for (owner, event) in &events {
+            match owner {
+                1 => {
+                    assert_eq!(end_of(&world, *event, 1), Some(End::Delivered));
+                    assert_eq!(end_of(&world, *event, 2), Some(End::Dead));
+                }
+                2 => assert!(end_of(&world, *event, 3).is_some()),
+                _ => assert_eq!(end_of(&world, *event, 5), Some(End::Delivered)),
+            }
+        }
+        let broken = world.received.iter().filter(|r| r.lane == 2).count();
+        assert_eq!(broken, 10 * 4, "one attempt and three retries each");
+        // The one request that was answered 410 ended its delivery; all others are held.
+        assert_eq!(world.received.iter().filter(|r| r.lane == 4).count(), 1);
+        assert_eq!(world.model.remaining(world.now).held, 9);
+        world.assert_duplicates_are_explained();
+        world.assert_ends_are_true();
+    });
+}
+
+#[test]
+fn a_store_that_fails_loses_nothing_and_doubles_nothing() {
+    use Receiver::{Broken, Flaky, Healthy};
+    stories(40, |seed| {
+        let mut world = world(seed, &[Healthy, Broken, Flaky, Healthy]);
+        world.faults = Faults {
+            lost: 15,
+            ambiguous: 15,
+        };
+        for n in 0..40 {
+            world.publish(client(1 + n % 2));
+        }
+        run_until_idle(&mut world, Duration::from_secs(7_200));
+        for (event, publisher) in &world.published {
+            for lane in 1..=4 {
+                if client(owner(lane)) == *publisher {
+                    assert!(end_of(&world, *event, lane).is_some());
+                }
+            }
+        }
+        assert!(world.excused.is_empty());
+        world.assert_duplicates_are_explained();
+        world.assert_ends_are_true();
+        let broken = world.received.iter().filter(|r| r.lane == 2).count();
+        assert_eq!(
+            broken,
+            20 * 4,
+            "an attempt whose settlement was lost is not repeated"
+        );
+    });
+}
+
+#[test]
+fn a_worker_that_is_killed_at_any_moment_loses_nothing() {
+    use Receiver::{Broken, Flaky, Healthy, Ours};
+    stories(40, |seed| {
+        let mut world = world(seed, &[Healthy, Flaky, Ours, Broken, Healthy]);
+        world.faults = Faults {
+            lost: seed % 10,
+            ambiguous: seed % 7,
+        };
+        world.start_engine();
+        for n in 0..60_u8 {
+            world.publish(client(1 + n % 3));
+            if world.below(3) == 0 {
+                world.input(Input::Woken);
+            }
+            let pause = world.below(60);
+            world.run_for(Duration::from_millis(pause));
+            if world.below(6) == 0 {
+                world.kill();
+                let pause = world.below(3_000);
+                world.run_for(Duration::from_millis(pause));
+                world.start_engine();
+            }
+        }
+        world.kill();
+        run_until_idle(&mut world, Duration::from_secs(7_200));
+        for (event, publisher) in &world.published {
+            for lane in 1..=5 {
+                if client(owner(lane)) == *publisher {
+                    assert!(end_of(&world, *event, lane).is_some());
+                }
+            }
+        }
+        world.assert_duplicates_are_explained();
+        world.assert_ends_are_true();
+    });
+}
+
+#[test]
+fn whatever_people_do_meanwhile_every_delivery_has_an_end() {
+    use Receiver::{Broken, Flaky, Hangs, Healthy, Ours};
+    stories(60, |seed| {
+        let all = [Healthy, Broken, Flaky, Hangs, Healthy, Ours];
+        let mut world = world(seed, &all);
+        world.options.max_in_flight = 1 + usize::try_from(seed % 20).expect("small");
+        world.options.cache_bytes = 200 + usize::try_from(seed % 5).expect("small") * 1_000;
+        if seed % 3 == 0 {
+            world.faults = Faults {
+                lost: 5,
+                ambiguous: 5,
+            };
+        }
+        world.start_engine();
+        let mut next_lane = 7;
+        for _ in 0..150 {
+            let lane = 1 + i64::try_from(world.below(6)).expect("small");
+            let number = usize::try_from(world.below(1_000)).expect("small");
+            match world.below(24) {
+                0 => world.pause(lane),
+                1 | 2 => world.resume(lane),
+                3 => world.model.retry(number),
+                4 => drop(world.model.cancel(number)),
+                5 if next_lane < 12 => {
+                    world.receivers.insert(next_lane, Healthy);
+                    let n = u8::try_from(next_lane).expect("small");
+                    world.model.add(next_lane, target(1 + n % 3, n));
+                    next_lane += 1;
+                }
+                6 if world.below(4) == 0 => world.model.remove(lane),
+                7 if world.below(3) == 0 => {
+                    // Whatever is under way then may be done a second time.
+                    world.steal();
+                }
+                8 if world.below(3) == 0 => {
+                    let skew = i64::try_from(world.below(4_000)).expect("small") - 2_000;
+                    world.model.skew += skew;
+                }
+                9 => drop(world.publish_with(client(1), Some(2 * SEC), None)),
+                10 => drop(world.publish_with(client(2), None, Some(2 * SEC))),
+                n => drop(world.publish(client(1 + u8::try_from(n % 3).expect("small")))),
+            }
+            if world.below(2) == 0 {
+                world.input(Input::Woken);
+            }
+            let pause = world.below(400);
+            world.run_for(Duration::from_millis(pause));
+        }
+        for lane in 1..next_lane {
+            if world.model.targets.contains_key(&lane) {
+                world.resume(lane);
+            }
+        }
+        world.options.until = Until::Shutdown;
+        world.input(Input::Shutdown);
+        world.run_for(Duration::from_secs(20));
+        assert!(!world.is_running());
+        run_until_idle(&mut world, Duration::from_secs(7_200));
+        assert!(world.model.deliveries().is_empty(), "scheduled ones too");
+        world.assert_duplicates_are_explained();
+        world.assert_ends_are_true();
+    });
+}
+
+#[test]
+fn a_receiver_that_hangs_and_one_that_fails_do_not_delay_a_healthy_third() {
+    use Receiver::{Broken, Hangs, Healthy};
+    stories(2, |seed| {
+        let mut receivers = vec![Hangs; 30];
+        receivers.extend([Broken; 10]);
+        receivers.push(Healthy);
+        let mut world = world(seed, &receivers);
+        world.options.max_in_flight = 64;
+        world.start_engine();
+        for _ in 0..50 {
+            for owner in 1..=20 {
+                world.publish(client(owner));
+            }
+        }
+        world.run_for(Duration::from_secs(10));
+        for _ in 0..200 {
+            world.publish(client(21));
+            for owner in 1..=20 {
+                world.publish(client(owner));
+            }
+            world.run_for(Duration::from_millis(50));
+        }
+        world.run_for(SEC);
+        let healthy: Vec<_> = world.received.iter().filter(|r| r.lane == 41).collect();
+        assert_eq!(healthy.len(), 200);
+        let latest = healthy
+            .iter()
+            .map(|r| world.model.clock(r.at).since(r.published_at))
+            .max();
+        // A poll of up to 20 ms, then four operations of the store of up to 20 ms each, some after another of its kind.
+        assert!(latest < Some(Duration::from_millis(250)), "{latest:?}");
+    });
+}
+
+#[test]
+fn a_shutdown_waits_for_requests_in_flight_within_the_grace_and_doubles_nothing() {
+    use Receiver::{Hangs, Healthy};
+    stories(40, |seed| {
+        let mut world = world(seed, &[Healthy, Hangs, Healthy]);
+        world.options.grace = Duration::from_secs(if seed % 2 == 0 { 5 } else { 1 });
+        world.start_engine();
+        for n in 0..60 {
+            world.publish(client(1 + n % 2));
+        }
+        let pause = world.below(1_500);
+        world.run_for(Duration::from_millis(pause));
+        let asked = world.now;
+        world.input(Input::Shutdown);
+        let received = world.received.len();
+        while world.is_running() {
+            world.run_for(Duration::from_millis(10));
+        }
+        let took = world.now - asked;
+        assert!(took < world.options.grace + 3 * SEC, "{took:?}");
+        assert!(
+            world.received.len() - received <= 17,
+            "none but those in flight"
+        );
+        assert_eq!(world.model.owner(), None, "the lease was given back");
+        assert!(
+            world.excused.is_empty() || seed % 2 == 1,
+            "the grace was long enough"
+        );
+        world.receivers.insert(2, Healthy);
+        run_until_idle(&mut world, Duration::from_secs(3_600));
+        world.assert_duplicates_are_explained();
+        world.assert_ends_are_true();
+    });
+}
+
+#[test]
+fn an_idle_engine_ends_at_once_and_asks_little() {
+    let mut world = world(1, &[Receiver::Healthy]);
+    world.start_engine();
+    world.run_for(60 * SEC);
+    let before = world.operations;
+    world.run_for(60 * SEC);
+    // Four polls a second, a renewal every five, a safety read every five, a discovery a minute.
+    let a_minute = world.operations - before;
+    assert!(a_minute < 300, "{a_minute} operations a minute");
+    let asked = world.now;
+    world.input(Input::Shutdown);
+    while world.is_running() {
+        world.run_for(Duration::from_millis(5));
+    }
+    assert!(world.now - asked < Duration::from_millis(100));
+}
+
+#[test]
+fn a_subscription_added_while_events_flow_misses_none_that_is_published_after() {
+    stories(10, |seed| {
+        let mut world = world(seed, &[Receiver::Healthy]);
+        world.start_engine();
+        for _ in 0..20 {
+            world.publish(client(1));
+            let pause = world.below(30);
+            world.run_for(Duration::from_millis(pause));
+        }
+        world.receivers.insert(2, Receiver::Healthy);
+        world.model.add(2, target(1, 2));
+        let after: Vec<_> = (0..20)
+            .map(|_| {
+                let event = world.publish(client(1));
+                let pause = world.below(30);
+                world.run_for(Duration::from_millis(pause));
+                event
+            })
+            .collect();
+        world.run_for(SEC);
+        for event in after {
+            assert_eq!(end_of(&world, event, 2), Some(End::Delivered));
+        }
+    });
+}
+
+#[test]
+fn what_expires_while_it_is_held_ends_expired_without_a_request() {
+    let mut world = world(1, &[Receiver::Healthy]);
+    world.pause(1);
+    let event = world.publish_with(client(1), Some(2 * SEC), None);
+    world.start_engine();
+    world.run_for(5 * SEC);
+    assert_eq!(end_of(&world, event, 1), None);
+    world.resume(1);
+    world.run_for(SEC);
+    assert_eq!(end_of(&world, event, 1), Some(End::Expired));
+    assert!(world.received.is_empty());
+}
+
+#[test]
+fn a_receiver_that_is_gone_is_disabled_and_its_deliveries_are_held() {
+    let mut world = world(1, &[Receiver::Gone]);
+    for _ in 0..10 {
+        world.publish(client(1));
+    }
+    world.start_engine();
+    world.run_for(60 * SEC);
+    assert_eq!(world.received.len(), 1);
+    let state = &world.model.targets[&1].subscription.state;
+    assert_eq!(
+        state,
+        &State::Disabled {
+            reason: "http_410".to_owned()
+        }
+    );
+    world.receivers.insert(1, Receiver::Healthy);
+    world.resume(1);
+    world.run_for(SEC);
+    assert_eq!(world.received.len(), 10);
+}
