@@ -29,7 +29,7 @@ impl Failure {
     }
 
     /// This process' doing.
-    pub(super) fn ours(code: &'static str, cause: &io::Error) -> Self {
+    pub(super) fn ours(code: &'static str, cause: &dyn Error) -> Self {
         Self {
             code,
             fault: Fault::Ours,

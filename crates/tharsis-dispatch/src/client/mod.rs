@@ -199,6 +199,8 @@ fn header_name(name: &'static str) -> Result<HeaderName, Failure> {
 /// of frames) concerns one delivery, and the attacks on HTTP/2's frames have nothing to aim at. With few requests in
 /// flight per subscription, multiplexing would save little.
 ///
+/// The head of an answer is bounded by hyper's own limits: 100 fields and about 400 KiB.
+///
 /// There is no switch here for certificates, redirects or proxies, and there must never be one.
 #[expect(
     clippy::disallowed_methods,

@@ -28,6 +28,9 @@ use super::{
 /// An answer is believed for no longer, whatever its own time to live says: the next connection asks again.
 const MAX_TTL: Duration = Duration::from_secs(300);
 
+/// To one name server at once: an A and an AAAA for each of 256 requests in flight.
+const MAX_QUESTIONS: usize = 512;
+
 /// A name that did not exist may exist at the first retry.
 const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(4);
 
@@ -64,6 +67,7 @@ impl VettedResolver {
         options.positive_max_ttl = Some(MAX_TTL);
         options.negative_max_ttl = Some(MAX_NEGATIVE_TTL);
         options.try_tcp_on_error = true;
+        options.max_active_requests = MAX_QUESTIONS;
         let mut builder =
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         *builder.options_mut() = options;
@@ -161,6 +165,8 @@ fn lookup_failure(error: &NetError) -> Failure {
         NetError::Io(error) if Failure::is_local_resource(error) => {
             return Failure::ours(codes::LOCAL_RESOURCE, error);
         }
+        // More questions are under way than the resolver takes.
+        NetError::Busy => return Failure::ours(codes::LOCAL_RESOURCE, error),
         NetError::Timeout => codes::TIMEOUT_DNS,
         error if error.is_nx_domain() => codes::DNS_NO_SUCH_NAME,
         NetError::Dns(DnsError::NoRecordsFound(none))

@@ -69,11 +69,20 @@ fn lines(headers: &HeaderMap) -> String {
 #[tokio::test]
 async fn one_connection_carries_many_requests() {
     let authority = Authority::generate().unwrap();
-    let receiver = Receiver::bind(Options::new(&authority)).await.unwrap();
+    let receiver = Receiver::bind(Options {
+        answer: Answer {
+            body: vec![b'x'; 60_000].into(),
+            ..Answer::default()
+        },
+        ..Options::new(&authority)
+    })
+    .await
+    .unwrap();
     let client = client(&authority, loopback());
     for _ in 0..20 {
         let outcome = client.send(post(&receiver.url("/"), PATIENT)).await;
         assert_eq!(outcome.code, "http_200");
+        assert_eq!(outcome.excerpt, [b'x'; 4096], "read whole, kept in part");
     }
     assert_eq!((receiver.connections(), receiver.count()), (1, 20));
 }
