@@ -150,7 +150,7 @@ where
             Effect::Route(lease, routes, pointers, now) => self.ask(Input::Route, async move {
                 let routed = routing::route(&routes, &pointers, now);
                 outbox.route(&lease, &routed).await?;
-                Ok(routing::lanes(&routed))
+                Ok(routing::done(&routed))
             }),
             Effect::Discover(lease) => {
                 self.ask(Input::Discover, async move { outbox.lanes(&lease).await });

@@ -97,22 +97,35 @@ fn deliveries(
         .collect()
 }
 
-/// The lanes that got deliveries, and when the first of each is due.
-pub(super) fn lanes(routed: &[Routed]) -> Vec<Pending> {
+/// What routing did, once it is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Done {
+    /// The lanes that got deliveries, and when the first of each is due.
+    pub(super) lanes: Vec<Pending>,
+    /// Deliveries that ended at once.
+    pub(super) ended: u64,
+}
+
+/// Sums up what routing decided.
+pub(super) fn done(routed: &[Routed]) -> Done {
     let mut first: HashMap<i64, Timestamp> = HashMap::new();
+    let mut ended = 0;
     for to in routed.iter().flat_map(|r| &r.to) {
-        if to.ends.is_none() {
-            first
-                .entry(to.subscription)
-                .and_modify(|at| *at = to.due_at.min(*at))
-                .or_insert(to.due_at);
+        if to.ends.is_some() {
+            ended += 1;
+            continue;
         }
+        let at = first.entry(to.subscription).or_insert(to.due_at);
+        *at = to.due_at.min(*at);
     }
     let pending = |(subscription, due_at)| Pending {
         subscription,
         due_at,
     };
-    first.into_iter().map(pending).collect()
+    Done {
+        lanes: first.into_iter().map(pending).collect(),
+        ended,
+    }
 }
 
 fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
@@ -236,26 +249,23 @@ mod tests {
     }
 
     #[test]
-    fn lanes_are_told_of_their_first_delivery() {
+    fn lanes_are_told_of_their_first_delivery_and_ends_are_counted() {
         let mut late = pointer("nudge");
         late.not_before = Some(at(9_000));
         let mut over = pointer("nudge");
         over.size = usize::MAX;
         let routes = Routes::new(&snapshot(5, [(1, target(1, 1))]));
         let all = [over, late, pointer("nudge")];
-        assert_eq!(
-            lanes(&route(&routes, &all[..2], at(2_000))),
-            [Pending {
+        let first = |due_at| Done {
+            lanes: vec![Pending {
                 subscription: 1,
-                due_at: at(9_000)
-            }]
-        );
-        assert_eq!(
-            lanes(&route(&routes, &all, at(2_000))),
-            [Pending {
-                subscription: 1,
-                due_at: at(2_000)
-            }]
-        );
+                due_at,
+            }],
+            ended: 1,
+        };
+        let two = done(&route(&routes, &all[..2], at(2_000)));
+        assert_eq!(two, first(at(9_000)));
+        let three = done(&route(&routes, &all, at(2_000)));
+        assert_eq!(three, first(at(2_000)));
     }
 }

@@ -5,7 +5,9 @@ use std::{
 
 use tharsis_core::{
     Invalid,
-    delivery::{End, Fault, Outcome, Verdict, verdict},
+    delivery::{End, Fault, Outcome, Verdict, classify, verdict},
+    profile::Success,
+    subscription::Target,
 };
 use tharsis_store::{
     Fate, Lease, Pending, Pointers, Position, Remaining, Rows, Shard, Snapshot, StoreError,
@@ -21,7 +23,7 @@ use super::{
     ownership::Ownership,
     polling::Polling,
     random::Random,
-    routing::Routes,
+    routing::{self, Routes},
     settling::{self, Settling},
     step::{Effect, Flight, Input},
 };
@@ -197,7 +199,7 @@ impl State {
             self.does.discover.want();
         }
         let routes = Routes::new(&snapshot);
-        let ours = |(_, target): &&(_, Arc<tharsis_core::subscription::Target>)| {
+        let ours = |(_, target): &&(i64, Arc<Target>)| {
             lease
                 .shards
                 .contains(Shard::of_subscription(target.subscription.id))
@@ -224,9 +226,11 @@ impl State {
         }
     }
 
-    fn routed(&mut self, result: Result<Vec<Pending>, StoreError>, now: Instant) {
-        if let Some(lanes) = self.answer(|does| &mut does.route, result, now) {
-            self.note(&lanes, now);
+    fn routed(&mut self, result: Result<routing::Done, StoreError>, now: Instant) {
+        if let Some(done) = self.answer(|does| &mut does.route, result, now) {
+            self.note(&done.lanes, now);
+            self.summary.ended += done.ended;
+            self.options.progress.ended.fetch_add(done.ended, Relaxed);
             self.does.point.want();
             self.worked(now);
         }
@@ -272,8 +276,9 @@ impl State {
             instant: now,
             clock,
         };
+        let settings = &flight.target.subscription.settings;
         let outcome = match result {
-            Ok(outcome) => outcome,
+            Ok(outcome) => judged(outcome, settings.profile.success),
             Err(why) => {
                 warn!(delivery.id = %due.id, error = %why, "no request can be made of this delivery");
                 self.lanes.answered(lane, Duration::ZERO, moment);
@@ -283,9 +288,9 @@ impl State {
             }
         };
         self.lanes.answered(lane, outcome.duration, moment);
-        let retry = &flight.target.subscription.settings.retry;
         let jitter = self.random.jitter();
-        let verdict = verdict(&outcome, retry, due.tries, due.expires_at, clock, jitter);
+        let (retry, expires_at) = (&settings.retry, due.expires_at);
+        let verdict = verdict(&outcome, retry, due.tries, expires_at, clock, jitter);
         log(flight, &outcome, verdict);
         let settlement = match (verdict, outcome.fault) {
             // What is ours counts as no attempt, so this is an end without one.
@@ -711,6 +716,14 @@ impl Operations {
     }
 }
 
+/// The client takes any 2xx for a success; the profile may want exactly 200.
+fn judged(mut outcome: Outcome, success: Success) -> Outcome {
+    if let (Fault::None, Some(status)) = (outcome.fault, outcome.status) {
+        outcome.fault = classify(status, success).1;
+    }
+    outcome
+}
+
 /// Says what came of an attempt, to whoever reads the log.
 fn log(flight: &Flight, outcome: &Outcome, verdict: Verdict) {
     let (id, code) = (flight.due.id, &*outcome.code);
@@ -731,5 +744,29 @@ fn log(flight: &Flight, outcome: &Outcome, verdict: Verdict) {
             warn!(delivery.id = %id, code, "the receiver is gone for good: its subscription is disabled");
         }
         Verdict::Expired => info!(delivery.id = %id, code, detail, duration_ms, "expired"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_that_wants_exactly_200_takes_no_other_2xx() {
+        let accepted = |status, success| {
+            let outcome = Outcome {
+                code: format!("http_{status}").into(),
+                fault: Fault::None,
+                status: Some(status),
+                retry_after: None,
+                excerpt: Vec::new(),
+                detail: None,
+                duration: Duration::ZERO,
+            };
+            judged(outcome, success).fault == Fault::None
+        };
+        assert!(accepted(200, Success::Exactly200));
+        assert!(!accepted(202, Success::Exactly200));
+        assert!(accepted(202, Success::Any2xx));
     }
 }

@@ -6,7 +6,7 @@ use tharsis_store::{
     Snapshot, StoreError, WorkedOff,
 };
 
-use super::routing::Routes;
+use super::routing::{self, Routes};
 
 /// A delivery that is being sent.
 #[derive(Debug)]
@@ -59,8 +59,7 @@ pub(super) enum Input {
     Poll(Result<bool, StoreError>),
     Load(Result<Snapshot, StoreError>),
     Point(Result<Pointers, StoreError>),
-    /// The lanes that got deliveries.
-    Route(Result<Vec<Pending>, StoreError>),
+    Route(Result<routing::Done, StoreError>),
     Discover(Result<Vec<Pending>, StoreError>),
     Read(Result<Rows, StoreError>),
     /// An `Err` when no request can be made of the delivery.

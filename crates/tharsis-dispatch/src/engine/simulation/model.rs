@@ -220,7 +220,7 @@ impl Model {
                 Input::Route(self.owned(lease).map(|()| {
                     let routed = crate::engine::routing::route(routes, pointers, *now);
                     self.route(&routed);
-                    crate::engine::routing::lanes(&routed)
+                    crate::engine::routing::done(&routed)
                 }))
             }
             Effect::Discover(lease) => Input::Discover(self.owned(lease).map(|()| self.lanes())),
