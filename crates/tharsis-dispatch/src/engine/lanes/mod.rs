@@ -1,4 +1,5 @@
 mod lane;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -16,6 +17,7 @@ use tharsis_core::{
 use tharsis_store::{Due, LaneRead, Rows};
 
 use lane::{Lacks, Lane, Pace, Place};
+use slots::{Aside, Slots};
 use turns::Turns;
 
 use super::now::{Alarm, Now};
@@ -450,65 +452,6 @@ impl Lanes {
         self.slots = Slots::new(self.slots.all);
         for lane in self.lanes.values_mut() {
             lane.in_flight = 0;
-        }
-    }
-}
-
-/// Requests that may be under way, and those that are.
-#[derive(Debug)]
-struct Slots {
-    all: usize,
-    taken: usize,
-    taken_by_slow: usize,
-}
-
-impl Slots {
-    fn new(all: usize) -> Self {
-        Self {
-            all: all.max(1),
-            taken: 0,
-            taken_by_slow: 0,
-        }
-    }
-
-    fn free_for_slow(&self) -> usize {
-        (self.all / 2).max(1).saturating_sub(self.taken_by_slow)
-    }
-
-    /// All but the last quarter.
-    fn free_for_all(&self) -> usize {
-        (self.all - self.all / 4).saturating_sub(self.taken)
-    }
-
-    /// The slots that this lane would need, if they are not free.
-    fn lacking(&self, lane: &Lane) -> Option<Lacks> {
-        if lane.pace == Pace::Slow && self.free_for_slow() == 0 {
-            Some(Lacks::Slow)
-        } else if lane.in_flight > 0 && self.free_for_all() == 0 {
-            Some(Lacks::Common)
-        } else {
-            None
-        }
-    }
-}
-
-/// Lanes that lack a slot, in order. Some may have left since: a lane says itself where it waits.
-#[derive(Debug, Default)]
-struct Aside {
-    slow: VecDeque<i64>,
-    common: VecDeque<i64>,
-}
-
-impl Aside {
-    fn put(&mut self, id: i64, lane: &mut Lane, lacks: Lacks) {
-        lane.place = Place::Aside(lacks);
-        self.queue(lacks).push_back(id);
-    }
-
-    fn queue(&mut self, lacks: Lacks) -> &mut VecDeque<i64> {
-        match lacks {
-            Lacks::Slow => &mut self.slow,
-            Lacks::Common => &mut self.common,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 use tharsis_core::{DeliveryId, delivery::End, subscription::State};
 
 use super::{
-    Until,
+    Summary, Until,
     samples::{client, target},
     step::Input,
 };
@@ -51,7 +51,7 @@ fn stories(count: u64, story: impl Fn(u64)) {
 }
 
 /// Lets the engine run until it ends by itself.
-fn run_until_idle(world: &mut World, within: Duration) {
+fn run_until_idle(world: &mut World, within: Duration) -> Summary {
     world.options.until = Until::Idle;
     world.start_engine();
     let end = world.now + within;
@@ -67,6 +67,7 @@ fn run_until_idle(world: &mut World, within: Duration) {
     );
     assert_eq!(summary.remaining, remaining);
     assert_eq!(world.model.owner(), None, "the lease was given back");
+    summary
 }
 
 /// How a delivery of this event ended for this subscription.
@@ -377,6 +378,16 @@ fn what_expires_while_it_is_held_ends_expired_without_a_request() {
     world.run_for(SEC);
     assert_eq!(end_of(&world, event, 1), Some(End::Expired));
     assert!(world.received.is_empty());
+}
+
+#[test]
+fn a_summary_counts_what_ended_when_it_was_routed() {
+    let mut world = world(1, &[Receiver::Healthy]);
+    world.publish_with(client(1), Some(SEC), None);
+    world.publish(client(1));
+    world.run_for(2 * SEC);
+    let summary = run_until_idle(&mut world, 60 * SEC);
+    assert_eq!((summary.delivered, summary.ended), (1, 1));
 }
 
 #[test]

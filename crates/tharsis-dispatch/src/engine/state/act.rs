@@ -1,0 +1,245 @@
+//! What is to be done now.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use tharsis_store::Lease;
+use tracing::warn;
+
+use super::{DISCOVERY, REVIEW, SAFETY, State, Stopping};
+use crate::engine::{
+    Until,
+    lanes::Pick,
+    now::{Alarm, Now},
+    settling,
+    step::{Effect, Flight},
+};
+
+/// Pointers of one read, routed in one transaction.
+pub(in crate::engine) const POINTERS: u32 = 512;
+
+/// Settlements that may wait for the store, beside one for each slot. No request starts when there are more: this is the
+/// back-pressure.
+const UNSETTLED: usize = 2048;
+
+/// How long settling and releasing may take once the grace period has passed.
+const LAST: Duration = Duration::from_secs(2);
+
+impl State {
+    /// What is to be done now, and when to come back if nothing happens before.
+    pub(in crate::engine) fn act(
+        &mut self,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Instant> {
+        if self.finished {
+            return None;
+        }
+        let mut alarm = Alarm::new(now);
+        if self.failure.is_some() {
+            self.finish(effects);
+            return None;
+        }
+        match self.stopping {
+            None => self.go_on(now, &mut alarm, effects),
+            Some(stopping) => self.wind_up(stopping, now, &mut alarm, effects),
+        }
+        let in_flight = u64::try_from(self.lanes.in_flight()).unwrap_or(u64::MAX);
+        self.options.progress.in_flight.store(in_flight, Relaxed);
+        alarm.next()
+    }
+
+    fn go_on(&mut self, now: Instant, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
+        self.keep_lease(now, alarm, effects);
+        let (Some(lease), Some(moment)) = (self.ownership.lease(now), self.ownership.now(now))
+        else {
+            return;
+        };
+        self.look_around(lease, moment, alarm, effects);
+        if self.routes.is_none() {
+            return;
+        }
+        self.route(lease, moment, alarm, effects);
+        self.lanes.ring(moment, alarm);
+        self.send(moment, alarm, effects);
+        self.read(lease, moment, alarm, effects);
+        self.settle(lease, now, alarm, effects);
+        self.see_whether_idle(moment, alarm, effects);
+    }
+
+    fn keep_lease(&mut self, now: Instant, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
+        let hold = &mut self.does.hold;
+        if !hold.is_under_way() && alarm.rings(self.ownership.renew_at(now)) {
+            hold.want();
+        }
+        if hold.starts(alarm) {
+            effects.push(Effect::Hold);
+        }
+    }
+
+    /// Asks what others did: events, subscriptions, commands, lanes.
+    fn look_around(
+        &mut self,
+        lease: Lease,
+        now: Now,
+        alarm: &mut Alarm,
+        effects: &mut Vec<Effect>,
+    ) {
+        let does = &mut self.does;
+        if !does.poll.is_under_way() && alarm.rings(self.polling.next()) {
+            does.poll.want();
+        }
+        if does.poll.starts(alarm) {
+            self.polling.polled(now.instant);
+            effects.push(Effect::Poll);
+        }
+        if alarm.rings_every(SAFETY, &mut self.safety_at) {
+            does.point.want();
+            does.work_off.want();
+        }
+        if alarm.rings_every(DISCOVERY, &mut self.discover_at) {
+            does.discover.want();
+        }
+        if does.load.starts(alarm) {
+            effects.push(Effect::Load);
+        }
+        if self.routes.is_some() && does.discover.starts(alarm) {
+            effects.push(Effect::Discover(lease));
+        }
+        if does.work_off.starts(alarm) {
+            effects.push(Effect::WorkOff(lease, now.clock));
+        }
+    }
+
+    fn route(&mut self, lease: Lease, now: Now, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
+        let does = &mut self.does;
+        // Until these are routed, the next read would bring them again.
+        if self.unrouted.is_none() && !does.route.is_under_way() && does.point.starts(alarm) {
+            effects.push(Effect::Point(lease));
+        }
+        let routes = self.routes.as_ref().filter(|routes| {
+            let needed = self.unrouted.as_ref().map(|pointers| pointers.revision);
+            needed.is_some_and(|needed| routes.revision >= needed)
+        });
+        if let Some(routes) = routes
+            && does.route.may_start(alarm)
+            && let Some(pointers) = self.unrouted.take()
+        {
+            does.route.begin();
+            let routes = Arc::clone(routes);
+            effects.push(Effect::Route(lease, routes, pointers.events, now.clock));
+        }
+    }
+
+    fn send(&mut self, now: Now, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
+        if self.lanes.in_flight() > 0 && alarm.rings_every(REVIEW, &mut self.review_at) {
+            self.lanes.review(now);
+        }
+        if !self.ownership.may_start(now.instant) {
+            return;
+        }
+        let room = UNSETTLED + self.options.max_in_flight;
+        while self.lanes.in_flight() + self.settling.len() < room {
+            match self.lanes.pick(now) {
+                Some(Pick::Send(due, target)) => effects.push(Effect::Send(Flight {
+                    due,
+                    target,
+                    at: now.clock,
+                })),
+                Some(Pick::Expired(due)) => {
+                    let end = settling::expired(&due, now.clock);
+                    self.settling.add(due.id.event, end, now.instant);
+                }
+                None => break,
+            }
+        }
+    }
+
+    fn read(&mut self, lease: Lease, now: Now, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
+        if !self.does.read.may_start(alarm) {
+            return;
+        }
+        let lanes = self.lanes.read(now);
+        if !lanes.is_empty() {
+            self.does.read.begin();
+            effects.push(Effect::Read(lease, lanes, now.clock));
+        }
+    }
+
+    fn settle(&mut self, lease: Lease, now: Instant, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
+        let more_come = self.lanes.in_flight() > 0;
+        if self.does.settle.may_start(alarm) && self.settling.is_ready(more_come, alarm) {
+            self.does.settle.begin();
+            effects.push(Effect::Settle(lease, self.settling.begin(now)));
+        }
+    }
+
+    fn see_whether_idle(&mut self, now: Now, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
+        if self.options.until != Until::Idle || !self.is_at_rest() || self.does.count.is_under_way()
+        {
+            return;
+        }
+        if alarm.rings(self.count_at) {
+            self.does.count.want();
+        }
+        if self.does.count.starts(alarm) {
+            effects.push(Effect::Count(now.clock));
+        }
+    }
+
+    /// No request starts any more; those in flight end or are dropped, all is settled, and the lease is given back.
+    fn wind_up(
+        &mut self,
+        stopping: Stopping,
+        now: Instant,
+        alarm: &mut Alarm,
+        effects: &mut Vec<Effect>,
+    ) {
+        if alarm.rings(stopping.grace) && self.lanes.in_flight() > 0 {
+            warn!(
+                requests = self.lanes.in_flight(),
+                "the grace period is over; requests in flight are dropped and will be sent again"
+            );
+            self.lanes.abandon();
+            effects.push(Effect::Abandon);
+        }
+        if alarm.rings(stopping.grace + LAST) {
+            self.finish(effects);
+            return;
+        }
+        let unsettled = self.lanes.in_flight() > 0 || !self.settling.is_empty();
+        if unsettled {
+            self.keep_lease(now, alarm, effects);
+            if let Some(lease) = self.ownership.lease(now) {
+                self.settle(lease, now, alarm, effects);
+            }
+            return;
+        }
+        if self.does.any_under_way() {
+            return;
+        }
+        match self.ownership.lease(now) {
+            None => self.finish(effects),
+            Some(_) if !stopping.counted => {
+                self.does.count.want();
+                if self.does.count.starts(alarm) {
+                    effects.push(Effect::Count(self.ownership.clock(now)));
+                }
+            }
+            Some(lease) if !stopping.released => {
+                self.does.release.want();
+                if self.does.release.starts(alarm) {
+                    effects.push(Effect::Release(lease));
+                }
+            }
+            Some(_) => self.finish(effects),
+        }
+    }
+
+    fn finish(&mut self, effects: &mut Vec<Effect>) {
+        self.finished = true;
+        effects.push(Effect::Finish);
+    }
+}

@@ -1,0 +1,218 @@
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tharsis_store::{Pending, Pointers, StoreError};
+use tracing::warn;
+
+use super::{
+    Options, Summary, lanes::Lanes, operation::Operation, ownership::Ownership, polling::Polling,
+    random::Random, routing::Routes, settling::Settling,
+};
+
+mod act;
+mod take;
+
+pub(super) use act::POINTERS;
+
+/// Pointers and commands are looked for this often, also when nothing is said to have changed.
+const SAFETY: Duration = Duration::from_secs(5);
+
+/// All lanes are discovered this often: rows written by another router may be in lanes that we think empty.
+const DISCOVERY: Duration = Duration::from_secs(60);
+
+/// Lanes that hang are looked for this often.
+const REVIEW: Duration = Duration::from_millis(250);
+
+/// What is not finished is counted this often while only time is waited for, and at most this often after work.
+const COUNT: Duration = Duration::from_secs(2);
+const COUNT_AFTER_WORK: Duration = Duration::from_millis(200);
+
+/// All that the engine knows and decides, without I/O, clock or randomness of its own: [`State::take`] what happened, then
+/// [`State::act`].
+///
+/// After any failure of the store all is read again: a lost answer does not say whether the commit was lost too.
+#[derive(Debug)]
+pub(super) struct State {
+    options: Options,
+    random: Random,
+    ownership: Ownership,
+    routes: Option<Arc<Routes>>,
+    lanes: Lanes,
+    settling: Settling,
+    /// Read, but not yet routed: a newer registry must be loaded first.
+    unrouted: Option<Pointers>,
+    polling: Polling,
+    does: Operations,
+    safety_at: Instant,
+    discover_at: Instant,
+    review_at: Instant,
+    count_at: Instant,
+    counted_at: Option<Instant>,
+    /// Rows were written for a subscription that is not known here (yet).
+    orphans: bool,
+    summary: Summary,
+    stopping: Option<Stopping>,
+    failure: Option<StoreError>,
+    finished: bool,
+}
+
+#[derive(Debug, Default)]
+struct Operations {
+    hold: Operation,
+    poll: Operation,
+    load: Operation,
+    point: Operation,
+    route: Operation,
+    discover: Operation,
+    read: Operation,
+    settle: Operation,
+    work_off: Operation,
+    count: Operation,
+    release: Operation,
+}
+
+/// The end of a run.
+#[derive(Debug, Clone, Copy)]
+struct Stopping {
+    /// Requests in flight may take until then.
+    grace: Instant,
+    counted: bool,
+    released: bool,
+}
+
+impl State {
+    pub(super) fn new(options: Options, seed: u64, now: Instant) -> Self {
+        let mut state = Self {
+            random: Random::new(seed),
+            ownership: Ownership::default(),
+            routes: None,
+            lanes: Lanes::new(options.max_in_flight, options.cache_bytes),
+            options,
+            settling: Settling::default(),
+            unrouted: None,
+            polling: Polling::new(now),
+            does: Operations::default(),
+            safety_at: now + SAFETY,
+            discover_at: now + DISCOVERY,
+            review_at: now + REVIEW,
+            count_at: now,
+            counted_at: None,
+            orphans: false,
+            summary: Summary::default(),
+            stopping: None,
+            failure: None,
+            finished: false,
+        };
+        state.read_all_again();
+        state
+    }
+
+    /// What the run did, or why it ended.
+    pub(super) fn result(self) -> Result<Summary, StoreError> {
+        match self.failure {
+            Some(failure) => Err(failure),
+            None => Ok(self.summary),
+        }
+    }
+
+    /// Nothing is under way or wanted; only time, or somebody else, can bring something to do.
+    fn is_at_rest(&self) -> bool {
+        let does = &self.does;
+        self.lanes.is_at_rest()
+            && self.settling.is_empty()
+            && self.unrouted.is_none()
+            && [
+                &does.load,
+                &does.point,
+                &does.route,
+                &does.discover,
+                &does.work_off,
+            ]
+            .into_iter()
+            .all(Operation::is_at_rest)
+    }
+
+    /// The answer of an operation; after a failure it waits, and all is read again.
+    fn answer<T>(
+        &mut self,
+        operation: impl FnOnce(&mut Operations) -> &mut Operation,
+        result: Result<T, StoreError>,
+        now: Instant,
+    ) -> Option<T> {
+        let operation = operation(&mut self.does);
+        let error = match result {
+            Ok(value) => {
+                operation.succeeded();
+                return Some(value);
+            }
+            Err(error) => error,
+        };
+        operation.failed(now, self.random.next());
+        match error {
+            StoreError::Unusable { .. } => {
+                self.failure = Some(error);
+                return None;
+            }
+            StoreError::LeaseLost => {
+                warn!("the lease is lost: another worker owns the outbox, or did");
+                self.ownership.lose();
+                self.lanes.forget();
+            }
+            _ => {
+                let error: &dyn std::error::Error = &error;
+                warn!(error, "the store failed; it will be tried again");
+                self.lanes.suspect();
+            }
+        }
+        self.read_all_again();
+        None
+    }
+
+    fn read_all_again(&mut self) {
+        self.unrouted = None;
+        self.does.load.want();
+        self.does.point.want();
+        self.does.discover.want();
+        self.does.work_off.want();
+    }
+
+    /// Rows were written that are due then.
+    fn note(&mut self, lanes: &[Pending], now: Instant) {
+        let Some(now) = self.ownership.now(now) else {
+            // A new lease discovers all lanes.
+            return;
+        };
+        for lane in lanes {
+            self.orphans |= !self.lanes.note(lane.subscription, lane.due_at, now);
+        }
+    }
+
+    /// Something was done, so something else may be left.
+    fn worked(&mut self, now: Instant) {
+        self.count_at = self
+            .counted_at
+            .map_or(now, |at| now.max(at + COUNT_AFTER_WORK));
+    }
+}
+
+impl Operations {
+    fn any_under_way(&self) -> bool {
+        [
+            &self.hold,
+            &self.poll,
+            &self.load,
+            &self.point,
+            &self.route,
+            &self.discover,
+            &self.read,
+            &self.settle,
+            &self.work_off,
+            &self.count,
+            &self.release,
+        ]
+        .into_iter()
+        .any(Operation::is_under_way)
+    }
+}

@@ -1,0 +1,345 @@
+//! What happened.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use tharsis_core::{
+    Invalid,
+    delivery::{End, Fault, Outcome, Verdict, classify, verdict},
+    profile::Success,
+    subscription::Target,
+};
+use tharsis_store::{
+    Fate, Lease, Pending, Pointers, Position, Remaining, Rows, Shard, Snapshot, StoreError,
+    WorkedOff,
+};
+use tracing::{debug, info, warn};
+
+use super::{COUNT, State, Stopping};
+use crate::engine::{
+    now::Now,
+    routing::{self, Routes},
+    settling,
+    step::{Flight, Input},
+};
+
+impl State {
+    /// Takes in what happened.
+    pub(in crate::engine) fn take(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::Hold(asked, result) => self.held(asked, result, now),
+            Input::Poll(result) => self.polled(result, now),
+            Input::Load(result) => self.loaded(result, now),
+            Input::Point(result) => self.pointed(result, now),
+            Input::Route(result) => self.routed(result, now),
+            Input::Discover(result) => self.discovered(result, now),
+            Input::Read(result) => self.rows_read(result, now),
+            Input::Send(flight, result) => self.sent(&flight, result, now),
+            Input::Settle(result) => self.settled(result, now),
+            Input::WorkOff(result) => self.worked_off(result, now),
+            Input::Count(result) => self.counted(result, now),
+            Input::Release(result) => self.released(result, now),
+            Input::Woken => {
+                self.polling.worked(now);
+                self.does.point.want();
+            }
+            Input::Shutdown => self.stop(now),
+        }
+    }
+
+    fn held(&mut self, asked: Instant, result: Result<Lease, StoreError>, now: Instant) {
+        let Some(lease) = self.answer(|does| &mut does.hold, result, now) else {
+            return;
+        };
+        if self.ownership.hold(lease, asked) {
+            info!(epoch = lease.epoch, "the outbox is ours");
+            self.lanes.forget();
+            self.read_all_again();
+        }
+    }
+
+    fn polled(&mut self, result: Result<bool, StoreError>, now: Instant) {
+        if self.answer(|does| &mut does.poll, result, now) == Some(true) {
+            self.polling.worked(now);
+            self.does.point.want();
+        }
+    }
+
+    fn loaded(&mut self, result: Result<Snapshot, StoreError>, now: Instant) {
+        let Some(snapshot) = self.answer(|does| &mut does.load, result, now) else {
+            return;
+        };
+        let (Some(moment), Some(lease)) = (self.ownership.now(now), self.ownership.lease(now))
+        else {
+            self.does.load.want();
+            return;
+        };
+        // Commands are written into the registry too, so a new revision may mean one.
+        if self.routes.as_ref().map(|routes| routes.revision) != Some(snapshot.revision) {
+            self.does.work_off.want();
+        }
+        if std::mem::take(&mut self.orphans) {
+            self.does.discover.want();
+        }
+        let routes = Routes::new(&snapshot);
+        let ours = |(_, target): &&(i64, Arc<Target>)| {
+            lease
+                .shards
+                .contains(Shard::of_subscription(target.subscription.id))
+        };
+        self.lanes.load(routes.targets().filter(ours), moment);
+        self.routes = Some(Arc::new(routes));
+    }
+
+    fn pointed(&mut self, result: Result<Pointers, StoreError>, now: Instant) {
+        let Some(pointers) = self.answer(|does| &mut does.point, result, now) else {
+            return;
+        };
+        if self
+            .routes
+            .as_ref()
+            .is_none_or(|routes| routes.revision < pointers.revision)
+        {
+            self.polling.worked(now);
+            self.does.load.want();
+        }
+        if !pointers.events.is_empty() {
+            self.polling.worked(now);
+            self.unrouted = Some(pointers);
+        }
+    }
+
+    fn routed(&mut self, result: Result<routing::Done, StoreError>, now: Instant) {
+        if let Some(done) = self.answer(|does| &mut does.route, result, now) {
+            self.note(&done.lanes, now);
+            self.summary.ended += done.ended;
+            self.options.progress.ended.fetch_add(done.ended, Relaxed);
+            self.does.point.want();
+            self.worked(now);
+        }
+    }
+
+    fn discovered(&mut self, result: Result<Vec<Pending>, StoreError>, now: Instant) {
+        if let Some(lanes) = self.answer(|does| &mut does.discover, result, now) {
+            self.note(&lanes, now);
+        }
+    }
+
+    fn rows_read(&mut self, result: Result<Rows, StoreError>, now: Instant) {
+        let rows = self.answer(|does| &mut does.read, result, now);
+        let Some(moment) = self.ownership.now(now) else {
+            self.lanes.forget();
+            return;
+        };
+        match rows {
+            Some(rows) => self.lanes.rows(rows, moment),
+            None => self.lanes.read_failed(moment),
+        }
+    }
+
+    fn worked_off(&mut self, result: Result<WorkedOff, StoreError>, now: Instant) {
+        let Some(done) = self.answer(|does| &mut does.work_off, result, now) else {
+            return;
+        };
+        for lane in &done.lanes {
+            self.lanes.invalidate(lane.subscription);
+        }
+        self.note(&done.lanes, now);
+        if done.more {
+            self.does.work_off.want();
+        }
+        self.worked(now);
+    }
+
+    fn sent(&mut self, flight: &Flight, result: Result<Outcome, Invalid>, now: Instant) {
+        let due = &flight.due;
+        let lane = due.position.subscription;
+        let clock = self.ownership.clock(now);
+        let moment = Now {
+            instant: now,
+            clock,
+        };
+        let settings = &flight.target.subscription.settings;
+        let outcome = match result {
+            Ok(outcome) => judged(outcome, settings.profile.success),
+            Err(why) => {
+                warn!(delivery.id = %due.id, error = %why, "no request can be made of this delivery");
+                self.lanes.answered(lane, Duration::ZERO, moment);
+                let end = settling::refused(due, &why, clock);
+                self.settling.add(due.id.event, end, now);
+                return;
+            }
+        };
+        self.lanes.answered(lane, outcome.duration, moment);
+        let jitter = self.random.jitter();
+        let (retry, expires_at) = (&settings.retry, due.expires_at);
+        let verdict = verdict(&outcome, retry, due.tries, expires_at, clock, jitter);
+        log(flight, &outcome, verdict);
+        let settlement = match (verdict, outcome.fault) {
+            // What is ours counts as no attempt, so this is an end without one.
+            (Verdict::Expired, Fault::Ours) => settling::expired(due, clock),
+            _ => settling::attempted(flight, outcome, verdict),
+        };
+        if settlement.disable.is_some() {
+            // The registry will say so too, but only once this is settled.
+            self.lanes.hold(lane);
+        }
+        self.settling.add(due.id.event, settlement, now);
+    }
+
+    fn settled(&mut self, result: Result<Vec<Position>, StoreError>, now: Instant) {
+        let unchanged = self.answer(|does| &mut does.settle, result, now);
+        let Some(unchanged) = unchanged else {
+            self.settling.failed();
+            return;
+        };
+        let moment = Now {
+            instant: now,
+            clock: self.ownership.clock(now),
+        };
+        let (lanes, summary, load) = (&mut self.lanes, &mut self.summary, &mut self.does.load);
+        let before = *summary;
+        self.settling.done(unchanged, |settled| {
+            let lane = settled.settlement.position.subscription;
+            // A success is recorded wherever its row has moved meanwhile.
+            let success = settled.settlement.fate == Fate::Ended(End::Delivered);
+            let unchanged = settled.unchanged && !success;
+            lanes.settled(lane, settled.event, unchanged);
+            if unchanged {
+                return;
+            }
+            match settled.settlement.fate {
+                Fate::Ended(End::Delivered) => summary.delivered += 1,
+                Fate::Ended(_) => summary.ended += 1,
+                Fate::Again { due_at, .. } => {
+                    summary.retried += u64::from(settled.settlement.attempt.is_some());
+                    lanes.note(lane, due_at, moment);
+                }
+            }
+            if settled.settlement.disable.is_some() {
+                load.want();
+            }
+        });
+        let progress = &self.options.progress;
+        progress
+            .delivered
+            .fetch_add(summary.delivered - before.delivered, Relaxed);
+        progress
+            .retried
+            .fetch_add(summary.retried - before.retried, Relaxed);
+        progress
+            .ended
+            .fetch_add(summary.ended - before.ended, Relaxed);
+        self.worked(now);
+    }
+
+    fn counted(&mut self, result: Result<Remaining, StoreError>, now: Instant) {
+        self.counted_at = Some(now);
+        self.count_at = now + COUNT;
+        let remaining = self.answer(|does| &mut does.count, result, now);
+        if let Some(stopping) = &mut self.stopping {
+            // Also when it failed: nobody waits for a figure.
+            stopping.counted = true;
+        }
+        let Some(remaining) = remaining else {
+            return;
+        };
+        self.summary.remaining = remaining;
+        if remaining.unrouted > 0 {
+            self.does.point.want();
+        }
+        if remaining.commands > 0 {
+            self.does.work_off.want();
+        }
+        if remaining.pending > 0 && !self.lanes.has_timers() {
+            self.does.discover.want();
+        }
+        let Remaining {
+            unrouted: 0,
+            pending: 0,
+            commands: 0,
+            ..
+        } = remaining
+        else {
+            return;
+        };
+        if self.stopping.is_none() && self.is_at_rest() {
+            self.stop(now);
+        }
+    }
+
+    fn released(&mut self, result: Result<(), StoreError>, now: Instant) {
+        let released = self.answer(|does| &mut does.release, result, now).is_some();
+        if released {
+            self.ownership.lose();
+        }
+        if let Some(stopping) = &mut self.stopping {
+            stopping.released = released;
+        }
+    }
+
+    fn stop(&mut self, now: Instant) {
+        self.stopping.get_or_insert(Stopping {
+            grace: now + self.options.grace,
+            counted: false,
+            released: false,
+        });
+    }
+}
+
+/// The client takes any 2xx for a success; the profile may want exactly 200.
+fn judged(mut outcome: Outcome, success: Success) -> Outcome {
+    if let (Fault::None, Some(status)) = (outcome.fault, outcome.status) {
+        outcome.fault = classify(status, success).1;
+    }
+    outcome
+}
+
+/// Says what came of an attempt, to whoever reads the log.
+fn log(flight: &Flight, outcome: &Outcome, verdict: Verdict) {
+    let (id, code) = (flight.due.id, &*outcome.code);
+    let duration_ms = outcome.duration.as_millis();
+    let detail = outcome.detail.as_deref();
+    match verdict {
+        Verdict::Delivered => debug!(delivery.id = %id, code, duration_ms, "delivered"),
+        Verdict::Retry { due_at } => {
+            debug!(delivery.id = %id, code, detail, duration_ms, %due_at, "failed, will be tried again");
+        }
+        Verdict::Postpone { due_at } => {
+            warn!(delivery.id = %id, code, detail, %due_at, "postponed by a fault of ours");
+        }
+        Verdict::Dead => {
+            info!(delivery.id = %id, code, detail, duration_ms, "dead: its retries are used up")
+        }
+        Verdict::Gone => {
+            warn!(delivery.id = %id, code, "the receiver is gone for good: its subscription is disabled");
+        }
+        Verdict::Expired => info!(delivery.id = %id, code, detail, duration_ms, "expired"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_that_wants_exactly_200_takes_no_other_2xx() {
+        let accepted = |status, success| {
+            let outcome = Outcome {
+                code: format!("http_{status}").into(),
+                fault: Fault::None,
+                status: Some(status),
+                retry_after: None,
+                excerpt: Vec::new(),
+                detail: None,
+                duration: Duration::ZERO,
+            };
+            judged(outcome, success).fault == Fault::None
+        };
+        assert!(accepted(200, Success::Exactly200));
+        assert!(!accepted(202, Success::Exactly200));
+        assert!(accepted(202, Success::Any2xx));
+    }
+}
