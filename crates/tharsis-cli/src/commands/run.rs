@@ -95,8 +95,17 @@ async fn announce(context: &Context, emitter: &Emitter, until_idle: bool) -> Res
         .filter(|subscription| subscription.state != State::Active)
         .count();
     let remaining = emitter.remaining().await?;
+    let to_do: Vec<_> = [
+        (remaining.unrouted, "event to route", "events to route"),
+        (remaining.pending, "delivery", "deliveries"),
+        (remaining.commands, "command", "commands"),
+    ]
+    .into_iter()
+    .filter(|(n, ..)| *n > 0)
+    .map(|(n, one, many)| counted(n, one, many))
+    .collect();
     context.output.note(format_args!(
-        "Owns {}: {}{}, {} to deliver. {}",
+        "Owns {}: {}{}. {}. {}",
         inert(&context.configuration.database),
         counted(subscriptions.len() as u64, "subscription", "subscriptions"),
         if held > 0 {
@@ -104,9 +113,13 @@ async fn announce(context: &Context, emitter: &Emitter, until_idle: bool) -> Res
         } else {
             String::new()
         },
-        count(remaining.unrouted + remaining.pending),
+        if to_do.is_empty() {
+            "Nothing to do yet".to_owned()
+        } else {
+            format!("To do: {}", to_do.join(", "))
+        },
         if until_idle {
-            "Ends when that is done."
+            "Ends when all is done."
         } else {
             "Ctrl-C ends it."
         },

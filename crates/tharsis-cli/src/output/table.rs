@@ -6,7 +6,7 @@ use super::text::inert;
 /// Rows under headings, without borders. Every cell is made inert.
 ///
 /// A table that is wider than the terminal is told row by row instead: the first cell on a line of its own, the others
-/// below it with their headings.
+/// below it, each beside its heading.
 #[derive(Debug)]
 pub(crate) struct Table {
     headings: Vec<&'static str>,
@@ -44,7 +44,7 @@ impl Table {
                     .lines()
                     .any(|line| console::measure_text_width(line) > width) =>
             {
-                self.stacked()
+                self.stacked(width)
             }
             _ => table,
         }
@@ -69,24 +69,38 @@ impl Table {
         lines
     }
 
-    fn stacked(&self) -> String {
+    fn stacked(&self, width: usize) -> String {
         let mut text = String::new();
         for row in &self.rows {
             let mut cells = row.iter().zip(&self.headings);
             if let Some((first, _)) = cells.next() {
                 text.push_str(&format!("{}\n", style(first).bold()));
             }
-            let rest: Vec<_> = cells
-                .filter(|(cell, _)| !matches!(cell.as_str(), "" | "-"))
-                .map(|(cell, heading)| [(*heading).to_owned(), cell.clone()])
-                .collect();
-            for line in fields(rest).lines() {
-                text.push_str(&format!("  {line}\n"));
+            let mut column = 0;
+            for (cell, heading) in cells.filter(|(cell, _)| !matches!(cell.as_str(), "" | "-")) {
+                let pair = format!("{} {cell}", style(heading).dim());
+                let wide = console::measure_text_width(&pair);
+                let gap = if column == 0 {
+                    "  "
+                } else if column + GAP.len() + wide > width {
+                    text.push('\n');
+                    column = 0;
+                    "  "
+                } else {
+                    GAP
+                };
+                text.push_str(gap);
+                text.push_str(&pair);
+                column += gap.len() + wide;
             }
+            text.push('\n');
         }
         text
     }
 }
+
+/// Between two cells of a row that is told in lines.
+const GAP: &str = "   ";
 
 /// Names and values below each other, the values aligned.
 pub(crate) fn fields(pairs: impl IntoIterator<Item = [String; 2]>) -> String {
@@ -113,4 +127,34 @@ fn trimmed(table: &comfy_table::Table) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_is_too_wide_is_told_in_lines() {
+        let mut table = Table::new(&["delivery", "status", ">attempts", "reason"]);
+        table.row(["A/1", "delivered", "1", "http_200"].map(str::to_owned));
+        table.row(["A/2", "dead", "12", "\u{1b}[2Jhttp_503"].map(str::to_owned));
+        table.row(["A/3", "pending", "0", "-"].map(str::to_owned));
+        insta::assert_snapshot!(table.render(None), @r"
+    DELIVERY  STATUS     ATTEMPTS  REASON
+    A/1       delivered         1  http_200
+    A/2       dead             12  \u{1b}[2Jhttp_503
+    A/3       pending           0  -
+    ");
+        assert_eq!(table.render(Some(200)), table.render(None));
+        insta::assert_snapshot!(table.render(Some(38)), @r"
+    A/1
+      status delivered   attempts 1
+      reason http_200
+    A/2
+      status dead   attempts 12
+      reason \u{1b}[2Jhttp_503
+    A/3
+      status pending   attempts 0
+    ");
+    }
 }
