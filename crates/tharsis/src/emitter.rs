@@ -128,7 +128,9 @@ impl Emitter {
     ) -> Result<Subscription, Error> {
         let now = system_now();
         check(self.client()?, settings, secret, method, now).await?;
-        Ok(self.0.store.add(settings, secret, now).await?)
+        let subscription = self.0.store.add(settings, secret, now).await?;
+        self.wake();
+        Ok(subscription)
     }
 
     /// Delivers until `shutdown` resolves. Then it stops claiming, lets requests in flight finish within the grace

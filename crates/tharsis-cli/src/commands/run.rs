@@ -51,6 +51,8 @@ pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     let emitter = context
         .open_with(options.engine(&context.configuration.engine))
         .await?;
+    // What is wrong with the client is said before anything is owned.
+    emitter.client()?;
     emitter.own().await?;
     announce(context, &emitter, options.until_idle).await?;
 

@@ -2,8 +2,10 @@
 
 mod configuration;
 mod help;
+mod listen;
 mod lists;
 mod publish;
+mod run;
 mod subscription;
 mod verify;
 

@@ -1,0 +1,133 @@
+//! The emitter on a file, as far as that needs no receiver.
+
+use std::{future::pending, path::Path};
+
+use tempfile::TempDir;
+use tharsis::{
+    CheckMethod, Emitter, Event, Options, Registry, Remaining,
+    egress::Policy,
+    sqlx::{Connection, SqliteConnection},
+    subscription::Draft,
+};
+
+const CLIENT: &str = "36011017-0e00-4e29-a054-7a1fbb8b60a2";
+
+fn url(folder: &Path) -> String {
+    format!("sqlite://{}", folder.join("engine.db").display())
+}
+
+async fn open() -> (TempDir, Emitter) {
+    let folder = tempfile::tempdir().unwrap();
+    let emitter = Emitter::open(&url(folder.path()), Options::default())
+        .await
+        .unwrap();
+    (folder, emitter)
+}
+
+fn signal(key: &str, drop_proba: f64) -> Event {
+    let text = format!(
+        r#"{{"type":"signal","client":"{CLIENT}","key":"{key}","payload":{{"drop_proba":{drop_proba}}}}}"#
+    );
+    Event::parse(text.as_bytes()).unwrap()
+}
+
+fn unrouted(unrouted: u64) -> Remaining {
+    Remaining {
+        unrouted,
+        ..Remaining::default()
+    }
+}
+
+#[tokio::test]
+async fn publishing_again_returns_the_first_id() {
+    let (_folder, emitter) = open().await;
+    let first = emitter.publish(&signal("a", 0.5)).await.unwrap();
+    let again = emitter.publish(&signal("a", 0.5)).await.unwrap();
+    assert_eq!((first.duplicate, again.duplicate), (false, true));
+    assert_eq!(first.id, again.id);
+    let refused = emitter.publish(&signal("a", 0.6)).await.unwrap_err();
+    assert_eq!(refused.code(), "idempotency_conflict");
+    assert_eq!(emitter.remaining().await.unwrap(), unrouted(1));
+}
+
+#[tokio::test]
+async fn of_many_events_the_refused_one_is_told_in_its_place() {
+    let (_folder, emitter) = open().await;
+    let published = emitter
+        .publish_all(&[signal("a", 0.5), signal("a", 0.6), signal("b", 0.6)])
+        .await
+        .unwrap();
+    assert!(
+        matches!(&published[..], [Ok(_), Err(refused), Ok(_)] if refused.code == "idempotency_conflict")
+    );
+    assert_eq!(emitter.remaining().await.unwrap(), unrouted(2));
+}
+
+#[tokio::test]
+async fn what_is_rolled_back_was_never_published() {
+    let (folder, emitter) = open().await;
+    let mut connection = SqliteConnection::connect(&url(folder.path()))
+        .await
+        .unwrap();
+
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    emitter
+        .publish_in(&mut transaction, &signal("a", 0.5))
+        .await
+        .unwrap();
+    transaction.rollback().await.unwrap();
+    assert_eq!(emitter.remaining().await.unwrap(), unrouted(0));
+
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    emitter
+        .publish_in(&mut transaction, &signal("a", 0.5))
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    emitter.wake();
+    assert_eq!(emitter.remaining().await.unwrap(), unrouted(1));
+}
+
+#[tokio::test]
+async fn a_url_where_nothing_listens_is_not_subscribed() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nobody listens on the discard port of loopback.
+    let egress = Policy {
+        allow_addresses: vec![Policy::range("127.0.0.0/8").unwrap()],
+        allow_hosts: vec!["localhost".to_owned()],
+        allow_ports: vec![9],
+    };
+    let draft = Draft {
+        client: CLIENT.to_owned(),
+        name: "Shop".to_owned(),
+        url: "https://localhost:9/hooks".to_owned(),
+        ..Draft::default()
+    };
+    let settings = draft.settings(&egress).unwrap();
+    let options = Options {
+        egress,
+        ..Options::default()
+    };
+    let emitter = Emitter::open(&url(folder.path()), options).await.unwrap();
+    let failed = emitter
+        .subscribe(&settings, None, CheckMethod::Head)
+        .await
+        .unwrap_err();
+    assert_eq!(failed.code(), "connect_refused");
+    assert!(emitter.registry().list(None).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn one_process_delivers_at_a_time() {
+    let (folder, emitter) = open().await;
+    emitter.own().await.unwrap();
+    let second = Emitter::open(&url(folder.path()), Options::default())
+        .await
+        .unwrap();
+    second.publish(&signal("a", 0.5)).await.unwrap();
+    let refused = second.run_until_idle(pending()).await.unwrap_err();
+    assert_eq!(refused.code(), "already_owned");
+    let summary = emitter.run_until_idle(pending()).await.unwrap();
+    assert_eq!(summary.remaining, Remaining::default());
+    second.run_until_idle(pending()).await.unwrap();
+}
