@@ -1,5 +1,7 @@
 //! Reading lanes: what is due, with everything that an attempt needs.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
 use tharsis_core::{DeliveryId, EventId, SubscriptionId, Timestamp};
@@ -12,29 +14,29 @@ use crate::{Due, LaneRead, Lease, Pending, Position, Rows, StoreError};
 
 /// Skips from lane to lane, however long they are.
 pub(super) const LANES: &str = "
-    SELECT subscription, due_at
-    FROM (
-        SELECT s.seq AS subscription,
-               (SELECT d.due_at
-                FROM tharsis_delivery d
-                WHERE d.subscription = s.seq AND d.lane = 0
-                ORDER BY d.due_at
-                LIMIT 1) AS due_at
-        FROM tharsis_subscription s
-        WHERE s.removed_at IS NULL)
-    WHERE due_at IS NOT NULL";
+    SELECT s.seq,
+           (SELECT d.due_at
+            FROM tharsis_delivery d
+            WHERE d.subscription = s.seq AND d.lane = 0
+            ORDER BY d.due_at
+            LIMIT 1)
+    FROM tharsis_subscription s
+    WHERE s.removed_at IS NULL";
 
 pub(super) async fn lanes(store: &SqliteStore, lease: &Lease) -> Result<Vec<Pending>, StoreError> {
     store.0.owner.check(lease)?;
-    let rows: Vec<(i64, Millis)> = sqlx::query_as(LANES).fetch_all(&store.0.reads).await?;
-    Ok(rows.into_iter().map(pending).collect())
+    let rows: Vec<FirstRow> = sqlx::query_as(LANES).fetch_all(&store.0.reads).await?;
+    Ok(rows.into_iter().filter_map(pending).collect())
 }
 
-fn pending((subscription, Millis(due_at)): (i64, Millis)) -> Pending {
-    Pending {
+/// A lane and when the first of its rows is due that was asked for, if it has such a row.
+type FirstRow = (i64, Option<Millis>);
+
+fn pending((subscription, due_at): FirstRow) -> Option<Pending> {
+    due_at.map(|Millis(due_at)| Pending {
         subscription,
         due_at,
-    }
+    })
 }
 
 /// SQLite has no lateral join, but a table-valued function takes a subquery of the tables before it: the keys of each
@@ -55,8 +57,7 @@ pub(super) const DUE: &str = "
             ORDER BY due_at, event
             LIMIT ?3) d)) k
     CROSS JOIN tharsis_event e ON e.seq = k.value ->> 3
-    WHERE k.key < l.value ->> 3
-    ORDER BY l.key, k.key";
+    WHERE k.key < l.value ->> 3";
 
 impl<'r> FromRow<'r, SqliteRow> for Due {
     fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
@@ -89,16 +90,13 @@ impl<'r> FromRow<'r, SqliteRow> for Due {
 
 /// The first row of each lane that is not due yet.
 pub(super) const LATER: &str = "
-    SELECT subscription, due_at
-    FROM (
-        SELECT l.value AS subscription,
-               (SELECT d.due_at
-                FROM tharsis_delivery d
-                WHERE d.subscription = l.value AND d.lane = 0 AND d.due_at > ?2
-                ORDER BY d.due_at
-                LIMIT 1) AS due_at
-        FROM jsonb_each(?1) l)
-    WHERE due_at IS NOT NULL";
+    SELECT l.value,
+           (SELECT d.due_at
+            FROM tharsis_delivery d
+            WHERE d.subscription = l.value AND d.lane = 0 AND d.due_at > ?2
+            ORDER BY d.due_at
+            LIMIT 1)
+    FROM jsonb_each(?1) l";
 
 pub(super) async fn due(
     store: &SqliteStore,
@@ -110,12 +108,14 @@ pub(super) async fn due(
     let arguments: Vec<(i64, i64, i64, u32)> = lanes.iter().map(argument).collect();
     let most = lanes.iter().map(|lane| lane.limit).max().unwrap_or(0);
     let mut read = store.0.reads.acquire().await?;
-    let due: Vec<Due> = sqlx::query_as(DUE)
+    let mut due: Vec<Due> = sqlx::query_as(DUE)
         .bind(json(&arguments)?)
         .bind(now.as_millis())
         .bind(most)
         .fetch_all(&mut *read)
         .await?;
+    // They come in this order as it is; to ask SQLite for it would have it sort the payloads too.
+    due.sort_by_key(|due| due.position);
     let exhausted = exhausted(lanes, &due);
     if exhausted.is_empty() {
         return Ok(Rows {
@@ -123,14 +123,14 @@ pub(super) async fn due(
             later: Vec::new(),
         });
     }
-    let later: Vec<(i64, Millis)> = sqlx::query_as(LATER)
+    let later: Vec<FirstRow> = sqlx::query_as(LATER)
         .bind(json(&exhausted)?)
         .bind(now.as_millis())
         .fetch_all(&mut *read)
         .await?;
     Ok(Rows {
         due,
-        later: later.into_iter().map(pending).collect(),
+        later: later.into_iter().filter_map(pending).collect(),
     })
 }
 
@@ -144,19 +144,15 @@ fn argument(lane: &LaneRead) -> (i64, i64, i64, u32) {
     (lane.subscription, due_at, seq, lane.limit)
 }
 
-/// Lanes that returned fewer rows than they might have. The rows of one lane stand together, in the lanes' order.
+/// Lanes that returned fewer rows than they might have.
 fn exhausted(lanes: &[LaneRead], due: &[Due]) -> Vec<i64> {
-    let mut rest = due;
+    let mut counts: HashMap<i64, u32> = HashMap::with_capacity(lanes.len());
+    for row in due {
+        *counts.entry(row.position.subscription).or_default() += 1;
+    }
     lanes
         .iter()
-        .filter(|lane| {
-            let count = rest
-                .iter()
-                .take_while(|d| d.position.subscription == lane.subscription)
-                .count();
-            rest = rest.split_at(count).1;
-            u32::try_from(count).is_ok_and(|count| count < lane.limit)
-        })
+        .filter(|lane| counts.get(&lane.subscription).copied().unwrap_or(0) < lane.limit)
         .map(|lane| lane.subscription)
         .collect()
 }

@@ -190,7 +190,7 @@ impl<'r> FromRow<'r, SqliteRow> for AttemptRow {
 }
 
 /// `l` is the last thing that happened to the delivery: its newest attempt, or the end without a request after it.
-const ROWS: &str = "
+pub(super) const ROWS: &str = "
     SELECT e.id, s.id, e.type, e.client, e.campaign, s.name, e.published_at,
            d.due_at, d.attempts, d.tries, s.seq, st.subscription, l.ended, l.code, l.at,
            (SELECT max(number) FROM tharsis_attempt WHERE event = e.seq AND subscription = s.seq)

@@ -35,6 +35,8 @@ mod key;
 mod migrate;
 mod outbox;
 mod owner;
+#[cfg(test)]
+mod plan;
 mod publish;
 mod publish_in;
 mod registry;

@@ -17,11 +17,13 @@ struct PointerRow {
     pointer: Option<Pointer>,
 }
 
-const POINTERS: &str = "
+pub(super) const POINTERS: &str = "
     SELECT r.revision, o.event, e.id, e.client, e.type, e.published_at, e.not_before, e.expires_at,
            octet_length(e.payload), CASE e.frozen WHEN 0 THEN e.payload END
     FROM tharsis_revision r
-    LEFT JOIN (tharsis_outbox o CROSS JOIN tharsis_event e ON e.seq = o.event)
+    LEFT JOIN tharsis_outbox o
+    LEFT JOIN tharsis_event e ON e.seq = o.event
+    WHERE r.id = 1 AND (o.event IS NULL OR e.seq IS NOT NULL)
     ORDER BY o.event
     LIMIT ?1";
 
@@ -132,7 +134,7 @@ fn rows(routed: &[Routed]) -> (Vec<Delivery>, Vec<Ended<'_>>) {
     (deliveries, ends)
 }
 
-const INSERT_DELIVERIES: &str = "
+pub(super) const INSERT_DELIVERIES: &str = "
     INSERT INTO tharsis_delivery (subscription, lane, due_at, event, attempts, tries)
     SELECT s.seq, 0, r.value ->> 2, o.event, 0, 0
     FROM jsonb_each(?1) r
@@ -199,7 +201,7 @@ struct Frozen<'a>(
 );
 
 /// What the publisher gave in columns goes before what the payload says, and of two expiries the earlier counts.
-const FREEZE: &str = "
+pub(super) const FREEZE: &str = "
     UPDATE tharsis_event AS e
     SET frozen = 1,
         campaign = coalesce(e.campaign, r.value ->> 3),
@@ -247,7 +249,7 @@ async fn freeze(conn: &mut SqliteConnection, routed: &[Routed]) -> Result<u64, S
         .rows_affected())
 }
 
-const REFUSE: &str = "
+pub(super) const REFUSE: &str = "
     UPDATE tharsis_event AS e
     SET refused_code = r.value ->> 1,
         refused_field = r.value ->> 2,

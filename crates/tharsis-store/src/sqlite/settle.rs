@@ -18,30 +18,48 @@ pub(super) async fn settle(
     settlements: &[Settlement],
 ) -> Result<Vec<Position>, StoreError> {
     store.0.owner.check(lease)?;
-    let every = json(&settlements.iter().map(Row::of).collect::<Vec<_>>())?;
+    if settlements.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = json(&settlements.iter().map(Row::of).collect::<Vec<_>>())?;
 
     let mut write = store.0.writer.begin().await?;
     owner::fence(&mut write, lease).await?;
-    let moved = moved(&mut write, &every).await?;
+    if usize::try_from(take_out(&mut write, &rows).await?) == Ok(settlements.len()) {
+        apply(&mut write, settlements.iter(), &rows).await?;
+        write.commit().await?;
+        return Ok(Vec::new());
+    }
+    // Some row is not as it was read, which is rare: give up, and find out which.
+    drop(write);
+    settle_apart(store, lease, settlements, &rows).await
+}
+
+async fn settle_apart(
+    store: &SqliteStore,
+    lease: &Lease,
+    settlements: &[Settlement],
+    rows: &str,
+) -> Result<Vec<Position>, StoreError> {
+    let mut write = store.0.writer.begin().await?;
+    owner::fence(&mut write, lease).await?;
+    let moved = moved(&mut write, rows).await?;
+    let (moved, kept): (Vec<_>, Vec<_>) = settlements
+        .iter()
+        .enumerate()
+        .partition(|(at, _)| moved.contains(at));
+    let kept: Vec<&Settlement> = kept.into_iter().map(|(_, settlement)| settlement).collect();
+    let rows = json(&kept.iter().copied().map(Row::of).collect::<Vec<_>>())?;
+    let taken = take_out(&mut write, &rows).await?;
+    expect_changed("settle: deliveries taken out", kept.len(), taken)?;
+    apply(&mut write, kept.into_iter(), &rows).await?;
     let mut left_alone = Vec::new();
-    if moved.is_empty() {
-        let kept: Vec<&Settlement> = settlements.iter().collect();
-        apply(&mut write, &kept, &every).await?;
-    } else {
-        let (moved, kept): (Vec<_>, Vec<_>) = settlements
-            .iter()
-            .enumerate()
-            .partition(|(at, _)| moved.contains(at));
-        let kept: Vec<&Settlement> = kept.into_iter().map(|(_, s)| s).collect();
-        let rows = json(&kept.iter().map(|s| Row::of(s)).collect::<Vec<_>>())?;
-        apply(&mut write, &kept, &rows).await?;
-        for (_, settlement) in moved {
-            match (&settlement.attempt, settlement.fate) {
-                (Some(attempt), Fate::Ended(End::Delivered)) => {
-                    record_success(&mut write, settlement.position, attempt).await?;
-                }
-                _ => left_alone.push(settlement.position),
+    for (_, settlement) in moved {
+        match (&settlement.attempt, settlement.fate) {
+            (Some(attempt), Fate::Ended(End::Delivered)) => {
+                record_success(&mut write, settlement.position, attempt).await?;
             }
+            _ => left_alone.push(settlement.position),
         }
     }
     write.commit().await?;
@@ -133,6 +151,21 @@ fn micros(attempt: &Attempt) -> i64 {
     i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// The row as it was read, or none.
+pub(super) const TAKE_OUT: &str = "
+    DELETE FROM tharsis_delivery
+    WHERE (subscription, lane, due_at, event, attempts) IN (
+        SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3, r.value ->> 4
+        FROM jsonb_each(?1) r)";
+
+async fn take_out(conn: &mut SqliteConnection, rows: &str) -> Result<u64, StoreError> {
+    Ok(sqlx::query(TAKE_OUT)
+        .bind(rows)
+        .execute(conn)
+        .await?
+        .rows_affected())
+}
+
 pub(super) const MOVED: &str = "
     SELECT r.key
     FROM jsonb_each(?1) r
@@ -154,12 +187,6 @@ async fn moved(conn: &mut SqliteConnection, rows: &str) -> Result<HashSet<usize>
         .collect())
 }
 
-pub(super) const TAKE_OUT: &str = "
-    DELETE FROM tharsis_delivery
-    WHERE (subscription, lane, due_at, event) IN (
-        SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3
-        FROM jsonb_each(?1) r)";
-
 pub(super) const PUT_BACK: &str = "
     INSERT INTO tharsis_delivery (subscription, lane, due_at, event, attempts, tries)
     SELECT r.value ->> 0, r.value ->> 1, r.value ->> 5, r.value ->> 3, r.value ->> 6, r.value ->> 7
@@ -180,32 +207,29 @@ pub(super) const RECORD: &str = "
         status = excluded.status, ended = excluded.ended, after = excluded.after,
         due_at = excluded.due_at, detail = excluded.detail, excerpt = excluded.excerpt";
 
-/// Each row is as it was read.
-async fn apply(
+/// What follows for rows that were taken out.
+async fn apply<'a>(
     conn: &mut SqliteConnection,
-    settlements: &[&Settlement],
+    settlements: impl Iterator<Item = &'a Settlement> + Clone,
     rows: &str,
 ) -> Result<(), StoreError> {
     let again = settlements
-        .iter()
+        .clone()
         .filter(|s| matches!(s.fate, Fate::Again { .. }))
         .count();
-    let recorded = settlements.iter().filter(|s| s.attempt.is_some()).count();
-    let counted = [
-        ("settle: deliveries taken out", TAKE_OUT, settlements.len()),
+    let recorded = settlements.clone().filter(|s| s.attempt.is_some()).count();
+    for (what, statement, expected) in [
         ("settle: deliveries put back", PUT_BACK, again),
         ("settle: attempts", RECORD, recorded),
-    ];
-    for (what, statement, expected) in counted {
-        if expected == 0 {
-            continue;
+    ] {
+        if expected > 0 {
+            let changed = sqlx::query(statement)
+                .bind(rows)
+                .execute(&mut *conn)
+                .await?
+                .rows_affected();
+            expect_changed(what, expected, changed)?;
         }
-        let changed = sqlx::query(statement)
-            .bind(rows)
-            .execute(&mut *conn)
-            .await?
-            .rows_affected();
-        expect_changed(what, expected, changed)?;
     }
     disable(conn, settlements).await
 }
@@ -213,7 +237,7 @@ async fn apply(
 /// A subscription is disabled once, for the first reason.
 async fn disable(
     conn: &mut SqliteConnection,
-    settlements: &[&Settlement],
+    settlements: impl Iterator<Item = &Settlement>,
 ) -> Result<(), StoreError> {
     let mut reasons: BTreeMap<i64, (&str, Timestamp)> = BTreeMap::new();
     for settlement in settlements {

@@ -275,10 +275,14 @@ pub(crate) async fn a_read_goes_on_after_a_position_and_keeps_to_each_limit<S: S
         .due(&house.lease, &lanes, house.now)
         .await
         .expect("due");
-    let (first, second) = read.due.split_at(3);
-    assert!(first.iter().all(|d| d.position.subscription == theirs));
+    let (of_theirs, of_ours): (Vec<_>, Vec<_>) = read
+        .due
+        .iter()
+        .map(|d| d.position)
+        .partition(|position| position.subscription == theirs);
+    assert_eq!(of_theirs.len(), 3);
     assert_eq!(
-        second.iter().map(|d| d.position).collect::<Vec<_>>(),
+        of_ours,
         all[4..].iter().map(|d| d.position).collect::<Vec<_>>()
     );
     assert_eq!(
