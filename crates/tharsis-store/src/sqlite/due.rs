@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
+use serde::Deserialize;
 use tharsis_core::{DeliveryId, EventId, SubscriptionId, Timestamp};
 
 use super::{
     SqliteStore,
-    value::{Id, Millis, json},
+    value::{Millis, corrupt, json, uuid},
 };
 use crate::{Due, LaneRead, Lease, Pending, Position, Rows, StoreError};
 
@@ -41,9 +41,14 @@ fn pending((subscription, due_at): FirstRow) -> Option<Pending> {
 
 /// SQLite has no lateral join, but a table-valued function takes a subquery of the tables before it: the keys of each
 /// lane's first rows as an array. So it reads of each lane at most the greatest limit of all, and keeps its own.
+///
+/// All of them come as one row, and their payloads as one text: rows are handed from SQLite's thread one by one, which
+/// costs more than the rows themselves.
 pub(super) const DUE: &str = "
-    SELECT s.seq, k.value ->> 0, e.seq, e.id, s.id, e.type, e.published_at, e.expires_at,
-           k.value ->> 1, k.value ->> 2, e.payload
+    SELECT json_group_array(json_array(
+               s.seq, k.value ->> 0, e.seq, hex(e.id), hex(s.id), e.type, e.published_at, e.expires_at,
+               k.value ->> 1, k.value ->> 2, octet_length(e.payload))),
+           group_concat(e.payload, '')
     FROM jsonb_each(?1) l
     CROSS JOIN tharsis_subscription s ON s.seq = l.value ->> 0
     CROSS JOIN jsonb_each((
@@ -59,31 +64,60 @@ pub(super) const DUE: &str = "
     CROSS JOIN tharsis_event e ON e.seq = k.value ->> 3
     WHERE k.key < l.value ->> 3";
 
-impl<'r> FromRow<'r, SqliteRow> for Due {
-    fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
-        let Millis(due_at) = row.try_get(1)?;
-        let Id(event) = row.try_get(3)?;
-        let Id(subscription) = row.try_get(4)?;
-        let Millis(published_at) = row.try_get(6)?;
-        Ok(Self {
+/// A delivery as the statement writes it, by its places.
+#[derive(Deserialize)]
+struct DueRow<'a>(
+    i64,
+    i64,
+    i64,
+    &'a str,
+    &'a str,
+    &'a str,
+    i64,
+    Option<i64>,
+    u32,
+    u32,
+    usize,
+);
+
+impl DueRow<'_> {
+    /// Its payload is what `payloads` begins with.
+    fn read(self, payloads: &mut &[u8]) -> Result<Due, StoreError> {
+        let Self(
+            subscription,
+            due_at,
+            seq,
+            event_id,
+            subscription_id,
+            event_type,
+            published_at,
+            expires_at,
+            attempts,
+            tries,
+            size,
+        ) = self;
+        let (payload, rest) = payloads
+            .split_at_checked(size)
+            .ok_or_else(|| corrupt("payloads"))?;
+        *payloads = rest;
+        Ok(Due {
             position: Position {
-                subscription: row.try_get(0)?,
+                subscription,
                 lane: 0,
-                due_at,
-                seq: row.try_get(2)?,
+                due_at: Timestamp::from_millis(due_at),
+                seq,
             },
             id: DeliveryId {
-                event: EventId::from_uuid(event),
-                subscription: SubscriptionId::from_uuid(subscription),
+                event: EventId::from_uuid(uuid(event_id)?),
+                subscription: SubscriptionId::from_uuid(uuid(subscription_id)?),
             },
-            event_type: row.try_get::<&str, _>(5)?.into(),
-            payload: Bytes::from(row.try_get::<Vec<u8>, _>(10)?),
-            published_at,
-            expires_at: row
-                .try_get::<Option<i64>, _>(7)?
-                .map(Timestamp::from_millis),
-            attempts: row.try_get(8)?,
-            tries: row.try_get(9)?,
+            event_type: event_type.into(),
+            // A copy each, so that one that stays long in memory does not keep all of them.
+            payload: Bytes::copy_from_slice(payload),
+            published_at: Timestamp::from_millis(published_at),
+            expires_at: expires_at.map(Timestamp::from_millis),
+            attempts,
+            tries,
         })
     }
 }
@@ -108,13 +142,19 @@ pub(super) async fn due(
     let arguments: Vec<(i64, i64, i64, u32)> = lanes.iter().map(argument).collect();
     let most = lanes.iter().map(|lane| lane.limit).max().unwrap_or(0);
     let mut read = store.0.reads.acquire().await?;
-    let mut due: Vec<Due> = sqlx::query_as(DUE)
+    let (rows, payloads): (String, Option<Vec<u8>>) = sqlx::query_as(DUE)
         .bind(json(&arguments)?)
         .bind(now.as_millis())
         .bind(most)
-        .fetch_all(&mut *read)
+        .fetch_one(&mut *read)
         .await?;
-    // They come in this order as it is; to ask SQLite for it would have it sort the payloads too.
+    let rows: Vec<DueRow<'_>> = serde_json::from_str(&rows).map_err(corrupt)?;
+    let mut payloads = payloads.as_deref().unwrap_or_default();
+    let mut due = rows
+        .into_iter()
+        .map(|row| row.read(&mut payloads))
+        .collect::<Result<Vec<Due>, _>>()?;
+    // They come in this order as it is, but nobody promised it.
     due.sort_by_key(|due| due.position);
     let exhausted = exhausted(lanes, &due);
     if exhausted.is_empty() {

@@ -9,10 +9,11 @@ use tharsis_core::{
     event::{Event, Idempotency},
 };
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::{
-    SqliteStore,
-    value::{Id, corrupt, expect_changed, hex, json},
+    Random, SqliteStore,
+    value::{Id, Millis, corrupt, expect_changed, json},
     write::Turn,
 };
 use crate::{Published, StoreError};
@@ -136,9 +137,12 @@ async fn commit(store: &SqliteStore, turn: Turn, jobs: Vec<Job>) -> Result<(), S
     if jobs.is_empty() {
         return Ok(());
     }
-    let rows = Rows::of(jobs.iter().flat_map(|job| &job.group.events))?;
+    let rows = Rows::of(
+        jobs.iter().flat_map(|job| &job.group.events),
+        store.0.random,
+    )?;
     let mut write = turn.begin().await?;
-    let mut found = insert_rows(&mut write, rows).await?.into_iter();
+    let mut found = insert(&mut write, rows).await?.into_iter();
     write.commit().await?;
     store.wrote();
     for job in jobs {
@@ -175,154 +179,211 @@ impl Waiting {
     }
 }
 
-/// The arguments of the statements: a row of JSON for each event, and all payloads one after the other.
+/// The arguments of the statements. What has a fixed length stands packed in one argument, what has not in another, and
+/// the rest in a row of JSON for each event.
 struct Rows {
     json: String,
+    fixed: Vec<Fixed>,
     payloads: Vec<u8>,
-    len: usize,
 }
 
-/// A row as the statements read it, by its places.
+/// As the statements cut it up: 64 bytes for each event.
+#[derive(Clone, Copy)]
+struct Fixed {
+    key: [u8; 16],
+    payload: [u8; 16],
+    client: [u8; 16],
+    /// Made of the database's clock and the random bytes that stand here before.
+    id: [u8; 16],
+}
+
+/// A row of JSON, by its places.
 #[derive(Serialize)]
 struct Row<'a>(
-    /// 0: the key.
-    String,
-    /// 1: the digest of the payload, under an explicit key.
-    Option<String>,
-    /// 2: the type.
+    /// 0: the type.
     &'a str,
-    /// 3: the client.
-    String,
-    /// 4: the campaign.
+    /// 1: the campaign.
     Option<&'a str>,
-    /// 5: the recipient.
+    /// 2: the recipient.
     Option<&'a str>,
-    /// 6: not before.
+    /// 3: not before.
     Option<i64>,
-    /// 7: expires at.
+    /// 4: expires at.
     Option<i64>,
-    /// 8: where the payload begins, from 1 on.
+    /// 5: whether the key was given.
+    bool,
+    /// 6: where the payload begins, from 1 on.
     usize,
-    /// 9: its length.
+    /// 7: its length.
     usize,
 );
 
 impl Rows {
-    fn of<'a>(events: impl Iterator<Item = &'a (Event, Idempotency)>) -> Result<Self, StoreError> {
+    fn of<'a>(
+        events: impl Iterator<Item = &'a (Event, Idempotency)> + Clone,
+        random: Random,
+    ) -> Result<Self, StoreError> {
         let mut payloads = Vec::new();
         let rows: Vec<Row<'a>> = events
+            .clone()
             .map(|(event, idempotency)| {
                 let begin = payloads.len() + 1;
                 payloads.extend_from_slice(event.payload());
                 Row(
-                    hex(&idempotency.key),
-                    idempotency.explicit.then(|| hex(&idempotency.payload)),
                     event.event_type().as_str(),
-                    hex(event.client().as_uuid().as_bytes()),
                     event.campaign(),
                     event.recipient(),
                     event.not_before().map(Timestamp::as_millis),
                     event.expires_at().map(Timestamp::as_millis),
+                    idempotency.explicit,
                     begin,
                     event.payload().len(),
                 )
             })
             .collect();
+        let mut randoms = vec![[0; 16]; rows.len()];
+        random(randoms.as_flattened_mut()).map_err(StoreError::database)?;
+        let fixed = events
+            .zip(randoms)
+            .map(|((event, idempotency), id)| Fixed {
+                key: idempotency.key,
+                payload: idempotency.payload,
+                client: *event.client().as_uuid().as_bytes(),
+                id,
+            })
+            .collect();
         Ok(Self {
             json: json(&rows)?,
-            len: rows.len(),
+            fixed,
             payloads,
         })
     }
-}
 
-/// In a transaction that holds the file's lock, so nothing is published between the statements.
-async fn insert_rows(conn: &mut SqliteConnection, rows: Rows) -> Result<Vec<Found>, StoreError> {
-    let last: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM tharsis_event")
-        .fetch_one(&mut *conn)
-        .await?;
-    // The first of a key wins its row; the number it wins is the event's.
-    let new = sqlx::query(
-        "INSERT INTO tharsis_idempotency (key, payload, event)
-         SELECT unhex(r.value ->> 0), unhex(r.value ->> 1), ?2 + 1 + r.key
-         FROM jsonb_each(?1) r
-         WHERE true
-         ON CONFLICT (key) DO NOTHING",
-    )
-    .bind(&rows.json)
-    .bind(last)
-    .execute(&mut *conn)
-    .await?
-    .rows_affected();
-    let inserted: Vec<(i64, Id)> = sqlx::query_as(
-        "INSERT INTO tharsis_event
-             (seq, type, client, campaign, recipient, not_before, expires_at, frozen, payload)
-         SELECT i.event, r.value ->> 2, unhex(r.value ->> 3), r.value ->> 4, r.value ->> 5,
-                r.value ->> 6, r.value ->> 7, 1,
-                CAST(substr(?3, r.value ->> 8, r.value ->> 9) AS TEXT)
-         FROM jsonb_each(?1) r
-         CROSS JOIN tharsis_idempotency i ON i.key = unhex(r.value ->> 0)
-         WHERE i.event = ?2 + 1 + r.key
-         RETURNING seq, id",
-    )
-    .bind(&rows.json)
-    .bind(last)
-    .bind(rows.payloads)
-    .fetch_all(&mut *conn)
-    .await?;
-    expect_changed("publish: events", inserted.len(), new)?;
-    let pointers = sqlx::query(
-        "INSERT INTO tharsis_outbox (event)
-         SELECT seq FROM tharsis_event WHERE seq > ?1",
-    )
-    .bind(last)
-    .execute(&mut *conn)
-    .await?
-    .rows_affected();
-    expect_changed("publish: pointers", inserted.len(), pointers)?;
-
-    let mut found = vec![None; rows.len];
-    for (seq, Id(id)) in &inserted {
-        let place = usize::try_from(seq - last - 1)
-            .ok()
-            .and_then(|at| found.get_mut(at));
-        *place.ok_or_else(|| corrupt("an event's number"))? = Some(Found {
-            id: EventId::from_uuid(*id),
-            payload: None,
-            duplicate: false,
-        });
-    }
-    if inserted.len() < rows.len {
-        for (at, Id(id), payload) in earlier(conn, &rows.json, last).await? {
-            let place = usize::try_from(at).ok().and_then(|at| found.get_mut(at));
-            *place.ok_or_else(|| corrupt("an event's place"))? = Some(Found {
-                id: EventId::from_uuid(id),
-                payload,
-                duplicate: true,
-            });
+    fn name(&mut self, clock: Timestamp) {
+        for row in &mut self.fixed {
+            let [random @ .., _, _, _, _, _, _] = row.id;
+            row.id = *EventId::new(clock, random).as_uuid().as_bytes();
         }
     }
-    found
-        .into_iter()
-        .collect::<Option<_>>()
-        .ok_or_else(|| corrupt("an idempotency key without its event"))
+
+    fn packed(&self) -> Vec<u8> {
+        self.fixed
+            .iter()
+            .flat_map(|row| [row.key, row.payload, row.client, row.id])
+            .flatten()
+            .collect()
+    }
 }
 
-/// The events that were published before under keys of these rows.
+pub(super) const LAST: &str = "
+    SELECT coalesce(max(seq), 0), CAST(round(unixepoch('subsec') * 1000) AS INTEGER)
+    FROM tharsis_event";
+
+/// The first of a key wins its row; the number it wins is the event's.
+pub(super) const INSERT_KEYS: &str = "
+    INSERT INTO tharsis_idempotency (key, payload, event)
+    SELECT substr(?2, r.key * 64 + 1, 16),
+           CASE WHEN r.value ->> 5 THEN substr(?2, r.key * 64 + 17, 16) END,
+           ?3 + 1 + r.key
+    FROM jsonb_each(?1) r
+    WHERE true
+    ON CONFLICT (key) DO NOTHING";
+
+pub(super) const INSERT_EVENTS: &str = "
+    INSERT INTO tharsis_event
+        (seq, id, type, client, campaign, recipient, not_before, expires_at, frozen, payload)
+    SELECT i.event,
+           substr(?2, r.key * 64 + 49, 16),
+           r.value ->> 0,
+           substr(?2, r.key * 64 + 33, 16),
+           r.value ->> 1, r.value ->> 2, r.value ->> 3, r.value ->> 4,
+           1,
+           CAST(substr(?4, r.value ->> 6, r.value ->> 7) AS TEXT)
+    FROM jsonb_each(?1) r
+    CROSS JOIN tharsis_idempotency i ON i.key = substr(?2, r.key * 64 + 1, 16)
+    WHERE i.event = ?3 + 1 + r.key";
+
+pub(super) const INSERT_POINTERS: &str = "
+    INSERT INTO tharsis_outbox (event)
+    SELECT seq FROM tharsis_event WHERE seq > ?1";
+
+/// In a transaction that holds the file's lock, so nothing is published between the statements.
+async fn insert(conn: &mut SqliteConnection, mut rows: Rows) -> Result<Vec<Found>, StoreError> {
+    let (last, Millis(clock)): (i64, Millis) = sqlx::query_as(LAST).fetch_one(&mut *conn).await?;
+    rows.name(clock);
+    let packed = rows.packed();
+    let new = sqlx::query(INSERT_KEYS)
+        .bind(&rows.json)
+        .bind(&packed)
+        .bind(last)
+        .execute(&mut *conn)
+        .await?
+        .rows_affected();
+    let events = sqlx::query(INSERT_EVENTS)
+        .bind(&rows.json)
+        .bind(&packed)
+        .bind(last)
+        .bind(rows.payloads)
+        .execute(&mut *conn)
+        .await?
+        .rows_affected();
+    expect_changed("publish: events", new, events)?;
+    let pointers = sqlx::query(INSERT_POINTERS)
+        .bind(last)
+        .execute(&mut *conn)
+        .await?
+        .rows_affected();
+    expect_changed("publish: pointers", new, pointers)?;
+
+    let mut found: Vec<Found> = rows
+        .fixed
+        .iter()
+        .map(|row| Found {
+            id: EventId::from_uuid(Uuid::from_bytes(row.id)),
+            payload: None,
+            duplicate: false,
+        })
+        .collect();
+    if new == found.len() as u64 {
+        return Ok(found);
+    }
+    for (at, Id(id), payload) in earlier(conn, &rows.json, &packed, last).await? {
+        let place = usize::try_from(at).ok().and_then(|at| found.get_mut(at));
+        *place.ok_or_else(|| corrupt("an event's place"))? = Found {
+            id: EventId::from_uuid(id),
+            payload,
+            duplicate: true,
+        };
+    }
+    let duplicates = found.iter().filter(|found| found.duplicate).count();
+    expect_changed(
+        "publish: duplicates",
+        found.len() as u64 - new,
+        duplicates as u64,
+    )?;
+    Ok(found)
+}
+
+/// Where a row stands, the event that was published before under its key, and the digest of that one's payload.
+type Earlier = (i64, Id, Option<Vec<u8>>);
+
+pub(super) const EARLIER: &str = "
+    SELECT r.key, e.id, i.payload
+    FROM jsonb_each(?1) r
+    CROSS JOIN tharsis_idempotency i ON i.key = substr(?2, r.key * 64 + 1, 16)
+    CROSS JOIN tharsis_event e ON e.seq = i.event
+    WHERE i.event <> ?3 + 1 + r.key";
+
 async fn earlier(
     conn: &mut SqliteConnection,
     rows: &str,
+    packed: &[u8],
     last: i64,
-) -> Result<Vec<(i64, Id, Option<Vec<u8>>)>, StoreError> {
-    Ok(sqlx::query_as(
-        "SELECT r.key, e.id, i.payload
-         FROM jsonb_each(?1) r
-         CROSS JOIN tharsis_idempotency i ON i.key = unhex(r.value ->> 0)
-         CROSS JOIN tharsis_event e ON e.seq = i.event
-         WHERE i.event <> ?2 + 1 + r.key",
-    )
-    .bind(rows)
-    .bind(last)
-    .fetch_all(conn)
-    .await?)
+) -> Result<Vec<Earlier>, StoreError> {
+    Ok(sqlx::query_as(EARLIER)
+        .bind(rows)
+        .bind(packed)
+        .bind(last)
+        .fetch_all(conn)
+        .await?)
 }

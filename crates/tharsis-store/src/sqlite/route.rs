@@ -1,63 +1,60 @@
 //! From pointers to deliveries.
 
 use bytes::Bytes;
-use serde::Serialize;
-use sqlx::{FromRow, Row as _, SqliteConnection, sqlite::SqliteRow};
+use serde::{Deserialize, Serialize};
+use sqlx::SqliteConnection;
 use tharsis_core::{ClientId, EventId, Timestamp};
 
 use super::{
     SqliteStore, owner,
-    value::{Id, Millis, expect_changed, hex, json},
+    value::{corrupt, count, expect_changed, hex, json, unhex, uuid},
 };
 use crate::{Lease, Pointer, Pointers, Routed, StoreError};
 
-/// One pointer, or none beside the revision.
-struct PointerRow {
-    revision: i64,
-    pointer: Option<Pointer>,
-}
-
+/// All of them as one row: rows are handed from SQLite's thread one by one, which costs more than the rows themselves.
 pub(super) const POINTERS: &str = "
-    SELECT r.revision, o.event, e.id, e.client, e.type, e.published_at, e.not_before, e.expires_at,
-           octet_length(e.payload), CASE e.frozen WHEN 0 THEN e.payload END
+    SELECT r.revision, (
+        SELECT json_group_array(json_array(
+                   seq, hex(id), hex(client), type, published_at, not_before, expires_at, size, unfrozen))
+        FROM (
+            SELECT e.seq, e.id, e.client, e.type, e.published_at, e.not_before, e.expires_at,
+                   octet_length(e.payload) AS size,
+                   CASE e.frozen WHEN 0 THEN hex(e.payload) END AS unfrozen
+            FROM tharsis_outbox o
+            CROSS JOIN tharsis_event e ON e.seq = o.event
+            ORDER BY o.event
+            LIMIT ?1))
     FROM tharsis_revision r
-    LEFT JOIN tharsis_outbox o
-    LEFT JOIN tharsis_event e ON e.seq = o.event
-    WHERE r.id = 1 AND (o.event IS NULL OR e.seq IS NOT NULL)
-    ORDER BY o.event
-    LIMIT ?1";
+    WHERE r.id = 1";
 
-impl<'r> FromRow<'r, SqliteRow> for PointerRow {
-    fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
-        let revision = row.try_get(0)?;
-        let Some(seq) = row.try_get(1)? else {
-            return Ok(Self {
-                revision,
-                pointer: None,
-            });
-        };
-        let Id(event) = row.try_get(2)?;
-        let Id(client) = row.try_get(3)?;
-        let Millis(published_at) = row.try_get(5)?;
-        let size: i64 = row.try_get(8)?;
-        let unfrozen: Option<Vec<u8>> = row.try_get(9)?;
-        Ok(Self {
-            revision,
-            pointer: Some(Pointer {
-                seq,
-                event: EventId::from_uuid(event),
-                client: ClientId::from_uuid(client),
-                event_type: row.try_get::<&str, _>(4)?.into(),
-                published_at,
-                not_before: row
-                    .try_get::<Option<i64>, _>(6)?
-                    .map(Timestamp::from_millis),
-                expires_at: row
-                    .try_get::<Option<i64>, _>(7)?
-                    .map(Timestamp::from_millis),
-                size: usize::try_from(size).unwrap_or(usize::MAX),
-                unfrozen: unfrozen.map(Bytes::from),
-            }),
+/// A pointer as the statement writes it, by its places.
+#[derive(Deserialize)]
+struct PointerRow<'a>(
+    i64,
+    &'a str,
+    &'a str,
+    &'a str,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    usize,
+    Option<&'a str>,
+);
+
+impl PointerRow<'_> {
+    fn read(self) -> Result<Pointer, StoreError> {
+        let Self(seq, id, client, event_type, published_at, not_before, expires_at, size, unfrozen) =
+            self;
+        Ok(Pointer {
+            seq,
+            event: EventId::from_uuid(uuid(id)?),
+            client: ClientId::from_uuid(uuid(client)?),
+            event_type: event_type.into(),
+            published_at: Timestamp::from_millis(published_at),
+            not_before: not_before.map(Timestamp::from_millis),
+            expires_at: expires_at.map(Timestamp::from_millis),
+            size,
+            unfrozen: unfrozen.map(unhex).transpose()?.map(Bytes::from),
         })
     }
 }
@@ -68,14 +65,17 @@ pub(super) async fn pointers(
     limit: u32,
 ) -> Result<Pointers, StoreError> {
     store.0.owner.check(lease)?;
-    let rows: Vec<PointerRow> = sqlx::query_as(POINTERS)
-        // The row that carries the revision comes in any case.
-        .bind(limit.max(1))
-        .fetch_all(&store.0.reads)
+    let (revision, rows): (i64, String) = sqlx::query_as(POINTERS)
+        .bind(limit)
+        .fetch_one(&store.0.reads)
         .await?;
+    let rows: Vec<PointerRow<'_>> = serde_json::from_str(&rows).map_err(corrupt)?;
     Ok(Pointers {
-        revision: rows.first().map_or(0, |row| row.revision),
-        events: rows.into_iter().filter_map(|row| row.pointer).collect(),
+        revision,
+        events: rows
+            .into_iter()
+            .map(PointerRow::read)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -87,14 +87,14 @@ pub(super) async fn route(
     store.0.owner.check(lease)?;
     let pointers: Vec<i64> = routed.iter().map(|r| r.seq).collect();
     let (deliveries, ends) = rows(routed);
-    let expected = deliveries.len();
+    let expected = count(deliveries.iter());
     let (pointers, deliveries) = (json(&pointers)?, json(&deliveries)?);
 
     let mut write = store.0.writer.begin().await?;
     owner::fence(&mut write, lease).await?;
     let settled = freeze(&mut write, routed).await? + refuse(&mut write, routed).await?;
     let inserted = insert_deliveries(&mut write, &deliveries).await?;
-    if inserted != u64::try_from(expected).unwrap_or(u64::MAX) {
+    if inserted != expected {
         end_for_removed(&mut write, &deliveries).await?;
     }
     if !ends.is_empty() {
@@ -107,8 +107,8 @@ pub(super) async fn route(
             .execute(&mut *write)
             .await?
             .rows_affected();
-    if usize::try_from(gone) == Ok(routed.len()) {
-        let unfrozen = routed.iter().filter(|r| r.frozen.is_some()).count();
+    if gone == count(routed.iter()) {
+        let unfrozen = count(routed.iter().filter(|r| r.frozen.is_some()));
         expect_changed("route: events frozen or refused", unfrozen, settled)?;
     }
     write.commit().await

@@ -8,7 +8,7 @@ use tharsis_core::{Timestamp, delivery::End};
 
 use super::{
     SqliteStore, owner,
-    value::{expect_changed, hex, json},
+    value::{count, expect_changed, hex, json},
 };
 use crate::{Attempt, Fate, Lease, Position, Settlement, StoreError};
 
@@ -25,7 +25,7 @@ pub(super) async fn settle(
 
     let mut write = store.0.writer.begin().await?;
     owner::fence(&mut write, lease).await?;
-    if usize::try_from(take_out(&mut write, &rows).await?) == Ok(settlements.len()) {
+    if take_out(&mut write, &rows).await? == count(settlements.iter()) {
         apply(&mut write, settlements.iter(), &rows).await?;
         write.commit().await?;
         return Ok(Vec::new());
@@ -51,7 +51,7 @@ async fn settle_apart(
     let kept: Vec<&Settlement> = kept.into_iter().map(|(_, settlement)| settlement).collect();
     let rows = json(&kept.iter().copied().map(Row::of).collect::<Vec<_>>())?;
     let taken = take_out(&mut write, &rows).await?;
-    expect_changed("settle: deliveries taken out", kept.len(), taken)?;
+    expect_changed("settle: deliveries taken out", count(kept.iter()), taken)?;
     apply(&mut write, kept.into_iter(), &rows).await?;
     let mut left_alone = Vec::new();
     for (_, settlement) in moved {
@@ -215,12 +215,11 @@ async fn apply<'a>(
 ) -> Result<(), StoreError> {
     let again = settlements
         .clone()
-        .filter(|s| matches!(s.fate, Fate::Again { .. }))
-        .count();
-    let recorded = settlements.clone().filter(|s| s.attempt.is_some()).count();
+        .filter(|s| matches!(s.fate, Fate::Again { .. }));
+    let recorded = settlements.clone().filter(|s| s.attempt.is_some());
     for (what, statement, expected) in [
-        ("settle: deliveries put back", PUT_BACK, again),
-        ("settle: attempts", RECORD, recorded),
+        ("settle: deliveries put back", PUT_BACK, count(again)),
+        ("settle: attempts", RECORD, count(recorded)),
     ] {
         if expected > 0 {
             let changed = sqlx::query(statement)

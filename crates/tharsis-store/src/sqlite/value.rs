@@ -73,17 +73,43 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     text
 }
 
+/// Reads what SQLite's `hex` writes.
+pub(super) fn unhex(text: &str) -> Result<Vec<u8>, StoreError> {
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    pairs
+        .iter()
+        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
+        .collect::<Option<Vec<u8>>>()
+        .filter(|_| rest.is_empty())
+        .ok_or_else(|| corrupt("hexadecimal digits"))
+}
+
+/// Reads 16 bytes that SQLite's `hex` wrote.
+pub(super) fn uuid(text: &str) -> Result<Uuid, StoreError> {
+    Uuid::try_parse(text).map_err(corrupt)
+}
+
 /// A row that this version of the program could not have written.
 pub(super) fn corrupt(what: impl std::fmt::Display) -> StoreError {
     StoreError::database(format!("a row cannot be read: {what}"))
 }
 
 /// A transition that did not change the rows that it names: the caller's transaction is given up.
-pub(super) fn expect_changed(what: &str, expected: usize, changed: u64) -> Result<(), StoreError> {
-    if u64::try_from(expected).is_ok_and(|expected| expected == changed) {
+pub(super) fn expect_changed(what: &str, expected: u64, changed: u64) -> Result<(), StoreError> {
+    if expected == changed {
         return Ok(());
     }
     Err(StoreError::database(format!(
         "{what}: {changed} rows changed in place of {expected}"
     )))
+}
+
+/// A number of things as SQLite counts.
+pub(super) fn count(things: impl Iterator) -> u64 {
+    things.map(|_| 1).sum()
 }

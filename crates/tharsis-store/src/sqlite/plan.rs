@@ -1,0 +1,114 @@
+//! The ways that statements take through the tables: none walks one that grows with what was published.
+
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::{SqliteStore, command, due, filter, history, publish, replay, route, settle};
+
+/// Table-valued functions over an argument are walked, that is what they are for; so are subqueries of what was read.
+const HOT: &[&str] = &[
+    publish::INSERT_KEYS,
+    publish::INSERT_EVENTS,
+    publish::EARLIER,
+    route::INSERT_DELIVERIES,
+    route::FREEZE,
+    route::REFUSE,
+    due::DUE,
+    due::LATER,
+    settle::TAKE_OUT,
+    settle::PUT_BACK,
+    settle::RECORD,
+    settle::MOVED,
+    command::MAKE_DUE,
+    command::RECORD_CANCELLED,
+    command::TAKE_OUT,
+    replay::MAKE_DUE_AGAIN,
+    filter::NEWEST_FIRST,
+    filter::COUNT,
+    filter::ENDED_BETWEEN,
+    history::ROWS,
+];
+
+/// The steps that SQLite plans on an empty database: without statistics, as in service.
+async fn plan(store: &SqliteStore, statement: &'static str) -> Vec<String> {
+    let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+    sqlx::query(explain)
+        .fetch_all(&store.0.reads)
+        .await
+        .expect("a plan")
+        .iter()
+        .map(|row| row.get("detail"))
+        .collect()
+}
+
+async fn open() -> (SqliteStore, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let url = format!("sqlite://{}", folder.path().join("tharsis.db").display());
+    (SqliteStore::open(&url).await.expect("opens"), folder)
+}
+
+/// Tables that are walked from one end to the other, by the names that the statement gives them.
+fn walked(plan: &[String]) -> Vec<&str> {
+    plan.iter()
+        .filter_map(|step| step.strip_prefix("SCAN "))
+        .filter(|step| !step.contains("VIRTUAL TABLE") && !step.starts_with("(subquery"))
+        .collect()
+}
+
+#[tokio::test]
+async fn no_table_is_walked() {
+    let (store, _folder) = open().await;
+    for statement in HOT {
+        let plan = plan(&store, statement).await;
+        let own: Vec<&str> = walked(&plan)
+            .into_iter()
+            // The rows of one lane that the subquery has read by its key.
+            .filter(|table| !(*statement == due::DUE && *table == "d"))
+            .collect();
+        assert_eq!(own, [""; 0], "{statement}\n{plan:#?}");
+    }
+    // The short ends of two tables, in the order of their keys: pointers up to the limit, and subscriptions.
+    assert_eq!(walked(&plan(&store, route::POINTERS).await), ["o"]);
+    assert_eq!(
+        walked(&plan(&store, due::LANES).await),
+        ["s USING INDEX tharsis_subscription_name"]
+    );
+}
+
+#[tokio::test]
+async fn lanes_are_read_by_their_key() {
+    let (store, _folder) = open().await;
+    for (statement, step) in [
+        (
+            due::DUE,
+            "SEARCH tharsis_delivery USING PRIMARY KEY (subscription=? AND lane=? AND (due_at,event)>(?,?) AND due_at<?)",
+        ),
+        (
+            settle::TAKE_OUT,
+            "SEARCH tharsis_delivery USING PRIMARY KEY (subscription=? AND lane=? AND due_at=? AND event=?)",
+        ),
+    ] {
+        let plan = plan(&store, statement).await;
+        assert!(plan.iter().any(|s| s == step), "{plan:#?}");
+        assert!(!plan.iter().any(|s| s.contains("TEMP B-TREE")), "{plan:#?}");
+    }
+}
+
+#[tokio::test]
+async fn lists_come_in_order_without_sorting() {
+    let (store, _folder) = open().await;
+    let plan = plan(&store, filter::NEWEST_FIRST).await;
+    let merges = plan.iter().filter(|step| step.starts_with("MERGE")).count();
+    assert_eq!(merges, 2, "three parts, each in order\n{plan:#?}");
+    // Of one delivery, its few attempts are sorted; nothing else is.
+    let sorts = plan
+        .iter()
+        .filter(|step| step.starts_with("USE TEMP B-TREE"))
+        .count();
+    let of_one = plan
+        .iter()
+        .filter(|step| {
+            *step == "SEARCH tharsis_attempt USING PRIMARY KEY (event=? AND subscription=?)"
+        })
+        .count();
+    assert_eq!(sorts, of_one, "{plan:#?}");
+}
