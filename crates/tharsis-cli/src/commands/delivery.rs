@@ -316,3 +316,96 @@ fn accept(
     }
     Ok(Exit::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tharsis::{
+        delivery::End,
+        store::{Attempt, Status},
+    };
+
+    use super::*;
+
+    fn attempt(number: u32, at: i64, code: &str, status: Option<u16>, excerpt: &[u8]) -> Attempt {
+        Attempt {
+            number,
+            at: Timestamp::from_millis(at),
+            duration: Duration::from_micros(12_340),
+            code: code.to_owned(),
+            status,
+            excerpt: excerpt.to_vec(),
+            detail: None,
+        }
+    }
+
+    #[test]
+    fn a_delivery_is_told_with_its_attempts_and_nothing_remote_steers_the_terminal() {
+        let now = 1_700_000_000_000;
+        let name = "019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11/019b2f70-91d2-7b35-8f06-3f1c5d0a7e42";
+        let detail = DeliveryDetail {
+            row: DeliveryRow {
+                id: name.parse().unwrap(),
+                event_type: "nudge".to_owned(),
+                client: "36011017-0e00-4e29-a054-7a1fbb8b60a2".parse().unwrap(),
+                campaign: Some("spring \u{1b}[31msale".to_owned()),
+                subscription_name: "Shop".to_owned(),
+                status: Status::Ended(End::Expired),
+                attempts: 2,
+                code: Some("expired".to_owned()),
+                published_at: Timestamp::from_millis(now - 7_200_000),
+                last_at: Some(Timestamp::from_millis(now - 60_000)),
+                due_at: None,
+            },
+            attempts: vec![
+                AttemptRecord {
+                    attempt: attempt(
+                        1,
+                        now - 7_199_000,
+                        "http_403",
+                        Some(403),
+                        b"\x1b]0;owned\x07 bad \xff signature\n",
+                    ),
+                    end: None,
+                    due_at: Some(Timestamp::from_millis(now - 7_194_000)),
+                },
+                AttemptRecord {
+                    attempt: Attempt {
+                        detail: Some("no address of the name answered".to_owned()),
+                        ..attempt(2, now - 7_194_000, "connect_refused", None, b"")
+                    },
+                    end: None,
+                    due_at: Some(Timestamp::from_millis(now - 60_000)),
+                },
+                AttemptRecord {
+                    attempt: attempt(0, now - 60_000, "expired", None, b""),
+                    end: Some(End::Expired),
+                    due_at: None,
+                },
+            ],
+        };
+        insta::assert_snapshot!(for_people(&detail, Timestamp::from_millis(now)), @r"
+    delivery      019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11/019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
+    status        expired
+    type          nudge
+    subscription  Shop
+    client        36011017-0e00-4e29-a054-7a1fbb8b60a2
+    campaign      spring \u{1b}[31msale
+    published     2023-11-14T20:13:20Z (2h ago)
+
+    Attempt 1   2023-11-14T20:13:21Z (1h ago)   12.3 ms   http_403
+      answer  403
+      body    \u{1b}]0;owned\u{7} bad \xff signature\n
+      hint    the receiver may hold another secret: compare its fingerprint in `tharsis subscription show`
+      again   2023-11-14T20:13:26Z (1h ago)
+
+    Attempt 2   2023-11-14T20:13:26Z (1h ago)   12.3 ms   connect_refused
+      detail  no address of the name answered
+      again   2023-11-14T22:12:20Z (1m ago)
+
+    Without a request   2023-11-14T22:12:20Z (1m ago)   expired
+      ended  expired
+    ");
+    }
+}

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tharsis::{
-    format_duration,
+    format_duration, json,
     store::{AttemptRecord, DeliveryRow, EventRecord, Refusal, Replay, ReplayState, Status},
     subscription::Subscription,
 };
@@ -149,16 +149,27 @@ pub(crate) struct EventDocument<'a> {
     routed: bool,
     /// Why it could not be frozen.
     refused: Option<Fault>,
-    /// As it is sent, byte for byte; text where an unfrozen payload is no JSON.
-    payload: Payload<'a>,
+    /// As it is sent; as text where it cannot be frozen.
+    payload: Payload,
     deliveries: Vec<DeliveryDocument<'a>>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Payload<'a> {
-    Json(&'a RawValue),
+enum Payload {
+    Json(Box<RawValue>),
     Text(String),
+}
+
+impl From<&[u8]> for Payload {
+    fn from(payload: &[u8]) -> Self {
+        // What was inserted by SQL and is not routed yet may be anything.
+        let text = json::parse(payload)
+            .ok()
+            .and_then(|value| String::from_utf8(value.to_vec()).ok());
+        text.and_then(|text| RawValue::from_string(text).ok())
+            .map_or_else(|| Self::Text(excerpt(payload, usize::MAX)), Self::Json)
+    }
 }
 
 impl<'a> From<&'a EventRecord> for EventDocument<'a> {
@@ -174,10 +185,7 @@ impl<'a> From<&'a EventRecord> for EventDocument<'a> {
             expires_at: event.expires_at.map(|at| at.to_string()),
             routed: event.routed,
             refused: event.refused.as_ref().map(refusal),
-            payload: match serde_json::from_slice(&event.payload) {
-                Ok(json) => Payload::Json(json),
-                Err(_) => Payload::Text(excerpt(&event.payload, usize::MAX)),
-            },
+            payload: Payload::from(&*event.payload),
             deliveries: event
                 .deliveries
                 .iter()

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tharsis::{Invalid, dispatch::CheckError, store::StoreError};
 use tharsis_receiver::ReceiverError;
 
-use super::{put, text::inert};
+use super::{json as json_line, put, text::inert};
 
 /// What the process ends with: 0 done, 1 refused or failed, 2 wrong usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,10 +105,9 @@ impl Failure {
             struct Document<'a> {
                 error: &'a Fault,
             }
-            if let Ok(mut line) = serde_json::to_vec(&Document { error: &self.fault }) {
-                line.push(b'\n');
-                // A failure to tell a failure has no one left to go to; the exit code stands.
-                let _ = put(&line);
+            // A failure to tell a failure has no one left to go to; the exit code stands.
+            if let Ok(line) = json_line(&Document { error: &self.fault }) {
+                let _ = put(format!("{line}\n").as_bytes());
             }
         } else {
             let _ = writeln!(io::stderr().lock(), "{}", self.fault.for_people());

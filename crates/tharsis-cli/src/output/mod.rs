@@ -27,9 +27,7 @@ pub(crate) struct Output {
 impl Output {
     /// Prints a JSON document on one line.
     pub(crate) fn document(self, document: &impl serde::Serialize) -> Result<(), Failure> {
-        let mut line = serde_json::to_vec(document).map_err(io::Error::from)?;
-        line.push(b'\n');
-        put(&line)
+        put(format!("{}\n", json(document)?).as_bytes())
     }
 
     /// Prints a line of the answer for people. Flushed, so that it is there when the next thing takes its time.
@@ -82,6 +80,12 @@ impl Output {
             "y" | "yes"
         ))
     }
+}
+
+/// A document as it is printed, without its line end.
+pub(crate) fn json(document: &impl serde::Serialize) -> io::Result<String> {
+    let json = serde_json::to_string(document)?;
+    Ok(text::inert_json(&json).into_owned())
 }
 
 /// Writes to standard output at once.

@@ -20,6 +20,26 @@ pub(crate) fn inert(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// JSON that cannot steer a terminal either. JSON itself escapes only what lies below U+0020; the rest can stand in
+/// strings alone, where its escape means the same.
+pub(crate) fn inert_json(json: &str) -> Cow<'_, str> {
+    if !json.chars().any(steers) {
+        return Cow::Borrowed(json);
+    }
+    let mut shown = String::with_capacity(json.len() + 8);
+    for c in json.chars() {
+        if steers(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a string does not fail.
+                let _ = write!(shown, "\\u{unit:04x}");
+            }
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
 /// What a receiver answered, as inert text on one line, at most `max` characters of it.
 pub(crate) fn excerpt(bytes: &[u8], max: usize) -> String {
     let mut shown = String::new();
@@ -119,6 +139,15 @@ mod tests {
         assert_eq!(inert(&inert("\x1b]0;title\x07")), inert("\x1b]0;title\x07"));
         assert_eq!(excerpt(b"ok \xff\x00end", 80), r"ok \xff\u{0}end");
         assert_eq!(excerpt("äöüß".as_bytes(), 2), "äö …");
+    }
+
+    #[test]
+    fn json_means_the_same_and_steers_nothing() {
+        let remote = "a\u{9b}2J \u{7f} \u{202e} \u{e0041} ü \u{1b}";
+        let json = serde_json::to_string(remote).unwrap();
+        let shown = inert_json(&json);
+        assert_eq!(shown, r#""a\u009b2J \u007f \u202e \udb40\udc41 ü \u001b""#);
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), remote);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::output::{Failure, Fault, Output};
+use crate::output::{Failure, Fault, Output, json};
 
 /// A line that was not published, and why.
 #[derive(Debug, Serialize)]
@@ -50,7 +50,7 @@ impl Refusals {
             kept.write_all(b",")?;
         }
         self.first = false;
-        serde_json::to_writer(kept, refused).map_err(io::Error::from)?;
+        kept.write_all(json(refused)?.as_bytes())?;
         Ok(())
     }
 
