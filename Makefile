@@ -25,5 +25,8 @@ advisories: ## known vulnerabilities among the dependencies (fetches the RustSec
 generate: build ## write the generated pages of docs/ anew
 	@scripts/generate
 
-bench: ## the figures that the documentation quotes, as JSON
-	cargo run --release -p tharsis-bench
+bench: ## the figures that the documentation quotes, as JSON, each beside its yardstick
+	cargo build --release -p tharsis-bench
+	target/release/tharsis-bench --scenario drain
+	target/release/tharsis-bench --scenario publish
+	target/release/tharsis-bench --scenario latency
