@@ -47,7 +47,7 @@ impl Output {
     pub(crate) fn note(self, note: impl fmt::Display) {
         if !self.json {
             // Nobody is left to be told that standard error is closed.
-            let _ = writeln!(Aside, "{note}");
+            let _ = Aside.write_all(format!("{note}\n").as_bytes());
         }
     }
 

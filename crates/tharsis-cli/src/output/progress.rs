@@ -20,6 +20,11 @@ static LINES: LazyLock<MultiProgress> =
 pub(crate) struct Progress(Option<ProgressBar>);
 
 impl Progress {
+    /// One that is not shown, for when somebody types.
+    pub(crate) fn silent() -> Self {
+        Self(None)
+    }
+
     pub(super) fn new(shown: bool) -> Self {
         Self(shown.then(|| {
             let style = ProgressStyle::with_template("{spinner} {msg}")
@@ -59,7 +64,7 @@ impl Drop for Progress {
     }
 }
 
-/// Standard error, above the moving line.
+/// Standard error, above the moving line. Each write is shown by itself, so it should be whole lines.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Aside;
 

@@ -90,7 +90,15 @@ fn a_line_without_end_is_refused_and_the_rest_goes_on() {
 
 #[test]
 fn what_cannot_be_read_is_said() {
-    insta::assert_snapshot!(Desk::new().run("publish none.ndjson").all(), @"
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("folder")).unwrap();
+    insta::assert_snapshot!(desk.run("publish folder").all(), @"
+    exit 1
+    --- stderr
+    error[file_unreadable]: cannot be read: Is a directory (os error 21)
+      hint: what was published up to line 0 is durable; publish it again, duplicates are recognised
+    ");
+    insta::assert_snapshot!(desk.run("publish none.ndjson").all(), @"
     exit 1
     --- stderr
     error[file_unreadable]: none.ndjson: cannot be read: No such file or directory (os error 2)

@@ -25,7 +25,7 @@ use self::{
 };
 use super::Context;
 use crate::{
-    output::{Exit, Failure, Fault, text::count},
+    output::{Exit, Failure, Fault, Progress, text::count},
     signals,
 };
 
@@ -35,8 +35,8 @@ const BATCH_EVENTS: usize = 1_000;
 /// Bytes of one transaction at most, but for its last line.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Batches that may wait to be committed.
-const WAITING: usize = 2;
+/// Parts of a batch that may wait to be committed; each is at most what was read at once.
+const WAITING: usize = 16;
 
 /// Publish events, one JSON document a line
 ///
@@ -63,6 +63,8 @@ struct Batch {
     lines: Vec<u64>,
     bytes: usize,
     refused: Vec<Refused>,
+    /// Why nothing can be read after these.
+    broken: Option<io::Error>,
 }
 
 /// What became of all lines so far.
@@ -78,7 +80,8 @@ struct Tally {
 pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Failure> {
     let output = context.output;
     let source = open(&options.file)?;
-    if options.file == Path::new("-") && io::stdin().is_terminal() {
+    let typed = options.file == Path::new("-") && io::stdin().is_terminal();
+    if typed {
         output.note("Reading events from the terminal, one a line; Ctrl-D ends.");
     }
     let emitter = context.open().await?;
@@ -90,7 +93,12 @@ pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     let tally = Cell::new(Tally::default());
     let mut refusals = Refusals::new(output)?;
     let work = commit(&emitter, batches, shutdown, &tally, &mut refusals);
-    let interrupted = output.progress().during(work, || live(tally.get())).await.map_err(|failure| {
+    let progress = if typed {
+        Progress::silent()
+    } else {
+        output.progress()
+    };
+    let interrupted = progress.during(work, || live(tally.get())).await.map_err(|failure| {
         failure.hint(format!(
             "what was published up to line {} is durable; publish it again, duplicates are recognised",
             tally.get().line
@@ -125,15 +133,16 @@ fn open(file: &Path) -> Result<Box<dyn Read + Send>, Failure> {
     }
     match File::open(file) {
         Ok(file) => Ok(Box::new(file)),
-        Err(error) => Err(
-            Failure::new("file_unreadable", format!("cannot be read: {error}"))
-                .at(file.display().to_string()),
-        ),
+        Err(error) => Err(unreadable(&error).at(file.display().to_string())),
     }
 }
 
+fn unreadable(error: &io::Error) -> Failure {
+    Failure::new("file_unreadable", format!("cannot be read: {error}"))
+}
+
 /// Reads and checks all lines. Ends early when nobody takes them any more.
-fn read(source: Box<dyn Read + Send>, batches: &mpsc::Sender<io::Result<Batch>>) {
+fn read(source: Box<dyn Read + Send>, batches: &mpsc::Sender<Batch>) {
     let mut lines = Lines::new(source);
     let mut batch = Batch::default();
     loop {
@@ -141,19 +150,17 @@ fn read(source: Box<dyn Read + Send>, batches: &mpsc::Sender<io::Result<Batch>>)
             Ok(Some((number, line))) => batch.take(number, line),
             Ok(None) => {
                 // When the other side is gone there is nobody left to tell.
-                let _ = batches.blocking_send(Ok(batch));
+                let _ = batches.blocking_send(batch);
                 return;
             }
             Err(error) => {
-                let _ = batches.blocking_send(Ok(batch));
-                let _ = batches.blocking_send(Err(error));
+                batch.broken = Some(error);
+                let _ = batches.blocking_send(batch);
                 return;
             }
         }
         if (batch.is_full() || lines.would_wait())
-            && batches
-                .blocking_send(Ok(std::mem::take(&mut batch)))
-                .is_err()
+            && batches.blocking_send(std::mem::take(&mut batch)).is_err()
         {
             return;
         }
@@ -186,6 +193,20 @@ impl Batch {
         });
     }
 
+    /// Joined with what else has been read by now, up to a full one: a transaction more costs a flush to the disk.
+    fn with_what_waits(mut self, batches: &mut mpsc::Receiver<Self>) -> Self {
+        while !self.is_full()
+            && let Ok(more) = batches.try_recv()
+        {
+            self.events.extend(more.events);
+            self.lines.extend(more.lines);
+            self.refused.extend(more.refused);
+            self.bytes += more.bytes;
+            self.broken = more.broken;
+        }
+        self
+    }
+
     fn is_full(&self) -> bool {
         self.events.len() >= BATCH_EVENTS
             || self.bytes >= BATCH_BYTES
@@ -196,7 +217,7 @@ impl Batch {
 /// Commits batch by batch. Whether it was interrupted: then what was begun is finished and nothing more is taken.
 async fn commit(
     emitter: &Emitter,
-    mut batches: mpsc::Receiver<io::Result<Batch>>,
+    mut batches: mpsc::Receiver<Batch>,
     shutdown: impl Future<Output = ()>,
     tally: &Cell<Tally>,
     refusals: &mut Refusals,
@@ -211,12 +232,14 @@ async fn commit(
                 None => return Ok(false),
             },
         };
+        let batch = batch.with_what_waits(&mut batches);
         let Batch {
             events,
             lines,
             mut refused,
+            broken,
             ..
-        } = batch?;
+        } = batch;
         let mut so_far = tally.get();
         if !events.is_empty() {
             let published = emitter.publish_all(&events).await?;
@@ -241,6 +264,9 @@ async fn commit(
         tally.set(so_far);
         for refused in refused {
             refusals.tell(&refused)?;
+        }
+        if let Some(error) = broken {
+            return Err(unreadable(&error));
         }
     }
 }
