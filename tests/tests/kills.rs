@@ -44,7 +44,9 @@ fn fifty_kills_of_the_worker_lose_nothing_and_every_duplicate_is_explained() {
     for round in 0..kills {
         let before = everything.count();
         let worker = world.spawn_run();
-        pause(Duration::from_millis(random.u64(20..700)));
+        // A long life now and then, so that not every receipt lies shortly before a kill.
+        let longest = if round % 10 == 9 { 3_000 } else { 600 };
+        pause(Duration::from_millis(random.u64(20..longest)));
         // One publisher in three rounds dies too: at any moment, or surely inside a transaction.
         match round % 6 {
             2 => {
@@ -93,12 +95,69 @@ fn fifty_kills_of_the_worker_lose_nothing_and_every_duplicate_is_explained() {
     for inbox in [&everything, &nudges] {
         assert_duplicates_are_explained(inbox, &killed_at);
     }
-    assert!(
-        world
-            .deliveries(&["--status", "pending", "--status", "retrying"])
-            .is_empty()
-    );
+    // Every answer was a success, so one that was settled ended its delivery: what came twice was settled once.
+    for delivery in world.deliveries(&["--limit=1000000"]) {
+        assert_eq!(
+            (&delivery["status"], &delivery["attempts"]),
+            (&"delivered".into(), &1.into()),
+            "{delivery}"
+        );
+    }
     assert_eq!(world.integrity(), "ok");
+}
+
+/// Retries and a replay go on where they were, whatever was killed.
+#[test]
+fn retries_and_replays_survive_kills_too() {
+    const EVENTS: usize = 400;
+    const REFUSED_AT_FIRST: u32 = 700;
+    let world = World::new();
+    let shop = world
+        .receiver("shop")
+        .answers(503)
+        .after(REFUSED_AT_FIRST, 200)
+        .start();
+    world.subscribe(&Subscribe::new(ALPHA, &shop).retry("30ms,60ms,60ms,60ms,60ms,60ms,60ms,60ms"));
+    let lines = world.predictions(ALPHA, EVENTS);
+    world.publish(&lines);
+    let mut random = world.random();
+    let mut kill = |times: usize| {
+        for _ in 0..times {
+            let worker = world.spawn_run();
+            pause(Duration::from_millis(random.u64(20..250)));
+            worker.kill9();
+        }
+    };
+    kill(15);
+    world.run_until_idle();
+    assert_eq!(
+        world
+            .deliveries(&["--status=delivered", "--limit=1000"])
+            .len(),
+        EVENTS
+    );
+
+    let before = shop.count();
+    let replay = world.ask(["replay", "--client", ALPHA, "--yes"]);
+    kill(10);
+    world.run_until_idle();
+    let replay = world.ask(["replay", "show", replay["id"].as_str().expect("an id")]);
+    assert_eq!(
+        (&replay["state"], &replay["replayed"], &replay["skipped"]),
+        (&"done".into(), &EVENTS.into(), &0.into())
+    );
+    shop.assert_received(&lines);
+    let again: HashSet<String> = shop.marks().split_off(before).into_iter().collect();
+    assert_eq!(again.len(), EVENTS, "each came again");
+    for delivery in world.deliveries(&["--limit=1000"]) {
+        let shown = world.ask(["delivery", "show", delivery["id"].as_str().expect("an id")]);
+        let history = shown["history"].as_array().expect("a history");
+        let ends = history
+            .iter()
+            .filter(|attempt| attempt["end"] == "delivered")
+            .count();
+        assert_eq!(ends, 2, "once by itself and once by the replay: {shown}");
+    }
 }
 
 impl Promised {
