@@ -28,6 +28,10 @@ fn bad_lines_are_told_with_their_number_and_the_good_ones_are_durable() {
             &*text.replace(ALPHA, "{b4aeba4e-a4c0-4896-866a-56f8bcb372fc}"),
             "bad_uuid",
         ),
+        (
+            &*text.replacen("\"score\":0.5", "\"score\":9007199254740993", 1),
+            "number_out_of_range",
+        ),
     ];
     let mut input = String::new();
     let mut expected = Vec::new();
@@ -47,6 +51,12 @@ fn bad_lines_are_told_with_their_number_and_the_good_ones_are_durable() {
         .map(|(line, error)| (*line, error["code"].as_str().expect("a code").to_owned()))
         .collect();
     assert_eq!(refused, expected);
+    let imprecise = &report.refused[8].1;
+    assert_eq!(imprecise["field"], "predictions[0].explanations[0].score");
+    assert!(
+        imprecise.to_string().contains("string"),
+        "it advises a string: {imprecise}"
+    );
     for (_, error) in &report.refused {
         let keys: Vec<&String> = error.as_object().expect("an object").keys().collect();
         assert_eq!(keys, ["code", "field", "hint", "message"]);
