@@ -10,19 +10,27 @@ use std::{
 /// Where the `tharsis` program lies, built if it is not fresh.
 pub(crate) fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        if let Some(path) = env::var_os("THARSIS_TEST_PROGRAM") {
-            return path.into();
-        }
-        let program = beside("tharsis");
-        // One builds, the others wait and find it fresh.
-        let lock = lock_file("program.lock");
-        lock.lock().expect("a file can be locked");
-        if !is_fresh(&program) {
-            build(&program);
-        }
-        program
+    PATH.get_or_init(|| match env::var_os("THARSIS_TEST_PROGRAM") {
+        Some(path) => path.into(),
+        None => of("tharsis-cli", "tharsis"),
     })
+}
+
+/// Where a program of another package of the workspace lies, built if it is not fresh.
+pub(crate) fn of(package: &str, name: &str) -> PathBuf {
+    let program = beside(name);
+    // One builds, the others wait and find it fresh.
+    let lock = lock_file("program.lock");
+    lock.lock().expect("a file can be locked");
+    if !is_fresh(&program) {
+        build(package, name);
+    }
+    assert!(
+        program.is_file(),
+        "{name} was built, but not to {}",
+        program.display()
+    );
+    program
 }
 
 /// A program of this name in the folder of the profile that this test was built with.
@@ -52,7 +60,7 @@ fn profile_folder() -> PathBuf {
     }
 }
 
-/// Whether none of the files that it was made of, as cargo wrote them down in `tharsis.d`, was changed since. Asking
+/// Whether none of the files that it was made of, as cargo wrote them down beside it, was changed since. Asking
 /// cargo would do, but it may have built it with other features for the whole workspace, and would build it again.
 fn is_fresh(program: &Path) -> bool {
     let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
@@ -76,24 +84,19 @@ fn is_fresh(program: &Path) -> bool {
         .all(is_older)
 }
 
-fn build(program: &Path) {
-    let folder = program.parent().expect("it lies in the profile's folder");
+fn build(package: &str, name: &str) {
+    let folder = profile_folder();
     let target = folder.parent().expect("a profile's folder lies in another");
     let profile = match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(profile) => profile,
     };
     let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--package", "tharsis-cli", "--bin"])
-        .args(["tharsis", "--profile", profile, "--target-dir"])
+        .args(["build", "--quiet", "--package", package, "--bin", name])
+        .args(["--profile", profile, "--target-dir"])
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .expect("cargo can be run");
-    assert!(status.success(), "the program could not be built");
-    assert!(
-        program.is_file(),
-        "the program was built, but not to {}; name it with THARSIS_TEST_PROGRAM",
-        program.display()
-    );
+    assert!(status.success(), "{name} could not be built");
 }

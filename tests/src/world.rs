@@ -39,6 +39,7 @@ pub struct World {
     runtime: Runtime,
     seed: u64,
     random: Mutex<fastrand::Rng>,
+    database: Mutex<String>,
     ports: Mutex<Vec<u16>>,
     environment: Mutex<Vec<(String, String)>>,
     processes: AtomicU32,
@@ -94,6 +95,7 @@ impl World {
             runtime: Runtime::new().expect("there are threads"),
             seed,
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
+            database: Mutex::new("outbox.db".to_owned()),
             ports: Mutex::new(Vec::new()),
             environment: Mutex::new(Vec::new()),
             processes: AtomicU32::new(0),
@@ -122,7 +124,14 @@ impl World {
 
     /// The database.
     pub fn database_url(&self) -> String {
-        format!("sqlite://{}", self.path("outbox.db").display())
+        let name = self.database.lock().expect("nobody panics with it");
+        format!("sqlite://{}", self.path(&name).display())
+    }
+
+    /// From now on the database is the file of this name in the world's folder, in place of `outbox.db`.
+    pub fn use_database(&self, name: &str) {
+        name.clone_into(&mut self.database.lock().expect("nobody panics with it"));
+        self.write_configuration(&self.ports.lock().expect("nobody panics with it"));
     }
 
     /// Whose certificates the receivers show and the program trusts.
@@ -346,6 +355,12 @@ impl World {
     ) -> Running {
         let log = self.log(OsStr::new("tharsis"));
         Running::start(self.command(arguments), Stdio::null(), Some(stdout), &log)
+    }
+
+    /// An example of `examples/`, to be started with [`Self::spawn_other`].
+    #[track_caller]
+    pub fn example(&self, name: &str) -> Command {
+        Command::new(program::of("tharsis-examples", name))
     }
 
     /// Starts another program in the world's folder and leaves it running.

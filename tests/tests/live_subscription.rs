@@ -211,6 +211,42 @@ fn a_rotation_signs_with_the_new_secret_from_then_on() {
 }
 
 #[test]
+fn a_new_url_is_checked_and_used_from_then_on() {
+    let world = World::new();
+    let (old, new) = (world.receiver("old").start(), world.receiver("new").start());
+    let wrong = world.receiver("wrong").answers_head(404).start();
+    let subscription = world.subscribe(&Subscribe::new(ALPHA, &old));
+    let set = |url: &str| {
+        world.tharsis([
+            "--json",
+            "subscription",
+            "set",
+            &subscription.id,
+            "--url",
+            url,
+        ])
+    };
+    let run = world.spawn_run();
+    let before = world.predictions(ALPHA, 5);
+    world.publish(&before);
+    old.wait_for(5, SOON);
+
+    let refused = set(&wrong.url).expect(1).error();
+    assert_eq!(refused["code"], "status_not_200");
+    let kept = world.ask(["subscription", "show", &subscription.id]);
+    assert_eq!(kept["url"], old.url);
+
+    set(&new.url).ok();
+    let after = world.predictions(ALPHA, 5);
+    world.publish(&after);
+    new.wait_for(5, SOON);
+    run.terminate();
+    run.finish(SOON).ok();
+    old.assert_received_once(&before);
+    assert_eq!((new.heads().len(), new.count(), wrong.count()), (1, 5, 0));
+}
+
+#[test]
 fn a_removal_ends_what_is_unfinished_cancelled() {
     let world = World::new();
     let (shop, other) = (

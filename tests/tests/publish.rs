@@ -1,6 +1,6 @@
 //! What an engine hands over: good lines are durable, bad ones are told with their number.
 
-use std::{os::unix::fs::PermissionsExt, process::Stdio};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tharsis::Event;
@@ -252,45 +252,4 @@ fn a_reader_that_goes_away_does_no_harm() {
     let ended = listing.finish(std::time::Duration::from_secs(20));
     assert!(!ended.stderr.contains("panic"), "{}", ended.stderr);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-}
-
-#[test]
-fn the_key_file_is_private_and_nothing_starts_without_it() {
-    let world = World::new();
-    let shop = world.receiver("shop").start();
-    world.subscribe(&Subscribe::new(ALPHA, &shop));
-    let key = world.path("outbox.db.key");
-    let mode = std::fs::metadata(&key)
-        .expect("the key lies beside the database")
-        .permissions()
-        .mode();
-    assert_eq!(mode & 0o777, 0o600);
-
-    let lost = world.path("lost.key");
-    std::fs::rename(&key, &lost).expect("both lie in the folder");
-    for command in [
-        &["run", "--until-idle"][..],
-        &["subscription", "list"],
-        &["publish", "-"],
-    ] {
-        let refused = world.tharsis(["--json"].iter().chain(command)).expect(1);
-        assert_eq!(refused.error_code(), "key_missing", "{command:?}");
-    }
-    assert!(
-        !key.exists(),
-        "no new key is made for secrets that it does not open"
-    );
-
-    // The key of another database.
-    let other = World::new();
-    other.publish(&other.predictions(ALPHA, 1));
-    std::fs::copy(other.path("outbox.db.key"), &key).expect("it can be copied");
-    let refused = world.tharsis(["--json", "run", "--until-idle"]).expect(1);
-    assert_eq!(refused.error_code(), "key_wrong");
-
-    std::fs::rename(&lost, &key).expect("both lie in the folder");
-    let lines = world.predictions(ALPHA, 1);
-    world.publish(&lines);
-    world.run_until_idle();
-    shop.assert_received_once(&lines);
 }

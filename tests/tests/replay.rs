@@ -117,6 +117,22 @@ fn with_an_owner_is_done_while_one_watches_and_has_a_new_retry_budget() {
 }
 
 #[test]
+fn asked_for_twice_is_sent_once() {
+    let world = World::new();
+    let (alpha, _) = after_an_outage(&world);
+    let chosen = world.deliveries(&["--client", ALPHA]).remove(0);
+    world.ask(["replay", text(&chosen["id"]), "--yes"]);
+    let second = world.ask(["replay", text(&chosen["id"]), "--yes"]);
+    world.run_until_idle();
+    assert_eq!(alpha.count(), 13);
+    let second = world.ask(["replay", "show", text(&second["id"])]);
+    assert_eq!(
+        (&second["replayed"], &second["skipped"]),
+        (&Value::from(0), &Value::from(1))
+    );
+}
+
+#[test]
 fn asks_before_it_acts() {
     let world = World::new();
     let (alpha, _) = after_an_outage(&world);
