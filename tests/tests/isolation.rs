@@ -78,6 +78,30 @@ fn with_both_of_them_and_few_slots_the_third_is_still_served() {
     healthy.assert_received_once(&lines);
 }
 
+/// More requests than there are slots, all of them hanging.
+#[test]
+fn forty_that_hang_leave_slots_for_one_that_does_not() {
+    const HANGING: usize = 40;
+    /// All slots of a worker, unless it is told otherwise.
+    const SLOTS: usize = 256;
+    let world = World::alone();
+    let healthy = world.receiver("healthy").start();
+    let hanging = world
+        .receiver("hanging")
+        .delays(Duration::from_secs(3600))
+        .start();
+    for n in 0..HANGING {
+        let name = format!("hanging {n}");
+        world.subscribe_unchecked(&Subscribe::new(ALPHA, &hanging).named(&name));
+    }
+    world.subscribe(&Subscribe::new(ALPHA, &healthy));
+    let hung = requests_until_done(&world, &healthy, &hanging);
+    assert!(
+        hung <= SLOTS,
+        "{hung} requests hung before the healthy one was done"
+    );
+}
+
 #[test]
 fn a_backlog_of_thousands_for_a_dead_one_is_not_in_the_way() {
     let world = World::alone();
