@@ -83,11 +83,7 @@ fn express_flask_and_axum_accept_all_of_unicode_and_numbers_of_every_size() {
     let report = world.publish(&lines);
     assert_eq!(report.published, EVENTS as u64);
     let summary = world.run_until_idle().json();
-    assert_eq!(
-        summary["delivered"],
-        3 * EVENTS,
-        "each was accepted by all"
-    );
+    assert_eq!(summary["delivered"], 3 * EVENTS, "each was accepted by all");
     assert_eq!(summary["retried"], 0);
 
     // Node's receiver writes what JSON.stringify made of the body, the others the body as it came. All are what Node makes
