@@ -118,7 +118,8 @@ pub struct Routed {
     pub seq: i64,
     /// Whom it goes to; empty when nobody wants it.
     pub to: Vec<RouteTo>,
-    /// What freezing made of an unfrozen payload, or why it could not be frozen (the event ends `refused`).
+    /// What freezing made of an unfrozen payload, or why it could not be frozen (the event ends `refused`). Campaign,
+    /// recipient and `not_before` that the publisher gave in columns stay; of two expiries the earlier counts.
     pub frozen: Option<Result<Box<Event>, Invalid>>,
 }
 
@@ -254,32 +255,50 @@ pub struct Published {
 /// The hot side: what was promised and is not yet settled.
 ///
 /// # Contract
-/// - `publish` is durable when it returns; a failed publish has written nothing of that event.
+/// - `publish` is durable when it returns. When it fails it may have published some of the events, each whole with its
+///   pointer or not at all: publish all of them again, for the same event again makes no second one. Among publishers of
+///   one key, at whatever time and from however many processes, one wins and all others get its id or, under an explicit
+///   key with another payload, a refusal.
 /// - Pointers come in the order of publication. `route` is one transaction: the deliveries appear and the pointers go,
-///   or nothing happens. Routing the same pointer twice makes no second delivery.
+///   or nothing happens. Routing the same pointer twice makes no second delivery. A delivery for a subscription that was
+///   removed meanwhile ends `cancelled` with the code `subscription_removed`.
 /// - `due` is a read: it changes nothing and may be repeated. It returns rows whose `due_at` is not after `now`, each
-///   lane in order of `(due_at, seq)`, and says of each lane that it read to its end when the next row will be due.
+///   lane in order of `(due_at, seq)`, and says of each lane that it read to its end when the next row will be due. The
+///   order of the lanes among each other is open.
 /// - `settle` is one transaction. A row that is no longer as it was read is left alone and its position returned;
 ///   nothing is recorded for it, except that a success is always recorded and always ends the delivery, wherever its row
-///   has moved meanwhile.
+///   has moved meanwhile and even if it has ended otherwise. A settlement that disables does so in the same transaction,
+///   once, and bumps the registry's revision.
+/// - `work_off` is one transaction a chunk: a command is gone, or a replay's cursor has moved, with the deliveries that
+///   changed or not at all. A replay takes each delivery once, and none of an event that was published after it was asked
+///   for.
+/// - Of the ends of a delivery the newest counts: attempts by their number, an end without a request (number 0) after the
+///   attempts that had been made when it came.
+/// - `changed` answers true after every commit of another process, of another store on the same database, and of this
+///   store's own publishes and registry writes, once.
 /// - After a crash at any point every committed event is either still a pointer, or a delivery for each subscription that
 ///   wanted it, or has an end in the history.
-/// - Methods other than `publish` and `changed` fail with [`StoreError::LeaseLost`] when the lease is not the caller's.
+/// - Methods that take a lease fail with [`StoreError::LeaseLost`] when it is not the caller's, or another owner came
+///   after it, and then have written nothing.
+/// - A future that is dropped before it is through leaves no transaction open, and none half done.
 pub trait Outbox: Send + Sync + 'static {
-    /// Publishes a batch in one transaction of its own. Events that are refused (another payload under the same key)
-    /// are reported by index; the others are durable.
+    /// Publishes a batch in transactions of its own, some hundred events each; publishes that come together may share
+    /// one. Events that are refused (another payload under the same key) are reported by their place; the others are
+    /// durable.
     fn publish(
         &self,
         events: &[Event],
     ) -> impl Future<Output = Result<Vec<Result<Published, Invalid>>, StoreError>> + Send;
 
-    /// Takes the lease, or renews it. Fails with `already_owned`, naming the owner, where only one process may own.
+    /// Takes the lease, or renews it if this store holds it for this worker. Fails with `already_owned`, naming the
+    /// owner, where only one process may own.
     fn hold(&self, worker: WorkerId) -> impl Future<Output = Result<Lease, StoreError>> + Send;
 
     /// Gives the lease back.
     fn release(&self, lease: &Lease) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Whether anything may have been committed by someone else since the last call. Cheap; asked at every poll.
+    /// Whether anything may have been committed since the last call that the owner did not commit itself. Cheap; asked at
+    /// every poll.
     fn changed(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// The registry with secrets opened.
@@ -353,7 +372,7 @@ pub struct Remaining {
     pub pending: u64,
     /// Deliveries of subscriptions that are paused or disabled.
     pub held: u64,
-    /// Deliveries that were never attempted and are due later (`not_before`).
+    /// Deliveries of events that are not to be attempted yet (`not_before`).
     pub scheduled: u64,
     /// Replays and other commands that are not carried out yet.
     pub commands: u64,

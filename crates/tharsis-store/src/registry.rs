@@ -13,12 +13,16 @@ use crate::{Attempt, StoreError};
 /// What people ask for: subscriptions and their secrets, the history, commands to the owner.
 ///
 /// # Contract
-/// - Each write is one transaction and bumps the registry's revision in it, so that a worker sees it within one poll,
-///   and what is published after `add` returned is offered to the new subscription.
-/// - Secrets are sealed before they are written (see [`tharsis_core::secret`]) and are never returned.
+/// - Each write is one transaction and bumps the registry's revision in it, commands too, so that a worker sees it within
+///   one poll, and what is published after `add` returned is offered to the new subscription.
+/// - Secrets are sealed before they are written (see [`tharsis_core::secret`]) and are returned by `secret` alone. A
+///   subscription whose secret does not open reads as `Disabled { reason: "secret_unreadable" }`, and its deliveries as
+///   held, until it is rotated or the right key is there.
 /// - The registry never touches a delivery: what is asked for (replay, retry, cancel) is written down as a command that
 ///   the owner carries out.
-/// - Lists are newest first and paged by cursor.
+/// - Lists come newest event first and are paged by cursor. A cursor of another filter, or one that no list gave, is
+///   refused with `bad_cursor`.
+/// - A removed subscription is found by nothing but the history, which keeps its name; its own name is free again.
 pub trait Registry: Send + Sync + 'static {
     /// Adds a subscription whose check has passed. Refused with `name_taken` when another one of the client has this
     /// name (compared after NFC and case folding).
@@ -41,7 +45,8 @@ pub trait Registry: Send + Sync + 'static {
         client: Option<ClientId>,
     ) -> impl Future<Output = Result<Vec<Subscription>, StoreError>> + Send;
 
-    /// Replaces the settings of a subscription; `client` and `profile` stay as they are.
+    /// Replaces the settings of a subscription. Refused with `not_changeable` when `client` or `profile` is another one:
+    /// deliveries that wait were routed under these.
     fn set(
         &self,
         id: SubscriptionId,
@@ -107,14 +112,14 @@ pub trait Registry: Send + Sync + 'static {
         id: DeliveryId,
     ) -> impl Future<Output = Result<DeliveryDetail, StoreError>> + Send;
 
-    /// Asks the owner to make one unfinished delivery due now.
+    /// Asks the owner to make one unfinished delivery due now. Refused with `delivery_ended` when it is finished.
     fn retry(
         &self,
         id: DeliveryId,
         now: Timestamp,
     ) -> impl Future<Output = Result<CommandAccepted, StoreError>> + Send;
 
-    /// Asks the owner to end one unfinished delivery `cancelled`.
+    /// Asks the owner to end one unfinished delivery `cancelled`. Refused with `delivery_ended` when it is finished.
     fn cancel(
         &self,
         id: DeliveryId,
@@ -122,8 +127,8 @@ pub trait Registry: Send + Sync + 'static {
     ) -> impl Future<Output = Result<CommandAccepted, StoreError>> + Send;
 
     /// Writes a replay down. The owner works it off: each chosen delivery that has ended becomes due again with a new
-    /// retry budget; one that is unfinished already, or whose event has expired, or whose subscription is gone, is
-    /// skipped and counted.
+    /// retry budget, not before its event's `not_before`. One that is unfinished already, or whose event has expired, or
+    /// whose subscription is gone, or that ended `refused`, is skipped and counted. A filter looks only at what has ended.
     fn replay(
         &self,
         choice: &ReplayChoice,
@@ -306,7 +311,7 @@ pub struct Replay {
     pub examined: u64,
     /// Deliveries made due again.
     pub replayed: u64,
-    /// Deliveries left alone: unfinished, expired, or without a subscription.
+    /// Deliveries left alone: unfinished, expired, refused, or without a subscription.
     pub skipped: u64,
     /// When it was asked for.
     pub created_at: Timestamp,

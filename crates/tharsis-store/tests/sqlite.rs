@@ -501,7 +501,7 @@ async fn a_conflict_leaves_the_callers_transaction_as_it_was() {
         .await
         .expect_err("refused");
     assert_eq!(code(&error), "idempotency_conflict");
-    // An id twice is a mistake of the caller's, found out after the first of three inserts.
+    // An id twice is a mistake of the caller's.
     SqliteStore::publish_in(&mut tx, &event(3), id(1))
         .await
         .expect_err("taken");

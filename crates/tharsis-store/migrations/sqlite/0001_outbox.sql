@@ -61,6 +61,27 @@ CREATE TABLE tharsis_idempotency (
     event INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Publishing as one statement, so that it is whole in whatever transaction it stands: an event, its pointer and its key,
+-- or nothing where the key is there already. The payload is frozen. Whoever inserts here reads back afterwards which id the
+-- key has.
+CREATE VIEW tharsis_publish
+    (key, digest, id, type, client, campaign, recipient, not_before, expires_at, payload)
+    AS SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL WHERE false;
+
+CREATE TRIGGER tharsis_publish_once INSTEAD OF INSERT ON tharsis_publish
+WHEN NOT EXISTS (SELECT 1 FROM tharsis_idempotency WHERE key = new.key)
+BEGIN
+    INSERT INTO tharsis_event
+        (id, type, client, campaign, recipient, not_before, expires_at, frozen, payload)
+    VALUES
+        (new.id, new.type, new.client, new.campaign, new.recipient, new.not_before, new.expires_at, 1,
+         new.payload);
+    INSERT INTO tharsis_outbox (event) VALUES (last_insert_rowid());
+    -- The row just inserted has the event's number for its own.
+    INSERT INTO tharsis_idempotency (key, payload, event)
+    VALUES (new.key, new.digest, last_insert_rowid());
+END;
+
 -- Unfinished deliveries, each where its lane is read: all of one subscription, by due time, then in order of routing.
 CREATE TABLE tharsis_delivery (
     subscription INTEGER NOT NULL,

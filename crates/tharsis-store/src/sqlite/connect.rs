@@ -14,6 +14,7 @@ use tracing::info;
 
 use super::{
     Random,
+    queue::Queue,
     write::{self, Jitter, Patience, Writer},
 };
 use crate::StoreError;
@@ -94,11 +95,11 @@ impl Database {
             .create_if_missing(false)
             .pragma("query_only", "ON");
         Ok(Opened {
-            path,
             switched_to_wal,
-            writer: Writer::new(conn, random)?,
+            writer: Writer::new(conn, Queue::beside(&path), random)?,
             reads: pool(readers.clone()),
             lists: pool(readers),
+            path,
         })
     }
 }

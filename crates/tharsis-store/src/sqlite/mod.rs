@@ -1,8 +1,9 @@
 //! The registry and the outbox in one SQLite file.
 //!
 //! The file may be the caller's own: all tables begin with `tharsis_`. Opening it switches it to write-ahead logging
-//! (`PRAGMA journal_mode = WAL`, which stays) and keeps two files beside it: `<database>.key`, the key that secrets are
-//! sealed with, and `<database>.owner`, whose lock says which process delivers.
+//! (`PRAGMA journal_mode = WAL`, which stays) and keeps three files beside it: `<database>.key`, the key that secrets are
+//! sealed with; `<database>.owner`, whose lock says which process delivers; and the empty `<database>.queue`, where
+//! processes line up to write.
 //!
 //! # What the key protects
 //! The key lies beside the database with mode 0600. It protects secrets in copies of the database alone: dumps, backups,
@@ -39,6 +40,7 @@ mod owner;
 mod plan;
 mod publish;
 mod publish_in;
+mod queue;
 mod registry;
 mod remaining;
 mod replay;

@@ -235,7 +235,7 @@ async fn read_epoch(conn: &mut SqliteConnection) -> Result<i64, StoreError> {
     )
 }
 
-async fn clock(conn: &mut SqliteConnection) -> Result<Timestamp, StoreError> {
+pub(super) async fn clock(conn: &mut SqliteConnection) -> Result<Timestamp, StoreError> {
     let Millis(clock) =
         sqlx::query_scalar("SELECT CAST(round(unixepoch('subsec') * 1000) AS INTEGER)")
             .fetch_one(conn)

@@ -6,8 +6,7 @@ use super::{SqliteStore, command, due, filter, history, publish, replay, route, 
 
 /// Table-valued functions over an argument are walked, that is what they are for; so are subqueries of what was read.
 const HOT: &[&str] = &[
-    publish::INSERT_KEYS,
-    publish::INSERT_EVENTS,
+    publish::PUBLISH,
     publish::EARLIER,
     route::INSERT_DELIVERIES,
     route::FREEZE,

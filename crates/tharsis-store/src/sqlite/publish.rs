@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    Random, SqliteStore,
-    value::{Id, Millis, corrupt, expect_changed, json},
+    Random, SqliteStore, owner,
+    value::{Id, corrupt, json},
     write::Turn,
 };
 use crate::{Published, StoreError};
@@ -41,7 +41,7 @@ struct Group {
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) id: EventId,
-    /// Digest of the payload under an explicit key.
+    /// Digest of the payload of an earlier event under an explicit key.
     pub(super) payload: Option<Vec<u8>>,
     pub(super) duplicate: bool,
 }
@@ -86,9 +86,9 @@ fn groups(events: &[Event]) -> Vec<Group> {
 
 impl Found {
     pub(super) fn judge(self, idempotency: &Idempotency) -> Result<Published, Invalid> {
-        if self.duplicate
-            && idempotency.explicit
-            && self.payload.as_deref() != Some(&idempotency.payload)
+        if self
+            .payload
+            .is_some_and(|first| first != idempotency.payload)
         {
             return Err(Invalid::new(
                 "idempotency_conflict",
@@ -133,17 +133,12 @@ async fn publish_group(store: &SqliteStore, group: &Arc<Group>) -> Result<Vec<Fo
 }
 
 /// Commits all of these together and tells those who wait for them. When it fails, it has told nobody.
-async fn commit(store: &SqliteStore, turn: Turn, jobs: Vec<Job>) -> Result<(), StoreError> {
+async fn commit(store: &SqliteStore, mut turn: Turn, jobs: Vec<Job>) -> Result<(), StoreError> {
     if jobs.is_empty() {
         return Ok(());
     }
-    let rows = Rows::of(
-        jobs.iter().flat_map(|job| &job.group.events),
-        store.0.random,
-    )?;
-    let mut write = turn.begin().await?;
-    let mut found = insert(&mut write, rows).await?.into_iter();
-    write.commit().await?;
+    let events = jobs.iter().flat_map(|job| &job.group.events);
+    let mut found = insert(&mut turn, events, store.0.random).await?.into_iter();
     store.wrote();
     for job in jobs {
         let its = found.by_ref().take(job.group.events.len()).collect();
@@ -179,25 +174,15 @@ impl Waiting {
     }
 }
 
-/// The arguments of the statements. What has a fixed length stands packed in one argument, what has not in another, and
-/// the rest in a row of JSON for each event.
-struct Rows {
-    json: String,
-    fixed: Vec<Fixed>,
-    payloads: Vec<u8>,
-}
-
-/// As the statements cut it up: 64 bytes for each event.
-#[derive(Clone, Copy)]
+/// What of an event has a fixed length, as the statements cut it out of one argument: 64 bytes.
 struct Fixed {
     key: [u8; 16],
     payload: [u8; 16],
     client: [u8; 16],
-    /// Made of the database's clock and the random bytes that stand here before.
     id: [u8; 16],
 }
 
-/// A row of JSON, by its places.
+/// The rest, as a row of JSON by its places; all payloads stand in one argument, one after the other.
 #[derive(Serialize)]
 struct Row<'a>(
     /// 0: the type.
@@ -218,136 +203,53 @@ struct Row<'a>(
     usize,
 );
 
-impl Rows {
-    fn of<'a>(
-        events: impl Iterator<Item = &'a (Event, Idempotency)> + Clone,
-        random: Random,
-    ) -> Result<Self, StoreError> {
-        let mut payloads = Vec::new();
-        let rows: Vec<Row<'a>> = events
-            .clone()
-            .map(|(event, idempotency)| {
-                let begin = payloads.len() + 1;
-                payloads.extend_from_slice(event.payload());
-                Row(
-                    event.event_type().as_str(),
-                    event.campaign(),
-                    event.recipient(),
-                    event.not_before().map(Timestamp::as_millis),
-                    event.expires_at().map(Timestamp::as_millis),
-                    idempotency.explicit,
-                    begin,
-                    event.payload().len(),
-                )
-            })
-            .collect();
-        let mut randoms = vec![[0; 16]; rows.len()];
-        random(randoms.as_flattened_mut()).map_err(StoreError::database)?;
-        let fixed = events
-            .zip(randoms)
-            .map(|((event, idempotency), id)| Fixed {
-                key: idempotency.key,
-                payload: idempotency.payload,
-                client: *event.client().as_uuid().as_bytes(),
-                id,
-            })
-            .collect();
-        Ok(Self {
-            json: json(&rows)?,
-            fixed,
-            payloads,
-        })
-    }
-
-    fn name(&mut self, clock: Timestamp) {
-        for row in &mut self.fixed {
-            let [random @ .., _, _, _, _, _, _] = row.id;
-            row.id = *EventId::new(clock, random).as_uuid().as_bytes();
-        }
-    }
-
-    fn packed(&self) -> Vec<u8> {
-        self.fixed
-            .iter()
-            .flat_map(|row| [row.key, row.payload, row.client, row.id])
-            .flatten()
-            .collect()
-    }
-}
-
-pub(super) const LAST: &str = "
-    SELECT coalesce(max(seq), 0), CAST(round(unixepoch('subsec') * 1000) AS INTEGER)
-    FROM tharsis_event";
-
-/// The first of a key wins its row; the number it wins is the event's.
-pub(super) const INSERT_KEYS: &str = "
-    INSERT INTO tharsis_idempotency (key, payload, event)
+/// One statement, so that the file's lock is held for as long as SQLite works on it and no longer.
+pub(super) const PUBLISH: &str = "
+    INSERT INTO tharsis_publish
+        (key, digest, id, type, client, campaign, recipient, not_before, expires_at, payload)
     SELECT substr(?2, r.key * 64 + 1, 16),
            CASE WHEN r.value ->> 5 THEN substr(?2, r.key * 64 + 17, 16) END,
-           ?3 + 1 + r.key
-    FROM jsonb_each(?1) r
-    WHERE true
-    ON CONFLICT (key) DO NOTHING";
-
-pub(super) const INSERT_EVENTS: &str = "
-    INSERT INTO tharsis_event
-        (seq, id, type, client, campaign, recipient, not_before, expires_at, frozen, payload)
-    SELECT i.event,
            substr(?2, r.key * 64 + 49, 16),
            r.value ->> 0,
            substr(?2, r.key * 64 + 33, 16),
            r.value ->> 1, r.value ->> 2, r.value ->> 3, r.value ->> 4,
-           1,
-           CAST(substr(?4, r.value ->> 6, r.value ->> 7) AS TEXT)
-    FROM jsonb_each(?1) r
-    CROSS JOIN tharsis_idempotency i ON i.key = substr(?2, r.key * 64 + 1, 16)
-    WHERE i.event = ?3 + 1 + r.key";
+           CAST(substr(?3, r.value ->> 6, r.value ->> 7) AS TEXT)
+    FROM jsonb_each(?1) r";
 
-pub(super) const INSERT_POINTERS: &str = "
-    INSERT INTO tharsis_outbox (event)
-    SELECT seq FROM tharsis_event WHERE seq > ?1";
-
-/// In a transaction that holds the file's lock, so nothing is published between the statements.
-async fn insert(conn: &mut SqliteConnection, mut rows: Rows) -> Result<Vec<Found>, StoreError> {
-    let (last, Millis(clock)): (i64, Millis) = sqlx::query_as(LAST).fetch_one(&mut *conn).await?;
-    rows.name(clock);
-    let packed = rows.packed();
-    let new = sqlx::query(INSERT_KEYS)
-        .bind(&rows.json)
-        .bind(&packed)
-        .bind(last)
-        .execute(&mut *conn)
-        .await?
-        .rows_affected();
-    let events = sqlx::query(INSERT_EVENTS)
-        .bind(&rows.json)
-        .bind(&packed)
-        .bind(last)
-        .bind(rows.payloads)
-        .execute(&mut *conn)
-        .await?
-        .rows_affected();
-    expect_changed("publish: events", new, events)?;
-    let pointers = sqlx::query(INSERT_POINTERS)
-        .bind(last)
-        .execute(&mut *conn)
-        .await?
-        .rows_affected();
-    expect_changed("publish: pointers", new, pointers)?;
-
-    let mut found: Vec<Found> = rows
-        .fixed
+async fn insert<'a>(
+    turn: &mut Turn,
+    events: impl Iterator<Item = &'a (Event, Idempotency)> + Clone,
+    random: Random,
+) -> Result<Vec<Found>, StoreError> {
+    let clock = owner::clock(turn.conn()).await?;
+    let fixed = fixed(events.clone(), clock, random)?;
+    let mut payloads = Vec::new();
+    let rows: Vec<Row<'_>> = events
+        .map(|(event, key)| row(event, key, &mut payloads))
+        .collect();
+    let rows = json(&rows)?;
+    let packed: Vec<u8> = fixed
         .iter()
-        .map(|row| Found {
-            id: EventId::from_uuid(Uuid::from_bytes(row.id)),
+        .flat_map(|f| [f.key, f.payload, f.client, f.id])
+        .flatten()
+        .collect();
+    turn.execute(|| {
+        sqlx::query(PUBLISH)
+            .bind(rows.clone())
+            .bind(packed.clone())
+            .bind(payloads.clone())
+    })
+    .await?;
+
+    let mut found: Vec<Found> = fixed
+        .iter()
+        .map(|fixed| Found {
+            id: EventId::from_uuid(Uuid::from_bytes(fixed.id)),
             payload: None,
             duplicate: false,
         })
         .collect();
-    if new == found.len() as u64 {
-        return Ok(found);
-    }
-    for (at, Id(id), payload) in earlier(conn, &rows.json, &packed, last).await? {
+    for (at, Id(id), payload) in earlier(turn.conn(), &rows, &packed).await? {
         let place = usize::try_from(at).ok().and_then(|at| found.get_mut(at));
         *place.ok_or_else(|| corrupt("an event's place"))? = Found {
             id: EventId::from_uuid(id),
@@ -355,35 +257,61 @@ async fn insert(conn: &mut SqliteConnection, mut rows: Rows) -> Result<Vec<Found
             duplicate: true,
         };
     }
-    let duplicates = found.iter().filter(|found| found.duplicate).count();
-    expect_changed(
-        "publish: duplicates",
-        found.len() as u64 - new,
-        duplicates as u64,
-    )?;
     Ok(found)
+}
+
+fn fixed<'a>(
+    events: impl Iterator<Item = &'a (Event, Idempotency)> + Clone,
+    clock: Timestamp,
+    random: Random,
+) -> Result<Vec<Fixed>, StoreError> {
+    let mut randoms = vec![[0; 10]; events.clone().count()];
+    random(randoms.as_flattened_mut()).map_err(StoreError::database)?;
+    Ok(events
+        .zip(randoms)
+        .map(|((event, idempotency), random)| Fixed {
+            key: idempotency.key,
+            payload: idempotency.payload,
+            client: *event.client().as_uuid().as_bytes(),
+            id: *EventId::new(clock, random).as_uuid().as_bytes(),
+        })
+        .collect())
+}
+
+fn row<'a>(event: &'a Event, idempotency: &Idempotency, payloads: &mut Vec<u8>) -> Row<'a> {
+    let begin = payloads.len() + 1;
+    payloads.extend_from_slice(event.payload());
+    Row(
+        event.event_type().as_str(),
+        event.campaign(),
+        event.recipient(),
+        event.not_before().map(Timestamp::as_millis),
+        event.expires_at().map(Timestamp::as_millis),
+        idempotency.explicit,
+        begin,
+        event.payload().len(),
+    )
 }
 
 /// Where a row stands, the event that was published before under its key, and the digest of that one's payload.
 type Earlier = (i64, Id, Option<Vec<u8>>);
 
+/// Those whose key has another id than theirs.
 pub(super) const EARLIER: &str = "
     SELECT r.key, e.id, i.payload
     FROM jsonb_each(?1) r
     CROSS JOIN tharsis_idempotency i ON i.key = substr(?2, r.key * 64 + 1, 16)
     CROSS JOIN tharsis_event e ON e.seq = i.event
-    WHERE i.event <> ?3 + 1 + r.key";
+    WHERE e.id <> substr(?2, r.key * 64 + 49, 16)";
 
 async fn earlier(
     conn: &mut SqliteConnection,
     rows: &str,
     packed: &[u8],
-    last: i64,
 ) -> Result<Vec<Earlier>, StoreError> {
     Ok(sqlx::query_as(EARLIER)
         .bind(rows)
         .bind(packed)
-        .bind(last)
         .fetch_all(conn)
         .await?)
 }

@@ -9,12 +9,9 @@ use tharsis_core::{
 use super::{
     publish::Found,
     value::{Id, blob},
-    write::{is_busy, result_code},
+    write::is_busy,
 };
 use crate::{Published, StoreError};
-
-/// SQLite's general error, as for `BEGIN` within a transaction and for a table that is not there.
-const SQLITE_ERROR: u32 = 1;
 
 pub(super) async fn publish_in(
     conn: &mut SqliteConnection,
@@ -23,40 +20,11 @@ pub(super) async fn publish_in(
 ) -> Result<Published, StoreError> {
     refuse_attached(conn).await?;
     let idempotency = event.idempotency();
-    let found = if conn.is_in_transaction() {
-        let mut savepoint = conn.begin().await?;
-        let found = insert(&mut savepoint, event, &idempotency, id)
-            .await
-            .map_err(advise)?;
-        savepoint.commit().await?;
-        found
-    } else if let Some(found) = publish_alone(conn, event, &idempotency, id).await? {
-        found
-    } else {
-        insert_in_savepoint(conn, event, &idempotency, id)
-            .await
-            .map_err(advise)?
-    };
+    if let Err(error) = insert(conn, event, &idempotency, id).await {
+        return Err(explain(conn, error).await);
+    }
+    let found = find(conn, &idempotency, id).await?;
     Ok(found.judge(&idempotency)?)
-}
-
-/// In a transaction of its own; `None` when the caller has begun one by a statement that sqlx does not count.
-async fn publish_alone(
-    conn: &mut SqliteConnection,
-    event: &Event,
-    idempotency: &Idempotency,
-    id: EventId,
-) -> Result<Option<Found>, StoreError> {
-    let mut transaction = match conn.begin_with("BEGIN IMMEDIATE").await {
-        Ok(transaction) => transaction,
-        Err(error) if result_code(&error) == Some(SQLITE_ERROR) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let found = insert(&mut transaction, event, idempotency, id)
-        .await
-        .map_err(missing_tables)?;
-    transaction.commit().await?;
-    Ok(Some(found))
 }
 
 /// Reads nothing of the file: a transaction of the caller's that has not read yet must not become a reader here.
@@ -77,21 +45,24 @@ async fn refuse_attached(conn: &mut SqliteConnection) -> Result<(), StoreError> 
     }
 }
 
-/// The first statement writes, so it takes the file's lock, and nothing is published between it and the others.
+/// One statement: all of it or nothing, in whatever transaction it stands.
 async fn insert(
     conn: &mut SqliteConnection,
     event: &Event,
     idempotency: &Idempotency,
     id: EventId,
-) -> Result<Found, sqlx::Error> {
-    let seq: Option<i64> = sqlx::query_scalar(
-        "INSERT INTO main.tharsis_event
-             (id, type, client, campaign, recipient, not_before, expires_at, frozen, payload)
-         SELECT ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9
-         WHERE NOT EXISTS (SELECT 1 FROM main.tharsis_idempotency WHERE key = ?1)
-         RETURNING seq",
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO main.tharsis_publish
+             (key, digest, id, type, client, campaign, recipient, not_before, expires_at, payload)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, CAST(?10 AS TEXT))",
     )
     .bind(idempotency.key.as_slice())
+    .bind(
+        idempotency
+            .explicit
+            .then_some(idempotency.payload.as_slice()),
+    )
     .bind(blob(id.as_uuid()))
     .bind(event.event_type().as_str())
     .bind(blob(event.client().as_uuid()))
@@ -99,95 +70,64 @@ async fn insert(
     .bind(event.recipient())
     .bind(event.not_before().map(Timestamp::as_millis))
     .bind(event.expires_at().map(Timestamp::as_millis))
-    .bind(String::from_utf8_lossy(event.payload()).into_owned())
-    .fetch_optional(&mut *conn)
+    .bind(&event.payload()[..])
+    .execute(conn)
     .await?;
-    let Some(seq) = seq else {
-        return earlier(conn, idempotency).await;
-    };
-    sqlx::query("INSERT INTO main.tharsis_outbox (event) VALUES (?1)")
-        .bind(seq)
-        .execute(&mut *conn)
-        .await?;
-    sqlx::query("INSERT INTO main.tharsis_idempotency (key, payload, event) VALUES (?1, ?2, ?3)")
-        .bind(idempotency.key.as_slice())
-        .bind(
-            idempotency
-                .explicit
-                .then_some(idempotency.payload.as_slice()),
-        )
-        .bind(seq)
-        .execute(conn)
-        .await?;
-    Ok(Found {
-        id,
-        payload: None,
-        duplicate: false,
-    })
+    Ok(())
 }
 
-/// The event that was published before under this key.
-async fn earlier(
+/// The event under this key: the one just inserted, or one from before.
+async fn find(
     conn: &mut SqliteConnection,
     idempotency: &Idempotency,
-) -> Result<Found, sqlx::Error> {
-    let (Id(id), payload) = sqlx::query_as(
+    id: EventId,
+) -> Result<Found, StoreError> {
+    let (Id(first), payload) = sqlx::query_as(
         "SELECT e.id, i.payload
          FROM main.tharsis_idempotency i
-         JOIN main.tharsis_event e ON e.seq = i.event
+         CROSS JOIN main.tharsis_event e ON e.seq = i.event
          WHERE i.key = ?1",
     )
     .bind(idempotency.key.as_slice())
     .fetch_one(conn)
     .await?;
+    let first = EventId::from_uuid(first);
     Ok(Found {
-        id: EventId::from_uuid(id),
+        id: first,
         payload,
-        duplicate: true,
+        duplicate: first != id,
     })
 }
 
-async fn insert_in_savepoint(
-    conn: &mut SqliteConnection,
-    event: &Event,
-    idempotency: &Idempotency,
-    id: EventId,
-) -> Result<Found, sqlx::Error> {
-    sqlx::query("SAVEPOINT tharsis_publish")
-        .execute(&mut *conn)
-        .await?;
-    let found = insert(conn, event, idempotency, id).await;
-    if found.is_err() {
-        sqlx::query("ROLLBACK TO tharsis_publish")
-            .execute(&mut *conn)
-            .await?;
+async fn explain(conn: &mut SqliteConnection, error: sqlx::Error) -> StoreError {
+    let is_missing = error
+        .as_database_error()
+        .is_some_and(|e| e.message().contains("no such table: main.tharsis_publish"));
+    if is_missing {
+        return StoreError::unusable(
+            "tables_missing",
+            "the connection's database has no tables of the outbox",
+            "open the file once with SqliteStore::open, or with any command of tharsis, and publish on a connection to that file",
+        );
     }
-    sqlx::query("RELEASE tharsis_publish").execute(conn).await?;
-    found
-}
-
-/// What an error means in a transaction that is the caller's.
-fn advise(error: sqlx::Error) -> StoreError {
-    if is_busy(&error) {
+    if is_busy(&error) && is_in_transaction(conn).await {
         return StoreError::unusable(
             "begin_immediate",
             "the transaction cannot write: it began as a reader, and another connection writes or has written since",
             "roll it back and begin it with BEGIN IMMEDIATE",
         );
     }
-    missing_tables(error)
+    error.into()
 }
 
-fn missing_tables(error: sqlx::Error) -> StoreError {
-    let is_missing = error
-        .as_database_error()
-        .is_some_and(|e| e.message().contains("no such table: main.tharsis_"));
-    if !is_missing {
-        return error.into();
+/// Also in one that the caller began by a statement of its own, which sqlx does not count.
+async fn is_in_transaction(conn: &mut SqliteConnection) -> bool {
+    if conn.is_in_transaction() {
+        return true;
     }
-    StoreError::unusable(
-        "tables_missing",
-        "the connection's database has no tables of the outbox",
-        "open the file once with SqliteStore::open, or with any command of tharsis, and publish on a connection to that file",
-    )
+    if sqlx::query("BEGIN").execute(&mut *conn).await.is_err() {
+        return true;
+    }
+    let _ = sqlx::query("ROLLBACK").execute(conn).await;
+    false
 }

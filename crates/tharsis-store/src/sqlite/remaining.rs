@@ -10,16 +10,15 @@ const REMAINING: &str = "
         (SELECT count(*) FROM tharsis_outbox o CROSS JOIN tharsis_event e ON e.seq = o.event),
         (SELECT count(*) FROM tharsis_command)
             + (SELECT count(*) FROM tharsis_replay WHERE finished_at IS NULL),
-        d.held, d.scheduled, d.every
+        count(*),
+        count(*) FILTER (WHERE held),
+        count(*) FILTER (WHERE NOT held AND due_at > ?1 AND EXISTS (
+            SELECT 1 FROM tharsis_event e WHERE e.seq = event AND e.not_before > ?1))
     FROM (
-        SELECT count(*) AS every,
-               count(*) FILTER (WHERE held) AS held,
-               count(*) FILTER (WHERE NOT held AND attempts = 0 AND due_at > ?1) AS scheduled
-        FROM (
-            SELECT d.attempts, d.due_at,
-                   d.subscription IN (SELECT subscription FROM tharsis_subscription_state)
-                   OR d.subscription IN (SELECT value FROM jsonb_each(?2)) AS held
-            FROM tharsis_delivery d)) d";
+        SELECT event, due_at,
+               subscription IN (SELECT subscription FROM tharsis_subscription_state)
+               OR subscription IN (SELECT value FROM jsonb_each(?2)) AS held
+        FROM tharsis_delivery)";
 
 pub(super) async fn remaining(
     store: &SqliteStore,
@@ -27,7 +26,7 @@ pub(super) async fn remaining(
 ) -> Result<Remaining, StoreError> {
     let mut read = store.0.reads.acquire().await?;
     let unreadable = unreadable(&mut read, &store.0.key).await?;
-    let (unrouted, commands, held, scheduled, every): (u64, u64, u64, u64, u64) =
+    let (unrouted, commands, every, held, scheduled): (u64, u64, u64, u64, u64) =
         sqlx::query_as(REMAINING)
             .bind(now.as_millis())
             .bind(json(&unreadable)?)

@@ -1,5 +1,6 @@
 //! The one connection that writes, and how it takes turns with others: with tasks of this process in order of asking,
-//! with other processes by never holding the file's lock for long and by asking for it often.
+//! with other processes by holding the file's lock for short times only and by letting those go before who have waited
+//! for long.
 //!
 //! SQLite's own busy handler is not used: it backs off to 100 ms, and who waits that long between two looks never finds
 //! the lock free beside one who comes back every millisecond.
@@ -10,14 +11,14 @@ use std::{
     time::Duration,
 };
 
-use sqlx::SqliteConnection;
+use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 use tokio::{
     runtime::Handle,
     sync::{Mutex, OwnedMutexGuard},
     time::{Instant, sleep},
 };
 
-use super::Random;
+use super::{Random, queue::Queue};
 use crate::StoreError;
 
 /// How long this process may keep coming back to the lock before it leaves it free.
@@ -25,6 +26,9 @@ const GROUP: Duration = Duration::from_millis(5);
 
 /// How long it then leaves it free: others who look every millisecond or two find it.
 const FREE: Duration = Duration::from_micros(500);
+
+/// How long to ask for the lock among others before lining up for it.
+const LONG: Duration = Duration::from_millis(25);
 
 /// How long to wait for the lock of the file before giving up.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -34,6 +38,7 @@ pub(super) struct Writer(Arc<Mutex<State>>);
 
 struct State {
     conn: SqliteConnection,
+    queue: Queue,
     jitter: Jitter,
     /// When the present run of transactions without a pause began, and when its last one ended.
     group_began: Instant,
@@ -41,10 +46,15 @@ struct State {
 }
 
 impl Writer {
-    pub(super) fn new(conn: SqliteConnection, random: Random) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        conn: SqliteConnection,
+        queue: Queue,
+        random: Random,
+    ) -> Result<Self, StoreError> {
         let now = Instant::now();
         Ok(Self(Arc::new(Mutex::new(State {
             conn,
+            queue,
             jitter: Jitter::new(random)?,
             group_began: now,
             ended: now,
@@ -72,26 +82,61 @@ impl Turn {
     }
 
     /// Begins a transaction that can write from the start.
-    pub(super) async fn begin(mut self) -> Result<Write, StoreError> {
-        let state = &mut *self.0;
-        let now = Instant::now();
-        if now - state.ended >= FREE {
-            state.group_began = now;
-        } else if now - state.group_began >= GROUP {
-            sleep(FREE).await;
-            state.group_began = Instant::now();
-        }
+    pub(super) async fn begin(self) -> Result<Write, StoreError> {
         // From here on whoever drops it leaves a transaction that is rolled back, also in the midst of its beginning.
         let mut write = Write(Some(self.0));
-        let state = write.state();
-        let mut patience = Patience::new();
-        while let Err(error) = sqlx::query("BEGIN IMMEDIATE")
-            .execute(&mut state.conn)
-            .await
-        {
-            patience.wait(error, &mut state.jitter).await?;
-        }
+        write
+            .state()
+            .when_free(|| sqlx::query("BEGIN IMMEDIATE"))
+            .await?;
         Ok(write)
+    }
+
+    /// Executes one statement that is a transaction of its own: the file's lock is held for that statement alone, without
+    /// a word between this thread and SQLite's. It may be made several times.
+    pub(super) async fn execute(
+        &mut self,
+        statement: impl FnMut() -> Query<'static, Sqlite, SqliteArguments>,
+    ) -> Result<(), StoreError> {
+        let state = &mut *self.0;
+        state.when_free(statement).await?;
+        state.ended = Instant::now();
+        Ok(())
+    }
+}
+
+impl State {
+    /// Executes a statement that takes the file's lock, as soon as that is free.
+    async fn when_free(
+        &mut self,
+        mut statement: impl FnMut() -> Query<'static, Sqlite, SqliteArguments>,
+    ) -> Result<(), StoreError> {
+        self.leave_it_free_for_a_moment().await;
+        let mut patience = Patience::new();
+        let mut place = None;
+        loop {
+            if patience.waited() >= LONG && place.is_none() {
+                place = Some(self.queue.first(LONGEST_WAIT - LONG).await);
+            }
+            if place.is_none() && self.queue.has_somebody() {
+                sleep(self.jitter.wait()).await;
+                continue;
+            }
+            match statement().execute(&mut self.conn).await {
+                Ok(_) => return Ok(()),
+                Err(error) => patience.wait(error, &mut self.jitter).await?,
+            }
+        }
+    }
+
+    async fn leave_it_free_for_a_moment(&mut self) {
+        let now = Instant::now();
+        if now - self.ended >= FREE {
+            self.group_began = now;
+        } else if now - self.group_began >= GROUP {
+            sleep(FREE).await;
+            self.group_began = Instant::now();
+        }
     }
 }
 
@@ -156,6 +201,10 @@ impl Patience {
         }
     }
 
+    fn waited(&self) -> Duration {
+        self.since.elapsed()
+    }
+
     /// Waits a little if `error` says that the file is locked.
     ///
     /// # Errors
@@ -168,8 +217,7 @@ impl Patience {
         if !is_busy(&error) {
             return Err(error.into());
         }
-        let waited = self.since.elapsed();
-        if waited >= LONGEST_WAIT {
+        if self.waited() >= LONGEST_WAIT {
             return Err(StoreError::database(Busy { source: error }));
         }
         sleep(jitter.wait()).await;

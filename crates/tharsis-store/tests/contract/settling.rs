@@ -1,7 +1,7 @@
 use tharsis_core::{delivery::End, subscription::State};
 use tharsis_store::{Fate, Remaining, Settlement, Status};
 
-use crate::harness::{House, Store, client, event, seconds};
+use crate::harness::{House, Store, client, enveloped, seconds};
 
 pub(crate) async fn a_success_ends_a_delivery<S: Store>(store: S) {
     let house = House::new(store).await;
@@ -143,6 +143,8 @@ pub(crate) async fn a_fault_of_ours_records_nothing<S: Store>(store: S) {
     let detail = house.store.delivery(due.id).await.expect("a delivery");
     assert_eq!(detail.attempts, []);
     assert_eq!(detail.row.status, Status::Pending);
+    let left = house.store.remaining(house.now).await.expect("counted");
+    assert_eq!((left.pending, left.scheduled), (2, 0), "it is waited for");
 }
 
 pub(crate) async fn an_end_without_a_request_can_come_twice<S: Store>(store: S) {
@@ -236,7 +238,14 @@ pub(crate) async fn what_is_not_finished_is_counted<S: Store>(store: S) {
     let counted = async || house.store.remaining(house.now).await.expect("counted");
     assert_eq!(counted().await, Remaining::default());
     house.routed(8).await;
-    house.publish(&[event(client(1), 100)]).await;
+    let later = house.now + seconds(3_600);
+    house
+        .publish(&[enveloped(
+            client(1),
+            100,
+            &format!(r#""not_before":"{later}","#),
+        )])
+        .await;
     assert_eq!(
         counted().await,
         Remaining {
@@ -247,7 +256,7 @@ pub(crate) async fn what_is_not_finished_is_counted<S: Store>(store: S) {
     );
 
     let mut plan = house.route_plan(10).await;
-    plan[0].to[0].due_at = house.now + seconds(60);
+    plan[0].to[0].due_at = later;
     house
         .store
         .route(&house.lease, &plan)
