@@ -162,7 +162,7 @@ impl Lane {
     fn appetite(&self) -> usize {
         match self.pace {
             Pace::Unknown => FIRST_ROWS,
-            Pace::Quick => self.allowed().saturating_mul(8).clamp(64, 1024),
+            Pace::Quick => self.allowed().saturating_mul(16).clamp(64, 1024),
             Pace::Slow => self.allowed().saturating_mul(2).clamp(FIRST_ROWS, 256),
         }
     }
