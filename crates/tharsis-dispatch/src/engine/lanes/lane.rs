@@ -22,9 +22,6 @@ const USUAL_BYTES: usize = 2 * 1024;
 /// How fast a receiver answers, as far as we know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// It has not answered yet. It gets one request at a time until it has: a thousand dead receivers that come due in
-    /// the same moment, as after a restart, must not take eight slots each.
-    Unknown,
     /// It answers.
     Quick,
     /// It takes long, or does not answer at all. All slow lanes together get a part of the slots only.
@@ -79,6 +76,9 @@ pub(super) struct Lane {
     row_bytes: usize,
     pub(super) in_flight: usize,
     pub(super) pace: Pace,
+    /// A request has ended. Until then it gets one at a time: a thousand dead receivers that come due in the same moment,
+    /// as after a restart, must not take eight slots each.
+    tried: bool,
     /// Since when it has been asked without an answer.
     since: Instant,
     pub(super) place: Place,
@@ -117,7 +117,8 @@ impl Lane {
             timer: None,
             row_bytes: USUAL_BYTES,
             in_flight: 0,
-            pace: Pace::Unknown,
+            pace: Pace::Quick,
+            tried: false,
             since: now,
             place: Place::Out,
         }
@@ -127,10 +128,7 @@ impl Lane {
 
     /// How many of its requests may be under way.
     pub(super) fn limit(&self) -> usize {
-        match self.pace {
-            Pace::Unknown => 1,
-            Pace::Quick | Pace::Slow => self.allowed(),
-        }
+        if self.tried { self.allowed() } else { 1 }
     }
 
     fn allowed(&self) -> usize {
@@ -161,7 +159,7 @@ impl Lane {
     /// How many rows it likes to have in the cache: enough to keep all its requests busy while it is read again.
     fn appetite(&self) -> usize {
         match self.pace {
-            Pace::Unknown => FIRST_ROWS,
+            _ if !self.tried => FIRST_ROWS,
             Pace::Quick => self.allowed().saturating_mul(16).clamp(64, 1024),
             Pace::Slow => self.allowed().saturating_mul(2).clamp(FIRST_ROWS, 256),
         }
@@ -328,6 +326,7 @@ impl Lane {
     pub(super) fn arrive(&mut self, took: Duration, now: Instant) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.since = now;
+        self.tried = true;
         self.pace = if took > SLOW { Pace::Slow } else { Pace::Quick };
     }
 

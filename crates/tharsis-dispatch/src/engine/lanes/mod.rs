@@ -110,20 +110,22 @@ impl Lanes {
 
     // === what the registry says ===
 
-    /// Takes over the subscriptions whose lanes are ours. What is held meanwhile is dropped from memory.
+    /// Takes over the subscriptions whose lanes are ours; says whether there is a new one. What is held meanwhile is
+    /// dropped from memory.
     pub(super) fn load<'a>(
         &mut self,
         targets: impl Iterator<Item = &'a (i64, Arc<Target>)>,
         now: Now,
-    ) {
+    ) -> bool {
+        let mut new = false;
         let mut absent: HashSet<i64> = self.lanes.keys().copied().collect();
         for (id, target) in targets {
             absent.remove(id);
             let held = target.subscription.state != State::Active;
-            let lane = self
-                .lanes
-                .entry(*id)
-                .or_insert_with(|| Lane::new(Arc::clone(target), now.instant));
+            let lane = self.lanes.entry(*id).or_insert_with(|| {
+                new = true;
+                Lane::new(Arc::clone(target), now.instant)
+            });
             lane.target = Arc::clone(target);
             match (std::mem::replace(&mut lane.held, held), held) {
                 (false, true) => self.cached_bytes -= lane.drop_cache(),
@@ -138,6 +140,7 @@ impl Lanes {
                 self.lanes.remove(&id);
             }
         }
+        new
     }
 
     /// Holds a lane until the registry says otherwise.
@@ -169,10 +172,10 @@ impl Lanes {
 
     // === what is known of rows ===
 
-    /// A row of this lane is due then. False when there is no such lane here.
-    pub(super) fn note(&mut self, id: i64, due_at: Timestamp, now: Now) -> bool {
+    /// A row of this lane is due then.
+    pub(super) fn note(&mut self, id: i64, due_at: Timestamp, now: Now) {
         let Some(lane) = self.lanes.get_mut(&id) else {
-            return false;
+            return;
         };
         lane.note(due_at, now.clock);
         if due_at > now.clock && lane.timer.is_none_or(|timer| due_at < timer) {
@@ -182,7 +185,6 @@ impl Lanes {
             self.timers.insert((due_at, id));
         }
         self.feed(id);
-        true
     }
 
     /// The rows of this lane were changed by someone else: what was read of them is worth nothing.
@@ -190,19 +192,6 @@ impl Lanes {
         if let Some(lane) = self.lanes.get_mut(&id) {
             self.cached_bytes -= lane.drop_cache();
             self.feed(id);
-        }
-    }
-
-    /// The store may have changed without our knowledge: whatever is under way is read again.
-    pub(super) fn suspect(&mut self) {
-        let ids: Vec<i64> = self.lanes.keys().copied().collect();
-        for id in ids {
-            if let Some(lane) = self.lanes.get_mut(&id)
-                && (!lane.is_empty() || lane.timer.is_some())
-            {
-                lane.rewind();
-                self.feed(id);
-            }
         }
     }
 

@@ -567,7 +567,6 @@ enum Step {
     Pause(i64),
     Resume(i64),
     Invalidate(i64),
-    Suspect,
     LoseLease,
 }
 
@@ -589,7 +588,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => lane().prop_map(Step::Pause),
         1 => lane().prop_map(Step::Resume),
         1 => lane().prop_map(Step::Invalidate),
-        1 => Just(Step::Suspect),
         1 => Just(Step::LoseLease),
     ]
 }
@@ -641,7 +639,6 @@ proptest! {
                 Step::Pause(lane) => table.set_state(lane, State::Paused),
                 Step::Resume(lane) => table.set_state(lane, State::Active),
                 Step::Invalidate(lane) => table.lanes.invalidate(lane),
-                Step::Suspect => table.lanes.suspect(),
                 Step::LoseLease => {
                     table.lanes.forget();
                     let lanes: BTreeSet<_> = table.rows.iter().map(|row| (row.position.subscription, row.position.due_at)).collect();

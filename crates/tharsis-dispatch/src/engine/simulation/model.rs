@@ -41,6 +41,8 @@ pub(in crate::engine) struct Model {
     next_seq: i64,
     epoch: i64,
     owner: Option<WorkerId>,
+    /// When the owner's lease ends, if it is not renewed.
+    pub(in crate::engine) held_until: Instant,
     /// Somebody else has committed something since it was last asked.
     changed: bool,
 }
@@ -68,6 +70,7 @@ impl Model {
             next_seq: 1,
             epoch: 0,
             owner: None,
+            held_until: start,
             changed: false,
         }
     }
@@ -159,10 +162,41 @@ impl Model {
         self.changed = false;
     }
 
-    /// Another worker takes the lease and gives it back.
-    pub(in crate::engine) fn steal(&mut self) {
+    /// Another worker takes over when the lease has run out, delivers all that is due, and gives the outbox back.
+    pub(in crate::engine) fn take_over(&mut self, now: Instant) -> Vec<DeliveryId> {
+        assert!(now >= self.held_until, "nobody takes what is held");
         self.epoch += 1;
         self.owner = None;
+        let clock = self.clock(now);
+        let (due, left) = std::mem::take(&mut self.rows).into_iter().partition(|row| {
+            row.position.due_at <= clock && !self.is_paused(row.position.subscription)
+        });
+        self.rows = left;
+        let due: Vec<Due> = due;
+        for row in &due {
+            self.ended.insert(row.id, End::Delivered);
+            self.attempts
+                .entry(row.id)
+                .or_default()
+                .push(row.attempts + 1);
+        }
+        due.into_iter().map(|row| row.id).collect()
+    }
+
+    /// Another router writes a delivery into a lane of ours, and nobody tells us.
+    pub(in crate::engine) fn write_unseen(&mut self, lane: i64, now: Instant) -> EventId {
+        let client = self.targets[&lane].subscription.settings.client;
+        let event = self.publish(client, None, None, now);
+        let pointers = self
+            .pointers
+            .values()
+            .map(|id| self.events[id].clone())
+            .collect::<Vec<_>>();
+        let routes = crate::engine::routing::Routes::new(&self.snapshot());
+        let routed = crate::engine::routing::route(&routes, &pointers, self.clock(now));
+        self.route(&routed);
+        self.hide_change();
+        event
     }
 
     // === what there is ===
@@ -255,6 +289,7 @@ impl Model {
             self.owner = Some(worker);
             self.epoch += 1;
         }
+        self.held_until = now + LENGTH;
         Lease {
             worker,
             shards: Shards::ALL,

@@ -32,6 +32,8 @@ pub(super) enum Receiver {
     Gone,
     /// We run out of descriptors for every second request.
     Ours,
+    /// We never have a descriptor for it.
+    Never,
 }
 
 /// How often the store fails, in percent of its operations.
@@ -41,6 +43,8 @@ pub(super) struct Faults {
     pub(super) lost: u64,
     /// It was done, but the answer was lost.
     pub(super) ambiguous: u64,
+    /// Nothing is ever settled.
+    pub(super) no_settling: bool,
 }
 
 /// One engine, its store, its receivers and the time, all in one thread and repeatable from a seed.
@@ -216,6 +220,11 @@ impl World {
                 let flying = self.flying.entry(id).or_default();
                 *flying += 1;
                 assert_eq!(*flying, 1, "{id} is in flight twice");
+                assert!(
+                    self.now + Duration::from_secs(2) <= self.model.held_until,
+                    "a request starts {:?} before another worker may take over",
+                    self.model.held_until.saturating_duration_since(self.now)
+                );
                 let lane = flight.due.position.subscription;
                 if let Some(since) = self.paused_since.get(&lane) {
                     // A poll, a read of pointers and of the registry, each of which may take 20 ms.
@@ -301,7 +310,8 @@ impl World {
             } => {
                 let percent = self.below(100);
                 let (lost, ambiguous) = (self.faults.lost, self.faults.ambiguous);
-                let input = if percent < lost {
+                let refused = self.faults.no_settling && matches!(effect, Effect::Settle(..));
+                let input = if percent < lost || refused {
                     failed(&effect, asked)
                 } else {
                     let input = self.model.perform(&effect, self.worker, asked, self.now);
@@ -337,6 +347,7 @@ impl World {
             Receiver::Broken => (Some(500), "http_500", quick),
             Receiver::Hangs => (None, "timeout_response_headers", Duration::from_secs(3)),
             Receiver::Gone => (Some(410), "http_410", quick),
+            Receiver::Never => (None, "local_resource", Duration::ZERO),
             Receiver::Ours if chance < 3 => (None, "local_resource", Duration::ZERO),
             Receiver::Ours => (Some(200), "http_200", quick),
         };
@@ -396,9 +407,45 @@ impl World {
         self.paused_since.remove(&lane);
     }
 
-    /// Another worker takes over, and gives the outbox back.
-    pub(super) fn steal(&mut self) {
-        self.model.steal();
+    /// We are cut off from the store for so long that another worker takes over.
+    pub(super) fn cut_off(&mut self, time: Duration) {
+        let faults = self.faults;
+        self.faults.lost = 100;
+        self.run_for(time);
+        self.others_take_over();
+        self.faults = faults;
+    }
+
+    /// Our process is stopped for so long that another worker takes over.
+    pub(super) fn freeze(&mut self, time: Duration) {
+        self.now += time;
+        self.others_take_over();
+    }
+
+    /// What came of our requests then, and was not settled, is lost.
+    fn others_take_over(&mut self) {
+        if self.now < self.model.held_until {
+            return;
+        }
+        let ours: BTreeSet<DeliveryId> = self
+            .received
+            .iter()
+            .filter(|r| r.taken)
+            .map(|r| r.id)
+            .chain(self.flying.keys().copied())
+            .collect();
+        for id in self.model.take_over(self.now) {
+            if ours.contains(&id) {
+                *self.excused.entry(id).or_default() += 1;
+            }
+            self.received.push(Received {
+                id,
+                lane: 0,
+                at: self.now,
+                published_at: Timestamp::default(),
+                taken: true,
+            });
+        }
     }
 
     // === what must hold ===
@@ -440,14 +487,26 @@ impl World {
             }
             assert!(!unfinished.contains(id), "{id} has ended twice");
         }
-        for numbers in self.model.attempts.values() {
+        for (id, numbers) in &self.model.attempts {
             let mut sorted = numbers.clone();
             sorted.sort_unstable();
             sorted.dedup();
             assert_eq!(
                 &sorted, numbers,
-                "attempts are numbered in order, each once"
+                "attempts of {id} are numbered in order, each once"
             );
+        }
+    }
+
+    /// Each request that reached its receiver is in the history.
+    pub(super) fn assert_attempts_are_recorded(&self) {
+        let mut received: BTreeMap<DeliveryId, usize> = BTreeMap::new();
+        for request in &self.received {
+            *received.entry(request.id).or_default() += 1;
+        }
+        for (id, times) in received {
+            let recorded = self.model.attempts.get(&id).map_or(0, Vec::len);
+            assert_eq!(times, recorded, "requests and attempts of {id}");
         }
     }
 }

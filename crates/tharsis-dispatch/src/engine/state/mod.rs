@@ -50,8 +50,6 @@ pub(super) struct State {
     review_at: Instant,
     count_at: Instant,
     counted_at: Option<Instant>,
-    /// Rows were written for a subscription that is not known here (yet).
-    orphans: bool,
     summary: Summary,
     stopping: Option<Stopping>,
     failure: Option<StoreError>,
@@ -99,7 +97,6 @@ impl State {
             review_at: now + REVIEW,
             count_at: now,
             counted_at: None,
-            orphans: false,
             summary: Summary::default(),
             stopping: None,
             failure: None,
@@ -158,19 +155,19 @@ impl State {
             StoreError::LeaseLost => {
                 warn!("the lease is lost: another worker owns the outbox, or did");
                 self.ownership.lose();
-                self.lanes.forget();
             }
             _ => {
                 let error: &dyn std::error::Error = &error;
                 warn!(error, "the store failed; it will be tried again");
-                self.lanes.suspect();
             }
         }
         self.read_all_again();
         None
     }
 
+    /// What was read may not be so any more. Requests in flight and settlements stay known.
     fn read_all_again(&mut self) {
+        self.lanes.forget();
         self.unrouted = None;
         self.does.load.want();
         self.does.point.want();
@@ -185,7 +182,7 @@ impl State {
             return;
         };
         for lane in lanes {
-            self.orphans |= !self.lanes.note(lane.subscription, lane.due_at, now);
+            self.lanes.note(lane.subscription, lane.due_at, now);
         }
     }
 

@@ -55,7 +55,6 @@ impl State {
         };
         if self.ownership.hold(lease, asked) {
             info!(epoch = lease.epoch, "the outbox is ours");
-            self.lanes.forget();
             self.read_all_again();
         }
     }
@@ -80,16 +79,16 @@ impl State {
         if self.routes.as_ref().map(|routes| routes.revision) != Some(snapshot.revision) {
             self.does.work_off.want();
         }
-        if std::mem::take(&mut self.orphans) {
-            self.does.discover.want();
-        }
         let routes = Routes::new(&snapshot);
         let ours = |(_, target): &&(i64, Arc<Target>)| {
             lease
                 .shards
                 .contains(Shard::of_subscription(target.subscription.id))
         };
-        self.lanes.load(routes.targets().filter(ours), moment);
+        // Another router may have written rows for it before we knew it.
+        if self.lanes.load(routes.targets().filter(ours), moment) {
+            self.does.discover.want();
+        }
         self.routes = Some(Arc::new(routes));
     }
 
@@ -199,7 +198,7 @@ impl State {
             instant: now,
             clock: self.ownership.clock(now),
         };
-        let (lanes, summary, load) = (&mut self.lanes, &mut self.summary, &mut self.does.load);
+        let (lanes, summary) = (&mut self.lanes, &mut self.summary);
         let before = *summary;
         self.settling.done(unchanged, |settled| {
             let lane = settled.settlement.position.subscription;
@@ -217,9 +216,6 @@ impl State {
                     summary.retried += u64::from(settled.settlement.attempt.is_some());
                     lanes.note(lane, due_at, moment);
                 }
-            }
-            if settled.settlement.disable.is_some() {
-                load.want();
             }
         });
         let progress = &self.options.progress;
