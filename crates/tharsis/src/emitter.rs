@@ -64,6 +64,12 @@ impl Emitter {
         })))
     }
 
+    /// Whether opening it switched a file that had something in it to write-ahead logging: worth telling whoever else
+    /// works with the file.
+    pub fn switched_to_wal(&self) -> bool {
+        self.0.store.switched_to_wal()
+    }
+
     /// Publishes one event in a transaction of its own. It is durable when this returns; publishing the same event
     /// again returns the first id.
     ///
