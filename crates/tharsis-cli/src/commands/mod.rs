@@ -18,7 +18,7 @@ use tharsis::{Emitter, EngineOptions, Invalid, profile::Profile};
 use crate::{
     arguments::Command,
     configuration::Configuration,
-    output::{Exit, Failure, Output},
+    output::{Exit, Failure, Output, text::inert},
 };
 
 /// What every command works with.
@@ -47,7 +47,14 @@ impl Context {
             ca_file: ca_file.clone(),
             engine,
         };
-        Ok(Emitter::open(database, options).await?)
+        let emitter = Emitter::open(database, options).await?;
+        if emitter.switched_to_wal() {
+            self.output.note(format_args!(
+                "Note: the database {} was switched to write-ahead logging, and stays so: while it is open, files ending in -wal and -shm lie beside it.",
+                inert(database)
+            ));
+        }
+        Ok(emitter)
     }
 }
 

@@ -96,3 +96,33 @@ fn a_replay_without_an_owner_waits_and_says_so() {
     let listed = desk.run("replay list --json").json();
     assert_eq!(listed["replays"][0]["id"], waiting["id"]);
 }
+
+#[test]
+fn a_database_of_ones_own_that_is_switched_is_told_once() {
+    let desk = Desk::new();
+    let old = |name: &str| {
+        let path = desk.path(name);
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            use tharsis::sqlx::{Connection, SqliteConnection};
+            let url = format!("sqlite://{}?mode=rwc", path.display());
+            let mut connection = SqliteConnection::connect(&url).await.unwrap();
+            tharsis::sqlx::query("CREATE TABLE campaign (id INTEGER PRIMARY KEY)")
+                .execute(&mut connection)
+                .await
+                .unwrap();
+            connection.close().await.unwrap();
+        });
+    };
+    old("engine.db");
+    insta::assert_snapshot!(desk.run("--database sqlite://engine.db replay list").stderr, @"
+    Note: the database sqlite://engine.db was switched to write-ahead logging, and stays so: while it is open, files ending in -wal and -shm lie beside it.
+    There is no replay.
+    ");
+    insta::assert_snapshot!(desk.run("--database sqlite://engine.db replay list").stderr, @"There is no replay.");
+    old("other.db");
+    assert_eq!(
+        desk.run("--database sqlite://other.db replay list --json")
+            .stderr,
+        ""
+    );
+}
