@@ -1,8 +1,12 @@
 //! What can be said on the command line. Each subcommand's own part lies in its file under `commands`.
 
-use std::path::PathBuf;
+use std::{borrow::Cow, error::Error, path::PathBuf};
 
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{
+    ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use tharsis::Invalid;
 
 use crate::{
     commands,
@@ -68,24 +72,95 @@ impl Arguments {
             .try_get_matches()
             .and_then(|matches| Self::from_arg_matches(&matches));
         parsed.map_err(|error| {
+            // The flag is looked for by hand, for nothing could be parsed.
+            let json = std::env::args_os()
+                .take_while(|argument| argument != "--")
+                .any(|argument| argument == "--json");
+            if json && error.use_stderr() {
+                return usage(&error).tell(true);
+            }
             // Nobody is left to be told that a stream is closed.
             let _ = error.print();
-            if !error.use_stderr() {
-                return Exit::Done;
+            if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
             }
-            // The flag is looked for by hand, for nothing could be parsed.
-            if std::env::args_os().any(|argument| argument == "--json") {
-                let message = error.render().to_string();
-                let message = message
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .trim_start_matches("error: ");
-                return Failure::usage("usage", message).tell(true);
-            }
-            Exit::Usage
         })
     }
+}
+
+/// What clap tells people in paragraphs, in the parts of an error of ours.
+fn usage(error: &clap::Error) -> Failure {
+    let said = |kind| {
+        Some(match error.get(kind)? {
+            ContextValue::String(text) => vec![text.clone()],
+            ContextValue::Strings(texts) => texts.clone(),
+            ContextValue::StyledStr(text) => vec![text.to_string()],
+            ContextValue::StyledStrs(texts) => texts.iter().map(ToString::to_string).collect(),
+            _ => return None,
+        })
+        .filter(|texts| texts.iter().any(|text| !text.is_empty()))
+    };
+    let arguments = said(ContextKind::InvalidArg).unwrap_or_default();
+    let value = said(ContextKind::InvalidValue).map(|values| values.join(", "));
+    let reason = error
+        .source()
+        .map(|source| source.downcast_ref::<Invalid>());
+    let mut hints = Vec::new();
+    let message = match (error.kind(), value, reason) {
+        (ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, ..) => {
+            hints.push("look at --help".to_owned());
+            "a subcommand is missing".to_owned()
+        }
+        (ErrorKind::ValueValidation, Some(value), Some(Some(invalid))) => {
+            hints.extend(invalid.hint.clone().map(Cow::into_owned));
+            format!("'{value}' {}", invalid.message)
+        }
+        (ErrorKind::InvalidValue, Some(value), _) => {
+            format!("'{value}' is none of the possible values")
+        }
+        _ => first_sentence(error, &arguments, said(ContextKind::PriorArg)),
+    };
+    for kind in [
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedValue,
+        ContextKind::SuggestedSubcommand,
+    ] {
+        hints.extend(said(kind).map(|like| format!("did you mean `{}`?", like.join("`, `"))));
+    }
+    hints.extend(
+        said(ContextKind::ValidValue).map(|known| format!("choose one of: {}", known.join(", "))),
+    );
+    hints.extend(
+        said(ContextKind::ValidSubcommand)
+            .map(|known| format!("choose one of: {}", known.join(", "))),
+    );
+    let mut failure = Failure::usage("usage", message);
+    if let [argument] = &*arguments {
+        // `--status <STATUS>` is the option with its value.
+        failure = failure.at(argument.split(' ').next().unwrap_or(argument));
+    }
+    if hints.is_empty() {
+        failure
+    } else {
+        failure.hint(hints.join(" "))
+    }
+}
+
+/// The first line of clap's text, completed with what it lists below it.
+fn first_sentence(error: &clap::Error, arguments: &[String], prior: Option<Vec<String>>) -> String {
+    let text = error.render().to_string();
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.trim_start_matches("error: ");
+    if !line.ends_with(':') {
+        return line.to_owned();
+    }
+    let listed = match (error.kind(), prior) {
+        (ErrorKind::ArgumentConflict, Some(prior)) => prior.join(", "),
+        _ => arguments.join(", "),
+    };
+    format!("{line} {listed}")
 }
 
 /// Gives the command and all below it one page of help each.
