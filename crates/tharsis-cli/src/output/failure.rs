@@ -95,7 +95,21 @@ impl Failure {
         self
     }
 
-    /// Tells it, and says what to end with.
+    /// Adds what to do, after what the cause itself says.
+    pub(crate) fn hint_also(mut self, hint: &str) -> Self {
+        self.fault.hint = Some(match self.fault.hint {
+            Some(own) => format!("{own}; {hint}"),
+            None => hint.to_owned(),
+        });
+        self
+    }
+
+    /// What is told.
+    pub(crate) fn fault(&self) -> &Fault {
+        &self.fault
+    }
+
+    /// Tells it, and says what to end with. With `json` on standard output, or on standard error if that is closed.
     pub(crate) fn tell(self, json: bool) -> Exit {
         if self.closed_pipe {
             return Exit::Done;
@@ -105,13 +119,15 @@ impl Failure {
             struct Document<'a> {
                 error: &'a Fault,
             }
-            // A failure to tell a failure has no one left to go to; the exit code stands.
-            if let Ok(line) = json_line(&Document { error: &self.fault }) {
-                let _ = put(format!("{line}\n").as_bytes());
+            let told = json_line(&Document { error: &self.fault })
+                .map_err(Self::from)
+                .and_then(|line| put(format!("{line}\n").as_bytes()));
+            if told.is_ok() {
+                return self.exit;
             }
-        } else {
-            let _ = writeln!(io::stderr().lock(), "{}", self.fault.for_people());
         }
+        // A failure to tell a failure has no one left to go to; the exit code stands.
+        let _ = writeln!(io::stderr().lock(), "{}", self.fault.for_people());
         self.exit
     }
 }

@@ -98,11 +98,62 @@ fn what_cannot_be_read_is_said() {
     error[file_unreadable]: cannot be read: Is a directory (os error 21)
       hint: what was published up to line 0 is durable; publish it again, duplicates are recognised
     ");
+    insta::assert_snapshot!(desk.run("publish folder --json").all(), @r#"
+    exit 1
+    --- stdout
+    {"error":{"code":"file_unreadable","field":null,"message":"cannot be read: Is a directory (os error 21)","hint":"what was published up to line 0 is durable; publish it again, duplicates are recognised"},"published":0,"duplicates":0,"refused":[]}
+    "#);
     insta::assert_snapshot!(desk.run("publish none.ndjson").all(), @"
     exit 1
     --- stderr
     error[file_unreadable]: none.ndjson: cannot be read: No such file or directory (os error 2)
     ");
+}
+
+/// The table goes away between two lines of a pipe.
+#[test]
+fn a_failure_midway_keeps_what_was_refused_before() {
+    let desk = Desk::new();
+    let mut child = crate::command(desk.0.path())
+        .args(["publish", "--json"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut put = |text: String| std::io::Write::write_all(&mut stdin, text.as_bytes()).unwrap();
+    put(format!("{}\n{}\n", prediction(60), nudge(1)));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let url = format!("sqlite://{}", desk.path("tharsis.db").display());
+        let mut connection = loop {
+            use tharsis::sqlx::{Connection, SqliteConnection};
+            let Ok(mut connection) = SqliteConnection::connect(&url).await else {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                continue;
+            };
+            let published: Result<i64, _> =
+                tharsis::sqlx::query_scalar("SELECT count(*) FROM tharsis_event")
+                    .fetch_one(&mut connection)
+                    .await;
+            if published.is_ok_and(|n| n == 1) {
+                break connection;
+            }
+        };
+        tharsis::sqlx::query("DROP VIEW tharsis_publish")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    });
+    put(format!("{{}}\n{}\n", nudge(2)));
+    drop(stdin);
+    let said: crate::Said = child.wait_with_output().unwrap().into();
+    insta::assert_snapshot!(said.all(), @r#"
+    exit 1
+    --- stdout
+    {"error":{"code":"database_failed","field":null,"message":"the database failed: error returned from database: (code: 1) no such table: tharsis_publish","hint":"what was published up to line 2 is durable; publish it again, duplicates are recognised"},"published":1,"duplicates":0,"refused":[{"line":1,"error":{"code":"discount_out_of_range","field":"predictions[0].discount","message":"lies outside of min and max","hint":null}},{"line":3,"error":{"code":"missing_field","field":"type","message":"is missing","hint":null}}]}
+    "#);
 }
 
 #[test]

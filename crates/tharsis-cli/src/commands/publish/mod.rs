@@ -1,7 +1,8 @@
 //! `tharsis publish`: events from a file or a pipe into the outbox.
 //!
-//! One thread reads and checks lines into batches, the other side commits them, one transaction each. A batch ends when
-//! it is full or when the next line would have to be waited for, so a slow pipe is published as it flows.
+//! One thread reads and checks lines into batches, the other side hands each to the outbox, which commits it in one
+//! transaction or, if it is large, in a few. A batch ends when it is full or when the next line would have to be waited
+//! for, so a slow pipe is published as it flows.
 
 mod lines;
 mod refusals;
@@ -29,10 +30,10 @@ use crate::{
     signals,
 };
 
-/// Events of one transaction at most.
+/// Events handed over at once at most.
 const BATCH_EVENTS: usize = 1_000;
 
-/// Bytes of one transaction at most, but for its last line.
+/// Bytes handed over at once at most, but for the last line.
 const BATCH_BYTES: usize = 1 << 20;
 
 /// Parts of a batch that may wait to be committed; each is at most what was read at once.
@@ -98,14 +99,23 @@ pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     } else {
         output.progress()
     };
-    let interrupted = progress.during(work, || live(tally.get())).await.map_err(|failure| {
-        failure.hint(format!(
-            "what was published up to line {} is durable; publish it again, duplicates are recognised",
-            tally.get().line
-        ))
-    })?;
+    let ended = progress.during(work, || live(tally.get())).await;
     let tally = tally.get();
-    refusals.finish(tally.published, tally.duplicates)?;
+    let interrupted = match ended {
+        Ok(interrupted) => interrupted,
+        Err(failure) => {
+            let failure = failure.hint_also(&format!(
+                "what was published up to line {} is durable; publish it again, duplicates are recognised",
+                tally.line
+            ));
+            if !output.json {
+                return Err(failure);
+            }
+            refusals.finish(tally.published, tally.duplicates, Some(failure.fault()))?;
+            return Ok(Exit::Failed);
+        }
+    };
+    refusals.finish(tally.published, tally.duplicates, None)?;
     if interrupted {
         output.note(format_args!(
             "Stopped after line {}; the rest was not published.",
@@ -193,7 +203,7 @@ impl Batch {
         });
     }
 
-    /// Joined with what else has been read by now, up to a full one: a transaction more costs a flush to the disk.
+    /// Joined with what else has been read by now, up to a full one: a commit more costs a flush to the disk.
     fn with_what_waits(mut self, batches: &mut mpsc::Receiver<Self>) -> Self {
         while !self.is_full()
             && let Ok(more) = batches.try_recv()
@@ -241,32 +251,41 @@ async fn commit(
             ..
         } = batch;
         let mut so_far = tally.get();
+        let mut failed = broken.as_ref().map(unreadable);
+        let mut settled = true;
         if !events.is_empty() {
-            let published = emitter.publish_all(&events).await?;
-            for (published, line) in published.into_iter().zip(&lines) {
-                match published {
-                    Ok(published) if published.duplicate => so_far.duplicates += 1,
-                    Ok(_) => so_far.published += 1,
-                    Err(invalid) => refused.push(Refused {
-                        line: *line,
-                        fault: invalid.into(),
-                    }),
+            match emitter.publish_all(&events).await {
+                Ok(published) => {
+                    for (published, line) in published.into_iter().zip(&lines) {
+                        match published {
+                            Ok(published) if published.duplicate => so_far.duplicates += 1,
+                            Ok(_) => so_far.published += 1,
+                            Err(invalid) => refused.push(Refused {
+                                line: *line,
+                                fault: invalid.into(),
+                            }),
+                        }
+                    }
                 }
+                // Some of them may be durable; which ones is not known.
+                Err(error) => (failed, settled) = (Some(error.into()), false),
             }
         }
         refused.sort_by_key(|refused| refused.line);
         so_far.refused += refused.len() as u64;
-        so_far.line = lines
-            .last()
-            .copied()
-            .max(refused.last().map(|refused| refused.line))
-            .unwrap_or(so_far.line);
+        if settled {
+            so_far.line = lines
+                .last()
+                .copied()
+                .max(refused.last().map(|refused| refused.line))
+                .unwrap_or(so_far.line);
+        }
         tally.set(so_far);
         for refused in refused {
             refusals.tell(&refused)?;
         }
-        if let Some(error) = broken {
-            return Err(unreadable(&error));
+        if let Some(failure) = failed {
+            return Err(failure);
         }
     }
 }

@@ -54,17 +54,26 @@ impl Refusals {
         Ok(())
     }
 
-    /// Prints the document, where one is wanted.
-    pub(super) fn finish(self, published: u64, duplicates: u64) -> Result<(), Failure> {
+    /// Prints the document, where one is wanted; first why it ended early, if it did.
+    pub(super) fn finish(
+        self,
+        published: u64,
+        duplicates: u64,
+        error: Option<&Fault>,
+    ) -> Result<(), Failure> {
         let Some(kept) = self.kept else {
             return Ok(());
         };
         let mut kept = kept.into_inner().map_err(|error| error.into_error())?;
         kept.rewind()?;
         let mut stdout = io::stdout().lock();
+        stdout.write_all(b"{")?;
+        if let Some(fault) = error {
+            write!(stdout, r#""error":{},"#, json(fault)?)?;
+        }
         write!(
             stdout,
-            r#"{{"published":{published},"duplicates":{duplicates},"refused":["#
+            r#""published":{published},"duplicates":{duplicates},"refused":["#
         )?;
         io::copy(&mut kept, &mut stdout)?;
         stdout.write_all(b"]}\n")?;
