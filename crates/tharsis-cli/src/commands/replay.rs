@@ -1,6 +1,6 @@
 //! `tharsis replay`: make past deliveries due again.
 
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, collections::BTreeSet, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -59,7 +59,7 @@ struct What {
     #[command(flatten)]
     filter: Filter,
 
-    /// Only say how many it would be
+    /// Only say how many it would be at most
     #[arg(long, help_heading = "Options")]
     dry_run: bool,
 
@@ -127,7 +127,7 @@ async fn replay(context: &Context, what: What) -> Result<Exit, Failure> {
     if !what.yes {
         output.can_ask()?;
         let preview = preview(registry, &choice).await?;
-        if !output.ask(format_args!("Send {} again?", preview.for_people()))? {
+        if !output.ask(preview.question())? {
             return Err(Failure::new("not_confirmed", "nothing is replayed"));
         }
     }
@@ -142,10 +142,11 @@ impl What {
         now: Timestamp,
     ) -> Result<ReplayChoice, Failure> {
         if !self.ids.is_empty() {
-            for id in &self.ids {
+            let ids: BTreeSet<_> = self.ids.iter().copied().collect();
+            for id in &ids {
                 check(registry, *id, now).await?;
             }
-            return Ok(ReplayChoice::Deliveries(self.ids.clone()));
+            return Ok(ReplayChoice::Deliveries(ids.into_iter().collect()));
         }
         if self.filter.is_empty() {
             return Err(Failure::usage(
@@ -160,18 +161,14 @@ impl What {
 
 /// What a replay would take.
 struct Preview {
+    /// At most so many: by a filter, those are found too whose event has expired since or whose subscription is gone.
     count: u64,
-    /// By the state in which they ended.
+    /// By the state in which they ended; empty where they were named, and looked at one by one.
     parts: Vec<(End, u64)>,
 }
 
-const ENDS: [End; 5] = [
-    End::Delivered,
-    End::Dead,
-    End::Expired,
-    End::Refused,
-    End::Cancelled,
-];
+/// The ends after which there can be another try. What has expired or was refused is always skipped.
+const ENDS: [End; 3] = [End::Delivered, End::Dead, End::Cancelled];
 
 async fn preview(registry: &impl Registry, choice: &ReplayChoice) -> Result<Preview, Failure> {
     let filter = match choice {
@@ -199,7 +196,28 @@ async fn preview(registry: &impl Registry, choice: &ReplayChoice) -> Result<Prev
 }
 
 impl Preview {
-    fn for_people(&self) -> String {
+    fn question(&self) -> String {
+        match self.exception() {
+            Some(exception) => format!("Send up to {} again? ({exception})", self.number()),
+            None => format!("Send {} again?", self.number()),
+        }
+    }
+
+    fn answer(&self) -> String {
+        match self.exception() {
+            Some(exception) => {
+                format!("Up to {} would be sent again; {exception}.", self.number())
+            }
+            None => format!("{} would be sent again.", self.number()),
+        }
+    }
+
+    fn exception(&self) -> Option<&'static str> {
+        (!self.parts.is_empty())
+            .then_some("those whose event has expired or whose subscription is gone are skipped")
+    }
+
+    fn number(&self) -> String {
         let all = counted(self.count, "delivery", "deliveries");
         if self.parts.is_empty() {
             return all;
@@ -220,7 +238,7 @@ impl Preview {
             }
             return output.document(&Document { count: self.count });
         }
-        output.line(format_args!("{} would be sent again.", self.for_people()))
+        output.line(self.answer())
     }
 }
 
@@ -230,6 +248,11 @@ async fn check(registry: &impl Registry, id: DeliveryId, now: Timestamp) -> Resu
     if !matches!(row.status, Status::Ended(_)) {
         return Err(Failure::new("unfinished", format!("{id} has not ended"))
             .hint(format!("make it due now with: tharsis delivery retry {id}")));
+    }
+    if row.status == Status::Ended(End::Refused) {
+        return Err(Failure::new("refused", format!("{id} was refused")).hint(
+            "what could not be sent as it is cannot be sent now; publish a corrected event",
+        ));
     }
     if registry
         .event(id.event)
@@ -389,4 +412,25 @@ async fn show(context: &Context, id: ReplayId) -> Result<Exit, Failure> {
         output.note("It waits: nothing delivers at present. Start `tharsis run`.");
     }
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preview_promises_no_more_than_it_knows() {
+        let filtered = Preview {
+            count: 1_204,
+            parts: vec![(End::Delivered, 4), (End::Dead, 1_200)],
+        };
+        insta::assert_snapshot!(filtered.answer(), @"Up to 1,204 deliveries (4 delivered, 1,200 dead) would be sent again; those whose event has expired or whose subscription is gone are skipped.");
+        insta::assert_snapshot!(filtered.question(), @"Send up to 1,204 deliveries (4 delivered, 1,200 dead) again? (those whose event has expired or whose subscription is gone are skipped)");
+        let named = Preview {
+            count: 1,
+            parts: Vec::new(),
+        };
+        insta::assert_snapshot!(named.answer(), @"1 delivery would be sent again.");
+        insta::assert_snapshot!(named.question(), @"Send 1 delivery again?");
+    }
 }
