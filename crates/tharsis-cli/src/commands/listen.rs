@@ -13,7 +13,10 @@ use tokio::sync::mpsc;
 
 use super::{Context, profile, secret};
 use crate::{
-    output::{Exit, Failure},
+    output::{
+        Exit, Failure,
+        text::{in_shell, inert},
+    },
     signals,
 };
 
@@ -113,21 +116,23 @@ impl Options {
 
 /// Says where it listens and what to type next. On standard error: standard output carries the requests.
 fn introduce(options: &Options, receiver: &Receiver) -> Result<(), Failure> {
-    let ca = options.ca_out.display();
+    let ca_out = options.ca_out.to_string_lossy();
+    let ca = in_shell(&ca_out);
     let egress = format!(
         "--egress-allow-host localhost --egress-allow-address 127.0.0.0/8 --egress-allow-port {} --egress-ca-file {ca}",
         receiver.addr().port()
     );
     let secret = match &options.secret_file {
-        Some(path) => format!("--secret-file {}", path.display()),
+        Some(path) => format!("--secret-file {}", in_shell(&path.to_string_lossy())),
         None => "--no-secret".to_owned(),
     };
     writeln!(
         io::stderr().lock(),
-        "Listening on {url}\nCertificate authority: {ca}\nRegister it, and deliver to it, with:\n  \
+        "Listening on {url}\nCertificate authority: {ca_out}\nRegister it, and deliver to it, with:\n  \
          tharsis subscription add --client 36011017-0e00-4e29-a054-7a1fbb8b60a2 --name listen --url {url} {secret} {egress}\n  \
          tharsis run {egress}",
         url = receiver.url("/"),
+        ca_out = inert(&ca_out),
     )?;
     Ok(())
 }

@@ -55,6 +55,15 @@ pub(crate) fn excerpt(bytes: &[u8], max: usize) -> String {
     }
 }
 
+/// One word of a shell's line that can be copied and pasted, quoted where it holds anything but plain characters.
+pub(crate) fn in_shell(word: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:@%+=,-".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", inert(word).replace('\'', r"'\''")))
+}
+
 /// Characters that change how the text around them is shown (CWE-150, Trojan Source), and those that cannot be seen.
 fn steers(c: char) -> bool {
     c.is_control()
@@ -139,6 +148,16 @@ mod tests {
         assert_eq!(inert(&inert("\x1b]0;title\x07")), inert("\x1b]0;title\x07"));
         assert_eq!(excerpt(b"ok \xff\x00end", 80), r"ok \xff\u{0}end");
         assert_eq!(excerpt("äöüß".as_bytes(), 2), "äö …");
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        assert_eq!(in_shell("/etc/tharsis/ca-1.pem"), "/etc/tharsis/ca-1.pem");
+        assert_eq!(in_shell("my ca.pem"), "'my ca.pem'");
+        assert_eq!(in_shell("$(id);~"), "'$(id);~'");
+        assert_eq!(in_shell("it's"), r"'it'\''s'");
+        assert_eq!(in_shell("a\nrm\u{1b}[2J"), r"'a\nrm\u{1b}[2J'");
+        assert_eq!(in_shell(""), "''");
     }
 
     #[test]
