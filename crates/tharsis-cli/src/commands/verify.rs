@@ -22,7 +22,8 @@ use crate::output::{Exit, Failure};
 Examples:
   tharsis verify --secret-file shop.secret --body body.json \\
       --header 'X-Mars-Signature: sha1=de7c9b85b8b78aa6bc8a7a36f70a90701c9db4d9'
-  tharsis listen | head -1 | jq -j .body > body.json     The body's bytes, without a line break added")]
+  tharsis listen | jq -jn 'first(inputs | select(.method == \"POST\")).body' > body.json
+                                                  The first body's bytes, without a line break added")]
 pub(crate) struct Options {
     /// The contract on the wire
     #[arg(long, value_name = "PROFILE", default_value = "mars", value_parser = profile)]
