@@ -41,6 +41,11 @@ pub(crate) struct Chosen {
 }
 
 impl SecretOptions {
+    /// Whether one is generated, because nothing was given.
+    pub(crate) fn generates(&self) -> bool {
+        self.secret_file.is_none() && !self.secret_stdin && !self.no_secret
+    }
+
     pub(crate) fn choose(&self) -> Result<Chosen, Failure> {
         let given = |secret| Chosen {
             secret,

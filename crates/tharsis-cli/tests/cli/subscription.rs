@@ -376,3 +376,82 @@ fn a_test_shows_request_and_answer() {
     The receiver did not take it.
     "#);
 }
+
+#[test]
+fn a_test_does_not_say_which_address_is_not_allowed() {
+    let local = Local::new(Answer::default());
+    let added = local.add("--json").json();
+    local.desk.write(
+        "narrow.toml",
+        format!(
+            "[egress]\nallow_hosts = ['localhost']\nallow_ports = [{}]\nca_file = 'ca.pem'\n",
+            local.receiver.addr().port()
+        ),
+    );
+    let test = |more: &str| {
+        local.desk.run(&format!(
+            "--config narrow.toml --log error subscription test {} {more}",
+            added["id"].as_str().unwrap()
+        ))
+    };
+    let said = test("");
+    assert!(
+        !said.all().contains("127.0.0.1") && !said.all().contains("::1"),
+        "{}",
+        said.all()
+    );
+    insta::assert_snapshot!(after(&said.stdout, "detail  "), @"the host name leads to an address that is not public; nothing was sent");
+    insta::assert_snapshot!(test("--json").json()["answer"]["detail"], @r#""the host name leads to an address that is not public; nothing was sent""#);
+}
+
+#[test]
+fn the_test_event_is_not_signed_with_a_secret_that_nobody_holds() {
+    insta::assert_snapshot!(refused("--url https://hooks.shop.com/ --check post"), @"
+    exit 2
+    --- stderr
+    error[secret_unknown]: --check post: the test event would be signed with a secret that is generated now, which the receiver cannot know yet
+      hint: give the secret that the receiver holds with --secret-file or --secret-stdin, or add --no-secret
+    ");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_generated_secret_that_nobody_saw_is_a_failure() {
+    let local = Local::new(Answer::default());
+    let unread = |line: &str| -> Said {
+        let mut child = crate::command(local.desk.0.path())
+            .args(line.split_whitespace())
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        child.wait_with_output().unwrap().into()
+    };
+    let url = local.receiver.url("/hooks");
+    let added = unread(&format!(
+        "subscription add --client {CLIENT} --name Shop --url {url}"
+    ));
+    let list = local.desk.run("subscription list --json").json();
+    let id = list["subscriptions"][0]["id"].as_str().unwrap();
+    insta::assert_snapshot!(local.steady(&added, id), @"
+    exit 1
+    --- stderr
+    error[secret_not_shown]: the subscription 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42 was added, but its generated secret could not be printed: Broken pipe (os error 32)
+      hint: have another one made, and keep it: tharsis subscription rotate 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
+    ");
+    let rotated = unread(&format!("subscription rotate {id} --json"));
+    insta::assert_snapshot!(local.steady(&rotated, id), @"
+    exit 1
+    --- stderr
+    error[secret_not_shown]: the subscription 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42 was changed, but its generated secret could not be printed: Broken pipe (os error 32)
+      hint: have another one made, and keep it: tharsis subscription rotate 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
+    ");
+    // A secret that was given is not lost.
+    local
+        .desk
+        .write("secret", "de7c9b85b8b78aa6bc8a7a36f70a90701c9db4d9");
+    let given = unread(&format!("subscription rotate {id} --secret-file secret"));
+    assert_eq!(given.all(), "exit 0");
+}

@@ -64,7 +64,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N")]
     max_in_flight: Option<u32>,
 
-    /// How the URL proves that it is there
+    /// How the URL proves that it is there; `post` wants a secret that the receiver holds, or --no-secret
     #[arg(long, value_name = "METHOD", value_enum, default_value_t)]
     check: Check,
 
@@ -74,6 +74,14 @@ pub(crate) struct Options {
 
 pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Failure> {
     let output = context.output;
+    if options.check == Check::Post && options.secret.generates() {
+        return Err(Failure::usage(
+            "secret_unknown",
+            "the test event would be signed with a secret that is generated now, which the receiver cannot know yet",
+        )
+        .at("--check post")
+        .hint("give the secret that the receiver holds with --secret-file or --secret-stdin, or add --no-secret"));
+    }
     let draft = Draft {
         client: options.client,
         name: options.name,
@@ -97,7 +105,7 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
         )
         .await?;
 
-    tell(output, &subscription, &chosen)?;
+    tell(output, &subscription, &chosen, "was added")?;
     output.note(format_args!(
         "Next:\n  tharsis subscription test {id}\n  tharsis publish events.ndjson\n  tharsis run",
         id = subscription.id
@@ -105,17 +113,38 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     Ok(Exit::Done)
 }
 
-/// Prints a subscription, and its secret if it was generated: the one moment at which it is shown.
+/// Prints a subscription, and its secret if it was generated: the one moment at which it is shown. Where that fails,
+/// what was `done` stands and nobody holds the secret, which is worth a failure even when the reader has gone.
 pub(super) fn tell(
     output: Output,
     subscription: &Subscription,
     chosen: &Chosen,
+    done: &str,
 ) -> Result<(), Failure> {
     let shown = chosen
         .secret
         .as_ref()
         .filter(|_| chosen.generated)
         .map(|secret| secret.expose());
+    print(output, subscription, shown).map_err(|failure| {
+        if shown.is_none() {
+            return failure;
+        }
+        let id = subscription.id;
+        Failure::new(
+            "secret_not_shown",
+            format!(
+                "the subscription {id} {done}, but its generated secret could not be printed: {}",
+                failure.fault().message
+            ),
+        )
+        .hint(format!(
+            "have another one made, and keep it: tharsis subscription rotate {id}"
+        ))
+    })
+}
+
+fn print(output: Output, subscription: &Subscription, secret: Option<&str>) -> Result<(), Failure> {
     if output.json {
         #[derive(Serialize)]
         struct Document<'a> {
@@ -127,11 +156,11 @@ pub(super) fn tell(
         }
         return output.document(&Document {
             subscription: subscription.into(),
-            secret: shown,
+            secret,
         });
     }
     output.line(for_people(subscription, system_now()))?;
-    if let Some(secret) = shown {
+    if let Some(secret) = secret {
         output.line(format_args!(
             "Its secret, which is not shown again. Give it to the receiver:\n\n  {secret}\n"
         ))?;

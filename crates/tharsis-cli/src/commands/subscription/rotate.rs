@@ -32,6 +32,6 @@ pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
     let subscription = registry
         .rotate(options.which.id, chosen.secret.as_ref(), system_now())
         .await?;
-    add::tell(context.output, &subscription, &chosen)?;
+    add::tell(context.output, &subscription, &chosen, "was changed")?;
     Ok(Exit::Done)
 }

@@ -2,7 +2,7 @@ use clap::Args;
 use serde::Serialize;
 use tharsis::{
     Registry,
-    delivery::{Fault, Outcome},
+    delivery::{Fault, Outcome, codes},
     signer, system_now,
 };
 
@@ -33,12 +33,13 @@ pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
     let settings = emitter.registry().find(id).await?.settings;
     let secret = emitter.registry().secret(id).await?;
     let request = signer::test(&settings, secret.as_ref(), system_now())?;
-    let outcome = output
+    let mut outcome = output
         .progress()
         .during(emitter.client()?.send(request.clone()), || {
             format!("Sending to {}", inert(settings.url.given()))
         })
         .await;
+    withhold_address(&mut outcome);
     let delivered = outcome.fault == Fault::None;
     if output.json {
         output.document(&Document::new(&request, &outcome, delivered))?;
@@ -51,6 +52,14 @@ pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
         })?;
     }
     Ok(if delivered { Exit::Done } else { Exit::Failed })
+}
+
+/// Says of an address that is not allowed what it means and not which one it is: whoever tries URLs must not learn what
+/// names lead to inside of this network.
+fn withhold_address(outcome: &mut Outcome) {
+    if outcome.code.starts_with("address_") {
+        outcome.detail = codes::find(&outcome.code).map(|code| code.meaning.into());
+    }
 }
 
 fn for_people(request: &signer::Request, outcome: &Outcome) -> String {
