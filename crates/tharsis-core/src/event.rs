@@ -170,7 +170,8 @@ impl Event {
     }
 }
 
-pub(crate) fn too_large(size: usize, limit: usize) -> Invalid {
+/// The refusal of a body that is over a limit; both in bytes.
+pub fn too_large(size: usize, limit: usize) -> Invalid {
     Invalid::new(
         "payload_too_large",
         format!("a body of {size} bytes is over the limit of {limit}"),

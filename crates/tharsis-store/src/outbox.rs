@@ -107,7 +107,8 @@ pub struct Pointer {
     pub expires_at: Option<Timestamp>,
     /// The size of the payload in bytes.
     pub size: usize,
-    /// The text of a payload that no publish of ours has frozen yet (inserted by SQL); routing freezes it.
+    /// The text of a payload that no publish of ours has frozen yet (inserted by SQL); routing freezes it. Empty where
+    /// `size` is over [`MAX_PAYLOAD`](tharsis_core::event::MAX_PAYLOAD): routing refuses it unread.
     pub unfrozen: Option<Bytes>,
 }
 

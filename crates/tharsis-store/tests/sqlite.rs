@@ -660,6 +660,7 @@ async fn what_sql_must_not_insert_is_refused_at_once() {
         "INSERT INTO tharsis_event (type, client, payload) VALUES ('a b', zeroblob(16), '{}')",
         "INSERT INTO tharsis_event (type, client, payload) VALUES ('ü', zeroblob(16), '{}')",
         "INSERT INTO tharsis_event (type, client, payload) VALUES (CAST(x'61ff' AS TEXT), zeroblob(16), '{}')",
+        "INSERT INTO tharsis_event (type, client, payload) VALUES (CAST(x'610062' AS TEXT), zeroblob(16), '{}')",
         "INSERT INTO tharsis_event (type, client, payload) VALUES ('signal', 'b4aeba4e-a4c0-4896-866a-56f8bcb372fc', '{}')",
         "INSERT INTO tharsis_event (type, client, payload) VALUES ('signal', zeroblob(15), '{}')",
         "INSERT INTO tharsis_event (type, client, payload) VALUES ('signal', zeroblob(16), x'7b7d')",
@@ -682,7 +683,7 @@ async fn one_bad_row_by_sql_stops_nothing() {
     let lease = store.hold(worker(1)).await.expect("the lease");
     store.add(&settings(), None, NOW).await.expect("added");
     let mut conn = connect(&path).await;
-    // Pointers without events, and a payload that is no UTF-8.
+    // Pointers without events, a payload that is no UTF-8, and a type that a check would have refused.
     run(
         &mut conn,
         "INSERT INTO tharsis_outbox (event) VALUES (-5), (-4), (-3)",
@@ -692,6 +693,18 @@ async fn one_bad_row_by_sql_stops_nothing() {
         &mut conn,
         "INSERT INTO tharsis_event (type, client, payload)
          VALUES ('signal', unhex('b4aeba4ea4c04896866a56f8bcb372fc'), CAST(x'7b22ff227d' AS TEXT))",
+    )
+    .await;
+    run(
+        &mut conn,
+        "INSERT INTO tharsis_outbox (event) VALUES (last_insert_rowid())",
+    )
+    .await;
+    run(&mut conn, "PRAGMA ignore_check_constraints = ON").await;
+    run(
+        &mut conn,
+        "INSERT INTO tharsis_event (type, client, payload)
+         VALUES (CAST(x'610062' AS TEXT), unhex('b4aeba4ea4c04896866a56f8bcb372fc'), '{}')",
     )
     .await;
     run(
@@ -715,6 +728,126 @@ async fn one_bad_row_by_sql_stops_nothing() {
             .is_some()
     );
     assert_eq!(store.remaining(NOW).await.expect("counted").unrouted, 0);
+}
+
+#[tokio::test]
+async fn a_pointer_inserted_again_makes_no_second_delivery() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("t.db");
+    let store = open(&path).await;
+    let lease = store.hold(worker(1)).await.expect("the lease");
+    store.add(&settings(), None, NOW).await.expect("added");
+    let mut conn = connect(&path).await;
+    store
+        .publish(&[event(1), event(2)])
+        .await
+        .expect("published");
+    // And one that is refused.
+    run(
+        &mut conn,
+        "INSERT INTO tharsis_event (type, client, payload)
+         VALUES ('signal', unhex('b4aeba4ea4c04896866a56f8bcb372fc'), '{')",
+    )
+    .await;
+    run(&mut conn, "INSERT INTO tharsis_outbox VALUES (3)").await;
+    route_all(&store, &lease).await;
+    let first = due(&store, &lease).await;
+    assert_eq!(first.len(), 2);
+    store
+        .settle(&lease, &[delivered(&first[1], lease.clock)])
+        .await
+        .expect("settled");
+
+    let again = "INSERT INTO tharsis_outbox SELECT seq FROM tharsis_event";
+    run(&mut conn, again).await;
+    store.publish(&[event(4)]).await.expect("published");
+    route_all(&store, &lease).await;
+    // Nor an end, where routing would end it now.
+    run(&mut conn, "DELETE FROM tharsis_outbox").await;
+    run(&mut conn, again).await;
+    let mut ending = plan(&store, &lease).await;
+    for to in ending.iter_mut().flat_map(|routed| &mut routed.to) {
+        to.ends = Some((End::Expired, "expired"));
+    }
+    store.route(&lease, &ending).await.expect("routed");
+
+    let seqs: Vec<i64> = due(&store, &lease)
+        .await
+        .iter()
+        .map(|d| d.position.seq)
+        .collect();
+    assert_eq!(seqs, [1, 4]);
+    let detail = store.delivery(first[1].id).await.expect("a delivery");
+    assert_eq!(detail.row.status, Status::Ended(End::Delivered));
+    assert_eq!(detail.attempts.len(), 1);
+    assert_eq!(
+        number(&mut conn, "SELECT count(*) FROM tharsis_attempt").await,
+        1
+    );
+    assert_eq!(store.remaining(NOW).await.expect("counted").unrouted, 0);
+}
+
+#[tokio::test]
+async fn an_event_changed_since_it_was_read_is_read_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("t.db");
+    let store = open(&path).await;
+    let lease = store.hold(worker(1)).await.expect("the lease");
+    store.add(&settings(), None, NOW).await.expect("added");
+    let mut conn = connect(&path).await;
+    for statement in BY_SQL {
+        run(&mut conn, statement).await;
+    }
+    store.publish(&[event(1)]).await.expect("published");
+    let plan = plan(&store, &lease).await;
+    run(
+        &mut conn,
+        "UPDATE tharsis_event SET type = 'other' WHERE seq = 1",
+    )
+    .await;
+
+    store.route(&lease, &plan).await.expect("routed");
+    assert_eq!(due(&store, &lease).await.len(), 1, "nothing unfrozen");
+    assert_eq!(store.remaining(NOW).await.expect("counted").unrouted, 1);
+    route_all(&store, &lease).await;
+    let due = due(&store, &lease).await;
+    let types: Vec<&str> = due.iter().map(|d| &*d.event_type).collect();
+    assert_eq!(types, ["other", "signal"]);
+}
+
+#[tokio::test]
+async fn large_payloads_by_sql_are_read_in_parts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("t.db");
+    let store = open(&path).await;
+    let lease = store.hold(worker(1)).await.expect("the lease");
+    store.add(&settings(), None, NOW).await.expect("added");
+    let mut conn = connect(&path).await;
+    run(
+        &mut conn,
+        "INSERT INTO tharsis_event (type, client, payload)
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30)
+         SELECT 'signal', unhex('b4aeba4ea4c04896866a56f8bcb372fc'),
+                '{\"n\":\"' || hex(zeroblob(iif(i = 3, 200000, 100000))) || '\"}'
+         FROM n",
+    )
+    .await;
+    run(
+        &mut conn,
+        "INSERT INTO tharsis_outbox SELECT seq FROM tharsis_event",
+    )
+    .await;
+
+    let read = store.pointers(&lease, 500).await.expect("pointers").events;
+    let text = |n: usize| read[n].unfrozen.as_ref().map(|text| text.len());
+    assert_eq!((text(1), read[1].size), (Some(200_008), 200_008));
+    assert_eq!((text(2), read[2].size), (Some(0), 400_008), "over the limit");
+    assert_eq!(read.len(), 21, "four MiB, and one without text");
+    route_all(&store, &lease).await;
+    assert_eq!(store.remaining(NOW).await.expect("counted").unrouted, 0);
+    assert_eq!(due(&store, &lease).await.len(), 29);
+    let refused = store.event(read[2].event).await.expect("an event");
+    assert!(refused.refused.is_some());
 }
 
 // === many at once ===

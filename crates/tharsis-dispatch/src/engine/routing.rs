@@ -3,7 +3,7 @@ use std::{collections::HashMap, sync::Arc};
 use tharsis_core::{
     ClientId, Timestamp,
     delivery::{End, codes},
-    event::Event,
+    event::{Event, MAX_PAYLOAD, too_large},
     subscription::Target,
 };
 use tharsis_store::{Pending, Pointer, RouteTo, Routed, Snapshot};
@@ -44,10 +44,12 @@ pub(super) fn route(routes: &Routes, pointers: &[Pointer], now: Timestamp) -> Ve
 }
 
 fn route_one(routes: &Routes, pointer: &Pointer, now: Timestamp) -> Routed {
-    let frozen = pointer
-        .unfrozen
-        .as_ref()
-        .map(|text| Event::freeze(&pointer.event_type, pointer.client, text));
+    let frozen = pointer.unfrozen.as_ref().map(|text| {
+        if pointer.size > MAX_PAYLOAD {
+            return Err(too_large(pointer.size, MAX_PAYLOAD));
+        }
+        Event::freeze(&pointer.event_type, pointer.client, text)
+    });
     let to = match &frozen {
         Some(Err(_)) => Vec::new(),
         Some(Ok(event)) => {
@@ -246,6 +248,17 @@ mod tests {
         let routed = routed(&pointer);
         assert!(routed.to.is_empty());
         assert!(routed.frozen.is_some_and(|frozen| frozen.is_err()));
+    }
+
+    #[test]
+    fn a_text_over_the_limit_of_publishing_is_refused_unread() {
+        let mut pointer = pointer("nudge");
+        pointer.size = 262_145;
+        pointer.unfrozen = Some(Bytes::new());
+        let routed = routed(&pointer);
+        assert!(routed.to.is_empty());
+        let refused = routed.frozen.expect("not frozen").expect_err("too large");
+        assert_eq!(refused.code, "payload_too_large");
     }
 
     #[test]

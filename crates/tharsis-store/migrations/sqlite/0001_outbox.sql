@@ -25,8 +25,10 @@ CREATE TABLE tharsis_event (
                 32768 | (random() & 16383))
             || hex(randomblob(6))))
         CHECK (length(id) = 16),
+    -- length() and GLOB end at a NUL.
     type TEXT NOT NULL
-        CHECK (length(type) BETWEEN 1 AND 128 AND type NOT GLOB '*[^A-Za-z0-9._-]*'),
+        CHECK (length(type) BETWEEN 1 AND 128 AND octet_length(type) = length(type)
+               AND type NOT GLOB '*[^A-Za-z0-9._-]*'),
     -- The tenant on whose behalf: 16 bytes, as unhex(replace('b4aeba4e-a4c0-…', '-', '')) makes them.
     client BLOB NOT NULL CHECK (length(client) = 16),
     campaign TEXT,

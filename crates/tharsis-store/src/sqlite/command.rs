@@ -154,7 +154,8 @@ async fn carry_out(
     let Some((_, kind, subscription, _)) = commands.first() else {
         return Ok(BTreeSet::new());
     };
-    let pairs: Vec<Pair> = commands
+    // A set: the same may have been asked for twice.
+    let pairs: BTreeSet<Pair> = commands
         .iter()
         .filter_map(|(_, _, subscription, event)| Some(((*event)?, *subscription)))
         .collect();
@@ -196,7 +197,7 @@ pub(super) const MAKE_DUE: &str = "
 /// What has ended meanwhile, or is due already, stays as it is.
 async fn make_due(
     conn: &mut SqliteConnection,
-    pairs: &[Pair],
+    pairs: &BTreeSet<Pair>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query(MAKE_DUE)
@@ -226,7 +227,7 @@ pub(super) const TAKE_OUT: &str = "
 /// What has ended meanwhile stays as it is.
 async fn cancel(
     conn: &mut SqliteConnection,
-    pairs: &[Pair],
+    pairs: &BTreeSet<Pair>,
     code: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -259,6 +260,7 @@ async fn end_remains(
     .bind(CHUNK)
     .fetch_all(&mut *conn)
     .await?;
+    let pairs = pairs.into_iter().collect();
     cancel(conn, &pairs, "subscription_removed", now).await?;
     Ok(u32::try_from(pairs.len()).is_ok_and(|count| count < CHUNK))
 }

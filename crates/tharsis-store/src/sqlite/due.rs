@@ -1,6 +1,6 @@
 //! Reading lanes: what is due, with everything that an attempt needs.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -72,7 +72,7 @@ struct DueRow<'a>(
     i64,
     &'a str,
     &'a str,
-    &'a str,
+    #[serde(borrow)] Cow<'a, str>,
     i64,
     Option<i64>,
     u32,

@@ -9,6 +9,8 @@ const HOT: &[&str] = &[
     publish::PUBLISH,
     publish::EARLIER,
     route::INSERT_DELIVERIES,
+    route::TAKE_POINTERS,
+    route::UNFROZEN,
     route::FREEZE,
     route::REFUSE,
     due::DUE,

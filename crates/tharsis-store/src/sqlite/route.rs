@@ -1,25 +1,29 @@
 //! From pointers to deliveries.
 
+use std::{borrow::Cow, collections::HashMap};
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
-use tharsis_core::{ClientId, EventId, Timestamp};
+use tharsis_core::{ClientId, EventId, Timestamp, event::MAX_PAYLOAD};
 
 use super::{
     SqliteStore, owner,
-    value::{corrupt, count, expect_changed, hex, json, unhex, uuid},
+    value::{corrupt, count, hex, json, uuid},
 };
 use crate::{Lease, Pointer, Pointers, Routed, StoreError};
+
+/// How many bytes of payloads one read hands over to be frozen.
+const BYTES: usize = 4 * 1024 * 1024;
 
 /// All of them as one row: rows are handed from SQLite's thread one by one, which costs more than the rows themselves.
 pub(super) const POINTERS: &str = "
     SELECT r.revision, (
         SELECT json_group_array(json_array(
-                   seq, hex(id), hex(client), type, published_at, not_before, expires_at, size, unfrozen))
+                   seq, hex(id), hex(client), type, published_at, not_before, expires_at, size, frozen))
         FROM (
             SELECT e.seq, e.id, e.client, e.type, e.published_at, e.not_before, e.expires_at,
-                   octet_length(e.payload) AS size,
-                   CASE e.frozen WHEN 0 THEN hex(e.payload) END AS unfrozen
+                   octet_length(e.payload) AS size, e.frozen
             FROM tharsis_outbox o
             CROSS JOIN tharsis_event e ON e.seq = o.event
             ORDER BY o.event
@@ -33,17 +37,18 @@ struct PointerRow<'a>(
     i64,
     &'a str,
     &'a str,
-    &'a str,
+    #[serde(borrow)] Cow<'a, str>,
     i64,
     Option<i64>,
     Option<i64>,
     usize,
-    Option<&'a str>,
+    u8,
 );
 
 impl PointerRow<'_> {
+    /// What is not frozen stands there without its text.
     fn read(self) -> Result<Pointer, StoreError> {
-        let Self(seq, id, client, event_type, published_at, not_before, expires_at, size, unfrozen) =
+        let Self(seq, id, client, event_type, published_at, not_before, expires_at, size, frozen) =
             self;
         Ok(Pointer {
             seq,
@@ -54,7 +59,7 @@ impl PointerRow<'_> {
             not_before: not_before.map(Timestamp::from_millis),
             expires_at: expires_at.map(Timestamp::from_millis),
             size,
-            unfrozen: unfrozen.map(unhex).transpose()?.map(Bytes::from),
+            unfrozen: (frozen == 0).then(Bytes::new),
         })
     }
 }
@@ -70,14 +75,50 @@ pub(super) async fn pointers(
         .fetch_one(&store.0.reads)
         .await?;
     let rows: Vec<PointerRow<'_>> = serde_json::from_str(&rows).map_err(corrupt)?;
-    Ok(Pointers {
-        revision,
-        events: rows
-            .into_iter()
-            .map(PointerRow::read)
-            .collect::<Result<_, _>>()?,
-    })
+    let mut events = rows
+        .into_iter()
+        .map(PointerRow::read)
+        .collect::<Result<Vec<_>, _>>()?;
+    read_unfrozen(store, &mut events).await?;
+    Ok(Pointers { revision, events })
 }
+
+/// Reads the texts of what is not frozen, of as many pointers as there is room for. The others stay for the next read.
+async fn read_unfrozen(store: &SqliteStore, events: &mut Vec<Pointer>) -> Result<(), StoreError> {
+    let wanted = |p: &Pointer| p.unfrozen.is_some() && p.size <= MAX_PAYLOAD;
+    let mut bytes = 0;
+    let fit = events
+        .iter()
+        .take_while(|p| {
+            bytes += if wanted(p) { p.size } else { 0 };
+            bytes <= BYTES
+        })
+        .count();
+    events.truncate(fit);
+    let seqs: Vec<i64> = events.iter().filter(|p| wanted(p)).map(|p| p.seq).collect();
+    if seqs.is_empty() {
+        return Ok(());
+    }
+    let texts: Vec<(i64, Vec<u8>)> = sqlx::query_as(UNFROZEN)
+        .bind(json(&seqs)?)
+        .fetch_all(&store.0.reads)
+        .await?;
+    let mut texts: HashMap<i64, Vec<u8>> = texts.into_iter().collect();
+    // One that has gone meanwhile is nobody's any more.
+    events.retain_mut(|p| {
+        if wanted(p) {
+            p.unfrozen = texts.remove(&p.seq).map(Bytes::from);
+            return p.unfrozen.is_some();
+        }
+        true
+    });
+    Ok(())
+}
+
+pub(super) const UNFROZEN: &str = "
+    SELECT e.seq, CAST(e.payload AS BLOB)
+    FROM jsonb_each(?1) r
+    CROSS JOIN tharsis_event e ON e.seq = r.value";
 
 pub(super) async fn route(
     store: &SqliteStore,
@@ -92,8 +133,11 @@ pub(super) async fn route(
 
     let mut write = store.0.writer.begin().await?;
     owner::fence(&mut write, lease).await?;
+    let unfrozen = count(routed.iter().filter(|r| r.frozen.is_some()));
     let settled = freeze(&mut write, routed).await? + refuse(&mut write, routed).await?;
-    let inserted = insert_deliveries(&mut write, &deliveries).await?;
+    // Where some event is not as it was read, each is looked at. Nobody gets one that is not frozen.
+    let all_settled = settled == unfrozen;
+    let inserted = insert_deliveries(&mut write, &deliveries, all_settled).await?;
     if inserted != expected {
         end_for_removed(&mut write, &deliveries).await?;
     }
@@ -101,18 +145,20 @@ pub(super) async fn route(
         insert_ends(&mut write, &json(&ends)?).await?;
     }
     // Last: the statements above take only what still has its pointer.
-    let gone =
-        sqlx::query("DELETE FROM tharsis_outbox WHERE event IN (SELECT value FROM jsonb_each(?1))")
-            .bind(pointers)
-            .execute(&mut *write)
-            .await?
-            .rows_affected();
-    if gone == count(routed.iter()) {
-        let unfrozen = count(routed.iter().filter(|r| r.frozen.is_some()));
-        expect_changed("route: events frozen or refused", unfrozen, settled)?;
-    }
+    sqlx::query(TAKE_POINTERS)
+        .bind(pointers)
+        .bind(all_settled)
+        .execute(&mut *write)
+        .await?;
     write.commit().await
 }
+
+/// An event that was changed since it was read, and is neither frozen nor refused, is read and routed again.
+pub(super) const TAKE_POINTERS: &str = "
+    DELETE FROM tharsis_outbox
+    WHERE event IN (SELECT value FROM jsonb_each(?1))
+      AND (?2 OR NOT EXISTS (
+          SELECT 1 FROM tharsis_event e WHERE e.seq = event AND e.frozen = 0 AND e.refused_code IS NULL))";
 
 /// `[event, subscription, due at]`, and the same with how it ended and the code.
 type Delivery = (i64, i64, i64);
@@ -134,16 +180,26 @@ fn rows(routed: &[Routed]) -> (Vec<Delivery>, Vec<Ended<'_>>) {
     (deliveries, ends)
 }
 
+/// A pair that has a delivery, or had one, gets no second one: its pointer was there before.
 pub(super) const INSERT_DELIVERIES: &str = "
     INSERT INTO tharsis_delivery (subscription, lane, due_at, event, attempts, tries)
     SELECT s.seq, 0, r.value ->> 2, o.event, 0, 0
     FROM jsonb_each(?1) r
     CROSS JOIN tharsis_outbox o ON o.event = r.value ->> 0
-    CROSS JOIN tharsis_subscription s ON s.seq = r.value ->> 1 AND s.removed_at IS NULL";
+    CROSS JOIN tharsis_subscription s ON s.seq = r.value ->> 1 AND s.removed_at IS NULL
+    WHERE NOT EXISTS (
+              SELECT 1 FROM tharsis_attempt a WHERE a.event = o.event AND a.subscription = s.seq)
+      AND (?2 OR EXISTS (SELECT 1 FROM tharsis_event e WHERE e.seq = o.event AND e.frozen = 1))
+    ON CONFLICT DO NOTHING";
 
-async fn insert_deliveries(conn: &mut SqliteConnection, rows: &str) -> Result<u64, StoreError> {
+async fn insert_deliveries(
+    conn: &mut SqliteConnection,
+    rows: &str,
+    all_settled: bool,
+) -> Result<u64, StoreError> {
     Ok(sqlx::query(INSERT_DELIVERIES)
         .bind(rows)
+        .bind(all_settled)
         .execute(conn)
         .await?
         .rows_affected())
@@ -156,7 +212,12 @@ async fn end_for_removed(conn: &mut SqliteConnection, rows: &str) -> Result<(), 
          SELECT o.event, s.seq, 0, s.removed_at, 0, 'subscription_removed', 'cancelled', 0
          FROM jsonb_each(?1) r
          CROSS JOIN tharsis_outbox o ON o.event = r.value ->> 0
-         CROSS JOIN tharsis_subscription s ON s.seq = r.value ->> 1 AND s.removed_at IS NOT NULL",
+         CROSS JOIN tharsis_subscription s ON s.seq = r.value ->> 1 AND s.removed_at IS NOT NULL
+         WHERE NOT EXISTS (
+                   SELECT 1 FROM tharsis_delivery d WHERE d.event = o.event AND d.subscription = s.seq)
+           AND NOT EXISTS (
+                   SELECT 1 FROM tharsis_attempt a WHERE a.event = o.event AND a.subscription = s.seq)
+         ON CONFLICT DO NOTHING",
     )
     .bind(rows)
     .execute(conn)
@@ -169,7 +230,14 @@ async fn insert_ends(conn: &mut SqliteConnection, rows: &str) -> Result<(), Stor
         "INSERT INTO tharsis_attempt (event, subscription, number, at, duration_us, code, ended, after)
          SELECT o.event, r.value ->> 1, 0, r.value ->> 2, 0, r.value ->> 4, r.value ->> 3, 0
          FROM jsonb_each(?1) r
-         CROSS JOIN tharsis_outbox o ON o.event = r.value ->> 0",
+         CROSS JOIN tharsis_outbox o ON o.event = r.value ->> 0
+         WHERE NOT EXISTS (
+                   SELECT 1 FROM tharsis_delivery d
+                   WHERE d.event = o.event AND d.subscription = r.value ->> 1)
+           AND NOT EXISTS (
+                   SELECT 1 FROM tharsis_attempt a
+                   WHERE a.event = o.event AND a.subscription = r.value ->> 1)
+         ON CONFLICT DO NOTHING",
     )
     .bind(rows)
     .execute(conn)

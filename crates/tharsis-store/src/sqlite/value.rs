@@ -73,22 +73,6 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// Reads what SQLite's `hex` writes.
-pub(super) fn unhex(text: &str) -> Result<Vec<u8>, StoreError> {
-    let digit = |byte: u8| {
-        char::from(byte)
-            .to_digit(16)
-            .and_then(|d| u8::try_from(d).ok())
-    };
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    pairs
-        .iter()
-        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
-        .collect::<Option<Vec<u8>>>()
-        .filter(|_| rest.is_empty())
-        .ok_or_else(|| corrupt("hexadecimal digits"))
-}
-
 /// Reads 16 bytes that SQLite's `hex` wrote.
 pub(super) fn uuid(text: &str) -> Result<Uuid, StoreError> {
     Uuid::try_parse(text).map_err(corrupt)

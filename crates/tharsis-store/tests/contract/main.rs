@@ -67,6 +67,7 @@ macro_rules! every_story {
                 every_write_is_seen_by_the_owner,
                 retry_makes_one_due_now,
                 cancel_ends_one_for_good,
+                what_is_asked_twice_is_done_once,
             }
             history {
                 lists_are_newest_first_and_paged,

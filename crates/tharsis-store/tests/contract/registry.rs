@@ -379,3 +379,33 @@ pub(crate) async fn cancel_ends_one_for_good<S: Store>(store: S) {
         Status::Ended(End::Cancelled)
     );
 }
+
+pub(crate) async fn what_is_asked_twice_is_done_once<S: Store>(store: S) {
+    let house = House::new(store).await;
+    house.routed(6).await;
+    let due = house.due(&house.ours, house.now).await;
+    let far = house.now + seconds(600);
+    house
+        .settle(&[house.again(&due[1], far), house.again(&due[2], far)])
+        .await;
+    let (store, now) = (&house.store, house.now);
+    for _ in 0..2 {
+        store.cancel(due[0].id, now).await.expect("accepted");
+        store.cancel(due[0].id, now).await.expect("accepted");
+    }
+    store.retry(due[1].id, now).await.expect("accepted");
+    store.retry(due[1].id, now).await.expect("accepted");
+    store.cancel(due[2].id, now).await.expect("accepted");
+    store.retry(due[2].id, now).await.expect("accepted");
+    house.work_off(now).await;
+
+    assert_eq!(store.remaining(now).await.expect("counted").commands, 0);
+    let left = house.due(&house.ours, now).await;
+    assert_eq!(left.iter().map(|d| d.id).collect::<Vec<_>>(), [due[1].id]);
+    for ended in [&due[0], &due[2]] {
+        let detail = store.delivery(ended.id).await.expect("a delivery");
+        assert_eq!(detail.row.status, Status::Ended(End::Cancelled));
+        let ends = detail.attempts.iter().filter(|a| a.end.is_some()).count();
+        assert_eq!(ends, 1);
+    }
+}
