@@ -22,7 +22,7 @@ app.disable('x-powered-by');
 // Registration asks with one HEAD request whether somebody is there, and wants exactly 200.
 app.head('/{*path}', (req, res) => res.status(200).end());
 
-app.post('/{*path}', express.json(), (req, res) => {
+app.post('/{*path}', express.json({ type: () => true }), (req, res) => {
   if (!verify(WEBHOOK_SECRET, req.body, req.get('X-Mars-Signature'))) {
     res.status(401).json({ error: 'bad signature' });
     return;

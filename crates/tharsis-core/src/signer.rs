@@ -115,11 +115,11 @@ fn content_type(settings: &Settings) -> Cow<'static, str> {
 /// ```
 /// use tharsis_core::{profile::MARS, secret::Secret, signer};
 ///
-/// let secret = Secret::new("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b")?;
+/// let secret = Secret::generate([7; 20]);
 /// let signature = MARS.signature.as_ref().expect("Mars signs");
 /// assert_eq!(
 ///     signer::sign(signature, &secret, br#"{"type":"nudge","score":0.5}"#),
-///     "sha1=a521799d5c9034cc385da0993254e5ad16676d73"
+///     "sha1=f62f54d3ec7da5bb8c609e1da3024c0a839cf076"
 /// );
 /// # Ok::<(), tharsis_core::Invalid>(())
 /// ```

@@ -1,6 +1,6 @@
 //! The parser refuses what would not survive JavaScript; the writer prints what JavaScript would.
 
-use std::{fmt::Write as _, time::Instant};
+use std::{fmt::Write as _};
 
 use proptest::prelude::*;
 use tharsis_core::{
@@ -235,20 +235,13 @@ fn a_key_that_is_there_twice_is_refused_by_name() {
 }
 
 #[test]
-fn a_hundred_thousand_keys_take_linear_time() {
-    let keys = |count: usize| -> String {
-        let keys: Vec<_> = (0..count).map(|i| format!("\"key{i}\":{i}")).collect();
-        format!("{{{}}}", keys.join(","))
-    };
-    let (few, many) = (keys(10_000), keys(100_000));
-    let time = |text: &str| {
-        let began = Instant::now();
-        assert_eq!(stringify(text), *text);
-        began.elapsed()
-    };
-    // The best of some runs, since others use the machine too. Quadratic time would be a factor of 100.
-    let best = |text: &str| (0..5).map(|_| time(text)).min().unwrap();
-    assert!(best(&many) < best(&few) * 40);
+fn a_million_keys_are_taken_as_they_come() {
+    // Comparing each with all before it would take hours.
+    let keys: Vec<_> = (0..1_000_000)
+        .map(|i| format!("\"key{i}\":{i}"))
+        .collect();
+    let text = format!("{{{}}}", keys.join(","));
+    assert_eq!(stringify(&text), *text);
 }
 
 proptest! {

@@ -144,7 +144,7 @@ fn no_status(settings: &Settings, mut outcome: Outcome) -> CheckError {
         codes::ADDRESS_NOT_GLOBAL | codes::ADDRESS_IS_SELF
     ) {
         let detail = outcome.detail.take().unwrap_or_default();
-        tracing::warn!(
+        tracing::info!(
             url.host = settings.url.host(),
             detail,
             "Refused to check a URL whose address is not allowed"

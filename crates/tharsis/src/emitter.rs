@@ -86,10 +86,12 @@ impl Emitter {
         }
     }
 
-    /// Publishes many events in one transaction. What is refused is reported in its place; the others are durable.
+    /// Publishes many events in few transactions. What is refused is reported in its place; the others are durable. Where
+    /// all or none are to be published, use [`Emitter::publish_in`] with a transaction of your own.
     ///
     /// # Errors
-    /// When the database fails: nothing was written.
+    /// When the database fails. The first events of a large batch may be durable then: publish it again, and what is
+    /// there already is recognised.
     pub async fn publish_all(
         &self,
         events: &[Event],

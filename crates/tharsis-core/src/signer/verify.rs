@@ -18,8 +18,8 @@ use crate::{
 /// ```
 /// use tharsis_core::{profile::MARS, secret::Secret, signer::{self, Rejected}};
 ///
-/// let secret = Secret::new("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b")?;
-/// let header = b"sha1=a521799d5c9034cc385da0993254e5ad16676d73";
+/// let secret = Secret::generate([7; 20]);
+/// let header = b"sha1=f62f54d3ec7da5bb8c609e1da3024c0a839cf076";
 /// let verify = |body: &[u8]| signer::verify(&MARS, Some(&secret), Some(header), body);
 ///
 /// assert_eq!(verify(br#"{"type":"nudge","score":0.5}"#), Ok(()));
