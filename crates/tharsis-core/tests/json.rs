@@ -1,6 +1,6 @@
 //! The parser refuses what would not survive JavaScript; the writer prints what JavaScript would.
 
-use std::{fmt::Write as _};
+use std::fmt::Write as _;
 
 use proptest::prelude::*;
 use tharsis_core::{
@@ -237,9 +237,7 @@ fn a_key_that_is_there_twice_is_refused_by_name() {
 #[test]
 fn a_million_keys_are_taken_as_they_come() {
     // Comparing each with all before it would take hours.
-    let keys: Vec<_> = (0..1_000_000)
-        .map(|i| format!("\"key{i}\":{i}"))
-        .collect();
+    let keys: Vec<_> = (0..1_000_000).map(|i| format!("\"key{i}\":{i}")).collect();
     let text = format!("{{{}}}", keys.join(","));
     assert_eq!(stringify(&text), *text);
 }

@@ -207,10 +207,10 @@ async fn the_key_file_is_made_once_and_needed_from_then_on() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        assert_eq!(
-            fs::metadata(&key).expect("a key").permissions().mode() & 0o777,
-            0o600
-        );
+        for file in [&path, &key] {
+            let mode = fs::metadata(file).expect("a file").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+        }
     }
     drop(open(&path).await);
     assert_eq!(fs::read_to_string(&key).expect("a key"), text, "the same");

@@ -68,6 +68,8 @@ impl Database {
     }
 
     pub(super) async fn open(self, random: Random) -> Result<Opened, StoreError> {
+        #[cfg(unix)]
+        create_private(&self.path);
         let options = SqliteConnectOptions::new()
             .filename(&self.path)
             .create_if_missing(true)
@@ -102,6 +104,20 @@ impl Database {
             path,
         })
     }
+}
+
+/// A file that is not there yet is made for this user alone: it will hold payloads about people, and URLs that may be
+/// what lets a sender in. The files that SQLite puts beside it take its mode over. Where it cannot be made, opening it
+/// says why.
+#[cfg(unix)]
+fn create_private(path: &Path) {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let _ = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
 }
 
 /// Connections are made when they are first needed.
