@@ -103,11 +103,6 @@ impl Lanes {
             && self.turns.is_empty()
     }
 
-    /// Whether some lane waits for a row to become due.
-    pub(super) fn has_timers(&self) -> bool {
-        !self.timers.is_empty()
-    }
-
     // === what the registry says ===
 
     /// Takes over the subscriptions whose lanes are ours; says whether there is a new one. What is held meanwhile is

@@ -435,7 +435,8 @@ fn a_worker_that_is_cut_off_or_stopped_starts_nothing_that_another_may_have() {
             if seed % 2 == 0 {
                 world.cut_off(Duration::from_secs(30));
             } else {
-                world.freeze(Duration::from_secs(30));
+                let time = 8 + world.below(12);
+                world.freeze(Duration::from_secs(time));
             }
             for _ in 0..20 {
                 world.publish(client(1));
@@ -511,19 +512,35 @@ fn a_commit_that_nobody_told_us_of_is_found_in_time() {
     world.model.hide_change();
     world.run_for(6 * SEC);
     assert_eq!(world.received.len(), 1, "an event");
+    world.run_for(10 * SEC);
     world.model.write_unseen(1, world.now);
     world.run_for(61 * SEC);
     assert_eq!(world.received.len(), 2, "a delivery of another router");
 }
 
 #[test]
-fn what_another_router_wrote_keeps_a_run_from_ending() {
+fn what_another_router_wrote_for_a_new_subscription_is_found_with_it() {
+    let mut world = world(1, &[Receiver::Healthy]);
+    world.start_engine();
+    world.run_for(10 * SEC);
+    world.receivers.insert(2, Receiver::Healthy);
+    world.model.add(2, target(2, 2));
+    world.model.write_unseen(2, world.now);
+    world.run_for(6 * SEC);
+    assert_eq!(world.received.len(), 1);
+}
+
+#[test]
+fn what_another_router_wrote_is_waited_for_too() {
     let mut world = world(1, &[Receiver::Broken]);
     world.options.until = Until::Idle;
     world.publish(client(1));
     world.start_engine();
-    world.run_for(SEC);
+    world.run_for(20 * SEC);
+    let before = world.received.len();
     let event = world.model.write_unseen(1, world.now);
+    world.run_for(3 * SEC);
+    assert_eq!(world.received.len(), before + 1);
     world.run_for(Duration::from_secs(1_200));
     assert!(!world.is_running());
     assert_eq!(end_of(&world, event, 1), Some(End::Dead));

@@ -249,7 +249,8 @@ impl State {
         if remaining.commands > 0 {
             self.does.work_off.want();
         }
-        if remaining.pending > 0 && !self.lanes.has_timers() {
+        if remaining.pending > 0 {
+            // What is waited for may be in a lane that nobody told us of.
             self.does.discover.want();
         }
         let Remaining {
