@@ -14,10 +14,12 @@ const LONGEST_RENEWAL: Duration = Duration::from_secs(20);
 /// Whether the outbox is ours, until when, and what the database's clock shows.
 ///
 /// The lease runs from the instant at which it was *asked* for, not from the answer: that errs on the safe side by the
-/// time the answer took.
+/// time the answer took. The clock runs from the answer: it was read at the end of what may have been a long wait.
 #[derive(Debug, Default)]
 pub(super) struct Ownership {
     held: Option<Held>,
+    /// What the clock showed when it was last told; it outlives the lease.
+    told: Option<Now>,
 }
 
 #[derive(Debug)]
@@ -27,13 +29,17 @@ struct Held {
 }
 
 impl Ownership {
-    /// Takes a lease that was asked for at `asked`. Says whether it is a new one: somebody else may have owned the
-    /// outbox since, so what is known of it is worth nothing.
-    pub(super) fn hold(&mut self, lease: Lease, asked: Instant) -> bool {
+    /// Takes a lease that was asked for at `asked` and came at `now`. Says whether it is a new one: somebody else may
+    /// have owned the outbox since, so what is known of it is worth nothing.
+    pub(super) fn hold(&mut self, lease: Lease, asked: Instant, now: Instant) -> bool {
         let new = self.held.as_ref().is_none_or(|held| {
             (held.lease.epoch, held.lease.shards) != (lease.epoch, lease.shards)
         });
         self.held = Some(Held { lease, asked });
+        self.told = Some(Now {
+            instant: now,
+            clock: lease.clock,
+        });
         new
     }
 
@@ -50,8 +56,8 @@ impl Ownership {
 
     /// This moment by both clocks; unknown until the first lease.
     pub(super) fn now(&self, instant: Instant) -> Option<Now> {
-        let held = self.held.as_ref()?;
-        let clock = held.lease.clock + held.age(instant);
+        let told = self.told?;
+        let clock = told.clock + instant.saturating_duration_since(told.instant);
         Some(Now { instant, clock })
     }
 
@@ -109,7 +115,7 @@ mod tests {
         let start = Instant::now();
         let mut ownership = Ownership::default();
         assert_eq!(ownership.renew_at(start), start);
-        assert!(ownership.hold(lease(1, secs(15)), start));
+        assert!(ownership.hold(lease(1, secs(15)), start, start));
 
         assert_eq!(ownership.renew_at(start), start + secs(5));
         assert!(ownership.may_start(start + secs(12)));
@@ -122,7 +128,7 @@ mod tests {
     fn a_short_lease_keeps_a_quarter_as_its_margin() {
         let start = Instant::now();
         let mut ownership = Ownership::default();
-        ownership.hold(lease(1, secs(4)), start);
+        ownership.hold(lease(1, secs(4)), start, start);
         assert!(ownership.may_start(start + Duration::from_millis(2_999)));
         assert!(!ownership.may_start(start + secs(3)));
     }
@@ -131,20 +137,22 @@ mod tests {
     fn a_renewal_keeps_what_is_known_and_another_epoch_does_not() {
         let start = Instant::now();
         let mut ownership = Ownership::default();
-        assert!(ownership.hold(lease(4, secs(15)), start));
-        assert!(!ownership.hold(lease(4, secs(15)), start + secs(5)));
-        assert!(ownership.hold(lease(5, secs(15)), start + secs(60)));
+        assert!(ownership.hold(lease(4, secs(15)), start, start));
+        assert!(!ownership.hold(lease(4, secs(15)), start + secs(5), start + secs(5)));
+        assert!(ownership.hold(lease(5, secs(15)), start + secs(60), start + secs(60)));
         ownership.lose();
         assert!(!ownership.may_start(start + secs(61)));
-        assert!(ownership.hold(lease(5, secs(15)), start + secs(62)));
+        assert!(ownership.hold(lease(5, secs(15)), start + secs(62), start + secs(62)));
     }
 
     #[test]
-    fn the_clock_is_the_databases_plus_the_time_since_it_was_asked() {
+    fn the_clock_is_the_databases_plus_the_time_since_it_answered_with_or_without_the_lease() {
         let start = Instant::now();
         let mut ownership = Ownership::default();
-        ownership.hold(lease(1, Duration::MAX), start);
-        let now = ownership.now(start + secs(3)).expect("held");
+        assert!(ownership.now(start).is_none());
+        ownership.hold(lease(1, Duration::MAX), start - secs(4), start);
+        ownership.lose();
+        let now = ownership.now(start + secs(3)).expect("told");
         assert_eq!(now.clock, Timestamp::from_millis(1_003_000));
         assert_eq!(
             now.instant_of(Timestamp::from_millis(1_004_500)),
@@ -159,7 +167,7 @@ mod tests {
             let start = Instant::now();
             let now = start + Duration::from_millis(age);
             let mut ownership = Ownership::default();
-            ownership.hold(lease(1, Duration::from_millis(length)), start);
+            ownership.hold(lease(1, Duration::from_millis(length)), start, start);
             if ownership.may_start(now) {
                 prop_assert!(ownership.lease(now).is_some());
                 prop_assert!(age + (length / 4).min(2_000) <= length);

@@ -7,6 +7,7 @@ mod world;
 use std::{collections::BTreeMap, time::Duration};
 
 use tharsis_core::{DeliveryId, delivery::End, subscription::State};
+use tharsis_store::StoreError;
 
 use super::{
     Summary, Until,
@@ -442,6 +443,10 @@ fn a_worker_that_is_cut_off_or_stopped_starts_nothing_that_another_may_have() {
                 world.publish(client(1));
             }
         }
+        let event = world.publish(client(1));
+        world.run_for(Duration::from_secs(120));
+        let end = end_of(&world, event, 1);
+        assert_eq!(end, Some(End::Delivered), "without a restart");
         world.input(Input::Shutdown);
         world.run_for(Duration::from_secs(20));
         run_until_idle(&mut world, Duration::from_secs(3_600));
@@ -574,4 +579,19 @@ fn requests_stop_when_nothing_can_be_settled() {
     world.run_for(Duration::from_secs(60));
     assert_eq!(world.received.len(), 3_000);
     world.assert_duplicates_are_explained();
+}
+
+#[test]
+fn after_a_lease_that_was_lost_during_a_read_lanes_are_read_again() {
+    stories(60, |seed| {
+        let mut world = world(seed, &[Receiver::Healthy]);
+        let event = world.publish(client(1));
+        world.start_engine();
+        let pause = world.below(120);
+        world.run_for(Duration::from_millis(pause));
+        world.input(Input::Discover(Err(StoreError::LeaseLost)));
+        world.run_for(5 * SEC);
+        assert_eq!(end_of(&world, event, 1), Some(End::Delivered));
+        world.assert_duplicates_are_explained();
+    });
 }

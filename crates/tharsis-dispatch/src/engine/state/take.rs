@@ -53,7 +53,7 @@ impl State {
         let Some(lease) = self.answer(|does| &mut does.hold, result, now) else {
             return;
         };
-        if self.ownership.hold(lease, asked) {
+        if self.ownership.hold(lease, asked, now) {
             info!(epoch = lease.epoch, "the outbox is ours");
             self.read_all_again();
         }
@@ -128,9 +128,10 @@ impl State {
 
     fn rows_read(&mut self, result: Result<Rows, StoreError>, now: Instant) {
         let rows = self.answer(|does| &mut does.read, result, now);
-        let Some(moment) = self.ownership.now(now) else {
-            self.lanes.forget();
-            return;
+        // Also without the lease, else no lane would be read again. What was read before it was lost is stale.
+        let moment = Now {
+            instant: now,
+            clock: self.ownership.clock(now),
         };
         match rows {
             Some(rows) => self.lanes.rows(rows, moment),
