@@ -595,3 +595,19 @@ fn after_a_lease_that_was_lost_during_a_read_lanes_are_read_again() {
         world.assert_duplicates_are_explained();
     });
 }
+
+#[test]
+fn a_receiver_that_is_gone_for_a_cancelled_delivery_does_not_stop_its_lane_in_memory() {
+    let mut world = world(1, &[Receiver::Gone]);
+    world.publish(client(1));
+    world.start_engine();
+    while world.received.is_empty() {
+        world.run_for(Duration::from_millis(1));
+    }
+    world.model.end(0);
+    world.run_for(SEC);
+    world.receivers.insert(1, Receiver::Healthy);
+    let event = world.publish(client(1));
+    world.run_for(SEC);
+    assert_eq!(end_of(&world, event, 1), Some(End::Delivered));
+}

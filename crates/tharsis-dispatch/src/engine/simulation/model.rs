@@ -157,6 +157,12 @@ impl Model {
         self.changed = true;
     }
 
+    /// A command ends a delivery, and we know of the command already.
+    pub(in crate::engine) fn end(&mut self, n: usize) {
+        let row = self.rows.remove(n);
+        self.ended.insert(row.id, End::Cancelled);
+    }
+
     /// Nobody who asks what changed is told.
     pub(in crate::engine) fn hide_change(&mut self) {
         self.changed = false;

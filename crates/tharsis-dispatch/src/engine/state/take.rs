@@ -199,7 +199,7 @@ impl State {
             instant: now,
             clock: self.ownership.clock(now),
         };
-        let (lanes, summary) = (&mut self.lanes, &mut self.summary);
+        let (lanes, summary, load) = (&mut self.lanes, &mut self.summary, &mut self.does.load);
         let before = *summary;
         self.settling.done(unchanged, |settled| {
             let lane = settled.settlement.position.subscription;
@@ -207,6 +207,10 @@ impl State {
             let success = settled.settlement.fate == Fate::Ended(End::Delivered);
             let unchanged = settled.unchanged && !success;
             lanes.settled(lane, settled.event, unchanged);
+            if settled.settlement.disable.is_some() {
+                // The lane is held; only the registry knows whether the subscription was disabled indeed.
+                load.want();
+            }
             if unchanged {
                 return;
             }
