@@ -32,6 +32,7 @@ use crate::engine::{
 struct Shared {
     model: Mutex<Model>,
     owned_by_another: bool,
+    counts_for_ever: bool,
 }
 
 impl Shared {
@@ -40,6 +41,7 @@ impl Shared {
         Arc::new(Self {
             model: Mutex::new(Model::new(now(), targets)),
             owned_by_another: false,
+            counts_for_ever: false,
         })
     }
 
@@ -136,6 +138,9 @@ impl Outbox for Shared {
     }
 
     async fn remaining(&self, now: Timestamp) -> Result<Remaining, StoreError> {
+        if self.counts_for_ever {
+            return std::future::pending().await;
+        }
         ask!(self, nobody(), Effect::Count(now), Input::Count(answer) => answer)
     }
 }
@@ -296,4 +301,31 @@ async fn an_outbox_that_another_process_owns_ends_the_run() {
             ..
         })
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_count_that_takes_long_does_not_hold_up_the_end() {
+    for until in [Until::Shutdown, Until::Idle] {
+        let mut shared = Shared::new();
+        Arc::get_mut(&mut shared)
+            .expect("not shared yet")
+            .counts_for_ever = true;
+        let options = Options {
+            until,
+            ..Options::default()
+        };
+        let start = Instant::now();
+        run(
+            &shared,
+            &options,
+            &Wake::default(),
+            |_| async { ok() },
+            tokio::time::sleep(Duration::from_secs(1)),
+        )
+        .await
+        .expect("it ends when asked");
+        let took = start.elapsed() - Duration::from_secs(1);
+        assert!(took < Duration::from_millis(500), "{took:?}");
+        assert_eq!(shared.with(|model| model.owner()), None);
+    }
 }

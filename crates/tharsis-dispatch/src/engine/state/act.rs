@@ -27,6 +27,9 @@ const UNSETTLED: usize = 2048;
 /// How long settling and releasing may take once the grace period has passed.
 const LAST: Duration = Duration::from_secs(2);
 
+/// How long the last count may take: it goes through the whole backlog, and nobody waits for a figure.
+const LAST_COUNT: Duration = Duration::from_millis(300);
+
 impl State {
     /// What is to be done now, and when to come back if nothing happens before.
     pub(in crate::engine) fn act(
@@ -217,12 +220,18 @@ impl State {
             }
             return;
         }
-        if self.does.any_under_way() {
+        if self.does.any_but_count_under_way() {
             return;
         }
+        let count_until = stopping.count_until.unwrap_or(now + LAST_COUNT);
+        self.stopping = Some(Stopping {
+            count_until: Some(count_until),
+            ..stopping
+        });
+        let counted = stopping.counted || alarm.rings(count_until);
         match self.ownership.lease(now) {
             None => self.finish(effects),
-            Some(_) if !stopping.counted => {
+            Some(_) if !counted => {
                 self.does.count.want();
                 if self.does.count.starts(alarm) {
                     effects.push(Effect::Count(self.ownership.clock(now)));

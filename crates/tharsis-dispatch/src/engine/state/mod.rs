@@ -76,6 +76,8 @@ struct Operations {
 struct Stopping {
     /// Requests in flight may take until then.
     grace: Instant,
+    /// Then the count is not waited for any longer; known once all is settled.
+    count_until: Option<Instant>,
     counted: bool,
     released: bool,
 }
@@ -195,7 +197,7 @@ impl State {
 }
 
 impl Operations {
-    fn any_under_way(&self) -> bool {
+    fn any_but_count_under_way(&self) -> bool {
         [
             &self.hold,
             &self.poll,
@@ -206,7 +208,6 @@ impl Operations {
             &self.read,
             &self.settle,
             &self.work_off,
-            &self.count,
             &self.release,
         ]
         .into_iter()

@@ -285,6 +285,7 @@ impl State {
     fn stop(&mut self, now: Instant) {
         self.stopping.get_or_insert(Stopping {
             grace: now + self.options.grace,
+            count_until: None,
             counted: false,
             released: false,
         });
