@@ -124,7 +124,17 @@ impl Matching {
         filter: &DeliveryFilter,
         unreadable: &[i64],
     ) -> Result<Self, StoreError> {
-        let (first, last) = bounds(conn, filter).await?;
+        let bounds = bounds(conn, filter).await?;
+        Self::within(conn, filter, bounds, unreadable).await
+    }
+
+    /// As [`Self::of`], where no event outside of `bounds` is looked at.
+    pub(super) async fn within(
+        conn: &mut SqliteConnection,
+        filter: &DeliveryFilter,
+        (first, last): Pair,
+        unreadable: &[i64],
+    ) -> Result<Self, StoreError> {
         let words: Vec<&str> = filter.status.iter().map(|status| word(*status)).collect();
         let any = |test: fn(Status) -> bool| {
             filter.status.is_empty() || filter.status.iter().any(|status| test(*status))
@@ -212,7 +222,10 @@ impl Matching {
 }
 
 /// Which events can match at all: one, or those from the first that was published since then.
-async fn bounds(conn: &mut SqliteConnection, filter: &DeliveryFilter) -> Result<Pair, StoreError> {
+pub(super) async fn bounds(
+    conn: &mut SqliteConnection,
+    filter: &DeliveryFilter,
+) -> Result<Pair, StoreError> {
     let none = (i64::MAX, i64::MIN);
     if let Some(event) = filter.event {
         let seq: Option<i64> = sqlx::query_scalar("SELECT seq FROM tharsis_event WHERE id = ?1")

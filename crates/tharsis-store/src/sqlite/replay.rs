@@ -67,20 +67,28 @@ pub(super) async fn ask(
     now: Timestamp,
 ) -> Result<Replay, StoreError> {
     let id = ReplayId::new(now, store.random_id_bytes()?);
-    let filter = match choice {
-        ReplayChoice::Deliveries(_) => None,
-        ReplayChoice::Filter(filter) => Some(filter::to_text(filter)?),
+    let (filter, (first, last)) = match choice {
+        ReplayChoice::Deliveries(_) => (None, (0, i64::MAX)),
+        ReplayChoice::Filter(filter) => {
+            // Before the lock is taken: this may look at many events.
+            let mut read = store.0.lists.acquire().await?;
+            let bounds = filter::bounds(&mut read, filter).await?;
+            (Some(filter::to_text(filter)?), bounds)
+        }
     };
     let mut write = store.0.writer.begin().await?;
     let row: ReplayRow = sqlx::query_as(
-        "INSERT INTO tharsis_replay (id, filter, last_event, created_at)
-         VALUES (?1, ?2, (SELECT coalesce(max(seq), 0) FROM tharsis_event), ?3)
+        "INSERT INTO tharsis_replay (id, filter, last_event, created_at, cursor_event)
+         VALUES (?1, ?2, min(?5, (SELECT coalesce(max(seq), 0) FROM tharsis_event)), ?3, ?4)
          RETURNING seq, filter, last_event, cursor_event, cursor_subscription, id, examined, replayed,
                    created_at, started_at, finished_at",
     )
     .bind(blob(id.as_uuid()))
     .bind(filter)
     .bind(now.as_millis())
+    // No pair has a subscription 0: all of the first event come after it.
+    .bind(first.max(0))
+    .bind(last.max(0))
     .fetch_one(&mut *write)
     .await?;
     if let ReplayChoice::Deliveries(ids) = choice {
@@ -212,7 +220,8 @@ async fn filtered(
     .fetch_optional(&mut *conn)
     .await?;
     let filter = filter::from_text(filter)?;
-    let matching = Matching::of(conn, &filter, &[]).await?;
+    let asked_for = (replay.cursor.0, replay.last_event);
+    let matching = Matching::within(conn, &filter, asked_for, &[]).await?;
     let to = cursor.unwrap_or((replay.last_event, i64::MAX));
     Ok(Chunk {
         pairs: matching.ended_between(conn, replay.cursor, to).await?,

@@ -81,6 +81,7 @@ macro_rules! every_story {
                 a_filter_takes_what_has_ended,
                 a_replay_does_not_touch_what_comes_after_it,
                 what_cannot_be_sent_again_is_skipped,
+                a_filter_goes_straight_to_what_can_match,
                 a_long_replay_goes_in_chunks_and_takes_each_once,
                 unknown_deliveries_are_not_found,
             }

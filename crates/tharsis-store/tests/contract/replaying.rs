@@ -226,6 +226,29 @@ pub(crate) async fn a_long_replay_goes_in_chunks_and_takes_each_once<S: Store>(s
     assert_eq!((done.examined, done.replayed), (1_100, 1_100));
 }
 
+pub(crate) async fn a_filter_goes_straight_to_what_can_match<S: Store>(store: S) {
+    let house = House::new(store).await;
+    let published = house.routed(1_800).await;
+    house.end_all(&house.ours, End::Dead).await;
+    house.end_all(&house.theirs, End::Dead).await;
+    for (event, replayed) in [
+        (published[0].id, 1),
+        (published[1_799].id, 1),
+        (EventId::new(house.now, [5; 10]), 0),
+    ] {
+        let mut filter = dead();
+        filter.event = Some(event);
+        let asked = house
+            .store
+            .replay(&ReplayChoice::Filter(filter), house.now)
+            .await
+            .expect("asked");
+        assert_eq!(house.work_off(house.now).await, 1, "one chunk");
+        let done = house.store.replay_state(asked.id).await.expect("a replay");
+        assert_eq!((done.state, done.replayed), (ReplayState::Done, replayed));
+    }
+}
+
 pub(crate) async fn unknown_deliveries_are_not_found<S: Store>(store: S) {
     let house = House::new(store).await;
     let published = house.routed(2).await;
