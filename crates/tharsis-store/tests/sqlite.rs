@@ -841,7 +841,11 @@ async fn large_payloads_by_sql_are_read_in_parts() {
     let read = store.pointers(&lease, 500).await.expect("pointers").events;
     let text = |n: usize| read[n].unfrozen.as_ref().map(|text| text.len());
     assert_eq!((text(1), read[1].size), (Some(200_008), 200_008));
-    assert_eq!((text(2), read[2].size), (Some(0), 400_008), "over the limit");
+    assert_eq!(
+        (text(2), read[2].size),
+        (Some(0), 400_008),
+        "over the limit"
+    );
     assert_eq!(read.len(), 21, "four MiB, and one without text");
     route_all(&store, &lease).await;
     assert_eq!(store.remaining(NOW).await.expect("counted").unrouted, 0);
@@ -910,6 +914,78 @@ async fn a_transaction_dropped_midway_leaves_nothing() {
         store.settle(&lease, &settlements).await.expect("settled"),
         []
     );
+}
+
+#[tokio::test]
+async fn the_owner_notices_what_was_published_though_nobody_waited_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("t.db");
+    let store = open(&path).await;
+    let mut conn = connect(&path).await;
+    let count = "SELECT count(*) FROM tharsis_event";
+    let mut abandoned = 0;
+    for turns in 0..1_000 {
+        store.changed().await.expect("asked");
+        let before = number(&mut conn, count).await;
+        let events = [event(turns)];
+        let finished = stop_after(turns % 20, store.publish(&events)).await;
+        // Asks in a turn of its own, after all that was under way.
+        let changed = store.changed().await.expect("asked");
+        let published = number(&mut conn, count).await > before;
+        assert!(changed || !published, "after {} turns", turns % 20);
+        abandoned += u32::from(published && !finished);
+        if abandoned == 5 {
+            return;
+        }
+    }
+    assert!(abandoned > 0);
+}
+
+#[test]
+fn a_transaction_dropped_outside_of_a_runtime_locks_nobody_out() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("t.db");
+    let store = runtime.block_on(open(&path));
+    let mut other = runtime.block_on(connect(&path));
+    let settings = settings();
+    let mut stopped = 0;
+    for turns in 0..1_000 {
+        let mut adding = Box::pin(store.add(&settings, None, NOW));
+        let added = runtime.block_on(stop_after(turns, adding.as_mut()));
+        drop(adding);
+        runtime.block_on(async {
+            run(&mut other, "BEGIN IMMEDIATE").await;
+            run(&mut other, "ROLLBACK").await;
+            store.publish(&[event(turns)]).await.expect("published");
+        });
+        let events = "SELECT count(*) FROM tharsis_event";
+        let events = runtime.block_on(number(&mut other, events));
+        assert_eq!(events, i64::from(turns) + 1, "in no transaction of before");
+        if added {
+            break;
+        }
+        stopped += 1;
+    }
+    assert!(stopped > 3, "{stopped}");
+}
+
+#[tokio::test]
+async fn one_who_was_stopped_at_the_head_of_the_queue_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("t.db");
+    let store = open(&path).await;
+    let stopped = fs::File::create(folder.path().join("t.db.queue")).expect("a file");
+    stopped.lock().expect("locked");
+    let events = [event(1)];
+    let publishing = store.publish(&events);
+    tokio::time::timeout(Duration::from_secs(10), publishing)
+        .await
+        .expect("long before the end of patience")
+        .expect("published");
 }
 
 /// Lets a future go on so often as something happens that it waits for, then drops it. Returns whether it was through.

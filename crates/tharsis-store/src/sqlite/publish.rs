@@ -138,14 +138,25 @@ async fn commit(store: &SqliteStore, mut turn: Turn, jobs: Vec<Job>) -> Result<(
         return Ok(());
     }
     let events = jobs.iter().flat_map(|job| &job.group.events);
+    let written = Written(store);
     let mut found = insert(&mut turn, events, store.0.random).await?.into_iter();
-    store.wrote();
+    drop(written);
     for job in jobs {
         let its = found.by_ref().take(job.group.events.len()).collect();
         // Nobody listens where the caller has gone away; the events are durable all the same.
         let _ = job.done.send(its);
     }
     Ok(())
+}
+
+/// Notes on drop that something was written, also where nobody waited for how that went: SQLite carries out what it was
+/// given. The note comes before the turn ends, and who asks for changes asks in a later one.
+struct Written<'a>(&'a SqliteStore);
+
+impl Drop for Written<'_> {
+    fn drop(&mut self) {
+        self.0.wrote();
+    }
 }
 
 impl Waiting {

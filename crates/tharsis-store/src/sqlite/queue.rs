@@ -1,18 +1,18 @@
 //! The queue of processes that have waited for long to write.
 //!
 //! SQLite gives its lock to whoever asks at the right moment. That is quick, but of many who ask, some are unlucky for a
-//! long time. Those line up at the lock of a file beside the database, which the kernel gives in order to those who wait,
-//! and while somebody stands there nobody else asks SQLite. Writers that know nothing of the queue are waited for like any
-//! other transaction.
+//! long time. Those line up at the lock of a file beside the database, and while somebody stands there nobody else asks
+//! SQLite. Writers that know nothing of the queue are waited for like any other transaction.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
     path::{Path, PathBuf},
-    thread,
     time::Duration,
 };
 
-use tokio::{sync::oneshot, time::timeout};
+use tokio::time::{Instant, sleep};
+
+use super::write::Jitter;
 
 pub(super) struct Queue {
     path: PathBuf,
@@ -41,8 +41,7 @@ impl Queue {
 
     /// Waits for the first place. `None` after `longest`, and where files cannot be locked: the queue is a courtesy, what
     /// keeps writers apart is SQLite's own lock.
-    pub(super) async fn first(&self, longest: Duration) -> Option<Place> {
-        // A file of its own for each wait: one that was given up leaves the queue when its turn comes, by itself.
+    pub(super) async fn first(&self, longest: Duration, jitter: &mut Jitter) -> Option<Place> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -50,22 +49,16 @@ impl Queue {
             .truncate(false)
             .open(&self.path)
             .ok()?;
-        match file.try_lock() {
-            Ok(()) => return Some(Place { _file: file }),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(_)) => return None,
+        let since = Instant::now();
+        // Looked at again and again: a thread that waits inside the kernel could not be called back.
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Some(Place { _file: file }),
+                Err(TryLockError::WouldBlock) if since.elapsed() < longest => {
+                    sleep(jitter.wait()).await;
+                }
+                Err(_) => return None,
+            }
         }
-        // Not on a thread of the runtime: its end would wait for this one.
-        let (at_its_turn, turn) = oneshot::channel();
-        thread::Builder::new()
-            .name("tharsis-queue".to_owned())
-            .stack_size(64 * 1024)
-            .spawn(move || {
-                let place = file.lock().ok().map(|()| Place { _file: file });
-                // Dropped with its place where nobody waits any more.
-                let _ = at_its_turn.send(place);
-            })
-            .ok()?;
-        timeout(longest, turn).await.ok()?.ok()?
     }
 }

@@ -7,13 +7,14 @@
 
 use std::{
     ops::{Deref, DerefMut},
+    pin::pin,
     sync::Arc,
+    task::{Context, Waker},
     time::Duration,
 };
 
 use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 use tokio::{
-    runtime::Handle,
     sync::{Mutex, OwnedMutexGuard},
     time::{Instant, sleep},
 };
@@ -30,6 +31,9 @@ const FREE: Duration = Duration::from_micros(500);
 /// How long to ask for the lock among others before lining up for it.
 const LONG: Duration = Duration::from_millis(25);
 
+/// How long to stay in line: whoever has the first place may have been stopped there.
+const IN_LINE: Duration = Duration::from_millis(250);
+
 /// How long to wait for the lock of the file before giving up.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -40,6 +44,8 @@ struct State {
     conn: SqliteConnection,
     queue: Queue,
     jitter: Jitter,
+    /// A transaction has begun, or may have, and its end was not seen.
+    open: bool,
     /// When the present run of transactions without a pause began, and when its last one ended.
     group_began: Instant,
     ended: Instant,
@@ -56,6 +62,7 @@ impl Writer {
             conn,
             queue,
             jitter: Jitter::new(random)?,
+            open: false,
             group_began: now,
             ended: now,
         }))))
@@ -63,7 +70,12 @@ impl Writer {
 
     /// Waits until it is the caller's turn among the tasks of this process. The file is not locked yet.
     pub(super) async fn turn(&self) -> Turn {
-        Turn(Arc::clone(&self.0).lock_owned().await)
+        let mut state = Arc::clone(&self.0).lock_owned().await;
+        if state.open {
+            state.roll_back().await;
+            state.open = false;
+        }
+        Turn(state)
     }
 
     /// Begins a transaction that can write from the start.
@@ -85,10 +97,9 @@ impl Turn {
     pub(super) async fn begin(self) -> Result<Write, StoreError> {
         // From here on whoever drops it leaves a transaction that is rolled back, also in the midst of its beginning.
         let mut write = Write(Some(self.0));
-        write
-            .state()
-            .when_free(|| sqlx::query("BEGIN IMMEDIATE"))
-            .await?;
+        let state = write.state();
+        state.open = true;
+        state.when_free(|| sqlx::query("BEGIN IMMEDIATE")).await?;
         Ok(write)
     }
 
@@ -116,7 +127,7 @@ impl State {
         let mut place = None;
         loop {
             if patience.waited() >= LONG && place.is_none() {
-                place = Some(self.queue.first(LONGEST_WAIT - LONG).await);
+                place = Some(self.queue.first(IN_LINE, &mut self.jitter).await);
             }
             if place.is_none() && self.queue.has_somebody() {
                 sleep(self.jitter.wait()).await;
@@ -127,6 +138,12 @@ impl State {
                 Err(error) => patience.wait(error, &mut self.jitter).await?,
             }
         }
+    }
+
+    /// Fails where there is nothing to roll back: a beginning that failed, an end that was not waited for.
+    async fn roll_back(&mut self) {
+        let _ = sqlx::query("ROLLBACK").execute(&mut self.conn).await;
+        self.ended = Instant::now();
     }
 
     async fn leave_it_free_for_a_moment(&mut self) {
@@ -149,6 +166,7 @@ impl Write {
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
         let state = self.state();
         sqlx::query("COMMIT").execute(&mut state.conn).await?;
+        state.open = false;
         state.ended = Instant::now();
         self.0 = None;
         Ok(())
@@ -175,16 +193,10 @@ impl DerefMut for Write {
 
 impl Drop for Write {
     fn drop(&mut self) {
-        let Some(mut state) = self.0.take() else {
-            return;
-        };
-        // Without a runtime the process is at its end, and the connection closes with it.
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move {
-                // Fails where there is nothing to roll back: a beginning that failed, an end that was not waited for.
-                let _ = sqlx::query("ROLLBACK").execute(&mut state.conn).await;
-                state.ended = Instant::now();
-            });
+        if let Some(state) = &mut self.0 {
+            // Once is enough to send it to SQLite's thread, which needs no runtime, so that others are not locked out.
+            // Whoever has the next turn here makes sure of it.
+            let _ = pin!(state.roll_back()).poll(&mut Context::from_waker(Waker::noop()));
         }
     }
 }
@@ -244,7 +256,7 @@ impl Jitter {
         Ok(Self(u32::from_ne_bytes(seed)))
     }
 
-    fn wait(&mut self) -> Duration {
+    pub(super) fn wait(&mut self) -> Duration {
         // The generator of Numerical Recipes, good enough to be out of step with others.
         self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         Duration::from_micros(200 + u64::from(self.0 >> 22))
