@@ -196,6 +196,14 @@ pub(super) fn release(store: &SqliteStore, lease: &Lease) -> Result<(), StoreErr
     Ok(())
 }
 
+impl SqliteStore {
+    /// Gives ownership back at once, whatever lease this store holds: for a run that ended before it could
+    /// [release](crate::Outbox::release) it.
+    pub fn disown(&self) {
+        self.0.owner.set(None);
+    }
+}
+
 /// Whether anything may have been committed by others, or by this store's publishes and registry, since the last call.
 pub(super) async fn changed(store: &SqliteStore) -> Result<bool, StoreError> {
     let written = store.0.written.load(Ordering::Acquire);
