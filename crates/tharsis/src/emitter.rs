@@ -1,7 +1,10 @@
 use std::{
     future::Future,
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use sqlx::SqliteConnection;
@@ -16,7 +19,9 @@ use tharsis_dispatch::{
     CheckMethod, Client, ClientOptions, Options as EngineOptions, Progress, Summary, Until, Wake,
     check, system_now,
 };
-use tharsis_store::{Lease, Outbox, Published, Registry, Remaining, sqlite::SqliteStore};
+use tharsis_store::{
+    Lease, Outbox, Published, Registry, Remaining, StoreError, sqlite::SqliteStore,
+};
 
 use crate::Error;
 
@@ -46,6 +51,31 @@ struct Parts {
     client: OnceLock<Client>,
     worker: WorkerId,
     wake: Wake,
+    running: AtomicBool,
+}
+
+/// A run of the emitter, one at a time. However it ends, also when its future is dropped, the outbox is free then.
+struct Running<'a>(&'a Parts);
+
+impl<'a> Running<'a> {
+    fn begin(parts: &'a Parts) -> Result<Self, StoreError> {
+        if parts.running.swap(true, Ordering::AcqRel) {
+            return Err(StoreError::Unusable {
+                code: "already_owned",
+                message: "this emitter delivers already, in another run".to_owned(),
+                hint: "let that run go on, or end it first: an emitter and its clones run once at a time"
+                    .to_owned(),
+            });
+        }
+        Ok(Self(parts))
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.store.disown();
+        self.0.running.store(false, Ordering::Release);
+    }
 }
 
 impl Emitter {
@@ -61,6 +91,7 @@ impl Emitter {
             client: OnceLock::new(),
             worker: WorkerId::new(system_now(), random()?),
             wake: Wake::default(),
+            running: AtomicBool::new(false),
         })))
     }
 
@@ -145,7 +176,7 @@ impl Emitter {
     /// period, settles them and gives up ownership. Nothing is lost if it is killed instead.
     ///
     /// # Errors
-    /// `already_owned` when another process delivers from this database; when the database is unusable.
+    /// `already_owned` when another process, or another run of this emitter, delivers from this database; when the database is unusable.
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) -> Result<Summary, Error> {
         self.deliver(Until::Shutdown, shutdown).await
     }
@@ -173,6 +204,7 @@ impl Emitter {
         };
         let (client, wake) = (self.client()?.clone(), self.0.wake.clone());
         let store = self.0.store.clone();
+        let _running = Running::begin(&self.0)?;
         Ok(tharsis_dispatch::run(store, client, self.0.worker, options, wake, shutdown).await?)
     }
 

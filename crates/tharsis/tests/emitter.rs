@@ -131,3 +131,21 @@ async fn one_process_delivers_at_a_time() {
     assert_eq!(summary.remaining, Remaining::default());
     second.run_until_idle(pending()).await.unwrap();
 }
+
+#[tokio::test]
+async fn an_emitter_runs_once_at_a_time_and_a_run_that_is_dropped_frees_the_outbox() {
+    let (folder, emitter) = open().await;
+    emitter.own().await.unwrap();
+    let clone = emitter.clone();
+    let refused = tokio::select! {
+        biased;
+        _ = emitter.run(pending()) => unreachable!("nobody ends it"),
+        second = clone.run(pending()) => second.unwrap_err(),
+    };
+    assert_eq!(refused.code(), "already_owned");
+
+    let other = Emitter::open(&url(folder.path()), Options::default())
+        .await
+        .unwrap();
+    other.own().await.unwrap();
+}
