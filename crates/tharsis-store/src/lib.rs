@@ -7,7 +7,7 @@ pub mod sqlite;
 
 pub use error::StoreError;
 pub use outbox::{
-    Attempt, Due, Fate, LaneRead, Lease, Outbox, Pending, Pointer, Pointers, Position, Published,
+    Attempt, Changed, Due, Fate, LaneRead, Lease, Outbox, Pending, Pointer, Pointers, Position, Published,
     Remaining, RouteTo, Routed, Rows, SHARDS, Settlement, Shard, Shards, Snapshot, WorkedOff,
 };
 pub use registry::{

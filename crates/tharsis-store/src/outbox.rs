@@ -49,6 +49,16 @@ impl Shards {
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
+
+    /// How many there are.
+    pub fn count(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// One after the other, in order.
+    pub fn iter(self) -> impl Iterator<Item = Shard> {
+        (0..SHARDS).map(Shard).filter(move |shard| self.contains(*shard))
+    }
 }
 
 /// What a worker owns, and until when.
@@ -56,14 +66,28 @@ impl Shards {
 pub struct Lease {
     /// Whose it is.
     pub worker: WorkerId,
-    /// What it owns.
+    /// What it is to work with.
     pub shards: Shards,
+    /// What it owns beside these, but is more than its share: nothing new is begun in them, and when nothing of them is
+    /// under way any more they are given back with the next [`Outbox::hold`].
+    pub surplus: Shards,
     /// The fence: goes up with each change of owner.
     pub epoch: i64,
     /// The database's clock when the lease was taken or renewed. The worker adds monotonic time to it.
     pub clock: Timestamp,
     /// How long it holds from `clock` on.
     pub length: Duration,
+    /// When to ask for it again, from `clock` on: well before its end, and soon while shards are to change hands.
+    pub renew_after: Duration,
+}
+
+/// What others may have done since it was last asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changed {
+    /// Something may have been published, registered or asked for.
+    pub anything: bool,
+    /// Lanes of this worker that another one wrote deliveries into, and when the first of those is due.
+    pub lanes: Vec<Pending>,
 }
 
 /// Where a delivery lies in the outbox: the key of its row, opaque to the engine but for its order.
@@ -234,6 +258,8 @@ pub enum Fate {
 pub struct Settlement {
     /// The row as it was read.
     pub position: Position,
+    /// The event that is delivered.
+    pub event: EventId,
     /// The attempts it was read with.
     pub attempts: u32,
     /// What happened; `None` when nothing is to be recorded (a fault of ours).
@@ -275,12 +301,16 @@ pub struct Published {
 ///   for.
 /// - Of the ends of a delivery the newest counts: attempts by their number, an end without a request (number 0) after the
 ///   attempts that had been made when it came.
-/// - `changed` answers true after every commit of another process, of another store on the same database, and of this
-///   store's own publishes and registry writes, once.
+/// - `changed` tells of every commit of another process, of another store on the same database, and of this store's own
+///   publishes and registry writes, at least once. It may tell of something that was not there.
+/// - A shard belongs to one lease at a time. Where a method is given a lease, it reads and changes what lies in the shards
+///   of that lease alone: pointers of clients, lanes and commands of subscriptions, replays by their own id. `route` and a
+///   replay write into lanes of other shards too, and their owner is told (see `changed`). `settle` leaves alone what
+///   another worker has taken over, but for successes.
 /// - After a crash at any point every committed event is either still a pointer, or a delivery for each subscription that
 ///   wanted it, or has an end in the history.
-/// - Methods that take a lease fail with [`StoreError::LeaseLost`] when it is not the caller's, or another owner came
-///   after it, and then have written nothing.
+/// - Methods that take a lease fail with [`StoreError::LeaseLost`] when nothing of it is the caller's any more, or another
+///   owner came after it, and then have written nothing.
 /// - A future that is dropped before it is through leaves no transaction open, and none half done.
 pub trait Outbox: Send + Sync + 'static {
     /// Publishes a batch in transactions of its own, some hundred events each; publishes that come together may share
@@ -291,16 +321,21 @@ pub trait Outbox: Send + Sync + 'static {
         events: &[Event],
     ) -> impl Future<Output = Result<Vec<Result<Published, Invalid>>, StoreError>> + Send;
 
-    /// Takes the lease, or renews it if this store holds it for this worker. Fails with `already_owned`, naming the
-    /// owner, where only one process may own.
-    fn hold(&self, worker: WorkerId) -> impl Future<Output = Result<Lease, StoreError>> + Send;
+    /// Takes the lease, or renews it if this store holds it for this worker, and gives back what of its
+    /// [surplus](Lease::surplus) is named. Live workers share the shards evenly; a lease may be empty for a while. Fails
+    /// with `already_owned`, naming the owner, where only one process may own.
+    fn hold(
+        &self,
+        worker: WorkerId,
+        give: Shards,
+    ) -> impl Future<Output = Result<Lease, StoreError>> + Send;
 
     /// Gives the lease back.
     fn release(&self, lease: &Lease) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Whether anything may have been committed since the last call that the owner did not commit itself. Cheap; asked at
-    /// every poll.
-    fn changed(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// What may have been committed since the last call that this worker did not commit itself. Cheap; asked at every
+    /// poll.
+    fn changed(&self, lease: &Lease) -> impl Future<Output = Result<Changed, StoreError>> + Send;
 
     /// The registry with secrets opened.
     fn snapshot(&self) -> impl Future<Output = Result<Snapshot, StoreError>> + Send;
@@ -346,6 +381,10 @@ pub trait Outbox: Send + Sync + 'static {
         lease: &Lease,
         now: Timestamp,
     ) -> impl Future<Output = Result<WorkedOff, StoreError>> + Send;
+
+    /// Sees to what has to be done now and then, whoever owns what: partitions made ahead of time. Asked when a run begins
+    /// and once an hour; several workers may be at it.
+    fn maintain(&self, now: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// What is not finished, for `run --until-idle` and for people: (unrouted events, deliveries due or waiting to be
     /// retried, deliveries held by a pause or a state, deliveries scheduled for later, commands).

@@ -4,8 +4,8 @@ use tharsis_core::{Invalid, Timestamp, WorkerId, event::Event};
 
 use super::{SqliteStore, command, due, owner, publish, remaining, route, settle, subscription};
 use crate::{
-    LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed, Rows,
-    Settlement, Snapshot, StoreError, WorkedOff,
+    Changed, LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed,
+    Rows, Settlement, Shards, Snapshot, StoreError, WorkedOff,
 };
 
 impl Outbox for SqliteStore {
@@ -16,7 +16,8 @@ impl Outbox for SqliteStore {
         publish::publish(self, events).await
     }
 
-    async fn hold(&self, worker: WorkerId) -> Result<Lease, StoreError> {
+    /// It is all or nothing here, so there is no surplus to give back.
+    async fn hold(&self, worker: WorkerId, _give: Shards) -> Result<Lease, StoreError> {
         owner::hold(self, worker).await
     }
 
@@ -24,8 +25,16 @@ impl Outbox for SqliteStore {
         owner::release(self, lease)
     }
 
-    async fn changed(&self) -> Result<bool, StoreError> {
-        owner::changed(self).await
+    /// Nobody else writes into its lanes, so there are none to tell of.
+    async fn changed(&self, _lease: &Lease) -> Result<Changed, StoreError> {
+        Ok(Changed {
+            anything: owner::changed(self).await?,
+            lanes: Vec::new(),
+        })
+    }
+
+    async fn maintain(&self, _now: Timestamp) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {

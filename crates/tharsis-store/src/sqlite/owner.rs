@@ -183,9 +183,11 @@ fn lease(worker: WorkerId, epoch: i64, clock: Timestamp) -> Lease {
     Lease {
         worker,
         shards: Shards::ALL,
+        surplus: Shards::default(),
         epoch,
         clock,
         length: LEASE,
+        renew_after: LEASE / 3,
     }
 }
 

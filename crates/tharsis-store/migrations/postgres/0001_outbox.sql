@@ -1,0 +1,360 @@
+-- The registry and the outbox of Tharsis in one schema of a PostgreSQL database (15 or newer). The schema is the
+-- operator's choice: this file names none, and is run with the search path set to it.
+-- Instants are the database's clock, in whole milliseconds, for that is what a JSON body can say.
+-- There are no foreign keys and there is no status column on the hot tables: a delivery is unfinished exactly as long as
+-- its row is in delivery, and all else is in attempt.
+
+-- Which of these files have been applied.
+CREATE TABLE migration (
+    version bigint PRIMARY KEY,
+    name text NOT NULL,
+    applied_at timestamptz(3) NOT NULL DEFAULT clock_timestamp()
+);
+
+-- The order of publication and of routing. One for both, so that a replay comes after what was published before it.
+CREATE SEQUENCE seq AS bigint;
+
+-- A UUIDv7 (RFC 9562, section 5.7): the instant in milliseconds, then 74 random bits.
+CREATE FUNCTION new_id(at timestamptz DEFAULT clock_timestamp()) RETURNS uuid
+    LANGUAGE sql VOLATILE PARALLEL SAFE
+    AS $$
+        SELECT encode(
+            set_byte(set_byte(
+                overlay(uuid_send(gen_random_uuid())
+                        PLACING substring(int8send(floor(extract(epoch FROM at) * 1000)::bigint) FROM 3)
+                        FROM 1 FOR 6),
+                6, 112 | (get_byte(uuid_send(gen_random_uuid()), 6) & 15)),
+                8, 128 | (get_byte(uuid_send(gen_random_uuid()), 8) & 63)),
+            'hex')::uuid
+    $$;
+
+-- The unit of ownership that something of this id lies in: its last byte, modulo 64.
+CREATE FUNCTION shard_of(id uuid) RETURNS smallint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (get_byte(uuid_send(id), 15) & 63)::smallint;
+
+-- What happened. A row never changes, but for the freezing of a payload that was published as text. Partitioned by the
+-- time-ordered id; the default partition is a net for what no other takes.
+CREATE TABLE event (
+    id uuid NOT NULL,
+    type text NOT NULL,
+    -- The tenant on whose behalf.
+    client uuid NOT NULL,
+    campaign text,
+    recipient text,
+    published_at timestamptz(3) NOT NULL DEFAULT clock_timestamp(),
+    -- No attempt before the one, none at or after the other.
+    not_before timestamptz(3),
+    expires_at timestamptz(3),
+    -- True once the payload is the bytes that every attempt sends.
+    frozen boolean NOT NULL,
+    -- Why it could not be frozen. Such an event goes to nobody.
+    refused_code text,
+    refused_field text,
+    refused_message text,
+    payload text NOT NULL,
+    PRIMARY KEY (id)
+) PARTITION BY RANGE (id);
+
+CREATE TABLE event_default PARTITION OF event DEFAULT;
+
+-- Events that are not routed yet, with all that routing asks for. They lie in their client's shard, so that one owner
+-- routes a client's events in order.
+CREATE TABLE outbox (
+    shard smallint NOT NULL,
+    seq bigint NOT NULL DEFAULT nextval('seq'),
+    event uuid NOT NULL,
+    client uuid NOT NULL,
+    type text NOT NULL,
+    not_before timestamptz(3),
+    expires_at timestamptz(3),
+    -- Octets of the payload.
+    size integer NOT NULL,
+    frozen boolean NOT NULL,
+    PRIMARY KEY (shard, seq)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+        autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000,
+        autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000000,
+        autovacuum_vacuum_cost_delay = 0);
+
+-- Publishing the same again makes no second event. The key is 128 bits of a SHA-256; the payload's digest is kept only
+-- beside keys that publishers chose themselves, where another payload is a conflict.
+CREATE TABLE idempotency (
+    key bytea PRIMARY KEY CHECK (octet_length(key) = 16),
+    payload bytea,
+    event uuid NOT NULL
+) WITH (autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000000);
+
+-- Unfinished deliveries, each where its lane is read: all of one subscription, by due time, then in order of routing.
+CREATE TABLE delivery (
+    subscription bigint NOT NULL,
+    -- 0 is the live lane.
+    lane smallint NOT NULL DEFAULT 0,
+    due_at timestamptz(3) NOT NULL,
+    seq bigint NOT NULL,
+    event uuid NOT NULL,
+    -- Attempts made, over all replays, and those of the present retry budget.
+    attempts integer NOT NULL DEFAULT 0,
+    tries integer NOT NULL DEFAULT 0,
+    PRIMARY KEY (subscription, lane, due_at, seq)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+        autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000,
+        autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000000,
+        autovacuum_vacuum_cost_delay = 0);
+
+-- One delivery for each pair, and the way from a pair to its row: a success whose row has moved, retry and cancel,
+-- replays that must not touch what is unfinished, lists by event.
+CREATE UNIQUE INDEX delivery_pair ON delivery (event, subscription);
+
+-- The history: one row for each request, and one with number 0 for an end without a request. Partitioned as event is,
+-- so that an event and what became of it go together.
+CREATE TABLE attempt (
+    event uuid NOT NULL,
+    subscription bigint NOT NULL,
+    number integer NOT NULL,
+    at timestamptz(3) NOT NULL,
+    duration_us bigint NOT NULL,
+    code text NOT NULL,
+    status smallint,
+    -- How the delivery ended with it.
+    ended text CHECK (ended IN ('delivered', 'dead', 'expired', 'refused', 'cancelled')),
+    -- Where number 0 stands among the others: after the attempt of this number. The newest end counts, by this order
+    -- and not by instants, which are of many clocks.
+    after integer,
+    -- When the next attempt was due.
+    due_at timestamptz(3),
+    detail text,
+    excerpt bytea,
+    PRIMARY KEY (event, subscription, number)
+) PARTITION BY RANGE (event);
+
+CREATE TABLE attempt_default PARTITION OF attempt DEFAULT;
+
+-- Serves the question what was not delivered, however much was.
+CREATE INDEX attempt_undelivered ON attempt (event, subscription)
+    WHERE ended IN ('dead', 'expired', 'refused', 'cancelled');
+
+-- Who wants which events, where. The short number is never used again; rows stay after a removal, for the history.
+CREATE TABLE subscription (
+    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id uuid NOT NULL UNIQUE,
+    -- Of the id, where its lane lies.
+    shard smallint NOT NULL GENERATED ALWAYS AS (shard_of(id)) STORED,
+    client uuid NOT NULL,
+    name text NOT NULL,
+    -- The name as it is compared: normalised and folded.
+    name_key text NOT NULL,
+    url text NOT NULL,
+    profile text NOT NULL,
+    -- Event types; empty for all that the profile knows.
+    events text[] NOT NULL,
+    content_type text NOT NULL,
+    timeout_ms bigint NOT NULL,
+    -- The delay before each retry, in milliseconds.
+    retry bigint[] NOT NULL,
+    max_in_flight integer NOT NULL,
+    created_at timestamptz(3) NOT NULL,
+    updated_at timestamptz(3) NOT NULL,
+    removed_at timestamptz(3)
+);
+
+CREATE UNIQUE INDEX subscription_name ON subscription (client, name_key) WHERE removed_at IS NULL;
+
+-- What holds a subscription's deliveries; no row where nothing does. Written on transitions only.
+CREATE TABLE subscription_state (
+    subscription bigint PRIMARY KEY,
+    state text NOT NULL CHECK (state IN ('paused', 'disabled')),
+    reason text,
+    since timestamptz(3) NOT NULL
+);
+
+-- Sealed for its subscription with the key of this id.
+CREATE TABLE secret (
+    subscription bigint PRIMARY KEY,
+    key text NOT NULL,
+    sealed bytea NOT NULL,
+    created_at timestamptz(3) NOT NULL
+);
+
+-- The key that secrets are sealed with: its id, and something sealed with it that opens under no other. The key itself
+-- is in a file that every worker has.
+CREATE TABLE key (
+    id text PRIMARY KEY,
+    sealed bytea NOT NULL,
+    created_at timestamptz(3) NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Goes up with each write to the registry and with each command.
+CREATE TABLE revision (
+    id smallint PRIMARY KEY CHECK (id = 1),
+    revision bigint NOT NULL
+);
+INSERT INTO revision (id, revision) VALUES (1, 1);
+
+-- Workers that deliver, or did until a moment ago.
+CREATE TABLE worker (
+    id uuid PRIMARY KEY,
+    -- The machine, the process and the program's version, for people.
+    host text NOT NULL,
+    pid integer NOT NULL,
+    version text NOT NULL,
+    started_at timestamptz(3) NOT NULL DEFAULT clock_timestamp(),
+    -- It counts among those that share the shards until then.
+    until timestamptz(3) NOT NULL
+);
+
+-- Who owns which shard, and until when. The epoch is the fence: it goes up with each change of owner.
+CREATE TABLE shard (
+    shard smallint PRIMARY KEY,
+    owner uuid,
+    epoch bigint NOT NULL DEFAULT 0,
+    until timestamptz(3)
+);
+INSERT INTO shard (shard) SELECT generate_series(0, 63);
+CREATE SEQUENCE epoch AS bigint;
+
+-- What the owner of a shard is asked to do to deliveries in it: 'retry' and 'cancel' one, or end the 'remains' of a
+-- removed subscription.
+CREATE TABLE command (
+    shard smallint NOT NULL,
+    seq bigint NOT NULL DEFAULT nextval('seq'),
+    kind text NOT NULL CHECK (kind IN ('retry', 'cancel', 'remains')),
+    subscription bigint NOT NULL,
+    event uuid,
+    asked_at timestamptz(3) NOT NULL,
+    PRIMARY KEY (shard, seq)
+);
+
+-- Makes past deliveries due again, in chunks; cursor and deliveries move in one transaction. The owner of the shard that
+-- its id lies in works it off.
+CREATE TABLE replay (
+    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id uuid NOT NULL UNIQUE,
+    shard smallint NOT NULL GENERATED ALWAYS AS (shard_of(id)) STORED,
+    -- NULL for one that takes the deliveries listed in replay_delivery.
+    filter jsonb,
+    -- Events after this instant are not touched.
+    until timestamptz(3) NOT NULL,
+    -- The last pair that was looked at.
+    cursor_event uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    cursor_subscription bigint NOT NULL DEFAULT 0,
+    examined bigint NOT NULL DEFAULT 0,
+    replayed bigint NOT NULL DEFAULT 0,
+    created_at timestamptz(3) NOT NULL,
+    started_at timestamptz(3),
+    finished_at timestamptz(3)
+);
+
+-- Serves the search for the oldest replay that is not done.
+CREATE INDEX replay_unfinished ON replay (shard, seq) WHERE finished_at IS NULL;
+
+CREATE TABLE replay_delivery (
+    replay bigint NOT NULL,
+    event uuid NOT NULL,
+    subscription bigint NOT NULL,
+    PRIMARY KEY (replay, event, subscription)
+);
+
+-- Publishing. Whoever may execute these functions needs no right to any table. They take no lock that another publisher
+-- waits for, but for one who publishes under the same key.
+
+-- Several frozen events, as the library hands them over: an array for each column. Answers in their order which event the
+-- key has, whether that one was there before, and the digest of its payload under an explicit key.
+CREATE FUNCTION publish_frozen(
+    ids uuid[], keys bytea[], digests bytea[], types text[], clients uuid[], campaigns text[], recipients text[],
+    not_befores timestamptz[], expires_ats timestamptz[], payloads text[], frozen boolean DEFAULT true)
+    RETURNS TABLE (event uuid, duplicate boolean, digest bytea)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+#variable_conflict use_column
+BEGIN
+    -- In order of the keys, so that two batches never wait for each other crosswise.
+    WITH given AS (
+        SELECT * FROM unnest(ids, keys, digests, types, clients, campaigns, recipients, not_befores, expires_ats, payloads)
+            WITH ORDINALITY AS g(id, key, digest, type, client, campaign, recipient, not_before, expires_at, payload, place)
+    ), new AS (
+        INSERT INTO idempotency AS i (key, payload, event)
+        SELECT g.key, g.digest, g.id FROM given g ORDER BY g.key, g.place
+        ON CONFLICT DO NOTHING
+        RETURNING i.event
+    ), written AS (
+        INSERT INTO event (id, type, client, campaign, recipient, not_before, expires_at, frozen, payload)
+        SELECT g.id, g.type, g.client, g.campaign, g.recipient, g.not_before, g.expires_at, publish_frozen.frozen, g.payload
+        FROM given g JOIN new ON new.event = g.id
+    )
+    INSERT INTO outbox (shard, event, client, type, not_before, expires_at, size, frozen)
+    SELECT shard_of(g.client), g.id, g.client, g.type, g.not_before, g.expires_at, octet_length(g.payload),
+           publish_frozen.frozen
+    FROM given g JOIN new ON new.event = g.id
+    ORDER BY g.place;
+
+    RETURN QUERY
+    SELECT i.event, i.event <> g.id, i.payload
+    FROM unnest(ids, keys) WITH ORDINALITY AS g(id, key, place)
+    CROSS JOIN LATERAL (SELECT i.event, i.payload FROM idempotency i WHERE i.key = g.key OFFSET 0) i
+    ORDER BY g.place;
+END
+$$;
+
+-- Several events of any program, their payloads as JSON text. A key of one's own makes publishing again safe whatever the
+-- payload is by then; without one, the same client, type and text are the same event. Answers with the event's id, that of
+-- the first one where it was published before.
+CREATE FUNCTION publish_all(
+    types text[], clients uuid[], payloads text[], keys text[] DEFAULT NULL, campaigns text[] DEFAULT NULL,
+    recipients text[] DEFAULT NULL, not_befores timestamptz[] DEFAULT NULL, expires_ats timestamptz[] DEFAULT NULL)
+    RETURNS TABLE (event uuid, duplicate boolean)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+#variable_conflict use_column
+DECLARE
+    wrong record;
+BEGIN
+    IF cardinality(types) <> cardinality(payloads) OR cardinality(clients) <> cardinality(payloads)
+       OR cardinality(coalesce(keys, payloads)) <> cardinality(payloads) THEN
+        RAISE EXCEPTION 'the arrays have different lengths' USING ERRCODE = '22023',
+            HINT = 'give each event its type, client, payload and, where you have keys, its key';
+    END IF;
+    SELECT g.place, CASE
+               WHEN g.type IS NULL OR g.type !~ '^[A-Za-z0-9._-]{1,128}$' THEN 'bad_event_type'
+               WHEN g.client IS NULL THEN 'bad_client'
+               WHEN g.payload IS NULL THEN 'payload_missing'
+               WHEN octet_length(g.payload) > 262144 THEN 'payload_too_large'
+               WHEN octet_length(g.key) NOT BETWEEN 1 AND 255 THEN 'bad_key'
+           END AS code
+    INTO wrong
+    FROM unnest(types, clients, payloads, keys) WITH ORDINALITY AS g(type, client, payload, key, place)
+    WHERE g.type IS NULL OR g.type !~ '^[A-Za-z0-9._-]{1,128}$' OR g.client IS NULL OR g.payload IS NULL
+       OR octet_length(g.payload) > 262144 OR octet_length(g.key) NOT BETWEEN 1 AND 255
+    ORDER BY g.place LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'event % is refused: %', wrong.place, wrong.code USING ERRCODE = '22023', DETAIL = wrong.code,
+            HINT = CASE wrong.code
+                WHEN 'bad_event_type' THEN 'a type has 1 to 128 letters, digits, dots, dashes and underscores'
+                WHEN 'bad_client' THEN 'name the client that the event is published for'
+                WHEN 'payload_missing' THEN 'give the payload as JSON text'
+                WHEN 'payload_too_large' THEN 'a payload has at most 262144 octets'
+                ELSE 'a key has 1 to 255 octets'
+            END;
+    END IF;
+
+    RETURN QUERY
+    WITH given AS (
+        SELECT g.place, new_id() AS id, g.type, g.client, g.payload, g.key,
+               substring(sha256(convert_to(g.payload, 'UTF8')) FOR 16) AS digest
+        FROM unnest(types, clients, payloads, keys) WITH ORDINALITY AS g(type, client, payload, key, place)
+    ), keyed AS (
+        SELECT g.*, substring(sha256(
+            CASE WHEN g.key IS NULL THEN 'text'::bytea ELSE 'key'::bytea END || '\x00'::bytea || uuid_send(g.client)
+            || convert_to(g.type, 'UTF8') || '\x00'::bytea
+            || coalesce(convert_to(g.key, 'UTF8'), g.digest)) FOR 16) AS name
+        FROM given g
+    ), packed AS (
+        SELECT array_agg(id ORDER BY place) AS ids, array_agg(name ORDER BY place) AS names,
+               array_agg(CASE WHEN key IS NOT NULL THEN digest END ORDER BY place) AS digests
+        FROM keyed
+    )
+    SELECT p.event, p.duplicate
+    FROM packed, publish_frozen(packed.ids, packed.names, packed.digests, types, clients, campaigns, recipients,
+                                not_befores, expires_ats, payloads, false) p;
+END
+$$;
