@@ -2,15 +2,19 @@
 
 mod error;
 mod outbox;
+mod random;
 mod registry;
 pub mod sqlite;
+mod worker;
 
 pub use error::StoreError;
 pub use outbox::{
     Attempt, Changed, Due, Fate, LaneRead, Lease, Outbox, Pending, Pointer, Pointers, Position, Published,
     Remaining, RouteTo, Routed, Rows, SHARDS, Settlement, Shard, Shards, Snapshot, WorkedOff,
 };
+pub use random::Random;
 pub use registry::{
     AttemptRecord, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page,
     Refusal, Registry, Removed, Replay, ReplayChoice, ReplayState, Status,
 };
+pub use worker::WorkerRecord;

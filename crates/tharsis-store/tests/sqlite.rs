@@ -13,7 +13,8 @@ use tharsis_core::{
 };
 use tharsis_store::{
     Attempt, DeliveryFilter, Fate, LaneRead, Outbox, Registry, RouteTo, Routed, Settlement, Status,
-    StoreError, sqlite::SqliteStore,
+    Shards, StoreError,
+    sqlite::{self, SqliteStore},
 };
 
 const CLIENT: &str = "b4aeba4e-a4c0-4896-866a-56f8bcb372fc";
@@ -113,6 +114,29 @@ async fn a_file_of_somebody_else_is_switched_and_left_as_it_is() {
         !open(&folder.path().join("new.db")).await.switched_to_wal(),
         "new files are not switched"
     );
+}
+
+#[tokio::test]
+async fn a_file_that_must_exist_is_not_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("t.db");
+    let options = sqlite::Options {
+        must_exist: true,
+        ..sqlite::Options::default()
+    };
+    let error = SqliteStore::open_with(&url(&path), options)
+        .await
+        .expect_err("refused");
+    assert_eq!(code(&error), "database_not_found");
+    let left = folder.path().read_dir().expect("a folder").count();
+    assert_eq!(left, 0, "nothing is left behind");
+
+    let migrate = async || SqliteStore::migrate(&url(&path), sqlite::Options::default()).await;
+    assert_eq!(migrate().await.expect("migrates"), ["0001_outbox"]);
+    assert_eq!(migrate().await.expect("migrates"), [""; 0]);
+    SqliteStore::open_with(&url(&path), options)
+        .await
+        .expect("opens");
 }
 
 #[tokio::test]
@@ -356,6 +380,32 @@ async fn one_process_owns_and_the_other_is_told_which() {
     // A lock goes with its process.
     drop(second);
     first.hold(worker(1)).await.expect("the lease");
+}
+
+#[tokio::test]
+async fn the_owner_is_the_one_worker() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("t.db");
+    let (owner, other) = (open(&path).await, open(&path).await);
+    assert_eq!(other.workers().await.expect("asked"), []);
+
+    let lease = owner
+        .hold(worker(1), Shards::default())
+        .await
+        .expect("the lease");
+    for store in [&owner, &other] {
+        let workers = store.workers().await.expect("asked");
+        let [one] = &workers[..] else {
+            panic!("{workers:?}")
+        };
+        assert_eq!((one.id, one.pid), (worker(1), std::process::id()));
+        assert_eq!((one.shards, one.since), (64, lease.clock));
+        assert_eq!(one.version, env!("CARGO_PKG_VERSION"));
+        assert!(!one.host.is_empty());
+        assert_eq!(one.lease_age, None, "it lasts as long as the process");
+    }
+    owner.release(&lease).await.expect("given back");
+    assert_eq!(other.workers().await.expect("asked"), []);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tharsis_core::Invalid;
 use tracing::info;
 
 use super::{
-    Random,
+    Options,
     queue::Queue,
     write::{self, Jitter, Patience, Writer},
 };
@@ -67,12 +67,17 @@ impl Database {
         })
     }
 
-    pub(super) async fn open(self, random: Random) -> Result<Opened, StoreError> {
-        #[cfg(unix)]
-        create_private(&self.path);
+    pub(super) async fn open(self, options: Options) -> Result<Opened, StoreError> {
+        let Options { must_exist, random } = options;
+        if must_exist {
+            self.must_exist()?;
+        } else {
+            #[cfg(unix)]
+            create_private(&self.path);
+        }
         let options = SqliteConnectOptions::new()
             .filename(&self.path)
-            .create_if_missing(true)
+            .create_if_missing(!must_exist)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(false)
             .busy_timeout(PREPARING)
@@ -103,6 +108,22 @@ impl Database {
             lists: pool(readers),
             path,
         })
+    }
+
+    /// A folder that is not there is told by opening.
+    fn must_exist(&self) -> Result<(), StoreError> {
+        let folder = match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        if self.path.exists() || !folder.is_dir() {
+            return Ok(());
+        }
+        Err(StoreError::unusable(
+            "database_not_found",
+            format!("there is no database {}", self.path.display()),
+            "check the path; `tharsis migrate`, `subscription add`, `publish` and `run` create a new one",
+        ))
     }
 }
 

@@ -19,10 +19,11 @@ struct Migration {
     sql: &'static str,
 }
 
-pub(super) async fn migrate(writer: &Writer) -> Result<(), StoreError> {
+/// Returns the names of those that were applied.
+pub(super) async fn migrate(writer: &Writer) -> Result<Vec<String>, StoreError> {
     let newest = MIGRATIONS.last().map_or(0, |m| m.version);
     if applied(writer.turn().await.conn()).await? == newest {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let mut write = writer.begin().await?;
     // Another process may have been at it meanwhile.
@@ -36,6 +37,7 @@ pub(super) async fn migrate(writer: &Writer) -> Result<(), StoreError> {
             "start the version of the program that migrated it, or a newer one",
         ));
     }
+    let mut names = Vec::new();
     for migration in MIGRATIONS.iter().filter(|m| m.version > applied) {
         sqlx::raw_sql(migration.sql).execute(&mut *write).await?;
         record(&mut write, migration).await?;
@@ -44,8 +46,10 @@ pub(super) async fn migrate(writer: &Writer) -> Result<(), StoreError> {
             migration.name = migration.name,
             "Migrated the database"
         );
+        names.push(format!("{:04}_{}", migration.version, migration.name));
     }
-    write.commit().await
+    write.commit().await?;
+    Ok(names)
 }
 
 /// The newest version that was applied; 0 for a database that has never been ours.

@@ -63,10 +63,26 @@ use sqlx::{SqliteConnection, SqlitePool};
 use tharsis_core::{EventId, event::Event, secret::SealingKey};
 
 use self::{owner::Owner, publish::Waiting, write::Writer};
-use crate::{Published, StoreError};
+pub use crate::Random;
+use crate::{Published, StoreError, random::entropy};
 
-/// Fills a slice with random bytes.
-pub type Random = fn(&mut [u8]) -> std::io::Result<()>;
+/// What a store is opened with.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Fail with `database_not_found` where there is no such file, in place of making one.
+    pub must_exist: bool,
+    /// Where random bytes come from.
+    pub random: Random,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            must_exist: false,
+            random: entropy,
+        }
+    }
+}
 
 /// The registry and the outbox in one SQLite file. Clones share it.
 #[derive(Clone)]
@@ -98,22 +114,35 @@ impl SqliteStore {
     /// `bad_database_url`; `sqlite_too_old`, `not_a_database`, `database_not_opened`, `encoding_not_utf8`,
     /// `wal_unavailable`, `schema_too_new`, `key_missing`, `key_wrong`.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        Self::open_with(url, |bytes| {
-            getrandom::fill(bytes).map_err(std::io::Error::other)
-        })
-        .await
+        Self::open_with(url, Options::default()).await
     }
 
-    /// As [`Self::open`], with another source of random bytes.
+    /// As [`Self::open`], with options.
     ///
     /// # Errors
-    /// As [`Self::open`].
-    pub async fn open_with(url: &str, random: Random) -> Result<Self, StoreError> {
-        let file = connect::Database::at(url)?;
-        let opened = file.open(random).await?;
-        migrate::migrate(&opened.writer).await?;
+    /// As [`Self::open`], and `database_not_found` where the file [must exist](Options::must_exist) and does not.
+    pub async fn open_with(url: &str, options: Options) -> Result<Self, StoreError> {
+        Ok(Self::open_and_migrate(url, options).await?.0)
+    }
+
+    /// Opens it, and so brings its schema up to what this program knows. Returns the names of the migrations that were
+    /// applied.
+    ///
+    /// # Errors
+    /// As [`Self::open_with`].
+    pub async fn migrate(url: &str, options: Options) -> Result<Vec<String>, StoreError> {
+        Ok(Self::open_and_migrate(url, options).await?.1)
+    }
+
+    async fn open_and_migrate(
+        url: &str,
+        options: Options,
+    ) -> Result<(Self, Vec<String>), StoreError> {
+        let random = options.random;
+        let opened = connect::Database::at(url)?.open(options).await?;
+        let applied = migrate::migrate(&opened.writer).await?;
         let key = key::load_or_create(&opened.path, &opened.writer, random).await?;
-        Ok(Self(Arc::new(Inner {
+        let store = Self(Arc::new(Inner {
             owner: Owner::beside(&opened.path),
             path: opened.path,
             switched_to_wal: opened.switched_to_wal,
@@ -124,7 +153,8 @@ impl SqliteStore {
             lists: opened.lists,
             waiting: Waiting::default(),
             written: AtomicU64::new(0),
-        })))
+        }));
+        Ok((store, applied))
     }
 
     /// The database file, without symbolic links.

@@ -17,9 +17,9 @@ use tokio::time::sleep;
 
 use super::{
     SqliteStore,
-    value::{Millis, blob},
+    value::{Id, Millis, blob},
 };
-use crate::{Lease, Shards, StoreError};
+use crate::{Lease, Shards, StoreError, WorkerRecord};
 
 /// A lease on SQLite is lost with the process only; its length makes a process that slept look again.
 const LEASE: Duration = Duration::from_secs(15);
@@ -166,9 +166,10 @@ pub(super) async fn hold(store: &SqliteStore, worker: WorkerId) -> Result<Lease,
     file.rewind().map_err(StoreError::database)?;
     write!(
         file,
-        "pid {} on {} since {clock}",
+        "pid {} on {} since {clock}, version {}",
         std::process::id(),
-        host()
+        host(),
+        env!("CARGO_PKG_VERSION")
     )
     .map_err(StoreError::database)?;
     owner.set(Some(Held {
@@ -203,6 +204,64 @@ impl SqliteStore {
     /// [release](crate::Outbox::release) it.
     pub fn disown(&self) {
         self.0.owner.set(None);
+    }
+
+    /// The process that delivers, where one does: it owns every shard.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn workers(&self) -> Result<Vec<WorkerRecord>, StoreError> {
+        if !self.0.owner.is_held()? {
+            return Ok(Vec::new());
+        }
+        let owner: Option<(Id, Millis)> = sqlx::query_as(
+            "SELECT worker, since FROM tharsis_owner WHERE id = 1 AND worker IS NOT NULL",
+        )
+        .fetch_optional(&self.0.reads)
+        .await?;
+        // Where a lock keeps others from reading, we do not know what it wrote.
+        let text = std::fs::read_to_string(&self.0.owner.path).unwrap_or_default();
+        Ok(owner
+            .map(|(id, Millis(since))| {
+                // An owner of this instant may not have written yet, and what stands there is of the one before.
+                let card = Card::read(&text).filter(|card| card.since == since.to_string());
+                let card = card.unwrap_or_default();
+                WorkerRecord {
+                    id: WorkerId::from_uuid(id.0),
+                    host: card.host.to_owned(),
+                    pid: card.pid,
+                    version: card.version.to_owned(),
+                    shards: Shards::ALL.count(),
+                    since,
+                    lease_age: None,
+                }
+            })
+            .into_iter()
+            .collect())
+    }
+}
+
+/// What an owner wrote into its file for people: `pid 7 on box since 2026-01-31T12:30:00.000Z, version 0.1.0`.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Card<'a> {
+    pid: u32,
+    host: &'a str,
+    since: &'a str,
+    version: &'a str,
+}
+
+impl<'a> Card<'a> {
+    fn read(text: &'a str) -> Option<Self> {
+        let (pid, rest) = text.trim().strip_prefix("pid ")?.split_once(" on ")?;
+        let (host, rest) = rest.rsplit_once(" since ")?;
+        // The first version did not say which one it is.
+        let (since, version) = rest.split_once(", version ").unwrap_or((rest, ""));
+        Some(Self {
+            pid: pid.parse().ok()?,
+            host,
+            since,
+            version,
+        })
     }
 }
 
