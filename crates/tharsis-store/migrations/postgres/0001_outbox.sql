@@ -14,19 +14,17 @@ CREATE TABLE migration (
 -- The order of publication and of routing. One for both, so that a replay comes after what was published before it.
 CREATE SEQUENCE seq AS bigint;
 
--- A UUIDv7 (RFC 9562, section 5.7): the instant in milliseconds, then 74 random bits.
-CREATE FUNCTION new_id(at timestamptz DEFAULT clock_timestamp()) RETURNS uuid
+-- A UUIDv7 (RFC 9562, section 5.7): the instant in milliseconds, then 74 random bits. A version 4 has them in their place
+-- already, and two bits make a 7 of its 4.
+CREATE FUNCTION new_id() RETURNS uuid
     LANGUAGE sql VOLATILE PARALLEL SAFE
-    AS $$
-        SELECT encode(
-            set_byte(set_byte(
-                overlay(uuid_send(gen_random_uuid())
-                        PLACING substring(int8send(floor(extract(epoch FROM at) * 1000)::bigint) FROM 3)
-                        FROM 1 FOR 6),
-                6, 112 | (get_byte(uuid_send(gen_random_uuid()), 6) & 15)),
-                8, 128 | (get_byte(uuid_send(gen_random_uuid()), 8) & 63)),
-            'hex')::uuid
-    $$;
+    RETURN encode(
+        set_bit(set_bit(
+            overlay(uuid_send(gen_random_uuid())
+                    PLACING substring(int8send(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+                    FROM 1 FOR 6),
+            52, 1), 53, 1),
+        'hex')::uuid;
 
 -- The unit of ownership that something of this id lies in: its last byte, modulo 64.
 CREATE FUNCTION shard_of(id uuid) RETURNS smallint
@@ -66,6 +64,7 @@ CREATE TABLE outbox (
     event uuid NOT NULL,
     client uuid NOT NULL,
     type text NOT NULL,
+    published_at timestamptz(3) NOT NULL,
     not_before timestamptz(3),
     expires_at timestamptz(3),
     -- Octets of the payload.
@@ -78,7 +77,8 @@ CREATE TABLE outbox (
         autovacuum_vacuum_cost_delay = 0);
 
 -- Publishing the same again makes no second event. The key is 128 bits of a SHA-256; the payload's digest is kept only
--- beside keys that publishers chose themselves, where another payload is a conflict.
+-- beside keys that publishers chose themselves, where another payload is a conflict. A digest of 16 octets is of the frozen
+-- payload, as the library makes it; one of 17 is of a text as it was given. Each is compared with its like only.
 CREATE TABLE idempotency (
     key bytea PRIMARY KEY CHECK (octet_length(key) = 16),
     payload bytea,
@@ -86,6 +86,7 @@ CREATE TABLE idempotency (
 ) WITH (autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000000);
 
 -- Unfinished deliveries, each where its lane is read: all of one subscription, by due time, then in order of routing.
+-- A row never changes: who moves one deletes it and inserts it anew. So what was found at a place is there, or is gone.
 CREATE TABLE delivery (
     subscription bigint NOT NULL,
     -- 0 is the live lane.
@@ -199,6 +200,8 @@ CREATE TABLE worker (
     pid integer NOT NULL,
     version text NOT NULL,
     started_at timestamptz(3) NOT NULL DEFAULT clock_timestamp(),
+    -- When it last took or renewed its lease.
+    renewed_at timestamptz(3) NOT NULL,
     -- It counts among those that share the shards until then.
     until timestamptz(3) NOT NULL
 );
@@ -258,47 +261,70 @@ CREATE TABLE replay_delivery (
 -- Publishing. Whoever may execute these functions needs no right to any table. They take no lock that another publisher
 -- waits for, but for one who publishes under the same key.
 
+-- The first half of a SHA-256 over a purpose and two parts, each behind its length: what the library makes of the same.
+CREATE FUNCTION digest_of(purpose bytea, a bytea, b bytea) RETURNS bytea
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN substring(sha256(
+        int8send(octet_length(purpose)) || purpose || int8send(octet_length(a)) || a || int8send(octet_length(b)) || b) FOR 16);
+
 -- Several frozen events, as the library hands them over: an array for each column. Answers in their order which event the
--- key has, whether that one was there before, and the digest of its payload under an explicit key.
+-- key has, whether that one was there before, and the digest of its payload where it is to be compared.
+-- A table has grown since its statistics were taken on an empty one: nothing of it may be walked.
 CREATE FUNCTION publish_frozen(
     ids uuid[], keys bytea[], digests bytea[], types text[], clients uuid[], campaigns text[], recipients text[],
     not_befores timestamptz[], expires_ats timestamptz[], payloads text[], frozen boolean DEFAULT true)
     RETURNS TABLE (event uuid, duplicate boolean, digest bytea)
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET enable_seqscan = off SET jit = off
 AS $$
 #variable_conflict use_column
+DECLARE
+    fresh uuid[];
+    all_fresh boolean;
+    at timestamptz(3) := clock_timestamp();
 BEGIN
     -- In order of the keys, so that two batches never wait for each other crosswise.
-    WITH given AS (
-        SELECT * FROM unnest(ids, keys, digests, types, clients, campaigns, recipients, not_befores, expires_ats, payloads)
-            WITH ORDINALITY AS g(id, key, digest, type, client, campaign, recipient, not_before, expires_at, payload, place)
-    ), new AS (
+    WITH new AS (
         INSERT INTO idempotency AS i (key, payload, event)
-        SELECT g.key, g.digest, g.id FROM given g ORDER BY g.key, g.place
+        SELECT g.key, g.digest, g.id
+        FROM unnest(ids, keys, digests) WITH ORDINALITY AS g(id, key, digest, place)
+        ORDER BY g.key, g.place
         ON CONFLICT DO NOTHING
         RETURNING i.event
-    ), written AS (
-        INSERT INTO event (id, type, client, campaign, recipient, not_before, expires_at, frozen, payload)
-        SELECT g.id, g.type, g.client, g.campaign, g.recipient, g.not_before, g.expires_at, publish_frozen.frozen, g.payload
-        FROM given g JOIN new ON new.event = g.id
     )
-    INSERT INTO outbox (shard, event, client, type, not_before, expires_at, size, frozen)
-    SELECT shard_of(g.client), g.id, g.client, g.type, g.not_before, g.expires_at, octet_length(g.payload),
+    SELECT coalesce(array_agg(new.event), '{}') INTO fresh FROM new;
+    all_fresh := cardinality(fresh) = cardinality(ids);
+
+    WITH given AS (
+        SELECT *
+        FROM unnest(ids, types, clients, campaigns, recipients, not_befores, expires_ats, payloads)
+            WITH ORDINALITY AS g(id, type, client, campaign, recipient, not_before, expires_at, payload, place)
+        WHERE all_fresh OR g.id = ANY (fresh)
+    ), written AS (
+        INSERT INTO event (id, type, client, campaign, recipient, published_at, not_before, expires_at, frozen, payload)
+        SELECT g.id, g.type, g.client, g.campaign, g.recipient, at, g.not_before, g.expires_at, publish_frozen.frozen, g.payload
+        FROM given g
+    )
+    INSERT INTO outbox (shard, event, client, type, published_at, not_before, expires_at, size, frozen)
+    SELECT shard_of(g.client), g.id, g.client, g.type, at, g.not_before, g.expires_at, octet_length(g.payload),
            publish_frozen.frozen
-    FROM given g JOIN new ON new.event = g.id
+    FROM given g
     ORDER BY g.place;
 
+    IF all_fresh THEN
+        RETURN QUERY SELECT g.id, false, g.digest FROM unnest(ids, digests) AS g(id, digest);
+        RETURN;
+    END IF;
     RETURN QUERY
-    SELECT i.event, i.event <> g.id, i.payload
-    FROM unnest(ids, keys) WITH ORDINALITY AS g(id, key, place)
+    SELECT i.event, i.event <> g.id, CASE WHEN octet_length(i.payload) = octet_length(g.digest) THEN i.payload END
+    FROM unnest(ids, keys, digests) WITH ORDINALITY AS g(id, key, digest, place)
     CROSS JOIN LATERAL (SELECT i.event, i.payload FROM idempotency i WHERE i.key = g.key OFFSET 0) i
     ORDER BY g.place;
 END
 $$;
 
--- Several events of any program, their payloads as JSON text. A key of one's own makes publishing again safe whatever the
--- payload is by then; without one, the same client, type and text are the same event. Answers with the event's id, that of
--- the first one where it was published before.
+-- Several events of any program, their payloads as JSON text, which is checked and frozen when they are routed. Under a key
+-- of one's own, publishing again is safe: the same text is the same event, another one is refused. Without a key, the same
+-- client, type and text are the same event. Answers with the event's id, that of the first one where it was published before.
 CREATE FUNCTION publish_all(
     types text[], clients uuid[], payloads text[], keys text[] DEFAULT NULL, campaigns text[] DEFAULT NULL,
     recipients text[] DEFAULT NULL, not_befores timestamptz[] DEFAULT NULL, expires_ats timestamptz[] DEFAULT NULL)
@@ -308,53 +334,82 @@ AS $$
 #variable_conflict use_column
 DECLARE
     wrong record;
+    ids uuid[];
+    names bytea[];
+    digests bytea[];
+    events uuid[];
+    duplicates boolean[];
+    conflict bigint;
 BEGIN
-    IF cardinality(types) <> cardinality(payloads) OR cardinality(clients) <> cardinality(payloads)
-       OR cardinality(coalesce(keys, payloads)) <> cardinality(payloads) THEN
-        RAISE EXCEPTION 'the arrays have different lengths' USING ERRCODE = '22023',
-            HINT = 'give each event its type, client, payload and, where you have keys, its key';
+    IF cardinality(payloads) <> ANY (ARRAY[
+        cardinality(types), cardinality(clients), cardinality(coalesce(keys, payloads)),
+        cardinality(coalesce(campaigns, payloads)), cardinality(coalesce(recipients, payloads)),
+        coalesce(cardinality(not_befores), cardinality(payloads)),
+        coalesce(cardinality(expires_ats), cardinality(payloads))])
+    THEN
+        RAISE EXCEPTION 'the arrays have different lengths' USING ERRCODE = '22023', DETAIL = 'bad_lengths',
+            HINT = 'give each event its type, client and payload, and of what else you give something for each or nothing at all';
     END IF;
-    SELECT g.place, CASE
-               WHEN g.type IS NULL OR g.type !~ '^[A-Za-z0-9._-]{1,128}$' THEN 'bad_event_type'
-               WHEN g.client IS NULL THEN 'bad_client'
-               WHEN g.payload IS NULL THEN 'payload_missing'
-               WHEN octet_length(g.payload) > 262144 THEN 'payload_too_large'
-               WHEN octet_length(g.key) NOT BETWEEN 1 AND 255 THEN 'bad_key'
-           END AS code
-    INTO wrong
-    FROM unnest(types, clients, payloads, keys) WITH ORDINALITY AS g(type, client, payload, key, place)
-    WHERE g.type IS NULL OR g.type !~ '^[A-Za-z0-9._-]{1,128}$' OR g.client IS NULL OR g.payload IS NULL
-       OR octet_length(g.payload) > 262144 OR octet_length(g.key) NOT BETWEEN 1 AND 255
-    ORDER BY g.place LIMIT 1;
+    SELECT c.place, c.code INTO wrong
+    FROM (
+        SELECT g.place, CASE
+                   WHEN g.type IS NULL OR g.type !~ '^[A-Za-z0-9._-]{1,128}$' THEN 'bad_event_type'
+                   WHEN g.client IS NULL THEN 'bad_client'
+                   WHEN g.payload IS NULL THEN 'payload_missing'
+                   WHEN octet_length(g.payload) > 262144 THEN 'payload_too_large'
+                   WHEN g.key !~ '^[!-~]{1,255}$' THEN 'bad_idempotency_key'
+               END AS code
+        FROM unnest(types, clients, payloads, keys) WITH ORDINALITY AS g(type, client, payload, key, place)) c
+    WHERE c.code IS NOT NULL
+    ORDER BY c.place
+    LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'event % is refused: %', wrong.place, wrong.code USING ERRCODE = '22023', DETAIL = wrong.code,
             HINT = CASE wrong.code
-                WHEN 'bad_event_type' THEN 'a type has 1 to 128 letters, digits, dots, dashes and underscores'
+                WHEN 'bad_event_type' THEN 'a type has 1 to 128 letters, digits, dots, underscores or hyphens'
                 WHEN 'bad_client' THEN 'name the client that the event is published for'
                 WHEN 'payload_missing' THEN 'give the payload as JSON text'
                 WHEN 'payload_too_large' THEN 'a payload has at most 262144 octets'
-                ELSE 'a key has 1 to 255 octets'
+                ELSE 'a key has 1 to 255 visible ASCII characters'
             END;
     END IF;
 
-    RETURN QUERY
-    WITH given AS (
-        SELECT g.place, new_id() AS id, g.type, g.client, g.payload, g.key,
-               substring(sha256(convert_to(g.payload, 'UTF8')) FOR 16) AS digest
-        FROM unnest(types, clients, payloads, keys) WITH ORDINALITY AS g(type, client, payload, key, place)
-    ), keyed AS (
-        SELECT g.*, substring(sha256(
-            CASE WHEN g.key IS NULL THEN 'text'::bytea ELSE 'key'::bytea END || '\x00'::bytea || uuid_send(g.client)
-            || convert_to(g.type, 'UTF8') || '\x00'::bytea
-            || coalesce(convert_to(g.key, 'UTF8'), g.digest)) FOR 16) AS name
-        FROM given g
-    ), packed AS (
-        SELECT array_agg(id ORDER BY place) AS ids, array_agg(name ORDER BY place) AS names,
-               array_agg(CASE WHEN key IS NOT NULL THEN digest END ORDER BY place) AS digests
-        FROM keyed
-    )
-    SELECT p.event, p.duplicate
-    FROM packed, publish_frozen(packed.ids, packed.names, packed.digests, types, clients, campaigns, recipients,
-                                not_befores, expires_ats, payloads, false) p;
+    -- Ids ascend as the events do: lists are in order of ids.
+    ids := ARRAY(SELECT new_id() AS id FROM generate_series(1, cardinality(payloads)) ORDER BY id);
+    SELECT array_agg(CASE WHEN g.key IS NULL
+                          THEN digest_of('tharsis natural key 1', uuid_send(g.client), g.digest)
+                          ELSE digest_of('tharsis key 1', uuid_send(g.client), convert_to(g.key, 'UTF8'))
+                     END ORDER BY g.place),
+           array_agg(CASE WHEN g.key IS NOT NULL THEN '\x01'::bytea || g.digest END ORDER BY g.place)
+    INTO names, digests
+    FROM (
+        SELECT u.*, digest_of('tharsis payload 1', convert_to(u.type, 'UTF8'), convert_to(u.payload, 'UTF8')) AS digest
+        FROM unnest(types, clients, payloads, keys) WITH ORDINALITY AS u(type, client, payload, key, place)) g;
+
+    SELECT array_agg(p.event ORDER BY p.place), array_agg(p.duplicate ORDER BY p.place),
+           min(p.place) FILTER (WHERE p.digest <> digests[p.place])
+    INTO events, duplicates, conflict
+    FROM publish_frozen(ids, names, digests, types, clients, campaigns, recipients, not_befores, expires_ats, payloads, false)
+        WITH ORDINALITY AS p(event, duplicate, digest, place);
+    IF conflict IS NOT NULL THEN
+        RAISE EXCEPTION 'event % is refused: idempotency_conflict', conflict
+            USING ERRCODE = '23505', DETAIL = 'idempotency_conflict',
+                HINT = 'its key was used for another payload before: give each event a key of its own, or publish the same text again';
+    END IF;
+    RETURN QUERY SELECT * FROM unnest(events, duplicates);
 END
 $$;
+
+-- One event of any program, as publish_all takes several. Answers with its id.
+CREATE FUNCTION publish(
+    type text, client uuid, payload text, key text DEFAULT NULL, campaign text DEFAULT NULL, recipient text DEFAULT NULL,
+    not_before timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL)
+    RETURNS uuid
+    LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+    SELECT p.event
+    FROM publish_all(ARRAY[type], ARRAY[client], ARRAY[payload], ARRAY[key], ARRAY[campaign], ARRAY[recipient],
+                     ARRAY[not_before], ARRAY[expires_at]) p
+$$;
+
+REVOKE EXECUTE ON FUNCTION new_id, shard_of, digest_of, publish_frozen, publish_all, publish FROM PUBLIC;
