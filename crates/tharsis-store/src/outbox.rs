@@ -57,7 +57,22 @@ impl Shards {
 
     /// One after the other, in order.
     pub fn iter(self) -> impl Iterator<Item = Shard> {
-        (0..SHARDS).map(Shard).filter(move |shard| self.contains(*shard))
+        (0..SHARDS)
+            .map(Shard)
+            .filter(move |shard| self.contains(*shard))
+    }
+
+    /// Those that are not among `others`.
+    #[must_use]
+    pub fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+}
+
+impl FromIterator<Shard> for Shards {
+    fn from_iter<I: IntoIterator<Item = Shard>>(shards: I) -> Self {
+        let bits = shards.into_iter().map(|shard| 1 << shard.0);
+        Self(bits.fold(0, |all, bit| all | bit))
     }
 }
 
@@ -310,7 +325,8 @@ pub struct Published {
 /// - After a crash at any point every committed event is either still a pointer, or a delivery for each subscription that
 ///   wanted it, or has an end in the history.
 /// - Methods that take a lease fail with [`StoreError::LeaseLost`] when nothing of it is the caller's any more, or another
-///   owner came after it, and then have written nothing.
+///   owner came after it, and then have written nothing. A lease without shards is not lost for that: under it nothing is
+///   found, and `settle` records successes.
 /// - A future that is dropped before it is through leaves no transaction open, and none half done.
 pub trait Outbox: Send + Sync + 'static {
     /// Publishes a batch in transactions of its own, some hundred events each; publishes that come together may share
@@ -322,8 +338,9 @@ pub trait Outbox: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Result<Published, Invalid>>, StoreError>> + Send;
 
     /// Takes the lease, or renews it if this store holds it for this worker, and gives back what of its
-    /// [surplus](Lease::surplus) is named. Live workers share the shards evenly; a lease may be empty for a while. Fails
-    /// with `already_owned`, naming the owner, where only one process may own.
+    /// [surplus](Lease::surplus) is named; to name what is not its surplus any more does nothing, so that it can be asked
+    /// again after a lost answer. Live workers share the shards evenly; a lease may be empty for a while. Fails with
+    /// `already_owned`, naming the owner, where only one process may own.
     fn hold(
         &self,
         worker: WorkerId,

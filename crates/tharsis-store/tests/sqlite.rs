@@ -12,8 +12,8 @@ use tharsis_core::{
     subscription::{Draft, Settings, State},
 };
 use tharsis_store::{
-    Attempt, DeliveryFilter, Fate, LaneRead, Outbox, Registry, RouteTo, Routed, Settlement, Status,
-    Shards, StoreError,
+    Attempt, DeliveryFilter, Fate, LaneRead, Outbox, Registry, RouteTo, Routed, Settlement, Shards,
+    Status, StoreError,
     sqlite::{self, SqliteStore},
 };
 
@@ -326,7 +326,7 @@ async fn a_secret_of_another_row_does_not_open_and_holds_its_subscription() {
     );
 
     // Its deliveries are held, not waited for.
-    let lease = store.hold(worker(1)).await.expect("the lease");
+    let lease = hold(&store, 1).await;
     store.publish(&[event(1)]).await.expect("published");
     route_all(&store, &lease).await;
     let left = store.remaining(lease.clock).await.expect("counted");
@@ -363,10 +363,13 @@ async fn one_process_owns_and_the_other_is_told_which() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.db");
     let (first, second) = (open(&path).await, open(&path).await);
-    let lease = first.hold(worker(1)).await.expect("the lease");
+    let lease = hold(&first, 1).await;
     assert!(second.owned().await.expect("asked"));
 
-    let error = second.hold(worker(2)).await.expect_err("owned");
+    let error = second
+        .hold(worker(2), Shards::default())
+        .await
+        .expect_err("owned");
     assert_eq!(code(&error), "already_owned");
     let told = error.to_string();
     assert!(
@@ -375,11 +378,11 @@ async fn one_process_owns_and_the_other_is_told_which() {
     );
     first.release(&lease).await.expect("given back");
     assert!(!second.owned().await.expect("asked"));
-    let next = second.hold(worker(2)).await.expect("the lease");
+    let next = hold(&second, 2).await;
     assert!(next.epoch > lease.epoch);
     // A lock goes with its process.
     drop(second);
-    first.hold(worker(1)).await.expect("the lease");
+    hold(&first, 1).await;
 }
 
 #[tokio::test]
@@ -414,10 +417,10 @@ async fn an_owner_whose_file_was_deleted_is_fenced() {
     let path = folder.path().join("t.db");
     let (first, second) = (open(&path).await, open(&path).await);
     first.add(&settings(), None, NOW).await.expect("added");
-    let old = first.hold(worker(1)).await.expect("the lease");
+    let old = hold(&first, 1).await;
     first.publish(&[event(1)]).await.expect("published");
     fs::remove_file(folder.path().join("t.db.owner")).expect("removed");
-    let new = second.hold(worker(2)).await.expect("the lease");
+    let new = hold(&second, 2).await;
 
     let plan = plan(&first, &old).await;
     assert!(matches!(
@@ -425,7 +428,7 @@ async fn an_owner_whose_file_was_deleted_is_fenced() {
         Err(StoreError::LeaseLost)
     ));
     assert!(matches!(
-        first.hold(worker(1)).await,
+        first.hold(worker(1), Shards::default()).await,
         Err(StoreError::LeaseLost)
     ));
     second.route(&new, &plan).await.expect("routed");
@@ -443,7 +446,7 @@ async fn asking_who_owns_disturbs_nobody() {
         }
     });
     for _ in 0..100 {
-        let lease = first.hold(worker(1)).await.expect("the lease");
+        let lease = hold(&first, 1).await;
         first.release(&lease).await.expect("given back");
     }
     asking.await.expect("no panic");
@@ -458,7 +461,8 @@ async fn an_event_in_the_callers_transaction_goes_with_it() {
     let store = open(&path).await;
     let mut conn = connect(&path).await;
     run(&mut conn, "CREATE TABLE orders (id INTEGER PRIMARY KEY)").await;
-    assert!(store.changed().await.expect("asked"));
+    let lease = hold(&store, 1).await;
+    assert!(changed(&store, &lease).await);
 
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.expect("begun");
     run(&mut tx, "INSERT INTO orders VALUES (1)").await;
@@ -468,7 +472,7 @@ async fn an_event_in_the_callers_transaction_goes_with_it() {
     assert_eq!((published.id, published.duplicate), (id(1), false));
     tx.rollback().await.expect("rolled back");
     assert_eq!(store.remaining(NOW).await.expect("counted").unrouted, 0);
-    assert!(!store.changed().await.expect("asked"));
+    assert!(!changed(&store, &lease).await);
 
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.expect("begun");
     run(&mut tx, "INSERT INTO orders VALUES (1)").await;
@@ -481,7 +485,7 @@ async fn an_event_in_the_callers_transaction_goes_with_it() {
         "not before the commit"
     );
     tx.commit().await.expect("committed");
-    assert!(store.changed().await.expect("asked"));
+    assert!(changed(&store, &lease).await);
     assert_eq!(store.remaining(NOW).await.expect("counted").unrouted, 1);
     let record = store.event(id(2)).await.expect("an event");
     assert_eq!(
@@ -639,7 +643,7 @@ async fn events_inserted_by_sql_are_frozen_when_they_are_routed() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.db");
     let store = open(&path).await;
-    let lease = store.hold(worker(1)).await.expect("the lease");
+    let lease = hold(&store, 1).await;
     store.add(&settings(), None, NOW).await.expect("added");
     let mut conn = connect(&path).await;
     for statement in BY_SQL {
@@ -730,7 +734,7 @@ async fn one_bad_row_by_sql_stops_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.db");
     let store = open(&path).await;
-    let lease = store.hold(worker(1)).await.expect("the lease");
+    let lease = hold(&store, 1).await;
     store.add(&settings(), None, NOW).await.expect("added");
     let mut conn = connect(&path).await;
     // Pointers without events, a payload that is no UTF-8, and a type that a check would have refused.
@@ -785,7 +789,7 @@ async fn a_pointer_inserted_again_makes_no_second_delivery() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.db");
     let store = open(&path).await;
-    let lease = store.hold(worker(1)).await.expect("the lease");
+    let lease = hold(&store, 1).await;
     store.add(&settings(), None, NOW).await.expect("added");
     let mut conn = connect(&path).await;
     store
@@ -842,7 +846,7 @@ async fn an_event_changed_since_it_was_read_is_read_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.db");
     let store = open(&path).await;
-    let lease = store.hold(worker(1)).await.expect("the lease");
+    let lease = hold(&store, 1).await;
     store.add(&settings(), None, NOW).await.expect("added");
     let mut conn = connect(&path).await;
     for statement in BY_SQL {
@@ -870,7 +874,7 @@ async fn large_payloads_by_sql_are_read_in_parts() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.db");
     let store = open(&path).await;
-    let lease = store.hold(worker(1)).await.expect("the lease");
+    let lease = hold(&store, 1).await;
     store.add(&settings(), None, NOW).await.expect("added");
     let mut conn = connect(&path).await;
     run(
@@ -911,7 +915,7 @@ async fn a_transaction_dropped_midway_leaves_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.db");
     let store = open(&path).await;
-    let lease = store.hold(worker(1)).await.expect("the lease");
+    let lease = hold(&store, 1).await;
     store.add(&settings(), None, NOW).await.expect("added");
     let mut conn = connect(&path).await;
 
@@ -971,16 +975,17 @@ async fn the_owner_notices_what_was_published_though_nobody_waited_for_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.db");
     let store = open(&path).await;
+    let lease = hold(&store, 1).await;
     let mut conn = connect(&path).await;
     let count = "SELECT count(*) FROM tharsis_event";
     let mut abandoned = 0;
     for turns in 0..1_000 {
-        store.changed().await.expect("asked");
+        changed(&store, &lease).await;
         let before = number(&mut conn, count).await;
         let events = [event(turns)];
         let finished = stop_after(turns % 20, store.publish(&events)).await;
         // Asks in a turn of its own, after all that was under way.
-        let changed = store.changed().await.expect("asked");
+        let changed = changed(&store, &lease).await;
         let published = number(&mut conn, count).await > before;
         assert!(changed || !published, "after {} turns", turns % 20);
         abandoned += u32::from(published && !finished);
@@ -1063,7 +1068,7 @@ async fn eight_publish_beside_an_owner_and_nobody_is_locked_out() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.db");
     let owner = open(&path).await;
-    let lease = owner.hold(worker(1)).await.expect("the lease");
+    let lease = hold(&owner, 1).await;
     owner.add(&settings(), None, NOW).await.expect("added");
     let mut publishers = tokio::task::JoinSet::new();
     for publisher in 0..8 {
@@ -1100,6 +1105,16 @@ async fn eight_publish_beside_an_owner_and_nobody_is_locked_out() {
 }
 
 // === verbs ===
+
+async fn hold(store: &SqliteStore, n: u8) -> tharsis_store::Lease {
+    let lease = store.hold(worker(n), Shards::default()).await;
+    lease.expect("the lease")
+}
+
+/// Whether the owner is told of something.
+async fn changed(store: &SqliteStore, lease: &tharsis_store::Lease) -> bool {
+    store.changed(lease).await.expect("asked").anything
+}
 
 async fn plan(store: &SqliteStore, lease: &tharsis_store::Lease) -> Vec<Routed> {
     let subscription: Vec<i64> = store
@@ -1165,6 +1180,7 @@ async fn due(store: &SqliteStore, lease: &tharsis_store::Lease) -> Vec<tharsis_s
 fn delivered(due: &tharsis_store::Due, at: Timestamp) -> Settlement {
     Settlement {
         position: due.position,
+        event: due.id.event,
         attempts: due.attempts,
         attempt: Some(Attempt {
             number: due.attempts + 1,

@@ -26,9 +26,9 @@ impl Outbox for SqliteStore {
     }
 
     /// Nobody else writes into its lanes, so there are none to tell of.
-    async fn changed(&self, _lease: &Lease) -> Result<Changed, StoreError> {
+    async fn changed(&self, lease: &Lease) -> Result<Changed, StoreError> {
         Ok(Changed {
-            anything: owner::changed(self).await?,
+            anything: owner::changed(self, lease).await?,
             lanes: Vec::new(),
         })
     }

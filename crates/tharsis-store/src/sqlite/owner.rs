@@ -266,7 +266,8 @@ impl<'a> Card<'a> {
 }
 
 /// Whether anything may have been committed by others, or by this store's publishes and registry, since the last call.
-pub(super) async fn changed(store: &SqliteStore) -> Result<bool, StoreError> {
+pub(super) async fn changed(store: &SqliteStore, lease: &Lease) -> Result<bool, StoreError> {
+    store.0.owner.check(lease)?;
     let written = store.0.written.load(Ordering::Acquire);
     let mut turn = store.0.writer.turn().await;
     let data_version = sqlx::query_scalar("PRAGMA data_version")

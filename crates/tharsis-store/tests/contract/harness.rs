@@ -12,7 +12,7 @@ use tharsis_core::{
 };
 use tharsis_store::{
     Attempt, DeliveryFilter, DeliveryRow, Due, Fate, LaneRead, Lease, Outbox, Position, Published,
-    Registry, RouteTo, Routed, Settlement, sqlite::SqliteStore,
+    Registry, RouteTo, Routed, Settlement, Shards, sqlite::SqliteStore,
 };
 
 /// An empty store in a folder that goes with the guard.
@@ -84,7 +84,10 @@ pub(crate) struct House<S> {
 
 impl<S: Store> House<S> {
     pub(crate) async fn new(store: S) -> Self {
-        let lease = store.hold(worker(1)).await.expect("the lease");
+        let lease = store
+            .hold(worker(1), Shards::default())
+            .await
+            .expect("the lease");
         let now = lease.clock;
         let mut house = Self {
             ours: add(&store, 1, "ours", now).await,
@@ -96,6 +99,12 @@ impl<S: Store> House<S> {
         };
         house.reload().await;
         house
+    }
+
+    /// Whether the owner is told of something.
+    pub(crate) async fn changed(&self) -> bool {
+        let changed = self.store.changed(&self.lease).await;
+        changed.expect("asked").anything
     }
 
     /// Learns the short numbers of all subscriptions.
@@ -207,6 +216,7 @@ impl<S: Store> House<S> {
         };
         Settlement {
             position: due.position,
+            event: due.id.event,
             attempts: due.attempts,
             attempt: Some(self.attempt(due.attempts + 1, code, status)),
             fate: Fate::Ended(end),

@@ -1,18 +1,27 @@
 use tharsis_core::delivery::End;
-use tharsis_store::{LaneRead, Lease};
+use tharsis_store::{LaneRead, Lease, Shards};
 
 use crate::harness::{House, Store, client, code, event, worker};
 
 pub(crate) async fn a_lease_is_held_renewed_and_given_back<S: Store>(store: S) {
     assert!(!store.owned().await.expect("asked"));
-    let first = store.hold(worker(1)).await.expect("the lease");
+    let first = store
+        .hold(worker(1), Shards::default())
+        .await
+        .expect("the lease");
     assert!(store.owned().await.expect("asked"));
-    let renewed = store.hold(worker(1)).await.expect("renewed");
+    let renewed = store
+        .hold(worker(1), Shards::default())
+        .await
+        .expect("renewed");
     assert_eq!((renewed.worker, renewed.epoch), (first.worker, first.epoch));
     assert!(renewed.clock >= first.clock);
     store.release(&renewed).await.expect("given back");
     assert!(!store.owned().await.expect("asked"));
-    let next = store.hold(worker(2)).await.expect("the lease");
+    let next = store
+        .hold(worker(2), Shards::default())
+        .await
+        .expect("the lease");
     assert!(next.epoch > first.epoch);
 }
 
@@ -36,6 +45,7 @@ pub(crate) async fn without_the_lease_nothing_moves<S: Store>(store: S) {
 
     for lease in [old, foreign] {
         let store = &house.store;
+        assert_eq!(code(store.changed(&lease).await), "lease_lost");
         assert_eq!(code(store.pointers(&lease, 1).await), "lease_lost");
         assert_eq!(code(store.route(&lease, &plan).await), "lease_lost");
         assert_eq!(code(store.lanes(&lease).await), "lease_lost");
