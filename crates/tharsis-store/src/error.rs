@@ -56,3 +56,18 @@ impl From<sqlx::Error> for StoreError {
         Self::database(error)
     }
 }
+
+/// A row that this version of the program could not have written.
+pub(crate) fn corrupt(what: impl std::fmt::Display) -> StoreError {
+    StoreError::database(format!("a row cannot be read: {what}"))
+}
+
+/// A transition that did not change the rows that it names: the caller's transaction is given up.
+pub(crate) fn expect_changed(what: &str, expected: u64, changed: u64) -> Result<(), StoreError> {
+    if expected == changed {
+        return Ok(());
+    }
+    Err(StoreError::database(format!(
+        "{what}: {changed} rows changed in place of {expected}"
+    )))
+}

@@ -1,10 +1,14 @@
 //! The database door of Tharsis: the registry and the durable outbox, behind two traits with a written contract.
 
 mod error;
+mod filter;
 mod outbox;
 mod random;
 mod registry;
+mod replay;
 pub mod sqlite;
+mod status;
+mod subscription;
 mod worker;
 
 pub use error::StoreError;

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use sqlx::SqliteConnection;
-use tharsis_core::{DeliveryId, Invalid, Timestamp};
+use tharsis_core::{DeliveryId, Timestamp};
 
 use super::{
     SqliteStore,
     filter::Pair,
-    history::{no_delivery, pair},
+    history::pair,
     owner, registry, replay,
     value::{count, expect_changed, json},
 };
-use crate::{CommandAccepted, Lease, Pending, StoreError, WorkedOff};
+use crate::{CommandAccepted, Lease, Pending, StoreError, WorkedOff, status};
 
 /// Rows of one chunk: a few milliseconds of the lock.
 pub(super) const CHUNK: u32 = 500;
@@ -57,14 +57,7 @@ async fn check_unfinished(
     .bind(subscription)
     .fetch_one(conn)
     .await?;
-    match (unfinished, known) {
-        (true, _) => Ok(()),
-        (false, true) => Err(Invalid::new("delivery_ended", "has ended already")
-            .at("delivery")
-            .hint("send it again with a replay")
-            .into()),
-        (false, false) => Err(no_delivery(id)),
-    }
+    status::check_unfinished(id, unfinished, known)
 }
 
 /// Asks for the end of everything that a removed subscription leaves behind.

@@ -1,11 +1,14 @@
 //! Which deliveries: the filter of lists, counts and replays as SQL, and the cursor of lists.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sqlx::{Sqlite, SqliteConnection, query::QueryAs, sqlite::SqliteArguments};
-use tharsis_core::{ClientId, EventId, Invalid, SubscriptionId, Timestamp, delivery::End};
+use tharsis_core::{Invalid, SubscriptionId, Timestamp};
 
-use super::value::{blob, corrupt, hex, json};
-use crate::{DeliveryFilter, Status, StoreError};
+use super::value::{blob, hex, json};
+use crate::{
+    DeliveryFilter, StoreError,
+    filter::{Parts, bad_cursor, open_cursor, seal_cursor},
+};
 
 /// A delivery by the numbers of its event and its subscription.
 pub(super) type Pair = (i64, i64);
@@ -24,9 +27,7 @@ pub(super) struct Matching {
     statuses: Option<String>,
     unreadable: String,
     /// Which of the three parts can hold a match.
-    unfinished: bool,
-    undelivered: bool,
-    delivered: bool,
+    parts: Parts,
 }
 
 /// `?1` and `?2` are a pair to stay before, `?3` to `?13` the filter.
@@ -135,10 +136,7 @@ impl Matching {
         (first, last): Pair,
         unreadable: &[i64],
     ) -> Result<Self, StoreError> {
-        let words: Vec<&str> = filter.status.iter().map(|status| word(*status)).collect();
-        let any = |test: fn(Status) -> bool| {
-            filter.status.is_empty() || filter.status.iter().any(|status| test(*status))
-        };
+        let words: Vec<&str> = filter.status.iter().map(|status| status.word()).collect();
         Ok(Self {
             first,
             last,
@@ -150,9 +148,7 @@ impl Matching {
             subscriptions: numbers(conn, &filter.subscription).await?,
             statuses: some_json(&words)?,
             unreadable: json(&unreadable)?,
-            unfinished: any(|s| !matches!(s, Status::Ended(_))),
-            undelivered: any(|s| matches!(s, Status::Ended(end) if end != End::Delivered)),
-            delivered: any(|s| s == Status::Ended(End::Delivered)),
+            parts: Parts::of(filter),
         })
     }
 
@@ -165,9 +161,9 @@ impl Matching {
         let before = after.map_or(BEYOND_ALL, |cursor| cursor.0);
         Ok(self
             .bind(sqlx::query_as(NEWEST_FIRST), before)
-            .bind(self.unfinished)
-            .bind(self.undelivered)
-            .bind(self.delivered)
+            .bind(self.parts.unfinished)
+            .bind(self.parts.undelivered)
+            .bind(self.parts.delivered)
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch_all(conn)
             .await?)
@@ -176,9 +172,9 @@ impl Matching {
     pub(super) async fn count(&self, conn: &mut SqliteConnection) -> Result<u64, StoreError> {
         let (count,) = self
             .bind(sqlx::query_as(COUNT), BEYOND_ALL)
-            .bind(self.unfinished)
-            .bind(self.undelivered)
-            .bind(self.delivered)
+            .bind(self.parts.unfinished)
+            .bind(self.parts.undelivered)
+            .bind(self.parts.delivered)
             .fetch_one(conn)
             .await?;
         Ok(count)
@@ -274,81 +270,7 @@ fn some_json<T: Serialize>(values: &[T]) -> Result<Option<String>, StoreError> {
     (!values.is_empty()).then(|| json(&values)).transpose()
 }
 
-fn word(status: Status) -> &'static str {
-    match status {
-        Status::Pending => "pending",
-        Status::Retrying => "retrying",
-        Status::Held => "held",
-        Status::Ended(end) => end.as_str(),
-    }
-}
-
-fn status(word: &str) -> Option<Status> {
-    [Status::Pending, Status::Retrying, Status::Held]
-        .into_iter()
-        .find(|status| self::word(*status) == word)
-        .or_else(|| End::parse(word).map(Status::Ended))
-}
-
-/// A filter as the row of a replay keeps it.
-#[derive(Debug, Serialize, Deserialize)]
-struct FilterRow {
-    status: Vec<String>,
-    subscription: Vec<String>,
-    client: Option<String>,
-    event_type: Vec<String>,
-    campaign: Option<String>,
-    event: Option<String>,
-    since: Option<i64>,
-    until: Option<i64>,
-}
-
-pub(super) fn to_text(filter: &DeliveryFilter) -> Result<String, StoreError> {
-    json(&FilterRow {
-        status: filter.status.iter().map(|s| word(*s).to_owned()).collect(),
-        subscription: filter
-            .subscription
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-        client: filter.client.map(|id| id.to_string()),
-        event_type: filter.event_type.clone(),
-        campaign: filter.campaign.clone(),
-        event: filter.event.map(|id| id.to_string()),
-        since: filter.since.map(Timestamp::as_millis),
-        until: filter.until.map(Timestamp::as_millis),
-    })
-}
-
-pub(super) fn from_text(text: &str) -> Result<DeliveryFilter, StoreError> {
-    let row: FilterRow = serde_json::from_str(text).map_err(corrupt)?;
-    Ok(DeliveryFilter {
-        status: row
-            .status
-            .iter()
-            .map(|word| status(word).ok_or_else(|| corrupt(format!("the status {word}"))))
-            .collect::<Result<_, _>>()?,
-        subscription: row
-            .subscription
-            .iter()
-            .map(|id| id.parse().map_err(corrupt))
-            .collect::<Result<_, _>>()?,
-        client: row
-            .client
-            .map(|id| id.parse::<ClientId>().map_err(corrupt))
-            .transpose()?,
-        event_type: row.event_type,
-        campaign: row.campaign,
-        event: row
-            .event
-            .map(|id| id.parse::<EventId>().map_err(corrupt))
-            .transpose()?,
-        since: row.since.map(Timestamp::from_millis),
-        until: row.until.map(Timestamp::from_millis),
-    })
-}
-
-/// The last row of a page. As text it also says which list it is of, so that it is not used for another one.
+/// The last row of a page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cursor(Pair);
 
@@ -359,40 +281,16 @@ impl Cursor {
 
     pub(super) fn to_text(self, filter: &DeliveryFilter) -> String {
         let (event, subscription) = self.0;
-        format!("{event:016x}{subscription:016x}{:016x}", self.check(filter))
+        seal_cursor(filter, &format!("{event:016x}{subscription:016x}"))
     }
 
     /// # Errors
     /// `bad_cursor` for what [`Self::to_text`] did not write for this very filter.
     pub(super) fn parse(filter: &DeliveryFilter, text: &str) -> Result<Self, Invalid> {
-        let bad = || {
-            Invalid::new("bad_cursor", "is no cursor of this list")
-                .at("after")
-                .hint("take it from the page before, with the same filter")
-        };
-        let is_hex = text.len() == 48 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        let (pair, _) = text
-            .split_at_checked(32)
-            .filter(|_| is_hex)
-            .ok_or_else(bad)?;
-        let (event, subscription) = pair.split_at(16);
-        let number = |text| i64::from_str_radix(text, 16).map_err(|_| bad());
-        let cursor = Self((number(event)?, number(subscription)?));
-        if cursor.to_text(filter) != text {
-            return Err(bad());
-        }
-        Ok(cursor)
-    }
-
-    /// FNV-1a: against mistakes, not against people, since a cursor opens nothing that the filter does not.
-    fn check(self, filter: &DeliveryFilter) -> u64 {
-        let text = to_text(filter).unwrap_or_default();
-        let (event, subscription) = self.0;
-        text.bytes()
-            .chain(event.to_be_bytes())
-            .chain(subscription.to_be_bytes())
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            })
+        let (event, subscription) = open_cursor(filter, text)?
+            .split_at_checked(16)
+            .ok_or_else(bad_cursor)?;
+        let number = |text| i64::from_str_radix(text, 16).map_err(|_| bad_cursor());
+        Ok(Self((number(event)?, number(subscription)?)))
     }
 }

@@ -10,11 +10,11 @@ use super::{
     SqliteStore,
     filter::{Cursor, Matching, Pair},
     subscription::unreadable,
-    value::{Id, Millis, blob, corrupt, json},
+    value::{Id, Millis, blob, json},
 };
 use crate::{
     Attempt, AttemptRecord, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page,
-    Refusal, Status, StoreError,
+    Refusal, Status, StoreError, status::no_delivery,
 };
 
 pub(super) async fn deliveries(
@@ -105,13 +105,6 @@ pub(super) async fn pair(conn: &mut SqliteConnection, id: DeliveryId) -> Result<
     .fetch_optional(conn)
     .await?
     .ok_or_else(|| no_delivery(id))
-}
-
-pub(super) fn no_delivery(id: DeliveryId) -> StoreError {
-    StoreError::NotFound {
-        what: "delivery",
-        id: id.to_string(),
-    }
 }
 
 const EVENT: &str = "
@@ -233,17 +226,10 @@ fn delivery_row(row: &SqliteRow, unreadable: &HashSet<i64>) -> Result<DeliveryRo
     let is_held = row.try_get::<Option<i64>, _>(11)?.is_some()
         || unreadable.contains(&row.try_get::<i64, _>(10)?);
     let status = if due_at.is_none() {
-        let ended: Option<&str> = row.try_get(12)?;
-        let end = ended.and_then(End::parse);
-        Status::Ended(
-            end.ok_or_else(|| corrupt("a delivery that is not in the outbox and did not end"))?,
-        )
-    } else if is_held {
-        Status::Held
-    } else if row.try_get::<Option<u32>, _>(9)?.unwrap_or(0) > 0 {
-        Status::Retrying
+        Status::ended(row.try_get(12)?)?
     } else {
-        Status::Pending
+        let tries: Option<u32> = row.try_get(9)?;
+        Status::unfinished(is_held, tries.unwrap_or(0))
     };
     Ok(DeliveryRow {
         id: DeliveryId {

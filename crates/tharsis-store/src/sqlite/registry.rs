@@ -2,20 +2,20 @@
 
 use sqlx::SqliteConnection;
 use tharsis_core::{
-    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp,
+    ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp,
     secret::Secret,
     subscription::{Settings, Subscription, name_key},
 };
 
 use super::{
-    SqliteStore, command, history, replay,
-    subscription::{self, SettingsRow, secret_row},
-    value::{blob, expect_changed},
+    SqliteStore, command, history, replay, subscription,
+    value::{blob, expect_changed, json},
     write::{Write, result_code},
 };
 use crate::{
     CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page, Registry,
     Removed, Replay, ReplayChoice, StoreError,
+    subscription::{SettingsRow, may_follow, name_taken, secret_row, stays_as_it_is},
 };
 
 impl Registry for SqliteStore {
@@ -26,7 +26,7 @@ impl Registry for SqliteStore {
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
         let id = SubscriptionId::new(now, self.random_id_bytes()?);
-        let row = SettingsRow::of(settings)?;
+        let row = SettingsRow::of(settings);
         let mut write = self.0.writer.begin().await?;
         let added = sqlx::query(
             "INSERT INTO tharsis_subscription
@@ -40,15 +40,15 @@ impl Registry for SqliteStore {
         .bind(name_key(&settings.name))
         .bind(row.url)
         .bind(settings.profile.name)
-        .bind(row.events)
+        .bind(json(&row.events)?)
         .bind(&settings.content_type)
         .bind(row.timeout_ms)
-        .bind(row.retry)
+        .bind(json(&row.retry)?)
         .bind(settings.max_in_flight)
         .bind(now.as_millis())
         .execute(&mut *write)
         .await
-        .map_err(name_taken)?;
+        .map_err(refused)?;
         if let Some(secret) = secret {
             self.seal(&mut write, added.last_insert_rowid(), id, secret, now)
                 .await?;
@@ -71,7 +71,7 @@ impl Registry for SqliteStore {
         settings: &Settings,
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
-        let row = SettingsRow::of(settings)?;
+        let row = SettingsRow::of(settings);
         let mut write = self.0.writer.begin().await?;
         let (seq, target) = subscription::find(&mut *write, &self.0.key, id).await?;
         stays_as_it_is(&target.subscription.settings, settings)?;
@@ -85,15 +85,15 @@ impl Registry for SqliteStore {
         .bind(&settings.name)
         .bind(name_key(&settings.name))
         .bind(row.url)
-        .bind(row.events)
+        .bind(json(&row.events)?)
         .bind(&settings.content_type)
         .bind(row.timeout_ms)
-        .bind(row.retry)
+        .bind(json(&row.retry)?)
         .bind(settings.max_in_flight)
         .bind(now.as_millis())
         .execute(&mut *write)
         .await
-        .map_err(name_taken)?
+        .map_err(refused)?
         .rows_affected();
         expect_changed("set", 1, changed)?;
         self.registered(write, id).await
@@ -136,13 +136,7 @@ impl Registry for SqliteStore {
     ) -> Result<Subscription, StoreError> {
         let mut write = self.0.writer.begin().await?;
         let (seq, target) = subscription::find(&mut *write, &self.0.key, id).await?;
-        target.subscription.settings.accepts(secret)?;
-        if secret.is_some() && secret == target.secret.as_ref() {
-            return Err(Invalid::new("secret_reused", "is the present one")
-                .at("secret")
-                .hint("give another one, or leave it out to have one generated")
-                .into());
-        }
+        may_follow(&target, secret)?;
         sqlx::query("DELETE FROM tharsis_secret WHERE subscription = ?1")
             .bind(seq)
             .execute(&mut *write)
@@ -298,34 +292,13 @@ async fn touch(conn: &mut SqliteConnection, seq: i64, now: Timestamp) -> Result<
     expect_changed("a subscription", 1, touched)
 }
 
-/// Deliveries that wait were routed for this client and are sent under this profile.
-fn stays_as_it_is(present: &Settings, wanted: &Settings) -> Result<(), Invalid> {
-    for (field, same) in [
-        ("client", present.client == wanted.client),
-        ("profile", present.profile == wanted.profile),
-    ] {
-        if !same {
-            return Err(Invalid::new("not_changeable", "cannot be changed")
-                .at(field)
-                .hint("add another subscription, then remove this one"));
-        }
-    }
-    Ok(())
-}
-
-fn name_taken(error: sqlx::Error) -> StoreError {
+fn refused(error: sqlx::Error) -> StoreError {
     const CONSTRAINT_UNIQUE: u32 = 2067;
     let is_name = error
         .as_database_error()
         .is_some_and(|e| e.message().contains("tharsis_subscription.name_key"));
     if result_code(&error) == Some(CONSTRAINT_UNIQUE) && is_name {
-        return Invalid::new(
-            "name_taken",
-            "is the name of another subscription of this client",
-        )
-        .at("name")
-        .hint("names are compared without case")
-        .into();
+        return name_taken().into();
     }
     error.into()
 }

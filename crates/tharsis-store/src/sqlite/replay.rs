@@ -9,11 +9,15 @@ use super::{
     SqliteStore,
     command::CHUNK,
     filter::{self, Matching, Pair},
-    history::{no_delivery, pair},
+    history::pair,
     registry,
     value::{Id, Millis, blob, expect_changed, json},
 };
-use crate::{Replay, ReplayChoice, ReplayState, StoreError};
+use crate::{
+    Replay, ReplayChoice, StoreError,
+    filter::{from_text, to_text},
+    status::no_delivery,
+};
 
 struct ReplayRow {
     seq: i64,
@@ -34,8 +38,6 @@ macro_rules! columns {
 impl<'r> FromRow<'r, SqliteRow> for ReplayRow {
     fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
         let Id(id) = row.try_get(5)?;
-        let examined: u64 = row.try_get(6)?;
-        let replayed: u64 = row.try_get(7)?;
         let Millis(created_at) = row.try_get(8)?;
         let started_at: Option<i64> = row.try_get(9)?;
         let finished_at: Option<i64> = row.try_get(10)?;
@@ -44,19 +46,13 @@ impl<'r> FromRow<'r, SqliteRow> for ReplayRow {
             filter: row.try_get(1)?,
             last_event: row.try_get(2)?,
             cursor: (row.try_get(3)?, row.try_get(4)?),
-            replay: Replay {
-                id: ReplayId::from_uuid(id),
-                state: match (started_at, finished_at) {
-                    (_, Some(_)) => ReplayState::Done,
-                    (Some(_), None) => ReplayState::Running,
-                    (None, None) => ReplayState::Waiting,
-                },
-                examined,
-                replayed,
-                skipped: examined.saturating_sub(replayed),
+            replay: Replay::of(
+                id,
+                (row.try_get(6)?, row.try_get(7)?),
                 created_at,
-                finished_at: finished_at.map(Timestamp::from_millis),
-            },
+                started_at.map(Timestamp::from_millis),
+                finished_at.map(Timestamp::from_millis),
+            ),
         })
     }
 }
@@ -73,7 +69,7 @@ pub(super) async fn ask(
             // Before the lock is taken: this may look at many events.
             let mut read = store.0.lists.acquire().await?;
             let bounds = filter::bounds(&mut read, filter).await?;
-            (Some(filter::to_text(filter)?), bounds)
+            (Some(to_text(filter)?), bounds)
         }
     };
     let mut write = store.0.writer.begin().await?;
@@ -219,7 +215,7 @@ async fn filtered(
     .bind(CHUNK - 1)
     .fetch_optional(&mut *conn)
     .await?;
-    let filter = filter::from_text(filter)?;
+    let filter = from_text(filter)?;
     let asked_for = (replay.cursor.0, replay.last_event);
     let matching = Matching::within(conn, &filter, asked_for, &[]).await?;
     let to = cursor.unwrap_or((replay.last_event, i64::MAX));

@@ -1,47 +1,23 @@
 //! Subscriptions as rows.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use sqlx::{FromRow, Row as _, SqliteConnection, SqliteExecutor, sqlite::SqliteRow};
 use tharsis_core::{
-    ClientId, SubscriptionId, Timestamp,
-    egress::PayloadUrl,
-    event::EventType,
-    profile::Profile,
-    retry::RetryPolicy,
-    secret::{SealingKey, Secret, SecretRow},
-    subscription::{Settings, State, Subscription, Target},
+    ClientId, SubscriptionId,
+    secret::SealingKey,
+    subscription::{Subscription, Target},
 };
-use uuid::Uuid;
 
 use super::{
     SqliteStore,
-    value::{Id, Millis, blob, corrupt, json},
+    value::{Id, Millis, blob},
 };
-use crate::{Snapshot, StoreError};
-
-/// Why a subscription is held whose secret does not open.
-const UNREADABLE: &str = "secret_unreadable";
-
-/// A subscription with its state and its sealed secret.
-struct SubscriptionRow {
-    seq: i64,
-    id: Uuid,
-    client: Uuid,
-    name: String,
-    url: String,
-    profile: String,
-    events: String,
-    content_type: String,
-    timeout_ms: u32,
-    retry: String,
-    max_in_flight: u32,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    state: Option<String>,
-    reason: Option<String>,
-    sealed: Option<Vec<u8>>,
-}
+use crate::{
+    Snapshot, StoreError,
+    subscription::{SubscriptionRow, not_found, secret_row},
+};
 
 macro_rules! columns {
     () => {
@@ -70,10 +46,10 @@ impl<'r> FromRow<'r, SqliteRow> for SubscriptionRow {
             name: row.try_get(3)?,
             url: row.try_get(4)?,
             profile: row.try_get(5)?,
-            events: row.try_get(6)?,
+            events: list_of(row, 6)?,
             content_type: row.try_get(7)?,
             timeout_ms: row.try_get(8)?,
-            retry: row.try_get(9)?,
+            retry: list_of(row, 9)?,
             max_in_flight: row.try_get(10)?,
             created_at,
             updated_at,
@@ -84,100 +60,12 @@ impl<'r> FromRow<'r, SqliteRow> for SubscriptionRow {
     }
 }
 
-impl SubscriptionRow {
-    fn into_target(self, key: &SealingKey) -> Result<Target, StoreError> {
-        let secret = self
-            .sealed
-            .as_deref()
-            .map(|sealed| key.open(&secret_row(&self.id), sealed))
-            .transpose();
-        let (secret, state) = match (secret, self.state.as_deref()) {
-            (Ok(secret), None) => (secret, State::Active),
-            (Ok(secret), Some(word)) => {
-                let state = State::parse(word, self.reason.as_deref())
-                    .ok_or_else(|| corrupt(format!("the state {word}")))?;
-                (secret, state)
-            }
-            (Err(_), _) => (
-                None,
-                State::Disabled {
-                    reason: UNREADABLE.to_owned(),
-                },
-            ),
-        };
-        Ok(Target {
-            subscription: Subscription {
-                id: SubscriptionId::from_uuid(self.id),
-                secret_fingerprint: secret.as_ref().map(Secret::fingerprint),
-                state,
-                created_at: self.created_at,
-                updated_at: self.updated_at,
-                settings: self.into_settings()?,
-            },
-            secret,
-        })
-    }
-
-    fn into_settings(self) -> Result<Settings, StoreError> {
-        let events: Vec<String> = serde_json::from_str(&self.events).map_err(corrupt)?;
-        let retry: Vec<u64> = serde_json::from_str(&self.retry).map_err(corrupt)?;
-        Ok(Settings {
-            client: ClientId::from_uuid(self.client),
-            name: self.name,
-            url: PayloadUrl::stored(&self.url).map_err(corrupt)?,
-            profile: Profile::named(&self.profile)
-                .ok_or_else(|| corrupt(format!("the profile {}", self.profile)))?,
-            events: events
-                .iter()
-                .map(|event| EventType::new(event))
-                .collect::<Result<_, _>>()
-                .map_err(corrupt)?,
-            content_type: self.content_type,
-            timeout: Duration::from_millis(self.timeout_ms.into()),
-            retry: RetryPolicy::new(retry.into_iter().map(Duration::from_millis).collect())
-                .map_err(corrupt)?,
-            max_in_flight: self.max_in_flight,
-        })
-    }
-}
-
-/// What a subscription's sealed secret belongs to.
-pub(super) fn secret_row(id: &Uuid) -> SecretRow<'_> {
-    SecretRow {
-        table: "tharsis_secret",
-        id: id.as_bytes(),
-    }
-}
-
-/// The columns that hold settings, in the order of the statements that write them.
-pub(super) struct SettingsRow {
-    pub(super) url: String,
-    pub(super) events: String,
-    pub(super) timeout_ms: u32,
-    pub(super) retry: String,
-}
-
-impl SettingsRow {
-    pub(super) fn of(settings: &Settings) -> Result<Self, StoreError> {
-        let events: Vec<&str> = settings.events.iter().map(EventType::as_str).collect();
-        let retry: Vec<u64> = settings
-            .retry
-            .delays()
-            .iter()
-            .copied()
-            .map(millis)
-            .collect();
-        Ok(Self {
-            url: settings.url.given().to_owned(),
-            events: json(&events)?,
-            timeout_ms: u32::try_from(settings.timeout.as_millis()).unwrap_or(u32::MAX),
-            retry: json(&retry)?,
-        })
-    }
-}
-
-fn millis(length: Duration) -> u64 {
-    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
+/// A column of a JSON array.
+fn list_of<T: DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<Vec<T>, sqlx::Error> {
+    serde_json::from_str(row.try_get(column)?).map_err(|error| sqlx::Error::ColumnDecode {
+        index: column.to_string(),
+        source: error.into(),
+    })
 }
 
 /// One subscription that is not removed, with its secret opened and its short number.
@@ -196,10 +84,7 @@ pub(super) async fn find(
     .bind(blob(id.as_uuid()))
     .fetch_optional(conn)
     .await?;
-    let row = row.ok_or_else(|| StoreError::NotFound {
-        what: "subscription",
-        id: id.to_string(),
-    })?;
+    let row = row.ok_or_else(|| not_found(id))?;
     Ok((row.seq, row.into_target(key)?))
 }
 

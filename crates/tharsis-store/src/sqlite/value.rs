@@ -10,6 +10,7 @@ use tharsis_core::Timestamp;
 use uuid::Uuid;
 
 use crate::StoreError;
+pub(super) use crate::error::{corrupt, expect_changed};
 
 /// A column of 16 bytes.
 #[derive(Debug, Clone, Copy)]
@@ -76,21 +77,6 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 /// Reads 16 bytes that SQLite's `hex` wrote.
 pub(super) fn uuid(text: &str) -> Result<Uuid, StoreError> {
     Uuid::try_parse(text).map_err(corrupt)
-}
-
-/// A row that this version of the program could not have written.
-pub(super) fn corrupt(what: impl std::fmt::Display) -> StoreError {
-    StoreError::database(format!("a row cannot be read: {what}"))
-}
-
-/// A transition that did not change the rows that it names: the caller's transaction is given up.
-pub(super) fn expect_changed(what: &str, expected: u64, changed: u64) -> Result<(), StoreError> {
-    if expected == changed {
-        return Ok(());
-    }
-    Err(StoreError::database(format!(
-        "{what}: {changed} rows changed in place of {expected}"
-    )))
 }
 
 /// A number of things as SQLite counts.
