@@ -225,6 +225,11 @@ CREATE TABLE command (
     subscription bigint NOT NULL,
     event uuid,
     asked_at timestamptz(3) NOT NULL,
+    -- How far the remains have been ended: what was deleted before it may be there still for older transactions to see,
+    -- and is not to be walked over with each chunk.
+    cursor_lane smallint NOT NULL DEFAULT -1,
+    cursor_due_at timestamptz(3) NOT NULL DEFAULT '-infinity',
+    cursor_seq bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (shard, seq)
 );
 
@@ -235,7 +240,7 @@ CREATE TABLE replay (
     id uuid NOT NULL UNIQUE,
     shard smallint NOT NULL GENERATED ALWAYS AS (shard_of(id)) STORED,
     -- NULL for one that takes the deliveries listed in replay_delivery.
-    filter jsonb,
+    filter json,
     -- Events after this instant are not touched.
     until timestamptz(3) NOT NULL,
     -- The last pair that was looked at.

@@ -1,0 +1,382 @@
+//! What people ask the owner to do to deliveries, and the owner doing it in chunks.
+//!
+//! A settle may be at work on the same rows at the same moment. A row that it has locked is not waited for, and a command
+//! is gone only once what it asks for is so: what was left out is found by the next chunk, if it is there still.
+
+use std::collections::BTreeSet;
+
+use sqlx::PgConnection;
+use tharsis_core::{DeliveryId, Timestamp};
+use uuid::Uuid;
+
+use super::{
+    PostgresStore,
+    filter::{Pair, columns},
+    history::pair,
+    owner, poke, registry, replay,
+    value::{Instant, corrupt, expect_changed},
+};
+use crate::{CommandAccepted, Lease, Pending, Shard, Shards, StoreError, WorkedOff, status};
+
+/// Rows of one chunk: a few milliseconds of their locks.
+pub(super) const CHUNK: u32 = 500;
+
+/// Writes down what to do to one unfinished delivery.
+pub(super) async fn ask(
+    store: &PostgresStore,
+    kind: &'static str,
+    id: DeliveryId,
+    now: Timestamp,
+) -> Result<CommandAccepted, StoreError> {
+    let mut write = store.0.lists.begin().await?;
+    let pair = pair(&mut write, id).await?;
+    check_unfinished(&mut write, pair, id).await?;
+    insert(&mut write, kind, pair.1, Some(pair.0), now).await?;
+    registry::bump(&mut write).await?;
+    write.commit().await?;
+    Ok(CommandAccepted {
+        owned: owner::owned(store).await?,
+    })
+}
+
+async fn check_unfinished(
+    conn: &mut PgConnection,
+    (event, subscription): Pair,
+    id: DeliveryId,
+) -> Result<(), StoreError> {
+    let (unfinished, known): (bool, bool) = sqlx::query_as(
+        "SELECT EXISTS (SELECT FROM delivery WHERE event = $1 AND subscription = $2),
+                EXISTS (SELECT FROM attempt WHERE event = $1 AND subscription = $2)",
+    )
+    .bind(event)
+    .bind(subscription)
+    .fetch_one(conn)
+    .await?;
+    status::check_unfinished(id, unfinished, known)
+}
+
+/// Asks for the end of everything that a removed subscription leaves behind.
+pub(super) async fn ask_remains(
+    conn: &mut PgConnection,
+    subscription: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    insert(conn, "remains", subscription, None, now).await
+}
+
+/// A command lies where its subscription's lane does.
+async fn insert(
+    conn: &mut PgConnection,
+    kind: &str,
+    subscription: i64,
+    event: Option<Uuid>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let inserted = sqlx::query(
+        "INSERT INTO command (shard, kind, subscription, event, asked_at)
+         SELECT shard, $1, seq, $3, $4 FROM subscription WHERE seq = $2",
+    )
+    .bind(kind)
+    .bind(subscription)
+    .bind(event)
+    .bind(Instant(now))
+    .execute(conn)
+    .await?
+    .rows_affected();
+    expect_changed("a command", 1, inserted)
+}
+
+/// A lane that was written into, and the shard that it lies in.
+pub(super) type Touched = (Shard, Pending);
+
+/// One chunk, in one transaction: commands first, in the order of asking, then replays.
+pub(super) async fn work_off(
+    store: &PostgresStore,
+    lease: &Lease,
+    now: Timestamp,
+) -> Result<WorkedOff, StoreError> {
+    owner::check(store, lease)?;
+    let Some(task) = next_task(store, lease).await? else {
+        return Ok(WorkedOff::default());
+    };
+    let mut write = store.0.engine.begin().await?;
+    let shards = owner::fence(&mut write, lease).await?;
+    let touched = match task {
+        Task::Commands(shard) if shards.contains(shard) => {
+            let commands = next_commands(&mut write, shard).await?;
+            carry_out(&mut write, shard, &commands, now).await?
+        }
+        Task::Commands(_) => Vec::new(),
+        Task::Replay(seq) => replay::step(&mut write, seq, shards, now).await?,
+    };
+    let (own, foreign) = apart(touched, shards);
+    poke::tell(&mut write, store, &foreign).await?;
+    write.commit().await?;
+    Ok(WorkedOff {
+        lanes: own,
+        // Where a part of the lease is gone, a new one says first what is left.
+        more: shards == lease.shards,
+    })
+}
+
+/// What is to be done next.
+enum Task {
+    /// Those of this shard.
+    Commands(Shard),
+    /// The replay of this number.
+    Replay(i64),
+}
+
+/// Asked without a transaction, since it is asked often and there is rarely something.
+async fn next_task(store: &PostgresStore, lease: &Lease) -> Result<Option<Task>, StoreError> {
+    let (shard, replay): (Option<i16>, Option<i64>) = sqlx::query_as(NEXT_TASK)
+        .bind(owner::array(lease.shards))
+        .fetch_one(&mut *store.0.engine.get().await?)
+        .await?;
+    if let Some(shard) = shard {
+        let shard = u8::try_from(shard).map_err(corrupt)?;
+        return Ok(Some(Task::Commands(Shard(shard))));
+    }
+    Ok(replay.map(Task::Replay))
+}
+
+/// The oldest replay is looked for among the few that are not done, not in the order of all.
+pub(super) const NEXT_TASK: &str = "
+    SELECT (SELECT shard FROM command WHERE shard = ANY ($1) LIMIT 1),
+           (SELECT min(r.seq)
+            FROM (SELECT seq FROM replay WHERE shard = ANY ($1) AND finished_at IS NULL OFFSET 0) r)";
+
+/// Lanes of these shards, and those of others.
+fn apart(touched: Vec<Touched>, shards: Shards) -> (Vec<Pending>, Vec<Touched>) {
+    let (own, foreign): (Vec<_>, Vec<_>) = touched
+        .into_iter()
+        .partition(|(shard, _)| shards.contains(*shard));
+    (own.into_iter().map(|(_, lane)| lane).collect(), foreign)
+}
+
+/// `seq, kind, subscription, event`.
+type Command = (i64, String, i64, Option<Uuid>);
+
+/// The next commands of one kind.
+async fn next_commands(conn: &mut PgConnection, shard: Shard) -> Result<Vec<Command>, StoreError> {
+    let mut commands: Vec<Command> = sqlx::query_as(
+        "SELECT seq, kind, subscription, event FROM command WHERE shard = $1 ORDER BY seq LIMIT $2",
+    )
+    .bind(i16::from(shard.0))
+    .bind(i64::from(CHUNK))
+    .fetch_all(conn)
+    .await?;
+    if let Some((_, kind, ..)) = commands.first() {
+        let kind = kind.clone();
+        let run = commands.iter().take_while(|(_, k, ..)| *k == kind).count();
+        // The remains of one subscription fill a chunk by themselves.
+        commands.truncate(if kind == "remains" { 1 } else { run });
+    }
+    Ok(commands)
+}
+
+/// Returns the lanes that it touched.
+async fn carry_out(
+    conn: &mut PgConnection,
+    shard: Shard,
+    commands: &[Command],
+    now: Timestamp,
+) -> Result<Vec<Touched>, StoreError> {
+    let Some((seq, kind, ..)) = commands.first() else {
+        return Ok(Vec::new());
+    };
+    // A set: the same may have been asked for twice.
+    let pairs: BTreeSet<Pair> = commands
+        .iter()
+        .filter_map(|(_, _, subscription, event)| Some(((*event)?, *subscription)))
+        .collect();
+    match kind.as_str() {
+        "retry" => {
+            make_due(conn, &pairs, now).await?;
+            forget(conn, shard, commands, now).await?;
+        }
+        "cancel" => {
+            cancel(conn, &pairs, now).await?;
+            forget(conn, shard, commands, now).await?;
+        }
+        _ => {
+            let is_through = end_remains(conn, shard, *seq, now).await?;
+            if is_through && forget(conn, shard, commands, now).await? == 0 {
+                begin_again(conn, shard, *seq).await?;
+            }
+        }
+    }
+    let touched: BTreeSet<i64> = commands.iter().map(|(_, _, of, _)| *of).collect();
+    let lane = |subscription| Pending {
+        subscription,
+        due_at: now,
+    };
+    Ok(touched.into_iter().map(|of| (shard, lane(of))).collect())
+}
+
+/// Those for which there is nothing left to do. Returns how many.
+pub(super) const FORGET: &str = "
+    DELETE FROM command c
+    WHERE c.shard = $1 AND c.seq = ANY ($2)
+      AND CASE c.kind
+          WHEN 'remains' THEN NOT EXISTS (
+              SELECT FROM delivery d WHERE d.subscription = c.subscription OFFSET 0)
+          ELSE NOT EXISTS (
+              SELECT
+              FROM delivery d
+              WHERE d.event = c.event AND d.subscription = c.subscription AND (c.kind = 'cancel' OR d.due_at > $3)
+              OFFSET 0)
+          END";
+
+async fn forget(
+    conn: &mut PgConnection,
+    shard: Shard,
+    commands: &[Command],
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let seqs: Vec<i64> = commands.iter().map(|(seq, ..)| *seq).collect();
+    Ok(sqlx::query(FORGET)
+        .bind(i16::from(shard.0))
+        .bind(seqs)
+        .bind(Instant(now))
+        .execute(conn)
+        .await?
+        .rows_affected())
+}
+
+/// The rows of these pairs that nobody else is at.
+macro_rules! rows_of_pairs {
+    ($which:literal) => {
+        concat!(
+            "WHERE ctid = ANY (ARRAY(
+                 SELECT d.ctid
+                 FROM unnest($1::uuid[], $2::bigint[]) AS r (event, subscription)
+                 CROSS JOIN LATERAL (
+                     SELECT ctid
+                     FROM delivery
+                     WHERE event = r.event AND subscription = r.subscription",
+            $which,
+            "        FOR UPDATE SKIP LOCKED) d))"
+        )
+    };
+}
+
+pub(super) const MAKE_DUE: &str = concat!(
+    "WITH taken AS (DELETE FROM delivery ",
+    rows_of_pairs!(" AND due_at > $3 "),
+    " RETURNING *)
+     INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries)
+     SELECT subscription, lane, $3, seq, event, attempts, tries FROM taken"
+);
+
+/// What has ended meanwhile, or is due already, stays as it is.
+async fn make_due(
+    conn: &mut PgConnection,
+    pairs: &BTreeSet<Pair>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (events, subscriptions) = columns(pairs);
+    sqlx::query(MAKE_DUE)
+        .bind(events)
+        .bind(subscriptions)
+        .bind(Instant(now))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The end of what was taken out is recorded after the attempts that were made; one from before an earlier replay is
+/// overwritten.
+macro_rules! record_cancelled {
+    ($code:literal) => {
+        concat!(
+            "RETURNING event, subscription, attempts)
+             INSERT INTO attempt (event, subscription, number, at, duration_us, code, ended, after)
+             SELECT event, subscription, 0, $3, 0, '",
+            $code,
+            "', 'cancelled', attempts
+             FROM taken
+             ON CONFLICT (event, subscription, number) DO UPDATE
+             SET at = excluded.at, duration_us = 0, code = excluded.code, status = NULL, ended = excluded.ended,
+                 after = excluded.after, due_at = NULL, detail = NULL, excerpt = NULL"
+        )
+    };
+}
+
+pub(super) const CANCEL: &str = concat!(
+    "WITH taken AS (DELETE FROM delivery ",
+    rows_of_pairs!(" "),
+    record_cancelled!("cancelled")
+);
+
+/// What has ended meanwhile stays as it is.
+async fn cancel(
+    conn: &mut PgConnection,
+    pairs: &BTreeSet<Pair>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (events, subscriptions) = columns(pairs);
+    sqlx::query(CANCEL)
+        .bind(events)
+        .bind(subscriptions)
+        .bind(Instant(now))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// From where the chunk before came to. Returns how many.
+pub(super) const END_REMAINS: &str = concat!(
+    "WITH next AS (
+         SELECT d.*
+         FROM command c
+         CROSS JOIN LATERAL (
+             SELECT ctid AS place, lane, due_at, seq
+             FROM delivery
+             WHERE subscription = c.subscription
+               AND (lane, due_at, seq) > (c.cursor_lane, c.cursor_due_at, c.cursor_seq)
+             ORDER BY lane, due_at, seq
+             LIMIT $4
+             FOR UPDATE SKIP LOCKED) d
+         WHERE c.shard = $1 AND c.seq = $2
+     ), moved AS (
+         UPDATE command
+         SET (cursor_lane, cursor_due_at, cursor_seq) = (
+             SELECT lane, due_at, seq FROM next ORDER BY lane DESC, due_at DESC, seq DESC LIMIT 1)
+         WHERE shard = $1 AND seq = $2 AND EXISTS (SELECT FROM next)
+     ), taken AS (
+         DELETE FROM delivery WHERE ctid = ANY (ARRAY(SELECT place FROM next)) ",
+    record_cancelled!("subscription_removed")
+);
+
+/// Ends a chunk of what is left of a removed subscription. Returns whether it came to the end of the lane.
+async fn end_remains(
+    conn: &mut PgConnection,
+    shard: Shard,
+    seq: i64,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let ended = sqlx::query(END_REMAINS)
+        .bind(i16::from(shard.0))
+        .bind(seq)
+        .bind(Instant(now))
+        .bind(i64::from(CHUNK))
+        .execute(conn)
+        .await?
+        .rows_affected();
+    Ok(ended < u64::from(CHUNK))
+}
+
+/// What was put back, or left out, lies before the place that was come to.
+async fn begin_again(conn: &mut PgConnection, shard: Shard, seq: i64) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE command
+         SET cursor_lane = DEFAULT, cursor_due_at = DEFAULT, cursor_seq = DEFAULT
+         WHERE shard = $1 AND seq = $2",
+    )
+    .bind(i16::from(shard.0))
+    .bind(seq)
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,423 @@
+//! Which deliveries: the filter of lists, counts and replays as SQL, and the cursor of lists.
+//!
+//! Events are in the order of their ids, which begin with an instant: so time bounds ids, and ids the partitions that are
+//! looked at.
+
+use sqlx::{PgConnection, Postgres, postgres::PgArguments, query::QueryAs};
+use tharsis_core::{Invalid, SubscriptionId, Timestamp};
+use uuid::Uuid;
+
+use super::value::{Instant, text};
+use crate::{
+    DeliveryFilter, StoreError,
+    filter::{Parts, bad_cursor, open_cursor, seal_cursor},
+};
+
+/// A delivery by its event and the number of its subscription.
+pub(super) type Pair = (Uuid, i64);
+
+/// Pairs as a statement takes them: an array for each half.
+pub(super) fn columns<'a>(pairs: impl IntoIterator<Item = &'a Pair>) -> (Vec<Uuid>, Vec<i64>) {
+    pairs.into_iter().copied().unzip()
+}
+
+/// A filter with its names resolved, ready to be bound.
+pub(super) struct Matching {
+    /// No event outside of these can match.
+    within: Ids,
+    client: Option<Uuid>,
+    event_types: Option<Vec<String>>,
+    campaign: Option<String>,
+    since: Option<Instant>,
+    until: Option<Instant>,
+    subscriptions: Option<Vec<i64>>,
+    statuses: Option<Vec<&'static str>>,
+    unreadable: Vec<i64>,
+    /// Which of the three parts can hold a match.
+    parts: Parts,
+}
+
+/// `$1` and `$2` are a pair to stay before, `$3` to `$13` the filter. Subqueries with `OFFSET 0` are asked row by row, so
+/// that a walk which ends after a page asks for a page.
+macro_rules! of_event {
+    ($of:literal) => {
+        concat!(
+            "($5 OR EXISTS (
+                 SELECT
+                 FROM event e
+                 WHERE e.id = ",
+            $of,
+            ".event AND e.id BETWEEN $3 AND $4
+                   AND ($6 IS NULL OR e.client = $6)
+                   AND ($7 IS NULL OR e.type = ANY ($7))
+                   AND ($8 IS NULL OR e.campaign = $8)
+                   AND ($9 IS NULL OR e.published_at >= $9)
+                   AND ($10 IS NULL OR e.published_at < $10)
+                 OFFSET 0))"
+        )
+    };
+}
+
+/// An attempt that is how its delivery ended: nothing came after it, and it is not on its way again.
+macro_rules! is_the_end {
+    () => {
+        "a.number = (
+             SELECT n.number
+             FROM attempt n
+             WHERE n.event = a.event AND n.subscription = a.subscription AND n.event BETWEEN $3 AND $4
+             ORDER BY coalesce(n.after, n.number) DESC, n.number
+             LIMIT 1)
+         AND NOT EXISTS (
+             SELECT FROM delivery d WHERE d.event = a.event AND d.subscription = a.subscription OFFSET 0)
+         AND ($11 IS NULL OR a.subscription = ANY ($11))
+         AND ($12 IS NULL OR a.ended = ANY ($12))"
+    };
+}
+
+macro_rules! is_undelivered {
+    () => {
+        "ended IN ('dead', 'expired', 'refused', 'cancelled')"
+    };
+}
+
+/// Three parts, each in the order of an index, and each skipped whole when no status that is asked for lies in it.
+macro_rules! unfinished {
+    () => {
+        concat!(
+            "SELECT d.event AS event, d.subscription AS subscription
+             FROM delivery d
+             WHERE $14 AND (d.event, d.subscription) < ($1, $2) AND d.event BETWEEN $3 AND $4
+               AND ($11 IS NULL OR d.subscription = ANY ($11))
+               AND ($12 IS NULL OR
+                    CASE WHEN d.subscription IN (SELECT subscription FROM subscription_state)
+                              OR d.subscription = ANY ($13) THEN 'held'
+                         WHEN d.tries > 0 THEN 'retrying'
+                         ELSE 'pending' END = ANY ($12))
+               AND ",
+            of_event!("d")
+        )
+    };
+}
+
+macro_rules! undelivered {
+    () => {
+        concat!(
+            "SELECT a.event AS event, a.subscription AS subscription
+             FROM attempt a
+             WHERE $15 AND a.",
+            is_undelivered!(),
+            " AND (a.event, a.subscription) < ($1, $2) AND a.event BETWEEN $3 AND $4
+              AND ",
+            is_the_end!(),
+            " AND ",
+            of_event!("a")
+        )
+    };
+}
+
+macro_rules! delivered {
+    () => {
+        concat!(
+            "SELECT a.event AS event, a.subscription AS subscription
+             FROM attempt a
+             WHERE $16 AND a.ended = 'delivered'
+               AND (a.event, a.subscription) < ($1, $2) AND a.event BETWEEN $3 AND $4
+               AND ",
+            is_the_end!(),
+            " AND ",
+            of_event!("a")
+        )
+    };
+}
+
+macro_rules! page {
+    () => {
+        " ORDER BY event DESC, subscription DESC LIMIT $17"
+    };
+}
+
+pub(super) const NEWEST_FIRST: &str = concat!(
+    "(",
+    unfinished!(),
+    page!(),
+    ") UNION ALL (",
+    undelivered!(),
+    page!(),
+    ") UNION ALL (",
+    delivered!(),
+    page!(),
+    ")",
+    page!()
+);
+
+pub(super) const COUNT: &str = concat!(
+    "SELECT count(*) FROM (",
+    unfinished!(),
+    " UNION ALL ",
+    undelivered!(),
+    " UNION ALL ",
+    delivered!(),
+    ") m"
+);
+
+/// The next attempts after a pair (`$1`, `$2`), all of each pair, and whether such a one is an end that matches.
+macro_rules! next {
+    ($which:expr) => {
+        concat!(
+            "SELECT a.event, a.subscription, a.ended IS NOT NULL AND ",
+            is_the_end!(),
+            " AND ",
+            of_event!("a"),
+            " FROM (
+                 SELECT event, subscription, number, ended
+                 FROM attempt
+                 WHERE (event, subscription) > ($1, $2) AND event BETWEEN $3 AND $4",
+            $which,
+            "    ORDER BY event, subscription
+                 FETCH FIRST $17 ROWS WITH TIES) a
+             ORDER BY a.event, a.subscription"
+        )
+    };
+}
+
+pub(super) const NEXT: &str = next!("");
+pub(super) const NEXT_UNDELIVERED: &str = next!(concat!(" AND ", is_undelivered!()));
+
+pub(super) const NEWEST: &str =
+    "SELECT id FROM event WHERE id BETWEEN $1 AND $2 ORDER BY id DESC LIMIT 1";
+
+const BEYOND_ALL: Pair = (Uuid::max(), i64::MAX);
+
+impl Matching {
+    /// `unreadable` are the subscriptions that are held because their secret does not open.
+    pub(super) async fn of(
+        conn: &mut PgConnection,
+        filter: &DeliveryFilter,
+        unreadable: &[i64],
+    ) -> Result<Self, StoreError> {
+        let words: Vec<&str> = filter.status.iter().map(|status| status.word()).collect();
+        Ok(Self {
+            within: Ids::of(filter),
+            client: filter.client.map(|c| *c.as_uuid()),
+            event_types: some(filter.event_type.iter().map(|t| text(t).into_owned())),
+            campaign: filter.campaign.as_deref().map(|c| text(c).into_owned()),
+            since: filter.since.map(Instant),
+            until: filter.until.map(Instant),
+            subscriptions: numbers(conn, &filter.subscription).await?,
+            statuses: some(words),
+            unreadable: unreadable.to_vec(),
+            parts: Parts::of(filter),
+        })
+    }
+
+    /// As far as it was published by this instant.
+    pub(super) fn published_by(mut self, instant: Timestamp) -> Self {
+        let after = Timestamp::from_millis(instant.as_millis().saturating_add(1));
+        if self.until.is_none_or(|Instant(until)| until > after) {
+            self.until = Some(Instant(after));
+            self.within.last = self.within.last.min(Ids::published(None, Some(after)).last);
+        }
+        self
+    }
+
+    /// Looks at the newest day first and then at more and more days at once: in old ones there may be nothing for long.
+    pub(super) async fn newest_first(
+        &self,
+        conn: &mut PgConnection,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError> {
+        let before = after.map_or(BEYOND_ALL, |cursor| cursor.0);
+        let within = Ids {
+            last: self.within.last.min(before.0),
+            ..self.within
+        };
+        let newest: Option<Uuid> = sqlx::query_scalar(NEWEST)
+            .bind(within.first)
+            .bind(within.last)
+            .fetch_optional(&mut *conn)
+            .await?;
+        let mut pairs: Vec<Pair> = Vec::new();
+        for part in newest.map_or_else(Vec::new, |newest| within.days_before(newest)) {
+            let missing = limit - pairs.len();
+            let found: Vec<Pair> = self
+                .bind(sqlx::query_as(NEWEST_FIRST), before, part)
+                .bind(i64::try_from(missing).unwrap_or(i64::MAX))
+                .fetch_all(&mut *conn)
+                .await?;
+            pairs.extend(found);
+            if pairs.len() >= limit {
+                break;
+            }
+        }
+        Ok(pairs)
+    }
+
+    pub(super) async fn count(&self, conn: &mut PgConnection) -> Result<u64, StoreError> {
+        let (count,): (i64,) = self
+            .bind(sqlx::query_as(COUNT), BEYOND_ALL, self.within)
+            .fetch_one(conn)
+            .await?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// The next attempts after this pair, at least as many as asked for if there are, each with its pair and whether it is
+    /// an end that matches.
+    pub(super) async fn next(
+        &self,
+        conn: &mut PgConnection,
+        after: Pair,
+        limit: u32,
+    ) -> Result<Vec<(Uuid, i64, bool)>, StoreError> {
+        // What was not delivered is little beside the rest, and has an index of its own.
+        let statement = if self.parts.delivered {
+            NEXT
+        } else {
+            NEXT_UNDELIVERED
+        };
+        Ok(self
+            .bind(sqlx::query_as(statement), after, self.within)
+            .bind(i64::from(limit))
+            .fetch_all(conn)
+            .await?)
+    }
+
+    fn bind<'q, T>(
+        &self,
+        query: QueryAs<'q, Postgres, T, PgArguments>,
+        (event, subscription): Pair,
+        within: Ids,
+    ) -> QueryAs<'q, Postgres, T, PgArguments> {
+        let any_event = self.client.is_none()
+            && self.event_types.is_none()
+            && self.campaign.is_none()
+            && self.since.is_none()
+            && self.until.is_none();
+        query
+            .bind(event)
+            .bind(subscription)
+            .bind(within.first)
+            .bind(within.last)
+            .bind(any_event)
+            .bind(self.client)
+            .bind(self.event_types.clone())
+            .bind(self.campaign.clone())
+            .bind(self.since)
+            .bind(self.until)
+            .bind(self.subscriptions.clone())
+            .bind(self.statuses.clone())
+            .bind(self.unreadable.clone())
+            .bind(self.parts.unfinished)
+            .bind(self.parts.undelivered)
+            .bind(self.parts.delivered)
+    }
+}
+
+/// The short numbers of these subscriptions, also of removed ones; `None` where there is no such restriction.
+async fn numbers(
+    conn: &mut PgConnection,
+    subscriptions: &[SubscriptionId],
+) -> Result<Option<Vec<i64>>, StoreError> {
+    if subscriptions.is_empty() {
+        return Ok(None);
+    }
+    let ids: Vec<Uuid> = subscriptions.iter().map(|id| *id.as_uuid()).collect();
+    let numbers = sqlx::query_scalar("SELECT seq FROM subscription WHERE id = ANY ($1)")
+        .bind(ids)
+        .fetch_all(conn)
+        .await?;
+    Ok(Some(numbers))
+}
+
+fn some<T>(values: impl IntoIterator<Item = T>) -> Option<Vec<T>> {
+    Some(values.into_iter().collect()).filter(|values: &Vec<T>| !values.is_empty())
+}
+
+/// Events from one id to another, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ids {
+    pub(super) first: Uuid,
+    pub(super) last: Uuid,
+}
+
+/// A UUIDv7 begins with 48 bits of milliseconds.
+const INSTANT_AT: u32 = 80;
+const DAY: u128 = 86_400_000 << INSTANT_AT;
+
+/// An id is of its publisher's clock, `published_at` of the database's: how far they may be apart, in milliseconds.
+const APART: i64 = 3_600_000;
+
+impl Ids {
+    /// Which events can match at all: one, or those of a time.
+    pub(super) fn of(filter: &DeliveryFilter) -> Self {
+        match filter.event {
+            Some(event) => Self {
+                first: *event.as_uuid(),
+                last: *event.as_uuid(),
+            },
+            None => Self::published(filter.since, filter.until),
+        }
+    }
+
+    fn published(since: Option<Timestamp>, until: Option<Timestamp>) -> Self {
+        Self {
+            first: since.map_or(Uuid::nil(), |since| {
+                first_at(since.as_millis().saturating_sub(APART))
+            }),
+            last: until.map_or(Uuid::max(), |until| {
+                before(first_at(until.as_millis().saturating_add(APART)))
+            }),
+        }
+    }
+
+    /// These in parts, the newest first: a day, then eight times as many days as in the part before.
+    fn days_before(self, newest: Uuid) -> Vec<Self> {
+        let mut parts = Vec::new();
+        let (mut last, mut begin, mut length) = (self.last, newest, DAY);
+        loop {
+            let first = Uuid::from_u128(begin.as_u128().saturating_sub(length)).max(self.first);
+            parts.push(Self { first, last });
+            if first == self.first {
+                return parts;
+            }
+            (last, begin, length) = (before(first), first, length.saturating_mul(8));
+        }
+    }
+}
+
+/// The first id of an instant.
+fn first_at(millis: i64) -> Uuid {
+    let millis = u128::try_from(millis).unwrap_or(0);
+    Uuid::from_u128(millis.min(u128::MAX >> INSTANT_AT) << INSTANT_AT)
+}
+
+fn before(id: Uuid) -> Uuid {
+    Uuid::from_u128(id.as_u128().saturating_sub(1))
+}
+
+/// The last row of a page.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cursor(Pair);
+
+impl Cursor {
+    pub(super) fn at(pair: Pair) -> Self {
+        Self(pair)
+    }
+
+    pub(super) fn to_text(self, filter: &DeliveryFilter) -> String {
+        let (event, subscription) = self.0;
+        seal_cursor(filter, &format!("{}{subscription:016x}", event.simple()))
+    }
+
+    /// # Errors
+    /// `bad_cursor` for what [`Self::to_text`] did not write for this very filter.
+    pub(super) fn parse(filter: &DeliveryFilter, text: &str) -> Result<Self, Invalid> {
+        let (event, subscription) = open_cursor(filter, text)?
+            .split_at_checked(32)
+            .ok_or_else(bad_cursor)?;
+        Ok(Self((
+            Uuid::try_parse(event).map_err(|_| bad_cursor())?,
+            i64::from_str_radix(subscription, 16).map_err(|_| bad_cursor())?,
+        )))
+    }
+}

@@ -1,0 +1,325 @@
+//! Writes to the registry. Each is one transaction that bumps the revision.
+//!
+//! Those to subscriptions bump it first: so they line up there, and each reads what the one before it wrote. Publishers
+//! touch nothing of this, and a router only a row's key.
+
+use sqlx::PgConnection;
+use tharsis_core::{
+    ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp,
+    secret::Secret,
+    subscription::{Settings, Subscription, name_key},
+};
+
+use super::{
+    PostgresStore, command,
+    connect::Write,
+    error::explain,
+    history, owner, replay, subscription,
+    value::{Instant, expect_changed},
+};
+use crate::{
+    CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page, Registry,
+    Removed, Replay, ReplayChoice, StoreError,
+    subscription::{SettingsRow, may_follow, name_taken, secret_row, stays_as_it_is},
+};
+
+impl Registry for PostgresStore {
+    async fn add(
+        &self,
+        settings: &Settings,
+        secret: Option<&Secret>,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
+        let id = SubscriptionId::new(now, self.random_id_bytes()?);
+        let row = SettingsRow::of(settings);
+        let mut write = self.turn().await?;
+        let seq: i64 = sqlx::query_scalar(
+            "INSERT INTO subscription
+                 (id, client, name, name_key, url, profile, events, content_type, timeout_ms, retry,
+                  max_in_flight, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)
+             RETURNING seq",
+        )
+        .bind(id.as_uuid())
+        .bind(settings.client.as_uuid())
+        .bind(&settings.name)
+        .bind(name_key(&settings.name))
+        .bind(row.url)
+        .bind(settings.profile.name)
+        .bind(row.events)
+        .bind(&settings.content_type)
+        .bind(row.timeout_ms)
+        .bind(row.retry)
+        .bind(i64::from(settings.max_in_flight))
+        .bind(Instant(now))
+        .fetch_one(&mut *write)
+        .await
+        .map_err(refused)?;
+        if let Some(secret) = secret {
+            self.seal(&mut write, seq, id, secret, now).await?;
+        }
+        self.registered(write, id).await
+    }
+
+    async fn find(&self, id: SubscriptionId) -> Result<Subscription, StoreError> {
+        let mut read = self.0.lists.get().await?;
+        let (_, target) = subscription::find(&mut *read, self.key()?, id).await?;
+        Ok(target.subscription)
+    }
+
+    async fn list(&self, client: Option<ClientId>) -> Result<Vec<Subscription>, StoreError> {
+        subscription::list(self, client).await
+    }
+
+    async fn set(
+        &self,
+        id: SubscriptionId,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
+        let row = SettingsRow::of(settings);
+        let mut write = self.turn().await?;
+        let (seq, target) = subscription::find(&mut *write, self.key()?, id).await?;
+        stays_as_it_is(&target.subscription.settings, settings)?;
+        let changed = sqlx::query(
+            "UPDATE subscription
+             SET name = $2, name_key = $3, url = $4, events = $5, content_type = $6, timeout_ms = $7,
+                 retry = $8, max_in_flight = $9, updated_at = $10
+             WHERE seq = $1 AND removed_at IS NULL",
+        )
+        .bind(seq)
+        .bind(&settings.name)
+        .bind(name_key(&settings.name))
+        .bind(row.url)
+        .bind(row.events)
+        .bind(&settings.content_type)
+        .bind(row.timeout_ms)
+        .bind(row.retry)
+        .bind(i64::from(settings.max_in_flight))
+        .bind(Instant(now))
+        .execute(&mut *write)
+        .await
+        .map_err(refused)?
+        .rows_affected();
+        expect_changed("set", 1, changed)?;
+        self.registered(write, id).await
+    }
+
+    async fn pause(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
+        let mut write = self.turn().await?;
+        let (seq, _) = subscription::find(&mut *write, self.key()?, id).await?;
+        sqlx::query(
+            "INSERT INTO subscription_state AS st (subscription, state, since)
+             VALUES ($1, 'paused', $2)
+             ON CONFLICT (subscription) DO UPDATE
+             SET state = 'paused', reason = NULL, since = $2
+             WHERE st.state <> 'paused'",
+        )
+        .bind(seq)
+        .bind(Instant(now))
+        .execute(&mut *write)
+        .await?;
+        touch(&mut write, seq, now).await?;
+        self.registered(write, id).await
+    }
+
+    async fn resume(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
+        let mut write = self.turn().await?;
+        let (seq, _) = subscription::find(&mut *write, self.key()?, id).await?;
+        sqlx::query("DELETE FROM subscription_state WHERE subscription = $1")
+            .bind(seq)
+            .execute(&mut *write)
+            .await?;
+        touch(&mut write, seq, now).await?;
+        self.registered(write, id).await
+    }
+
+    async fn rotate(
+        &self,
+        id: SubscriptionId,
+        secret: Option<&Secret>,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
+        let mut write = self.turn().await?;
+        let (seq, target) = subscription::find(&mut *write, self.key()?, id).await?;
+        may_follow(&target, secret)?;
+        sqlx::query("DELETE FROM secret WHERE subscription = $1")
+            .bind(seq)
+            .execute(&mut *write)
+            .await?;
+        if let Some(secret) = secret {
+            self.seal(&mut write, seq, id, secret, now).await?;
+        }
+        touch(&mut write, seq, now).await?;
+        self.registered(write, id).await
+    }
+
+    async fn remove(&self, id: SubscriptionId, now: Timestamp) -> Result<Removed, StoreError> {
+        // Before anybody is kept waiting: it may be a long lane.
+        let unfinished: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM delivery
+             WHERE subscription = (SELECT seq FROM subscription WHERE id = $1)",
+        )
+        .bind(id.as_uuid())
+        .fetch_one(&mut *self.0.lists.get().await?)
+        .await?;
+
+        let mut write = self.turn().await?;
+        let (seq, _) = subscription::find(&mut *write, self.key()?, id).await?;
+        // Routers hold the key of a row for whose lane they write: what they have written is there to be ended from here
+        // on, and who comes later sees it removed.
+        sqlx::query("SELECT FROM subscription WHERE seq = $1 FOR UPDATE")
+            .bind(seq)
+            .execute(&mut *write)
+            .await?;
+        let removed = sqlx::query(
+            "UPDATE subscription SET removed_at = $2, updated_at = $2
+             WHERE seq = $1 AND removed_at IS NULL",
+        )
+        .bind(seq)
+        .bind(Instant(now))
+        .execute(&mut *write)
+        .await?
+        .rows_affected();
+        expect_changed("remove", 1, removed)?;
+        for statement in [
+            "DELETE FROM secret WHERE subscription = $1",
+            "DELETE FROM subscription_state WHERE subscription = $1",
+        ] {
+            sqlx::query(statement)
+                .bind(seq)
+                .execute(&mut *write)
+                .await?;
+        }
+        command::ask_remains(&mut write, seq, now).await?;
+        write.commit().await?;
+        Ok(Removed {
+            unfinished: unfinished.unsigned_abs(),
+        })
+    }
+
+    async fn secret(&self, id: SubscriptionId) -> Result<Option<Secret>, StoreError> {
+        let mut read = self.0.lists.get().await?;
+        let (_, target) = subscription::find(&mut *read, self.key()?, id).await?;
+        Ok(target.secret)
+    }
+
+    async fn event(&self, id: EventId) -> Result<EventRecord, StoreError> {
+        history::event(self, id).await
+    }
+
+    async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<DeliveryRow>, StoreError> {
+        history::deliveries(self, filter, after, limit).await
+    }
+
+    async fn count(&self, filter: &DeliveryFilter) -> Result<u64, StoreError> {
+        history::count(self, filter).await
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, StoreError> {
+        history::delivery(self, id).await
+    }
+
+    async fn retry(&self, id: DeliveryId, now: Timestamp) -> Result<CommandAccepted, StoreError> {
+        command::ask(self, "retry", id, now).await
+    }
+
+    async fn cancel(&self, id: DeliveryId, now: Timestamp) -> Result<CommandAccepted, StoreError> {
+        command::ask(self, "cancel", id, now).await
+    }
+
+    async fn replay(&self, choice: &ReplayChoice, now: Timestamp) -> Result<Replay, StoreError> {
+        replay::ask(self, choice, now).await
+    }
+
+    async fn replay_state(&self, id: ReplayId) -> Result<Replay, StoreError> {
+        replay::find(self, id).await
+    }
+
+    async fn replays(&self) -> Result<Vec<Replay>, StoreError> {
+        replay::list(self).await
+    }
+
+    async fn owned(&self) -> Result<bool, StoreError> {
+        owner::owned(self).await
+    }
+}
+
+impl PostgresStore {
+    /// Begins a write to a subscription, once the writes before it are through.
+    async fn turn(&self) -> Result<Write, StoreError> {
+        let mut write = self.0.lists.begin().await?;
+        bump(&mut write).await?;
+        Ok(write)
+    }
+
+    async fn seal(
+        &self,
+        conn: &mut PgConnection,
+        seq: i64,
+        id: SubscriptionId,
+        secret: &Secret,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut nonce = [0; 24];
+        (self.0.options.random)(&mut nonce).map_err(StoreError::database)?;
+        let key = self.key()?;
+        sqlx::query(
+            "INSERT INTO secret (subscription, key, sealed, created_at) VALUES ($1, $2, $3, $4)",
+        )
+        .bind(seq)
+        .bind(key.id())
+        .bind(key.seal(nonce, &secret_row(id.as_uuid()), secret))
+        .bind(Instant(now))
+        .execute(conn)
+        .await?;
+        Ok(())
+    }
+
+    /// Commits, and returns the subscription as it is now.
+    async fn registered(
+        &self,
+        mut write: Write,
+        id: SubscriptionId,
+    ) -> Result<Subscription, StoreError> {
+        let (_, target) = subscription::find(&mut *write, self.key()?, id).await?;
+        write.commit().await?;
+        Ok(target.subscription)
+    }
+}
+
+/// A worker with an older copy of the registry reloads before it routes.
+pub(super) async fn bump(conn: &mut PgConnection) -> Result<(), StoreError> {
+    let bumped = sqlx::query("UPDATE revision SET revision = revision + 1 WHERE id = 1")
+        .execute(conn)
+        .await?
+        .rows_affected();
+    expect_changed("the revision", 1, bumped)
+}
+
+async fn touch(conn: &mut PgConnection, seq: i64, now: Timestamp) -> Result<(), StoreError> {
+    let touched = sqlx::query(
+        "UPDATE subscription SET updated_at = $2 WHERE seq = $1 AND removed_at IS NULL",
+    )
+    .bind(seq)
+    .bind(Instant(now))
+    .execute(conn)
+    .await?
+    .rows_affected();
+    expect_changed("a subscription", 1, touched)
+}
+
+fn refused(error: sqlx::Error) -> StoreError {
+    let is_name = error
+        .as_database_error()
+        .is_some_and(|e| e.constraint() == Some("subscription_name"));
+    if is_name {
+        return name_taken().into();
+    }
+    explain(error)
+}

@@ -1,0 +1,43 @@
+//! What is not finished, counted.
+
+use tharsis_core::Timestamp;
+
+use super::{PostgresStore, subscription::unreadable, value::Instant};
+use crate::{Remaining, StoreError};
+
+/// One pass over the deliveries. Their events are asked only where they can say something: one that was tried is past its
+/// `not_before`.
+pub(super) const REMAINING: &str = "
+    SELECT
+        (SELECT count(*) FROM outbox),
+        (SELECT count(*) FROM command) + (SELECT count(*) FROM replay WHERE finished_at IS NULL),
+        count(*),
+        count(*) FILTER (WHERE held),
+        count(*) FILTER (WHERE NOT held AND due_at > $1 AND tries = 0 AND EXISTS (
+            SELECT FROM event e WHERE e.id = d.event AND e.not_before > $1 OFFSET 0))
+    FROM (
+        SELECT event, due_at, tries,
+               subscription IN (SELECT subscription FROM subscription_state) OR subscription = ANY ($2) AS held
+        FROM delivery) d";
+
+pub(super) async fn remaining(
+    store: &PostgresStore,
+    now: Timestamp,
+) -> Result<Remaining, StoreError> {
+    let key = store.key()?;
+    let mut read = store.0.lists.get().await?;
+    let unreadable = unreadable(&mut read, key).await?;
+    let counted: (i64, i64, i64, i64, i64) = sqlx::query_as(REMAINING)
+        .bind(Instant(now))
+        .bind(unreadable)
+        .fetch_one(&mut *read)
+        .await?;
+    let (unrouted, commands, every, held, scheduled) = counted;
+    Ok(Remaining {
+        unrouted: unrouted.unsigned_abs(),
+        pending: (every - held - scheduled).unsigned_abs(),
+        held: held.unsigned_abs(),
+        scheduled: scheduled.unsigned_abs(),
+        commands: commands.unsigned_abs(),
+    })
+}

@@ -1,0 +1,155 @@
+//! Subscriptions as rows.
+
+use std::sync::Arc;
+
+use sqlx::{FromRow, PgConnection, PgExecutor, Row as _, postgres::PgRow};
+use tharsis_core::{
+    ClientId, SubscriptionId,
+    secret::SealingKey,
+    subscription::{Subscription, Target},
+};
+use uuid::Uuid;
+
+use super::{PostgresStore, value::Instant};
+use crate::{
+    Snapshot, StoreError,
+    subscription::{SubscriptionRow, not_found, secret_row},
+};
+
+macro_rules! columns {
+    () => {
+        "s.seq, s.id, s.client, s.name, s.url, s.profile, s.events, s.content_type, s.timeout_ms, s.retry,
+         s.max_in_flight, s.created_at, s.updated_at, st.state, st.reason, k.sealed"
+    };
+}
+
+macro_rules! joins {
+    () => {
+        "LEFT JOIN subscription_state st ON st.subscription = s.seq
+         LEFT JOIN secret k ON k.subscription = s.seq"
+    };
+}
+
+impl<'r> FromRow<'r, PgRow> for SubscriptionRow {
+    fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
+        let max_in_flight: i32 = row.try_get(10)?;
+        let Instant(created_at) = row.try_get(11)?;
+        let Instant(updated_at) = row.try_get(12)?;
+        Ok(Self {
+            seq: row.try_get(0)?,
+            id: row.try_get(1)?,
+            client: row.try_get(2)?,
+            name: row.try_get(3)?,
+            url: row.try_get(4)?,
+            profile: row.try_get(5)?,
+            events: row.try_get(6)?,
+            content_type: row.try_get(7)?,
+            timeout_ms: row.try_get(8)?,
+            retry: row.try_get(9)?,
+            max_in_flight: max_in_flight.unsigned_abs(),
+            created_at,
+            updated_at,
+            state: row.try_get(13)?,
+            reason: row.try_get(14)?,
+            sealed: row.try_get(15)?,
+        })
+    }
+}
+
+/// One subscription that is not removed, with its secret opened and its short number.
+pub(super) async fn find(
+    conn: impl PgExecutor<'_>,
+    key: &SealingKey,
+    id: SubscriptionId,
+) -> Result<(i64, Target), StoreError> {
+    let row: Option<SubscriptionRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM subscription s ",
+        joins!(),
+        " WHERE s.id = $1 AND s.removed_at IS NULL"
+    ))
+    .bind(id.as_uuid())
+    .fetch_optional(conn)
+    .await?;
+    let row = row.ok_or_else(|| not_found(id))?;
+    Ok((row.seq, row.into_target(key)?))
+}
+
+pub(super) async fn list(
+    store: &PostgresStore,
+    client: Option<ClientId>,
+) -> Result<Vec<Subscription>, StoreError> {
+    let key = store.key()?;
+    let rows: Vec<SubscriptionRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM subscription s ",
+        joins!(),
+        " WHERE s.removed_at IS NULL AND ($1 IS NULL OR s.client = $1) ORDER BY s.seq"
+    ))
+    .bind(client.map(|c| *c.as_uuid()))
+    .fetch_all(&mut *store.0.lists.get().await?)
+    .await?;
+    rows.into_iter()
+        .map(|row| Ok(row.into_target(key)?.subscription))
+        .collect()
+}
+
+/// A row of the registry, or none beside the revision.
+struct SnapshotRow {
+    revision: i64,
+    subscription: Option<SubscriptionRow>,
+}
+
+impl<'r> FromRow<'r, PgRow> for SnapshotRow {
+    fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
+        let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
+        Ok(Self {
+            revision: row.try_get(16)?,
+            subscription: has_one
+                .then(|| SubscriptionRow::from_row(row))
+                .transpose()?,
+        })
+    }
+}
+
+pub(super) async fn snapshot(store: &PostgresStore) -> Result<Snapshot, StoreError> {
+    let key = store.key()?;
+    let rows: Vec<SnapshotRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        ", r.revision FROM revision r
+         LEFT JOIN subscription s ON s.removed_at IS NULL ",
+        joins!(),
+        " ORDER BY s.seq"
+    ))
+    .fetch_all(&mut *store.0.engine.get().await?)
+    .await?;
+    let revision = rows.first().map_or(0, |row| row.revision);
+    let targets = rows
+        .into_iter()
+        .filter_map(|row| row.subscription)
+        .map(|row| Ok((row.seq, Arc::new(row.into_target(key)?))))
+        .collect::<Result<_, StoreError>>()?;
+    Ok(Snapshot { revision, targets })
+}
+
+/// The short numbers of subscriptions whose secret does not open: they are held, and no table says so.
+pub(super) async fn unreadable(
+    conn: &mut PgConnection,
+    key: &SealingKey,
+) -> Result<Vec<i64>, StoreError> {
+    let sealed: Vec<(i64, Uuid, Vec<u8>)> = sqlx::query_as(
+        "SELECT s.seq, s.id, k.sealed
+         FROM secret k
+         JOIN subscription s ON s.seq = k.subscription",
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(sealed
+        .into_iter()
+        .filter(|(_, id, sealed)| key.open(&secret_row(id), sealed).is_err())
+        .map(|(seq, _, _)| seq)
+        .collect())
+}
