@@ -421,3 +421,90 @@ impl Cursor {
         )))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+    const NOW: i64 = 1_700_000_000_000;
+
+    fn id(millis: i64, rest: u128) -> Uuid {
+        Uuid::from_u128(first_at(millis).as_u128() | rest)
+    }
+
+    fn published(since: Option<i64>, until: Option<i64>) -> Ids {
+        Ids::published(
+            since.map(Timestamp::from_millis),
+            until.map(Timestamp::from_millis),
+        )
+    }
+
+    #[test]
+    fn times_bound_ids_an_hour_wider() {
+        let ids = published(Some(NOW), Some(NOW + 1));
+        assert_eq!(ids.first, id(NOW - HOUR, 0));
+        assert_eq!(ids.last, id(NOW + HOUR, (1 << INSTANT_AT) - 1));
+        assert_eq!(
+            published(None, None),
+            Ids {
+                first: Uuid::nil(),
+                last: Uuid::max()
+            }
+        );
+        for beyond in [i64::MIN, -1, 0] {
+            assert_eq!(published(Some(beyond), None).first, Uuid::nil());
+        }
+        let never = published(Some(i64::MAX), Some(i64::MIN));
+        assert!(never.first > never.last);
+    }
+
+    #[test]
+    fn parts_follow_on_each_other_and_leave_nothing_out() {
+        for (ids, newest) in [
+            (published(None, None), id(NOW, 77)),
+            (published(None, None), Uuid::max()),
+            (published(None, None), Uuid::nil()),
+            (
+                published(Some(NOW), Some(NOW + 99 * HOUR)),
+                id(NOW + HOUR, 5),
+            ),
+            (
+                published(Some(NOW), Some(NOW + 99 * HOUR)),
+                id(NOW + 98 * HOUR, 5),
+            ),
+        ] {
+            let parts = ids.days_before(newest);
+            assert_eq!(parts.first().map(|part| part.last), Some(ids.last));
+            assert_eq!(parts.last().map(|part| part.first), Some(ids.first));
+            assert!(parts.iter().all(|part| part.first <= part.last));
+            assert!(
+                parts
+                    .windows(2)
+                    .all(|two| two[1].last == before(two[0].first))
+            );
+            assert!(parts.len() < 12, "{} parts", parts.len());
+        }
+        let parts = published(None, None).days_before(id(NOW, 0));
+        assert_eq!(parts[0].first, id(NOW - 24 * HOUR, 0));
+        assert_eq!(parts[1].first, id(NOW - 9 * 24 * HOUR, 0));
+    }
+
+    #[test]
+    fn a_cursor_comes_back_for_its_own_list_alone() {
+        let filter = DeliveryFilter::default();
+        let mut other = DeliveryFilter::default();
+        other.campaign = Some("spring".to_owned());
+        let text = Cursor::at((id(NOW, 7), i64::MAX)).to_text(&filter);
+        assert_eq!(
+            Cursor::parse(&filter, &text).map(|c| c.0),
+            Ok((id(NOW, 7), i64::MAX))
+        );
+        assert_eq!(
+            Cursor::parse(&other, &text)
+                .map(|c| c.0)
+                .map_err(|e| e.code),
+            Err("bad_cursor")
+        );
+    }
+}

@@ -54,7 +54,7 @@ pub(super) async fn count(
 }
 
 pub(super) async fn event(store: &PostgresStore, id: EventId) -> Result<EventRecord, StoreError> {
-    let mut read = look(store).await?;
+    let mut read = store.0.lists.get().await?;
     let row: Option<EventRow> = sqlx::query_as(EVENT)
         .bind(id.as_uuid())
         .fetch_optional(&mut *read)
@@ -78,7 +78,6 @@ pub(super) async fn event(store: &PostgresStore, id: EventId) -> Result<EventRec
         .collect();
     let unreadable = unreadable(&mut read, store.key()?).await?;
     record.deliveries = rows(&mut read, &pairs, &unreadable).await?;
-    read.commit().await?;
     Ok(record)
 }
 
@@ -86,7 +85,7 @@ pub(super) async fn delivery(
     store: &PostgresStore,
     id: DeliveryId,
 ) -> Result<DeliveryDetail, StoreError> {
-    let mut read = look(store).await?;
+    let mut read = store.0.lists.get().await?;
     let pair = pair(&mut read, id).await?;
     let unreadable = unreadable(&mut read, store.key()?).await?;
     let row = rows(&mut read, &[pair], &unreadable).await?.pop();
@@ -95,7 +94,6 @@ pub(super) async fn delivery(
         .bind(pair.1)
         .fetch_all(&mut *read)
         .await?;
-    read.commit().await?;
     Ok(DeliveryDetail {
         row: row.ok_or_else(|| no_delivery(id))?,
         attempts: attempts.into_iter().map(|row| row.0).collect(),
