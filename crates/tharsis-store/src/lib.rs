@@ -2,7 +2,10 @@
 
 mod error;
 mod filter;
+mod key;
 mod outbox;
+pub mod postgres;
+mod publishing;
 mod random;
 mod registry;
 mod replay;

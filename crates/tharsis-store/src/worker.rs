@@ -21,3 +21,10 @@ pub struct WorkerRecord {
     /// of the process, as on SQLite.
     pub lease_age: Option<Duration>,
 }
+
+/// The machine's name, for people who wonder where a worker runs.
+pub(crate) fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| std::fs::read_to_string("/etc/hostname"))
+        .map_or_else(|_| "this host".to_owned(), |name| name.trim().to_owned())
+}

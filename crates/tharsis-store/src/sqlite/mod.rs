@@ -62,9 +62,9 @@ use std::{
 use sqlx::{SqliteConnection, SqlitePool};
 use tharsis_core::{EventId, event::Event, secret::SealingKey};
 
-use self::{owner::Owner, publish::Waiting, write::Writer};
+use self::{owner::Owner, write::Writer};
 pub use crate::Random;
-use crate::{Published, StoreError, random::entropy};
+use crate::{Published, StoreError, publishing::Waiting, random::entropy};
 
 /// What a store is opened with.
 #[derive(Debug, Clone, Copy)]

@@ -2,10 +2,10 @@
 
 use tharsis_core::{Invalid, Timestamp, WorkerId, event::Event};
 
-use super::{SqliteStore, command, due, owner, publish, remaining, route, settle, subscription};
+use super::{SqliteStore, command, due, owner, remaining, route, settle, subscription};
 use crate::{
     Changed, LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed,
-    Rows, Settlement, Shards, Snapshot, StoreError, WorkedOff,
+    Rows, Settlement, Shards, Snapshot, StoreError, WorkedOff, publishing,
 };
 
 impl Outbox for SqliteStore {
@@ -13,7 +13,7 @@ impl Outbox for SqliteStore {
         &self,
         events: &[Event],
     ) -> Result<Vec<Result<Published, Invalid>>, StoreError> {
-        publish::publish(self, events).await
+        publishing::publish(self, events).await
     }
 
     /// It is all or nothing here, so there is no surplus to give back.

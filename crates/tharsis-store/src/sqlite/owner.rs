@@ -19,7 +19,7 @@ use super::{
     SqliteStore,
     value::{Id, Millis, blob},
 };
-use crate::{Lease, Shards, StoreError, WorkerRecord};
+use crate::{Lease, Shards, StoreError, WorkerRecord, worker};
 
 /// A lease on SQLite is lost with the process only; its length makes a process that slept look again.
 const LEASE: Duration = Duration::from_secs(15);
@@ -168,7 +168,7 @@ pub(super) async fn hold(store: &SqliteStore, worker: WorkerId) -> Result<Lease,
         file,
         "pid {} on {} since {clock}, version {}",
         std::process::id(),
-        host(),
+        worker::host(),
         env!("CARGO_PKG_VERSION")
     )
     .map_err(StoreError::database)?;
@@ -329,11 +329,4 @@ async fn take(
     .fetch_one(conn)
     .await?;
     Ok((epoch, clock))
-}
-
-/// For people who wonder on which machine the owner runs.
-fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .or_else(|_| std::fs::read_to_string("/etc/hostname"))
-        .map_or_else(|_| "this host".to_owned(), |name| name.trim().to_owned())
 }

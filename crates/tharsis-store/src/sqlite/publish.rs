@@ -1,14 +1,11 @@
 //! Publishing: durable, once, and together with whoever else publishes at the moment.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use serde::Serialize;
 use sqlx::SqliteConnection;
 use tharsis_core::{
-    EventId, Invalid, Timestamp,
+    EventId, Timestamp,
     event::{Event, Idempotency},
 };
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
@@ -16,137 +13,26 @@ use super::{
     value::{Id, corrupt, json},
     write::Turn,
 };
-use crate::{Published, StoreError};
+use crate::{
+    StoreError,
+    publishing::{Commit, Found, Ready, Waiting},
+};
 
-/// What one transaction takes, so that the lock is not held for longer than a few milliseconds.
-const EVENTS: usize = 256;
-const BYTES: usize = 1024 * 1024;
+impl Commit for SqliteStore {
+    type Turn = Turn;
 
-/// Publishes that wait for the writer. Whoever gets it commits all of them.
-#[derive(Default)]
-pub(super) struct Waiting(Mutex<Vec<Job>>);
-
-struct Job {
-    group: Arc<Group>,
-    done: oneshot::Sender<Vec<Found>>,
-}
-
-/// Events that go into one transaction, made ready before the lock is taken.
-struct Group {
-    events: Vec<(Event, Idempotency)>,
-    bytes: usize,
-}
-
-/// What the database has under the key of an event after it was published.
-#[derive(Debug, Clone)]
-pub(super) struct Found {
-    pub(super) id: EventId,
-    /// Digest of the payload of an earlier event under an explicit key.
-    pub(super) payload: Option<Vec<u8>>,
-    pub(super) duplicate: bool,
-}
-
-pub(super) async fn publish(
-    store: &SqliteStore,
-    events: &[Event],
-) -> Result<Vec<Result<Published, Invalid>>, StoreError> {
-    let mut published = Vec::with_capacity(events.len());
-    for group in groups(events) {
-        let group = Arc::new(group);
-        let found = publish_group(store, &group).await?;
-        published.extend(
-            group
-                .events
-                .iter()
-                .zip(found)
-                .map(|((_, idempotency), found)| found.judge(idempotency)),
-        );
+    fn waiting(&self) -> &Waiting {
+        &self.0.waiting
     }
-    Ok(published)
-}
 
-fn groups(events: &[Event]) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    for event in events {
-        let bytes = event.payload().len();
-        let entry = (event.clone(), event.idempotency());
-        match groups.last_mut() {
-            Some(group) if group.events.len() < EVENTS && group.bytes + bytes <= BYTES => {
-                group.events.push(entry);
-                group.bytes += bytes;
-            }
-            _ => groups.push(Group {
-                events: vec![entry],
-                bytes,
-            }),
-        }
+    async fn turn(&self) -> Result<Turn, StoreError> {
+        Ok(self.0.writer.turn().await)
     }
-    groups
-}
 
-impl Found {
-    pub(super) fn judge(self, idempotency: &Idempotency) -> Result<Published, Invalid> {
-        if self
-            .payload
-            .is_some_and(|first| first != idempotency.payload)
-        {
-            return Err(Invalid::new(
-                "idempotency_conflict",
-                "was used for another payload before",
-            )
-            .at("key")
-            .hint("give each event a key of its own, or publish the same bytes again"));
-        }
-        Ok(Published {
-            id: self.id,
-            duplicate: self.duplicate,
-        })
+    async fn commit(&self, mut turn: Turn, events: &[&Ready]) -> Result<Vec<Found>, StoreError> {
+        let _written = Written(self);
+        insert(&mut turn, events, self.0.random).await
     }
-}
-
-async fn publish_group(store: &SqliteStore, group: &Arc<Group>) -> Result<Vec<Found>, StoreError> {
-    'again: loop {
-        let (done, mut ours) = oneshot::channel();
-        store.0.waiting.push(Job {
-            group: Arc::clone(group),
-            done,
-        });
-        loop {
-            tokio::select! {
-                biased;
-                found = &mut ours => match found {
-                    Ok(found) => return Ok(found),
-                    // Whoever had taken it along failed or was stopped: on our own, then.
-                    Err(_) => continue 'again,
-                },
-                turn = store.0.writer.turn() => {
-                    let jobs = store.0.waiting.take();
-                    let is_ours = jobs.iter().any(|job| Arc::ptr_eq(&job.group, group));
-                    match commit(store, turn, jobs).await {
-                        Err(error) if is_ours => return Err(error),
-                        _ => {}
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Commits all of these together and tells those who wait for them. When it fails, it has told nobody.
-async fn commit(store: &SqliteStore, mut turn: Turn, jobs: Vec<Job>) -> Result<(), StoreError> {
-    if jobs.is_empty() {
-        return Ok(());
-    }
-    let events = jobs.iter().flat_map(|job| &job.group.events);
-    let written = Written(store);
-    let mut found = insert(&mut turn, events, store.0.random).await?.into_iter();
-    drop(written);
-    for job in jobs {
-        let its = found.by_ref().take(job.group.events.len()).collect();
-        // Nobody listens where the caller has gone away; the events are durable all the same.
-        let _ = job.done.send(its);
-    }
-    Ok(())
 }
 
 /// Notes on drop that something was written, also where nobody waited for how that went: SQLite carries out what it was
@@ -156,32 +42,6 @@ struct Written<'a>(&'a SqliteStore);
 impl Drop for Written<'_> {
     fn drop(&mut self) {
         self.0.wrote();
-    }
-}
-
-impl Waiting {
-    fn push(&self, job: Job) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(job);
-    }
-
-    /// The oldest, as many as one transaction takes; not those whose caller has gone away.
-    fn take(&self) -> Vec<Job> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.retain(|job| !job.done.is_closed());
-        let (mut events, mut bytes) = (0, 0);
-        let fit = waiting
-            .iter()
-            .take_while(|job| {
-                events += job.group.events.len();
-                bytes += job.group.bytes;
-                events <= EVENTS && bytes <= BYTES
-            })
-            .count();
-        let end = fit.max(1).min(waiting.len());
-        waiting.drain(..end).collect()
     }
 }
 
@@ -227,15 +87,16 @@ pub(super) const PUBLISH: &str = "
            CAST(substr(?3, r.value ->> 6, r.value ->> 7) AS TEXT)
     FROM jsonb_each(?1) r";
 
-async fn insert<'a>(
+async fn insert(
     turn: &mut Turn,
-    events: impl Iterator<Item = &'a (Event, Idempotency)> + Clone,
+    events: &[&Ready],
     random: Random,
 ) -> Result<Vec<Found>, StoreError> {
     let clock = owner::clock(turn.conn()).await?;
-    let fixed = fixed(events.clone(), clock, random)?;
+    let fixed = fixed(events, clock, random)?;
     let mut payloads = Vec::new();
     let rows: Vec<Row<'_>> = events
+        .iter()
         .map(|(event, key)| row(event, key, &mut payloads))
         .collect();
     let rows = json(&rows)?;
@@ -271,14 +132,15 @@ async fn insert<'a>(
     Ok(found)
 }
 
-fn fixed<'a>(
-    events: impl Iterator<Item = &'a (Event, Idempotency)> + Clone,
+fn fixed(
+    events: &[&Ready],
     clock: Timestamp,
     random: Random,
 ) -> Result<Vec<Fixed>, StoreError> {
-    let mut randoms = vec![[0; 10]; events.clone().count()];
+    let mut randoms = vec![[0; 10]; events.len()];
     random(randoms.as_flattened_mut()).map_err(StoreError::database)?;
     Ok(events
+        .iter()
         .zip(randoms)
         .map(|((event, idempotency), random)| Fixed {
             key: idempotency.key,

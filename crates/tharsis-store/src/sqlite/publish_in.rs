@@ -7,11 +7,10 @@ use tharsis_core::{
 };
 
 use super::{
-    publish::Found,
     value::{Id, blob},
     write::is_busy,
 };
-use crate::{Published, StoreError};
+use crate::{Published, StoreError, publishing::Found};
 
 pub(super) async fn publish_in(
     conn: &mut SqliteConnection,

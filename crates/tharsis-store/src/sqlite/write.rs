@@ -85,7 +85,7 @@ impl Writer {
 }
 
 /// The right to write next, in this process.
-pub(super) struct Turn(OwnedMutexGuard<State>);
+pub(crate) struct Turn(OwnedMutexGuard<State>);
 
 impl Turn {
     /// The connection, outside of any transaction.

@@ -1,0 +1,329 @@
+//! How far pointers have been read. It is a hint alone: an event can be committed behind it, by a transaction that took
+//! its number earlier; and while some long transaction is open, what was routed lies there dead, and takes time to pass.
+//!
+//! So reading goes on from where it was a moment ago, and begins anew when nothing more comes, as long as that takes a
+//! small part of the time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{SHARDS, Shard, Shards};
+
+/// Numbers are given in this order and committed in any: so far back it is looked each time.
+const A_MOMENT: Duration = Duration::from_millis(500);
+
+/// While there is always more to read, what came late is looked for so often.
+const NOW_AND_THEN: Duration = Duration::from_secs(2);
+
+/// Beginning anew may take one part of so many.
+const PART: u32 = 20;
+
+/// Before every pointer.
+const START: i64 = -1;
+
+type Marks = [i64; SHARDS as usize];
+
+/// How far pointers have been read.
+#[derive(Debug, Clone)]
+pub(super) struct Cursor {
+    read: Marks,
+    /// As it was half a moment ago, and a moment ago.
+    younger: Marks,
+    older: Marks,
+    aged: Option<Instant>,
+    /// The last read did not come to an end.
+    has_more: bool,
+    /// Shards that had more than their part of the last read.
+    full: u32,
+    /// The shard to begin with, so that each has its turn.
+    first: u8,
+    /// When it began anew, and how long that took.
+    anew: Option<(Instant, Duration)>,
+}
+
+impl Default for Cursor {
+    fn default() -> Self {
+        const NOTHING: Marks = [START; SHARDS as usize];
+        Self {
+            read: NOTHING,
+            younger: NOTHING,
+            older: NOTHING,
+            aged: None,
+            has_more: false,
+            full: 0,
+            first: 0,
+            anew: None,
+        }
+    }
+}
+
+/// What to read: of each shard what comes after the number beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub(super) shards: Vec<i16>,
+    pub(super) after: Vec<i64>,
+    /// Of one shard at most so many.
+    pub(super) part: i64,
+    anew: bool,
+    began: Instant,
+}
+
+impl Cursor {
+    /// What to read of these shards, of which `limit` pointers are wanted in all.
+    pub(super) fn reading(&self, shards: Shards, limit: u32, now: Instant) -> Reading {
+        let anew = self.is_to_begin_anew(now);
+        let after = |shard: Shard| match () {
+            () if anew => START,
+            () if self.has_more => self.read[usize::from(shard.0)],
+            () => self.older[usize::from(shard.0)],
+        };
+        let (later, first): (Vec<Shard>, Vec<Shard>) =
+            shards.iter().partition(|shard| shard.0 < self.first);
+        let order = || first.iter().chain(&later).copied();
+        Reading {
+            shards: order().map(|shard| shard.0.into()).collect(),
+            after: order().map(after).collect(),
+            part: i64::from(limit / (self.full + 1)).max(1),
+            anew,
+            began: now,
+        }
+    }
+
+    fn is_to_begin_anew(&self, now: Instant) -> bool {
+        let Some((at, took)) = self.anew else {
+            return true;
+        };
+        let pause = took * PART;
+        now >= at
+            + if self.has_more {
+                pause.max(NOW_AND_THEN)
+            } else {
+                pause
+            }
+    }
+
+    /// A look found that the first pointers of these shards are these: a read is to find them, too.
+    pub(super) fn looked(&mut self, reading: &Reading, found: &[(Shard, i64)], now: Instant) {
+        self.took(reading, now);
+        for (shard, seq) in found {
+            let at = usize::from(shard.0);
+            for marks in [&mut self.read, &mut self.younger, &mut self.older] {
+                marks[at] = marks[at].min(seq - 1);
+            }
+        }
+    }
+
+    /// A read of at most `limit` gave these, each shard's in order.
+    pub(super) fn read(
+        &mut self,
+        reading: &Reading,
+        limit: u32,
+        found: &[(Shard, i64)],
+        is_all: bool,
+        now: Instant,
+    ) {
+        self.took(reading, now);
+        let mut counts = [0_i64; SHARDS as usize];
+        for (shard, seq) in found {
+            let at = usize::from(shard.0);
+            self.read[at] = *seq;
+            counts[at] += 1;
+        }
+        let full = counts
+            .iter()
+            .filter(|count| **count >= reading.part)
+            .count();
+        self.full = u32::try_from(full).unwrap_or(u32::from(SHARDS));
+        let is_short = u32::try_from(found.len()).is_ok_and(|found| found < limit);
+        self.has_more = !is_all || !is_short || self.full > 0;
+        self.first = match found.last() {
+            Some((shard, _)) if self.has_more => (shard.0 + 1) % SHARDS,
+            _ => 0,
+        };
+        if self.aged.is_none_or(|aged| now >= aged + A_MOMENT) {
+            self.older = self.younger;
+            self.younger = self.read;
+            self.aged = Some(now);
+        }
+    }
+
+    fn took(&mut self, reading: &Reading, now: Instant) {
+        if reading.anew {
+            self.anew = Some((now, now - reading.began));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLI: Duration = Duration::from_millis(1);
+    const FIVE: Shard = Shard(5);
+
+    /// A cursor beside what is in the table.
+    struct Story {
+        cursor: Cursor,
+        now: Instant,
+        rows: Vec<(Shard, i64)>,
+        /// How long it takes to begin anew.
+        anew: Duration,
+    }
+
+    impl Story {
+        fn new() -> Self {
+            Self {
+                cursor: Cursor::default(),
+                now: Instant::now(),
+                rows: Vec::new(),
+                anew: MILLI,
+            }
+        }
+
+        fn read(&mut self, limit: u32) -> Vec<(Shard, i64)> {
+            self.rows.sort_by_key(|(_, seq)| *seq);
+            let reading = self.cursor.reading(Shards::ALL, limit, self.now);
+            let mut found = Vec::new();
+            for (shard, after) in reading.shards.iter().zip(&reading.after) {
+                let part = usize::try_from(reading.part).expect("a limit");
+                let its = self
+                    .rows
+                    .iter()
+                    .filter(|(s, seq)| i16::from(s.0) == *shard && seq > after);
+                found.extend(its.take(part).copied());
+            }
+            found.truncate(limit as usize);
+            self.now += if reading.anew { self.anew } else { MILLI };
+            self.cursor.read(&reading, limit, &found, true, self.now);
+            found
+        }
+
+        fn route(&mut self, limit: u32) -> usize {
+            let found = self.read(limit);
+            self.rows.retain(|row| !found.contains(row));
+            found.len()
+        }
+
+        fn looks_from(&self) -> i64 {
+            let reading = self.cursor.reading(Shards::ALL, 1, self.now);
+            reading.after[usize::from(FIVE.0)]
+        }
+    }
+
+    #[test]
+    fn a_backlog_is_read_from_where_it_was_left() {
+        let mut story = Story::new();
+        story.anew = MILLI * 500;
+        story.rows.extend((0..1_000).map(|seq| (FIVE, seq)));
+        assert_eq!(story.route(100), 100);
+        for _ in 0..18 {
+            let from = story.looks_from();
+            assert!(from >= 99, "not from the start: {from}");
+            assert!(story.route(100) > 0);
+        }
+        assert_eq!(story.rows, []);
+    }
+
+    #[test]
+    fn what_is_committed_late_is_found_soon() {
+        let mut story = Story::new();
+        story.anew = MILLI * 500;
+        story.rows.push((FIVE, 10));
+        story.route(100);
+        story.rows.push((FIVE, 9));
+        assert_eq!(story.route(100), 1, "a moment is looked back");
+        story.now += A_MOMENT * 4;
+        story.rows.push((FIVE, 20));
+        story.route(100);
+        story.now += A_MOMENT;
+        story.rows.push((FIVE, 21));
+        story.route(100);
+        story.now += A_MOMENT;
+        story.rows.push((FIVE, 22));
+        story.route(100);
+        story.rows.push((FIVE, 8));
+        assert_eq!(story.route(100), 0, "it is far behind");
+        story.now += story.anew * PART;
+        assert_eq!(story.route(100), 1, "begun anew");
+    }
+
+    #[test]
+    fn beginning_anew_takes_a_small_part_of_the_time() {
+        let mut story = Story::new();
+        story.anew = MILLI * 100;
+        story.route(10);
+        let began = story.now;
+        let mut anew = 0;
+        while story.now < began + Duration::from_secs(20) {
+            anew += u32::from(story.cursor.is_to_begin_anew(story.now));
+            story.route(10);
+            story.now += MILLI * 20;
+        }
+        assert!((8..=10).contains(&anew), "{anew}");
+    }
+
+    #[test]
+    fn while_there_is_more_it_begins_anew_every_few_seconds() {
+        let mut story = Story::new();
+        story.rows.extend((0..100_000).map(|seq| (FIVE, 10 + seq)));
+        story.route(10);
+        let began = story.now;
+        story.rows.push((FIVE, 1));
+        while story.rows.contains(&(FIVE, 1)) {
+            story.route(10);
+            assert!(story.now <= began + NOW_AND_THEN + MILLI * 2);
+        }
+        assert!(story.now >= began + NOW_AND_THEN / 2, "and not before");
+    }
+
+    #[test]
+    fn a_busy_client_leaves_room_for_the_others() {
+        let mut story = Story::new();
+        for busy in [2, 3, 5] {
+            story
+                .rows
+                .extend((0..10_000).map(|seq| (Shard(busy), seq * 64)));
+        }
+        for _ in 0..4 {
+            story.route(100);
+        }
+        let quiet = (Shard(60), 50_000);
+        story.rows.push(quiet);
+        story.route(100);
+        story.route(100);
+        assert!(!story.rows.contains(&quiet));
+    }
+
+    #[test]
+    fn few_wanted_of_many_come_in_turns() {
+        let mut story = Story::new();
+        story
+            .rows
+            .extend((0..64).flat_map(|shard| (0..10).map(move |n| (Shard(shard), n * 64))));
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..40 {
+            let found = story.read(4);
+            story.rows.retain(|row| !found.contains(row));
+            seen.extend(found.iter().map(|(shard, _)| *shard));
+        }
+        assert_eq!(seen.len(), 64);
+    }
+
+    #[test]
+    fn what_a_look_finds_a_read_finds() {
+        let mut story = Story::new();
+        story.anew = Duration::from_secs(1);
+        for n in 0..5 {
+            story.rows.push((FIVE, 100 + n));
+            story.route(10);
+            story.now += A_MOMENT;
+        }
+        story.rows.push((FIVE, 7));
+        story.now += story.anew * PART;
+        let look = story.cursor.reading(Shards::ALL, 1, story.now);
+        story.now += story.anew;
+        story.cursor.looked(&look, &[(FIVE, 7)], story.now);
+        assert_eq!(story.read(10), [(FIVE, 7)]);
+    }
+}

@@ -1,0 +1,237 @@
+//! The registry and the outbox in one schema of a PostgreSQL database, 15 or newer.
+//!
+//! The schema is the operator's choice (`?schema=NAME`, `tharsis` unless given) and is made by [`PostgresStore::migrate`];
+//! all that is Tharsis's lies in it. Any number of processes publish, and any number deliver: the workers share the work
+//! by themselves.
+//!
+//! # What the key protects
+//! Secrets are sealed with a key that lies in a file of its own, which every worker and every command that shows or
+//! changes a subscription has ([`Options::key_file`]). It protects secrets in dumps and backups of the database. A
+//! publisher needs none. With another file than the database's the start fails (`key_wrong`), without it too
+//! (`key_missing`).
+//!
+//! # Publishing by SQL
+//! Any program publishes in a transaction of its own. It may execute two functions and needs no right to any table:
+//!
+//! ```sql
+//! GRANT USAGE ON SCHEMA tharsis TO engine;
+//! GRANT EXECUTE ON FUNCTION tharsis.publish, tharsis.publish_all TO engine;
+//!
+//! BEGIN;
+//! SELECT tharsis.publish('signal', 'b4aeba4e-a4c0-4896-866a-56f8bcb372fc', '{"drop_proba":0.95}', key => 'order-1');
+//! COMMIT;
+//! ```
+//!
+//! The payload is checked and frozen when the event is routed; one that cannot be frozen ends refused, with the reason
+//! beside it. A program that publishes with [`PostgresStore::publish_in`] executes `publish_frozen`.
+
+mod command;
+mod connect;
+mod cursor;
+mod due;
+mod error;
+mod filter;
+mod history;
+mod key;
+mod migrate;
+mod outbox;
+mod owner;
+mod partition;
+mod pointers;
+mod poke;
+mod publish;
+mod publish_in;
+mod registry;
+mod remaining;
+mod replay;
+mod route;
+mod settle;
+mod share;
+mod subscription;
+mod value;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use sqlx::PgConnection;
+use tharsis_core::{EventId, Timestamp, event::Event, secret::SealingKey};
+
+use self::{
+    connect::{Database, Pool, Pools, Schema},
+    owner::Owner,
+    pointers::Read,
+    poke::Poke,
+    publish::Clock,
+};
+use crate::{Published, Random, StoreError, WorkerRecord, publishing::Waiting, random::entropy, worker};
+
+/// What a store is opened with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The file of the key that secrets are sealed with. Without one the store publishes, and delivers nothing.
+    pub key_file: Option<PathBuf>,
+    /// How long after its last word a worker counts as gone, so that others take its work over.
+    pub lease: Duration,
+    /// The machine this is, for people.
+    pub host: String,
+    /// The process this is, for people.
+    pub pid: u32,
+    /// The program's version, for people.
+    pub version: String,
+    /// Where random bytes come from.
+    pub random: Random,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            key_file: None,
+            lease: Duration::from_secs(15),
+            host: worker::host(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            random: entropy,
+        }
+    }
+}
+
+/// The registry and the outbox in one schema of a PostgreSQL database. Clones share it.
+#[derive(Clone)]
+pub struct PostgresStore(Arc<Inner>);
+
+struct Inner {
+    schema: Schema,
+    options: Options,
+    key: Option<SealingKey>,
+    /// What the engine does: a commit that is lost with the server is a duplicate at most, so it waits for no flush.
+    engine: Pool,
+    /// Taking, renewing and giving back the lease, which must not wait behind anything.
+    leases: Pool,
+    /// Publishing.
+    publishes: Pool,
+    /// What people ask for.
+    lists: Pool,
+    owner: Owner,
+    /// How far pointers have been read.
+    read: Read,
+    /// What other workers told of, and what was seen of the registry.
+    poke: Poke,
+    /// Publishes that wait for a connection, to be committed together.
+    waiting: Waiting,
+    /// The database's clock, for ids.
+    clock: Clock,
+}
+
+impl PostgresStore {
+    /// Opens `postgres://USER@HOST/DATABASE?schema=NAME`. The schema must have been [migrated](Self::migrate) before;
+    /// nothing is made here.
+    ///
+    /// # Errors
+    /// `bad_database_url`; `database_unreachable`, `database_refused`, `postgres_too_old`, `encoding_not_utf8`,
+    /// `schema_missing`, `schema_too_old`, `schema_too_new`, `key_missing`, `key_wrong`.
+    pub async fn open(url: &str, options: Options) -> Result<Self, StoreError> {
+        let database = Database::at(url)?;
+        let mut conn = database.connect().await?;
+        migrate::check(&mut conn, database.schema()).await?;
+        let key = match &options.key_file {
+            None => None,
+            Some(file) => Some(key::load(&mut conn, file).await?),
+        };
+        Ok(Self::over(database, options, key))
+    }
+
+    /// Brings the schema up to what this program knows, creating it where it is not there, with its first partitions, and
+    /// the key that secrets are sealed with where a file for it is named. Returns the names of the migrations that were
+    /// applied. Several at once are safe.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and `not_permitted` where this user may not create what is missing.
+    pub async fn migrate(url: &str, options: Options) -> Result<Vec<String>, StoreError> {
+        let database = Database::at(url)?;
+        let mut conn = database.connect().await?;
+        let applied = migrate::migrate(&mut conn, database.schema(), &options).await?;
+        Ok(applied.into_iter().map(str::to_owned).collect())
+    }
+
+    fn over(database: Database, options: Options, key: Option<SealingKey>) -> Self {
+        let pools = Pools::of(&database, options.lease);
+        Self(Arc::new(Inner {
+            poke: Poke::new(pools.listener, database.schema()),
+            schema: database.into_schema(),
+            options,
+            key,
+            engine: pools.engine,
+            leases: pools.leases,
+            publishes: pools.publishes,
+            lists: pools.lists,
+            owner: Owner::default(),
+            read: Read::default(),
+            waiting: Waiting::default(),
+            clock: Clock::default(),
+        }))
+    }
+
+    /// Publishes on the caller's own connection: inside its transaction if one is open, else in one of its own. One round
+    /// trip, once the connection knows the statement; its search path does not matter.
+    ///
+    /// The event is seen by others when the caller commits, and never if it rolls back. The id is the caller's to make
+    /// ([`EventId::new`], of the present instant: lists and filters by time go by it); publishing the same event again
+    /// returns the first id. Until the caller ends its transaction, whoever publishes under the same key waits for that.
+    ///
+    /// # Errors
+    /// - `idempotency_conflict`: its key was used for another payload.
+    /// - `schema_missing`: the connection's database has no such outbox.
+    /// - `not_permitted`: the connection's user may not publish.
+    pub async fn publish_in(
+        &self,
+        conn: &mut PgConnection,
+        event: &Event,
+        id: EventId,
+    ) -> Result<Published, StoreError> {
+        publish_in::publish_in(conn, &self.0.schema, event, id).await
+    }
+
+    /// The workers that deliver at present, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn workers(&self) -> Result<Vec<WorkerRecord>, StoreError> {
+        owner::workers(self).await
+    }
+
+    /// Gives ownership back at once, whatever lease this store holds: for a run that ended before it could
+    /// [release](crate::Outbox::release) it. Outside of a runtime others wait for the end of the lease.
+    pub fn disown(&self) {
+        owner::disown(self);
+    }
+
+    /// Forgets events that were published before this instant and what became of them, as far as whole days go: their
+    /// space is free at once. Returns the days' tables. Called again it goes on where something stood in its way.
+    ///
+    /// # Errors
+    /// `not_finished` where an event of that time is not routed or not delivered yet; nothing is forgotten then that comes
+    /// after it.
+    pub async fn drop_before(&self, instant: Timestamp) -> Result<Vec<String>, StoreError> {
+        partition::drop_before(self, instant).await
+    }
+
+    /// # Errors
+    /// `key_missing` where the store was opened without one.
+    fn key(&self) -> Result<&SealingKey, StoreError> {
+        self.0.key.as_ref().ok_or_else(key::not_given)
+    }
+
+    /// Ten random bytes, as ids want them.
+    fn random_id_bytes(&self) -> Result<[u8; 10], StoreError> {
+        let mut bytes = [0; 10];
+        (self.0.options.random)(&mut bytes).map_err(StoreError::database)?;
+        Ok(bytes)
+    }
+}
+
+impl std::fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresStore")
+            .field("schema", &self.0.schema.name())
+            .finish_non_exhaustive()
+    }
+}

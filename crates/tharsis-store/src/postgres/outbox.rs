@@ -1,0 +1,78 @@
+//! The hot side, as its trait has it.
+
+use tharsis_core::{Invalid, Timestamp, WorkerId, event::Event};
+
+use super::{
+    PostgresStore, command, due, owner, partition, pointers, poke, remaining, route, settle,
+    subscription,
+};
+use crate::{
+    Changed, LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed,
+    Rows, Settlement, Shards, Snapshot, StoreError, WorkedOff, publishing,
+};
+
+impl Outbox for PostgresStore {
+    async fn publish(
+        &self,
+        events: &[Event],
+    ) -> Result<Vec<Result<Published, Invalid>>, StoreError> {
+        publishing::publish(self, events).await
+    }
+
+    async fn hold(&self, worker: WorkerId, give: Shards) -> Result<Lease, StoreError> {
+        owner::hold(self, worker, give).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        owner::release(self, lease).await
+    }
+
+    async fn changed(&self, lease: &Lease) -> Result<Changed, StoreError> {
+        poke::changed(self, lease).await
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        subscription::snapshot(self).await
+    }
+
+    async fn pointers(&self, lease: &Lease, limit: u32) -> Result<Pointers, StoreError> {
+        pointers::pointers(self, lease, limit).await
+    }
+
+    async fn route(&self, lease: &Lease, routed: &[Routed]) -> Result<(), StoreError> {
+        route::route(self, lease, routed).await
+    }
+
+    async fn lanes(&self, lease: &Lease) -> Result<Vec<Pending>, StoreError> {
+        due::lanes(self, lease).await
+    }
+
+    async fn due(
+        &self,
+        lease: &Lease,
+        lanes: &[LaneRead],
+        now: Timestamp,
+    ) -> Result<Rows, StoreError> {
+        due::due(self, lease, lanes, now).await
+    }
+
+    async fn settle(
+        &self,
+        lease: &Lease,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Position>, StoreError> {
+        settle::settle(self, lease, settlements).await
+    }
+
+    async fn work_off(&self, lease: &Lease, now: Timestamp) -> Result<WorkedOff, StoreError> {
+        command::work_off(self, lease, now).await
+    }
+
+    async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
+        partition::maintain(self, now).await
+    }
+
+    async fn remaining(&self, now: Timestamp) -> Result<Remaining, StoreError> {
+        remaining::remaining(self, now).await
+    }
+}

@@ -1,0 +1,22 @@
+//! Publishing on a connection that is the caller's.
+
+use sqlx::PgConnection;
+use tharsis_core::{EventId, event::Event};
+
+use super::{connect::Schema, publish, value::corrupt};
+use crate::{Published, StoreError};
+
+pub(super) async fn publish_in(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    event: &Event,
+    id: EventId,
+) -> Result<Published, StoreError> {
+    let ready = (event.clone(), event.idempotency());
+    let found = publish::insert(conn, schema, &[&ready], &[*id.as_uuid()]).await?;
+    let found = found
+        .into_iter()
+        .next()
+        .ok_or_else(|| corrupt("the answer to a publish"))?;
+    Ok(found.judge(&ready.1)?)
+}

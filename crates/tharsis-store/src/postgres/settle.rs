@@ -1,0 +1,277 @@
+//! What came of attempts: deliveries end or move, and the history grows, all in one statement.
+
+use std::collections::HashMap;
+
+use tharsis_core::delivery::End;
+use uuid::Uuid;
+
+use super::{
+    PostgresStore, owner,
+    value::{Instant, corrupt, text},
+};
+use crate::{Fate, Lease, Position, Settlement, StoreError};
+
+/// Each settlement finds its row by the pair. A success takes it wherever it is; all else takes it only as it was read,
+/// and only where its subscription's shard is still this worker's. What is recorded follows from the rows that were taken
+/// out, and from successes without one. The revision is written before the state of a subscription, as the registry does.
+///
+/// `$3` are the subscriptions, which settlements name by their place; `$24` says that nothing needs to be owned.
+pub(super) const SETTLE: &str = "
+    WITH held AS MATERIALIZED (
+        SELECT ARRAY(SELECT shard FROM shard WHERE owner = $1 AND epoch <= $2) AS shards
+    ), own AS MATERIALIZED (
+        SELECT array_agg(coalesce(s.shard = ANY (held.shards), false) ORDER BY u.place) AS subscriptions
+        FROM held
+        CROSS JOIN unnest($3::bigint[]) WITH ORDINALITY AS u(subscription, place)
+        LEFT JOIN LATERAL (SELECT s.shard FROM subscription s WHERE s.seq = u.subscription OFFSET 0) s ON true
+    ), found AS MATERIALIZED (
+        SELECT g.*, ($3)[g.sub] AS subscription, d.tid, d.is_as_read,
+               g.is_success OR d.is_as_read AND (SELECT subscriptions FROM own)[g.sub] AS is_ours
+        FROM unnest($4::integer[], $5::smallint[], $6::timestamptz[], $7::bigint[], $8::uuid[], $9::integer[],
+                    $10::timestamptz[], $11::integer[], $12::integer[], $13::text[], $14::integer[], $15::integer[],
+                    $16::timestamptz[], $17::bigint[], $18::text[], $19::smallint[], $20::text[], $21::bytea[],
+                    $22::text[], $23::boolean[]) WITH ORDINALITY
+             AS g(sub, lane, due_at, seq, event, attempts, again, made, tries, ended, number, after, at, duration_us, code,
+                  status, detail, excerpt, disable, is_success, place)
+        LEFT JOIN LATERAL (
+            SELECT d.ctid AS tid,
+                   (d.lane, d.due_at, d.seq, d.attempts) = (g.lane, g.due_at, g.seq, g.attempts) AS is_as_read
+            FROM delivery d
+            WHERE d.event = g.event AND d.subscription = ($3)[g.sub]
+            OFFSET 0) d ON true
+        WHERE $24 OR (SELECT cardinality(shards) FROM held) > 0
+    ), gone AS (
+        DELETE FROM delivery
+        WHERE ctid = ANY (ARRAY(SELECT tid FROM found WHERE tid IS NOT NULL AND is_ours))
+        RETURNING ctid
+    ), taken AS MATERIALIZED (
+        SELECT f.*,
+               f.tid IS NULL OR (SELECT count(*) FROM gone) = (SELECT count(tid) FROM found WHERE is_ours)
+               OR f.tid = ANY (ARRAY(SELECT ctid FROM gone)) AS is_taken
+        FROM found f
+        WHERE f.is_ours
+    ), moved AS (
+        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries)
+        SELECT t.subscription, t.lane, t.again, t.seq, t.event, t.made, t.tries
+        FROM taken t
+        WHERE t.is_taken AND t.again IS NOT NULL
+    ), recorded AS (
+        INSERT INTO attempt (event, subscription, number, at, duration_us, code, status, ended, after, due_at, detail, excerpt)
+        SELECT t.event, t.subscription,
+               CASE WHEN t.is_as_read OR NOT t.is_success THEN t.number
+                    ELSE greatest(t.number, (SELECT max(a.number) + 1 FROM attempt a
+                                             WHERE a.event = t.event AND a.subscription = t.subscription))
+               END,
+               t.at, t.duration_us, t.code, t.status, t.ended, t.after, t.again, t.detail, t.excerpt
+        FROM taken t
+        WHERE t.is_taken AND t.number IS NOT NULL
+        ON CONFLICT (event, subscription, number) DO UPDATE
+        SET at = excluded.at, duration_us = excluded.duration_us, code = excluded.code, status = excluded.status,
+            ended = excluded.ended, after = excluded.after, due_at = excluded.due_at, detail = excluded.detail,
+            excerpt = excluded.excerpt
+        WHERE attempt.number = 0
+    ), disabled AS MATERIALIZED (
+        SELECT DISTINCT ON (t.subscription) t.subscription, t.disable AS reason, coalesce(t.at, t.due_at) AS since
+        FROM taken t
+        CROSS JOIN LATERAL (
+            SELECT s.seq FROM subscription s WHERE s.seq = t.subscription AND s.removed_at IS NULL OFFSET 0) s
+        WHERE t.is_taken AND t.disable IS NOT NULL
+          AND NOT EXISTS (
+              SELECT 1 FROM subscription_state st WHERE st.subscription = t.subscription AND st.state = 'disabled')
+        ORDER BY t.subscription, t.place
+    ), bumped AS (
+        UPDATE revision r SET revision = r.revision + d.count
+        FROM (SELECT count(*) AS count FROM disabled) d
+        WHERE r.id = 1 AND d.count > 0
+        RETURNING r.revision
+    ), disabling AS (
+        INSERT INTO subscription_state AS st (subscription, state, reason, since)
+        SELECT d.subscription, 'disabled', d.reason, d.since FROM disabled d WHERE EXISTS (SELECT 1 FROM bumped)
+        ON CONFLICT (subscription) DO UPDATE
+        SET state = excluded.state, reason = excluded.reason, since = excluded.since
+        WHERE st.state <> 'disabled'
+    )
+    SELECT (SELECT cardinality(shards) FROM held),
+           ARRAY(SELECT f.place FROM found f WHERE f.is_ours IS NOT TRUE),
+           ARRAY(SELECT t.place FROM taken t WHERE NOT t.is_taken)";
+
+pub(super) async fn settle(
+    store: &PostgresStore,
+    lease: &Lease,
+    settlements: &[Settlement],
+) -> Result<Vec<Position>, StoreError> {
+    owner::check(store, lease)?;
+    let mut open: Vec<&Settlement> = settlements.iter().collect();
+    let mut left_alone = Vec::new();
+    while !open.is_empty() {
+        let (left, raced) = write(store, lease, &open).await?;
+        left_alone.extend(left.iter().map(|settlement| settlement.position));
+        // Somebody took the row out at the same moment. A success counts all the same, now that it is seen where it went.
+        let (again, lost): (Vec<_>, Vec<_>) = raced
+            .into_iter()
+            .partition(|settlement| is_success(settlement));
+        left_alone.extend(lost.iter().map(|settlement| settlement.position));
+        open = again;
+    }
+    Ok(left_alone)
+}
+
+fn is_success(settlement: &Settlement) -> bool {
+    settlement.attempt.is_some() && settlement.fate == Fate::Ended(End::Delivered)
+}
+
+/// Those that were left alone, and those whose row was gone before it could be taken.
+type Left<'a> = (Vec<&'a Settlement>, Vec<&'a Settlement>);
+
+async fn write<'a>(
+    store: &PostgresStore,
+    lease: &Lease,
+    settlements: &[&'a Settlement],
+) -> Result<Left<'a>, StoreError> {
+    let c = Columns::of(settlements);
+    let needs_nothing = owner::everything(lease).is_empty();
+    let (owned, left, raced): (i32, Vec<i64>, Vec<i64>) = sqlx::query_as(SETTLE)
+        .bind(lease.worker.as_uuid())
+        .bind(lease.epoch)
+        .bind(c.subscriptions)
+        .bind(c.places)
+        .bind(c.lanes)
+        .bind(c.due_ats)
+        .bind(c.seqs)
+        .bind(c.events)
+        .bind(c.attempts)
+        .bind(c.agains)
+        .bind(c.made)
+        .bind(c.tries)
+        .bind(c.ended)
+        .bind(c.numbers)
+        .bind(c.after)
+        .bind(c.ats)
+        .bind(c.durations)
+        .bind(c.codes)
+        .bind(c.statuses)
+        .bind(c.details)
+        .bind(c.excerpts)
+        .bind(c.disable)
+        .bind(c.successes)
+        .bind(needs_nothing)
+        .fetch_one(&mut *store.0.engine.get().await?)
+        .await?;
+    if owned == 0 && !needs_nothing {
+        return Err(StoreError::LeaseLost);
+    }
+    Ok((at(settlements, &left)?, at(settlements, &raced)?))
+}
+
+/// Those at these places, which begin with 1.
+fn at<'a>(
+    settlements: &[&'a Settlement],
+    places: &[i64],
+) -> Result<Vec<&'a Settlement>, StoreError> {
+    places
+        .iter()
+        .map(|place| {
+            let at = usize::try_from(place - 1).map_err(corrupt)?;
+            settlements
+                .get(at)
+                .copied()
+                .ok_or_else(|| corrupt("a settlement's place"))
+        })
+        .collect()
+}
+
+/// Settlements as the statement reads them.
+#[derive(Default)]
+struct Columns<'a> {
+    subscriptions: Vec<i64>,
+    places: Vec<i32>,
+    lanes: Vec<i16>,
+    due_ats: Vec<Instant>,
+    seqs: Vec<i64>,
+    events: Vec<Uuid>,
+    attempts: Vec<i32>,
+    agains: Vec<Option<Instant>>,
+    made: Vec<i32>,
+    tries: Vec<i32>,
+    ended: Vec<Option<&'a str>>,
+    numbers: Vec<Option<i32>>,
+    after: Vec<Option<i32>>,
+    ats: Vec<Option<Instant>>,
+    durations: Vec<i64>,
+    codes: Vec<&'a str>,
+    statuses: Vec<Option<i16>>,
+    details: Vec<Option<String>>,
+    excerpts: Vec<Option<&'a [u8]>>,
+    disable: Vec<Option<&'a str>>,
+    successes: Vec<bool>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(settlements: &[&'a Settlement]) -> Self {
+        let mut columns = Self::default();
+        let mut places = HashMap::new();
+        for settlement in settlements {
+            columns.add(settlement, &mut places);
+        }
+        columns
+    }
+
+    fn add(&mut self, settlement: &'a Settlement, places: &mut HashMap<i64, i32>) {
+        let position = settlement.position;
+        let place = *places.entry(position.subscription).or_insert_with(|| {
+            self.subscriptions.push(position.subscription);
+            i32::try_from(self.subscriptions.len()).unwrap_or(i32::MAX)
+        });
+        self.places.push(place);
+        self.lanes
+            .push(i16::try_from(position.lane).unwrap_or(i16::MAX));
+        self.due_ats.push(position.due_at.into());
+        self.seqs.push(position.seq);
+        self.events.push(*settlement.event.as_uuid());
+        self.attempts.push(signed(settlement.attempts));
+
+        let (ended, again, tries) = match settlement.fate {
+            Fate::Ended(end) => (Some(end.as_str()), None, 0),
+            Fate::Again { due_at, tries } => (None, Some(Instant(due_at)), tries),
+        };
+        self.ended.push(ended);
+        self.agains.push(again);
+        self.tries.push(signed(tries));
+
+        let attempt = settlement.attempt.as_ref();
+        let number = attempt.map(|a| a.number);
+        let made = number.map_or(settlement.attempts, |n| n.max(settlement.attempts));
+        self.made.push(signed(made));
+        self.numbers.push(number.map(signed));
+        // An end without a request stands after the attempts that were made.
+        let is_without_request = number == Some(0);
+        self.after
+            .push(is_without_request.then_some(signed(settlement.attempts)));
+        self.ats.push(attempt.map(|a| Instant(a.at)));
+        self.durations.push(attempt.map_or(0, |a| {
+            i64::try_from(a.duration.as_micros()).unwrap_or(i64::MAX)
+        }));
+        self.codes.push(attempt.map_or("", |a| &a.code));
+        self.statuses.push(
+            attempt
+                .and_then(|a| a.status)
+                .map(|status| i16::try_from(status).unwrap_or(i16::MAX)),
+        );
+        self.details.push(
+            attempt
+                .and_then(|a| a.detail.as_deref())
+                .map(|detail| text(detail).into_owned()),
+        );
+        self.excerpts.push(
+            attempt
+                .map(|a| a.excerpt.as_slice())
+                .filter(|excerpt| !excerpt.is_empty()),
+        );
+        self.disable.push(settlement.disable);
+        self.successes.push(is_success(settlement));
+    }
+}
+
+fn signed(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
