@@ -145,11 +145,11 @@ const NUMBERS: &str = "
     SELECT s.seq
     FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS r (event, subscription, place)
     LEFT JOIN LATERAL (
-        SELECT seq
-        FROM subscription
-        WHERE id = r.subscription
-          AND (EXISTS (SELECT FROM delivery d WHERE d.event = r.event AND d.subscription = seq OFFSET 0)
-               OR EXISTS (SELECT FROM attempt a WHERE a.event = r.event AND a.subscription = seq OFFSET 0))
+        SELECT s.seq
+        FROM subscription s
+        WHERE s.id = r.subscription
+          AND (EXISTS (SELECT FROM delivery d WHERE d.event = r.event AND d.subscription = s.seq OFFSET 0)
+               OR EXISTS (SELECT FROM attempt a WHERE a.event = r.event AND a.subscription = s.seq OFFSET 0))
         OFFSET 0) s ON true
     ORDER BY r.place";
 
