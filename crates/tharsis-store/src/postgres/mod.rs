@@ -111,7 +111,7 @@ struct Inner {
     /// What people ask for.
     lists: Pool,
     owner: Owner,
-    /// How far pointers have been read.
+    /// How far pointers have been routed.
     read: Read,
     /// What other workers told of, and what was seen of the registry.
     poke: Poke,

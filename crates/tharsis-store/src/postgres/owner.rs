@@ -262,6 +262,7 @@ pub(super) async fn release(store: &PostgresStore, lease: &Lease) -> Result<(), 
     check(store, lease)?;
     free(store, lease.worker).await?;
     store.0.owner.forget();
+    store.0.poke.stop();
     Ok(())
 }
 
@@ -287,6 +288,7 @@ pub(super) fn disown(store: &PostgresStore) {
         state.gone.extend(held.map(|held| held.worker));
         held
     });
+    store.0.poke.stop();
     // A store that holds again frees it first; others need not wait for that.
     if let (Some(held), Ok(runtime)) = (held, Handle::try_current()) {
         let store = store.clone();

@@ -22,7 +22,7 @@ use crate::{Lease, Pointer, Pointers, SHARDS, Shard, StoreError};
 /// How many bytes of payloads one read hands over to be frozen.
 const BYTES: usize = 4 * 1024 * 1024;
 
-/// How far this store has read.
+/// How far this store has come.
 #[derive(Default)]
 pub(super) struct Read(Mutex<Cursor>);
 
@@ -129,10 +129,10 @@ pub(super) async fn pointers(
         .map(|(_, pointer)| pointer)
         .collect();
     let found = events.len();
-    let fit = fit(&events);
-    events.truncate(fit);
+    events.truncate(fit(&events));
+    let is_cut = events.len() < found || u32::try_from(found).is_ok_and(|found| found >= limit);
     let keys: Vec<(Shard, i64)> = events.iter().map(|p| key(p.seq)).collect();
-    read.cursor(|cursor| cursor.read(&reading, limit, &keys, fit == found, Now::now()));
+    read.cursor(|cursor| cursor.read(&reading, &keys, is_cut, Now::now()));
     // Each shard's are in order as it is.
     events.sort_by_key(|pointer| pointer.seq);
     read_unfrozen(&mut conn, &mut events).await?;
@@ -184,6 +184,13 @@ async fn read_unfrozen(
         true
     });
     Ok(())
+}
+
+/// These are routed.
+pub(super) fn routed(store: &PostgresStore, numbers: impl Iterator<Item = i64>) {
+    let keys: Vec<(Shard, i64)> = numbers.map(key).collect();
+    let read = &store.0.read;
+    read.cursor(|cursor| cursor.routed(&keys, Now::now()));
 }
 
 /// The first pointer of each shard, if it has one.

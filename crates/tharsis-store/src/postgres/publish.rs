@@ -151,7 +151,7 @@ mod tests {
             }
             Ok(())
         };
-        let ids = ids(300, Timestamp::from_millis(1_700_000_000_000), random).expect("ids");
+        let ids = ids(100, Timestamp::from_millis(1_700_000_000_000), random).expect("ids");
         assert!(ids.is_sorted_by(|a, b| a < b));
     }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     PostgresStore, owner,
-    pointers::key,
+    pointers::{self, key},
     value::{Instant, text},
 };
 use crate::{Lease, Routed, StoreError};
@@ -142,6 +142,7 @@ pub(super) async fn route(
     if owned == 0 {
         return Err(StoreError::LeaseLost);
     }
+    pointers::routed(store, routed.iter().map(|one| one.seq));
     Ok(())
 }
 

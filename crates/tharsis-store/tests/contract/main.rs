@@ -95,3 +95,4 @@ macro_rules! every_story {
 }
 
 every_story!(sqlite);
+every_story!(postgres);
