@@ -16,8 +16,9 @@ mod worker;
 
 pub use error::StoreError;
 pub use outbox::{
-    Attempt, Changed, Due, Fate, LaneRead, Lease, Outbox, Pending, Pointer, Pointers, Position, Published,
-    Remaining, RouteTo, Routed, Rows, SHARDS, Settlement, Shard, Shards, Snapshot, WorkedOff,
+    Attempt, Changed, Due, Fate, LaneRead, Lease, Outbox, Pending, Pointer, Pointers, Position,
+    Published, Remaining, RouteTo, Routed, Rows, SHARDS, Settlement, Shard, Shards, Snapshot,
+    WorkedOff,
 };
 pub use random::Random;
 pub use registry::{

@@ -20,7 +20,7 @@ use tharsis_dispatch::{
     check, system_now,
 };
 use tharsis_store::{
-    Lease, Outbox, Published, Registry, Remaining, StoreError, sqlite::SqliteStore,
+    Lease, Outbox, Published, Registry, Remaining, Shards, StoreError, sqlite::SqliteStore,
 };
 
 use crate::Error;
@@ -213,7 +213,7 @@ impl Emitter {
     /// # Errors
     /// `already_owned`, naming the owner.
     pub async fn own(&self) -> Result<Lease, Error> {
-        Ok(self.0.store.hold(self.0.worker).await?)
+        Ok(self.0.store.hold(self.0.worker, Shards::default()).await?)
     }
 
     /// What the engine of this process has done so far.
