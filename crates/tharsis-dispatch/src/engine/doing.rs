@@ -136,13 +136,15 @@ where
                     Input::Send(flight, result)
                 });
             }
-            Effect::Hold => {
+            Effect::Hold(give) => {
                 let asked = now();
                 self.ask(move |result| Input::Hold(asked, result), async move {
-                    outbox.hold(worker).await
+                    outbox.hold(worker, give).await
                 });
             }
-            Effect::Poll => self.ask(Input::Poll, async move { outbox.changed().await }),
+            Effect::Poll(lease) => {
+                self.ask(Input::Poll, async move { outbox.changed(&lease).await });
+            }
             Effect::Load => self.ask(Input::Load, async move { outbox.snapshot().await }),
             Effect::Point(lease) => self.ask(Input::Point, async move {
                 outbox.pointers(&lease, POINTERS).await
@@ -169,6 +171,9 @@ where
                     Input::WorkOff,
                     async move { outbox.work_off(&lease, now).await },
                 )
+            }
+            Effect::Maintain(now) => {
+                self.ask(Input::Maintain, async move { outbox.maintain(now).await });
             }
             Effect::Count(now) => {
                 self.ask(Input::Count, async move { outbox.remaining(now).await });

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use tharsis_store::Shards;
 
 use super::now::Alarm;
 
@@ -10,6 +11,7 @@ use super::now::Alarm;
 pub(super) struct Operation {
     wanted: bool,
     under_way: bool,
+    occupies: Shards,
     failing: Option<Failing>,
 }
 
@@ -38,6 +40,21 @@ impl Operation {
     pub(super) fn begin(&mut self) {
         self.wanted = false;
         self.under_way = true;
+        self.occupies = Shards::default();
+    }
+
+    /// What has started changes something in these shards.
+    pub(super) fn occupy(&mut self, shards: Shards) {
+        self.occupies = shards;
+    }
+
+    /// The shards that it changes something in; none once it is over.
+    pub(super) fn occupies(&self) -> Shards {
+        if self.under_way {
+            self.occupies
+        } else {
+            Shards::default()
+        }
     }
 
     /// Whether it could start.
@@ -98,6 +115,20 @@ mod tests {
         assert_eq!(starts(&mut operation, now), (true, None));
         operation.succeeded();
         assert!(operation.is_at_rest());
+    }
+
+    #[test]
+    fn its_shards_are_occupied_until_it_is_over() {
+        let now = Instant::now();
+        let mut operation = Operation::default();
+        operation.want();
+        assert!(starts(&mut operation, now).0);
+        operation.occupy(Shards(6));
+        assert_eq!(operation.occupies(), Shards(6));
+        operation.failed(now, 7);
+        assert_eq!(operation.occupies(), Shards::default());
+        operation.begin();
+        assert_eq!(operation.occupies(), Shards::default());
     }
 
     #[test]

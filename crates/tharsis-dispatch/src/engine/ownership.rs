@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use tharsis_core::Timestamp;
-use tharsis_store::Lease;
+use tharsis_store::{Lease, Shards};
 
 use super::now::Now;
 
@@ -11,7 +11,7 @@ const MARGIN: Duration = Duration::from_secs(2);
 /// Also a lease without end is renewed so often, for each renewal brings the database's clock.
 const LONGEST_RENEWAL: Duration = Duration::from_secs(20);
 
-/// Whether the outbox is ours, until when, and what the database's clock shows.
+/// Which shards are ours, until when, and what the database's clock shows.
 ///
 /// The lease runs from the instant at which it was *asked* for, not from the answer: that errs on the safe side by the
 /// time the answer took. The clock runs from the answer: it was read at the end of what may have been a long wait.
@@ -29,10 +29,10 @@ struct Held {
 }
 
 impl Ownership {
-    /// Takes a lease that was asked for at `asked` and came at `now`. Says whether it is a new one: somebody else may
-    /// have owned the outbox since, so what is known of it is worth nothing.
+    /// Takes a lease that was asked for at `asked` and came at `now`. Says whether it is another one: it is of other
+    /// shards, or somebody else may have had them since, so what is known of them is worth nothing.
     pub(super) fn hold(&mut self, lease: Lease, asked: Instant, now: Instant) -> bool {
-        let new = self.held.as_ref().is_none_or(|held| {
+        let other = self.held.as_ref().is_none_or(|held| {
             (held.lease.epoch, held.lease.shards) != (lease.epoch, lease.shards)
         });
         self.held = Some(Held { lease, asked });
@@ -40,10 +40,10 @@ impl Ownership {
             instant: now,
             clock: lease.clock,
         });
-        new
+        other
     }
 
-    /// The store says that it is not ours any more.
+    /// The store says that nothing of it is ours any more.
     pub(super) fn lose(&mut self) {
         self.held = None;
     }
@@ -52,6 +52,16 @@ impl Ownership {
     pub(super) fn lease(&self, now: Instant) -> Option<Lease> {
         let held = self.held.as_ref()?;
         (held.age(now) < held.lease.length).then_some(held.lease)
+    }
+
+    /// What we are to work with under the lease that came last, also when that has run out.
+    pub(super) fn shards(&self) -> Option<Shards> {
+        self.held.as_ref().map(|held| held.lease.shards)
+    }
+
+    /// What we own beside that, and are to give back.
+    pub(super) fn surplus(&self, now: Instant) -> Shards {
+        self.lease(now).map_or(Shards::default(), |l| l.surplus)
     }
 
     /// This moment by both clocks; unknown until the first lease.
@@ -77,7 +87,7 @@ impl Ownership {
     /// When to ask for it again; at once while there is none.
     pub(super) fn renew_at(&self, now: Instant) -> Instant {
         self.held.as_ref().map_or(now, |held| {
-            held.asked + (held.lease.length / 3).min(LONGEST_RENEWAL)
+            held.asked + held.lease.renew_after.min(LONGEST_RENEWAL)
         })
     }
 }
@@ -92,7 +102,6 @@ impl Held {
 mod tests {
     use proptest::prelude::*;
     use tharsis_core::WorkerId;
-    use tharsis_store::Shards;
 
     use super::*;
 
@@ -100,9 +109,11 @@ mod tests {
         Lease {
             worker: WorkerId::new(Timestamp::from_millis(1), [7; 10]),
             shards: Shards::ALL,
+            surplus: Shards::default(),
             epoch,
             clock: Timestamp::from_millis(1_000_000),
             length,
+            renew_after: length / 3,
         }
     }
 
@@ -111,13 +122,22 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_renewed_after_a_third_and_no_request_starts_in_its_last_two_seconds() {
+    fn a_lease_is_renewed_when_it_says_and_no_request_starts_in_its_last_two_seconds() {
         let start = Instant::now();
         let mut ownership = Ownership::default();
         assert_eq!(ownership.renew_at(start), start);
         assert!(ownership.hold(lease(1, secs(15)), start, start));
 
         assert_eq!(ownership.renew_at(start), start + secs(5));
+        let soon = Lease {
+            renew_after: Duration::from_millis(200),
+            ..lease(1, secs(15))
+        };
+        assert!(!ownership.hold(soon, start, start));
+        assert_eq!(
+            ownership.renew_at(start),
+            start + Duration::from_millis(200)
+        );
         assert!(ownership.may_start(start + secs(12)));
         assert!(!ownership.may_start(start + secs(13)));
         assert!(ownership.lease(start + secs(14)).is_some());
@@ -143,6 +163,31 @@ mod tests {
         ownership.lose();
         assert!(!ownership.may_start(start + secs(61)));
         assert!(ownership.hold(lease(5, secs(15)), start + secs(62), start + secs(62)));
+    }
+
+    #[test]
+    fn other_shards_are_another_lease_and_a_surplus_that_shrinks_is_not() {
+        let start = Instant::now();
+        let mut ownership = Ownership::default();
+        let of = |shards, surplus| Lease {
+            shards: Shards(shards),
+            surplus: Shards(surplus),
+            ..lease(1, secs(15))
+        };
+        assert!(ownership.hold(of(0, 0), start, start), "also of none");
+        assert!(ownership.may_start(start));
+        assert!(ownership.hold(of(7, 0), start, start));
+        assert!(ownership.hold(of(1, 6), start, start));
+        assert!(!ownership.hold(of(1, 2), start, start));
+        assert_eq!(ownership.shards(), Some(Shards(1)));
+        assert_eq!(ownership.surplus(start), Shards(2));
+        assert!(ownership.hold(of(3, 0), start, start), "ours again");
+
+        assert!(ownership.hold(of(1, 2), start, start));
+        assert_eq!(ownership.surplus(start + secs(15)), Shards::default());
+        assert_eq!(ownership.shards(), Some(Shards(1)));
+        ownership.lose();
+        assert_eq!(ownership.shards(), None);
     }
 
     #[test]

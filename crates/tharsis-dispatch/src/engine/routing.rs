@@ -1,4 +1,4 @@
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tharsis_core::{
     ClientId, Timestamp,
@@ -8,17 +8,17 @@ use tharsis_core::{
 };
 use tharsis_store::{Pending, Pointer, RouteTo, Routed, Snapshot};
 
-/// The registry, arranged by client, as routing asks for it.
+/// The registry, arranged by client, as routing asks for it. In an order, so that the same always leads to the same.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     /// The revision of the registry that this is.
     pub(super) revision: i64,
-    by_client: HashMap<ClientId, Vec<(i64, Arc<Target>)>>,
+    by_client: BTreeMap<ClientId, Vec<(i64, Arc<Target>)>>,
 }
 
 impl Routes {
     pub(super) fn new(snapshot: &Snapshot) -> Self {
-        let mut by_client: HashMap<_, Vec<_>> = HashMap::new();
+        let mut by_client: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (id, target) in &snapshot.targets {
             by_client
                 .entry(target.subscription.settings.client)
@@ -31,7 +31,7 @@ impl Routes {
         }
     }
 
-    /// Every subscription, in no particular order.
+    /// Every subscription.
     pub(super) fn targets(&self) -> impl Iterator<Item = &(i64, Arc<Target>)> {
         self.by_client.values().flatten()
     }
@@ -110,7 +110,7 @@ pub(super) struct Done {
 
 /// Sums up what routing decided.
 pub(super) fn done(routed: &[Routed]) -> Done {
-    let mut first: HashMap<i64, Timestamp> = HashMap::new();
+    let mut first: BTreeMap<i64, Timestamp> = BTreeMap::new();
     let mut ended = 0;
     for to in routed.iter().flat_map(|r| &r.to) {
         if to.ends.is_some() {

@@ -5,7 +5,7 @@ use std::{
 };
 
 use tharsis_core::{
-    EventId, Invalid, Timestamp,
+    Invalid, Timestamp,
     delivery::{End, Outcome, Verdict, codes},
 };
 use tharsis_store::{Attempt, Due, Fate, Position, Settlement};
@@ -52,6 +52,7 @@ pub(super) fn attempted(flight: &Flight, outcome: Outcome, verdict: Verdict) -> 
     });
     Settlement {
         position: due.position,
+        event: due.id.event,
         attempts: due.attempts,
         attempt,
         fate,
@@ -80,6 +81,7 @@ fn without_request(
 ) -> Settlement {
     Settlement {
         position: due.position,
+        event: due.id.event,
         attempts: due.attempts,
         attempt: Some(Attempt {
             number: 0,
@@ -98,39 +100,24 @@ fn without_request(
 /// Settlements on their way into the store: gathered, then written in one transaction.
 #[derive(Debug, Default)]
 pub(super) struct Settling {
-    waiting: VecDeque<(EventId, Settlement)>,
+    waiting: VecDeque<Settlement>,
     /// When the first of those that wait came.
     since: Option<Instant>,
     /// What is being written, or was and is to be written again. It may have been committed even so; then its rows come
     /// back as unchanged.
-    batch: Option<Batch>,
+    batch: Option<Arc<Vec<Settlement>>>,
     under_way: bool,
 }
 
-#[derive(Debug)]
-struct Batch {
-    events: Vec<EventId>,
-    settlements: Arc<Vec<Settlement>>,
-}
-
-/// A settlement that was carried out, or was not.
-#[derive(Debug)]
-pub(super) struct Settled<'a> {
-    pub(super) event: EventId,
-    pub(super) settlement: &'a Settlement,
-    /// The row was no longer as it was read, and was left alone.
-    pub(super) unchanged: bool,
-}
-
 impl Settling {
-    pub(super) fn add(&mut self, event: EventId, settlement: Settlement, now: Instant) {
+    pub(super) fn add(&mut self, settlement: Settlement, now: Instant) {
         self.since.get_or_insert(now);
-        self.waiting.push_back((event, settlement));
+        self.waiting.push_back(settlement);
     }
 
     /// How many are not in the store yet.
     pub(super) fn len(&self) -> usize {
-        self.waiting.len() + self.batch.as_ref().map_or(0, |batch| batch.events.len())
+        self.waiting.len() + self.batch.as_ref().map_or(0, |batch| batch.len())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -152,32 +139,26 @@ impl Settling {
     /// The batch to write; the same again after a failure.
     pub(super) fn begin(&mut self, now: Instant) -> Arc<Vec<Settlement>> {
         let waiting = &mut self.waiting;
-        let batch = self.batch.get_or_insert_with(|| {
-            let (events, settlements) = waiting.drain(..waiting.len().min(BATCH)).unzip();
-            Batch {
-                events,
-                settlements: Arc::new(settlements),
-            }
-        });
+        let batch = self
+            .batch
+            .get_or_insert_with(|| Arc::new(waiting.drain(..waiting.len().min(BATCH)).collect()));
         // Those that are left have waited for this transaction, but not for the next.
         self.since = (!waiting.is_empty()).then_some(now);
         self.under_way = true;
-        Arc::clone(&batch.settlements)
+        Arc::clone(batch)
     }
 
-    /// It was written, but for rows that were not as they were read.
-    pub(super) fn done(&mut self, unchanged: Vec<Position>, mut each: impl FnMut(Settled<'_>)) {
+    /// It was written, but for rows that were not as they were read, or are not ours any more. Tells of each settlement,
+    /// and whether its row was left alone.
+    pub(super) fn done(
+        &mut self,
+        left_alone: Vec<Position>,
+        mut each: impl FnMut(&Settlement, bool),
+    ) {
         self.under_way = false;
-        let Some(batch) = self.batch.take() else {
-            return;
-        };
-        let unchanged: HashSet<Position> = unchanged.into_iter().collect();
-        for (event, settlement) in batch.events.into_iter().zip(batch.settlements.iter()) {
-            each(Settled {
-                event,
-                settlement,
-                unchanged: unchanged.contains(&settlement.position),
-            });
+        let left_alone: HashSet<Position> = left_alone.into_iter().collect();
+        for settlement in self.batch.take().iter().flat_map(|batch| batch.iter()) {
+            each(settlement, left_alone.contains(&settlement.position));
         }
     }
 
@@ -191,7 +172,7 @@ impl Settling {
 mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
-    use tharsis_core::{DeliveryId, SubscriptionId, delivery::Fault};
+    use tharsis_core::{DeliveryId, EventId, SubscriptionId, delivery::Fault};
 
     use super::*;
     use crate::engine::samples::target;
@@ -262,8 +243,8 @@ mod tests {
             assert_eq!(settlement.attempt.is_some(), counts, "{verdict:?}");
             assert_eq!(settlement.disable, disable, "{verdict:?}");
             assert_eq!(
-                (settlement.position, settlement.attempts),
-                (due(1).position, 5)
+                (settlement.position, settlement.event, settlement.attempts),
+                (due(1).position, due(1).id.event, 5)
             );
         }
     }
@@ -308,8 +289,7 @@ mod tests {
     }
 
     fn add(settling: &mut Settling, n: u8, now: Instant) {
-        let due = due(n);
-        settling.add(due.id.event, expired(&due, at(1)), now);
+        settling.add(expired(&due(n), at(1)), now);
     }
 
     #[test]
@@ -345,11 +325,11 @@ mod tests {
         settling.failed();
         assert_eq!(settling.begin(now), first);
 
-        let mut unchanged = Vec::new();
-        settling.done(vec![due(1).position], |settled| {
-            unchanged.push((settled.event, settled.unchanged));
+        let mut done = Vec::new();
+        settling.done(vec![due(1).position], |settlement, left_alone| {
+            done.push((settlement.event, left_alone));
         });
-        assert_eq!(unchanged, [(due(1).id.event, true)]);
+        assert_eq!(done, [(due(1).id.event, true)]);
         assert_eq!(settling.len(), 1);
     }
 
@@ -375,7 +355,7 @@ mod tests {
                         if added.len() % 2 == 0 {
                             settling.failed();
                         } else {
-                            settling.done(Vec::new(), |settled| written.push(settled.event));
+                            settling.done(Vec::new(), |settlement, _| written.push(settlement.event));
                         }
                         under_way = false;
                     }
@@ -388,7 +368,7 @@ mod tests {
             }
             while !settling.is_empty() {
                 settling.begin(now);
-                settling.done(Vec::new(), |settled| written.push(settled.event));
+                settling.done(Vec::new(), |settlement, _| written.push(settlement.event));
             }
             prop_assert_eq!(written, added);
         }

@@ -2,8 +2,8 @@ use std::{sync::Arc, time::Instant};
 
 use tharsis_core::{Invalid, Timestamp, delivery::Outcome, subscription::Target};
 use tharsis_store::{
-    Due, LaneRead, Lease, Pending, Pointer, Pointers, Position, Remaining, Rows, Settlement,
-    Snapshot, StoreError, WorkedOff,
+    Changed, Due, LaneRead, Lease, Pending, Pointer, Pointers, Position, Remaining, Rows,
+    Settlement, Shards, Snapshot, StoreError, WorkedOff,
 };
 
 use super::routing::{self, Routes};
@@ -21,10 +21,10 @@ pub(super) struct Flight {
 /// What the state wants done. Each is answered by the [`Input`] of the same name, but for the last two.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// Take or renew the lease.
-    Hold,
-    /// Ask whether something was committed by someone else.
-    Poll,
+    /// Take or renew the lease, and give these shards back.
+    Hold(Shards),
+    /// Ask what was committed by someone else.
+    Poll(Lease),
     /// Read the registry.
     Load,
     /// Read the first pointers.
@@ -41,6 +41,8 @@ pub(super) enum Effect {
     Settle(Lease, Arc<Vec<Settlement>>),
     /// Carry out a chunk of commands.
     WorkOff(Lease, Timestamp),
+    /// See to what has to be done now and then, whoever owns what.
+    Maintain(Timestamp),
     /// Count what is not finished.
     Count(Timestamp),
     /// Give the lease back.
@@ -56,7 +58,7 @@ pub(super) enum Effect {
 pub(super) enum Input {
     /// With the instant at which the lease was asked for.
     Hold(Instant, Result<Lease, StoreError>),
-    Poll(Result<bool, StoreError>),
+    Poll(Result<Changed, StoreError>),
     Load(Result<Snapshot, StoreError>),
     Point(Result<Pointers, StoreError>),
     Route(Result<routing::Done, StoreError>),
@@ -66,6 +68,7 @@ pub(super) enum Input {
     Send(Flight, Result<Outcome, Invalid>),
     Settle(Result<Vec<Position>, StoreError>),
     WorkOff(Result<WorkedOff, StoreError>),
+    Maintain(Result<(), StoreError>),
     Count(Result<Remaining, StoreError>),
     Release(Result<(), StoreError>),
     /// Somebody in this process committed something.

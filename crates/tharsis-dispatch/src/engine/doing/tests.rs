@@ -14,8 +14,8 @@ use tharsis_core::{
     signer::Request,
 };
 use tharsis_store::{
-    LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed, Rows,
-    Settlement, Snapshot, StoreError, WorkedOff,
+    Changed, LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed,
+    Rows, Settlement, Shards, Snapshot, StoreError, WorkedOff,
 };
 use tokio::{sync::oneshot, time::Instant};
 
@@ -77,7 +77,7 @@ impl Outbox for Shared {
         unreachable!("the engine does not publish")
     }
 
-    async fn hold(&self, worker: WorkerId) -> Result<Lease, StoreError> {
+    async fn hold(&self, worker: WorkerId, give: Shards) -> Result<Lease, StoreError> {
         if self.owned_by_another {
             return Err(StoreError::Unusable {
                 code: "already_owned",
@@ -85,15 +85,15 @@ impl Outbox for Shared {
                 hint: "end it first".to_owned(),
             });
         }
-        ask!(self, worker, Effect::Hold, Input::Hold(_, answer) => answer)
+        ask!(self, worker, Effect::Hold(give), Input::Hold(_, answer) => answer)
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
         ask!(self, lease.worker, Effect::Release(*lease), Input::Release(answer) => answer)
     }
 
-    async fn changed(&self) -> Result<bool, StoreError> {
-        ask!(self, nobody(), Effect::Poll, Input::Poll(answer) => answer)
+    async fn changed(&self, lease: &Lease) -> Result<Changed, StoreError> {
+        ask!(self, lease.worker, Effect::Poll(*lease), Input::Poll(answer) => answer)
     }
 
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {
@@ -105,9 +105,7 @@ impl Outbox for Shared {
     }
 
     async fn route(&self, lease: &Lease, routed: &[Routed]) -> Result<(), StoreError> {
-        let _ = lease;
-        self.with(|model| model.route(routed));
-        Ok(())
+        self.with(|model| model.route(lease, routed))
     }
 
     async fn lanes(&self, lease: &Lease) -> Result<Vec<Pending>, StoreError> {
@@ -135,6 +133,10 @@ impl Outbox for Shared {
 
     async fn work_off(&self, lease: &Lease, now: Timestamp) -> Result<WorkedOff, StoreError> {
         ask!(self, lease.worker, Effect::WorkOff(*lease, now), Input::WorkOff(answer) => answer)
+    }
+
+    async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
+        ask!(self, nobody(), Effect::Maintain(now), Input::Maintain(answer) => answer)
     }
 
     async fn remaining(&self, now: Timestamp) -> Result<Remaining, StoreError> {
@@ -273,7 +275,7 @@ async fn a_request_that_outlives_the_grace_is_dropped_and_its_delivery_kept() {
     assert_eq!(start.elapsed().as_secs(), 3);
     assert_eq!((summary.delivered, summary.remaining.pending), (0, 1));
     assert_eq!(
-        shared.with(|model| model.owner()),
+        shared.with(|model| model.leases.any_owner()),
         None,
         "the lease was given back"
     );
@@ -326,6 +328,6 @@ async fn a_count_that_takes_long_does_not_hold_up_the_end() {
         .expect("it ends when asked");
         let took = start.elapsed() - Duration::from_secs(1);
         assert!(took < Duration::from_millis(500), "{took:?}");
-        assert_eq!(shared.with(|model| model.owner()), None);
+        assert_eq!(shared.with(|model| model.leases.any_owner()), None);
     }
 }

@@ -5,7 +5,7 @@ mod tests;
 mod turns;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use tharsis_core::{
     EventId, Timestamp,
     subscription::{State, Target},
 };
-use tharsis_store::{Due, LaneRead, Rows};
+use tharsis_store::{Due, LaneRead, Rows, Shard, Shards};
 
 use lane::{Lacks, Lane, Pace, Place};
 use slots::{Aside, Slots};
@@ -50,6 +50,8 @@ const GIVE_BACK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Lanes {
     lanes: HashMap<i64, Lane>,
+    /// Those that are not ours any more, as long as something of them is under way.
+    leaving: BTreeSet<i64>,
     turns: Turns,
     aside: Aside,
     /// Lanes that want to be read, first come, first served.
@@ -78,6 +80,7 @@ impl Lanes {
     pub(super) fn new(max_in_flight: usize, cache_bytes: usize) -> Self {
         Self {
             lanes: HashMap::new(),
+            leaving: BTreeSet::new(),
             turns: Turns::default(),
             aside: Aside::default(),
             queue: VecDeque::new(),
@@ -106,16 +109,18 @@ impl Lanes {
     // === what the registry says ===
 
     /// Takes over the subscriptions whose lanes are ours; says whether there is a new one. What is held meanwhile is
-    /// dropped from memory.
+    /// dropped from memory. Lanes of other subscriptions, which were removed or are in another's shard, begin nothing
+    /// any more, and go once nothing of them is under way.
     pub(super) fn load<'a>(
         &mut self,
         targets: impl Iterator<Item = &'a (i64, Arc<Target>)>,
         now: Now,
     ) -> bool {
         let mut new = false;
-        let mut absent: HashSet<i64> = self.lanes.keys().copied().collect();
+        let mut absent: BTreeSet<i64> = self.lanes.keys().copied().collect();
         for (id, target) in targets {
             absent.remove(id);
+            self.leaving.remove(id);
             let held = target.subscription.state != State::Active;
             let lane = self.lanes.entry(*id).or_insert_with(|| {
                 new = true;
@@ -128,14 +133,28 @@ impl Lanes {
                 (false, false) | (true, true) => {}
             }
         }
-        // The rows of a removed subscription are ended by the store; what is in flight still comes back here.
         for id in absent {
             self.hold(id);
-            if self.lanes.get(&id).is_some_and(Lane::is_empty) {
-                self.lanes.remove(&id);
-            }
+            self.leaving.insert(id);
+            self.let_go(id);
         }
         new
+    }
+
+    /// Drops a lane that leaves, if nothing of it is under way.
+    fn let_go(&mut self, id: i64) {
+        if self.leaving.contains(&id) && self.lanes.get(&id).is_none_or(Lane::is_empty) {
+            self.leaving.remove(&id);
+            self.lanes.remove(&id);
+        }
+    }
+
+    /// The shards that are not ours any more though something in them is in flight, unsettled or being read.
+    pub(super) fn leaving(&self) -> Shards {
+        let lanes = self.leaving.iter().filter_map(|id| self.lanes.get(id));
+        lanes
+            .map(|lane| Shard::of_subscription(lane.target.subscription.id))
+            .collect()
     }
 
     /// Holds a lane until the registry says otherwise.
@@ -169,6 +188,9 @@ impl Lanes {
 
     /// A row of this lane is due then.
     pub(super) fn note(&mut self, id: i64, due_at: Timestamp, now: Now) {
+        if self.leaving.contains(&id) {
+            return;
+        }
         let Some(lane) = self.lanes.get_mut(&id) else {
             return;
         };
@@ -306,6 +328,7 @@ impl Lanes {
                 self.note(id, due_at, now);
             }
             self.enter(id);
+            self.let_go(id);
         }
     }
 
@@ -429,6 +452,7 @@ impl Lanes {
             }
             self.feed(id);
         }
+        self.let_go(id);
     }
 
     /// The requests in flight were dropped at the end of a run.

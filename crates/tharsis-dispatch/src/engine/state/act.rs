@@ -8,7 +8,7 @@ use std::{
 use tharsis_store::Lease;
 use tracing::warn;
 
-use super::{DISCOVERY, REVIEW, SAFETY, State, Stopping};
+use super::{DISCOVERY, MAINTENANCE, REVIEW, SAFETY, State, Stopping};
 use crate::engine::{
     Until,
     lanes::Pick,
@@ -72,13 +72,15 @@ impl State {
         self.see_whether_idle(moment, alarm, effects);
     }
 
+    /// Renews the lease in time, or at once where a surplus can be given back: somebody waits for it.
     fn keep_lease(&mut self, now: Instant, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
+        let give = self.free_surplus(now);
         let hold = &mut self.does.hold;
-        if !hold.is_under_way() && alarm.rings(self.ownership.renew_at(now)) {
+        if !hold.is_under_way() && (!give.is_empty() || alarm.rings(self.ownership.renew_at(now))) {
             hold.want();
         }
         if hold.starts(alarm) {
-            effects.push(Effect::Hold);
+            effects.push(Effect::Hold(give));
         }
     }
 
@@ -96,7 +98,7 @@ impl State {
         }
         if does.poll.starts(alarm) {
             self.polling.polled(now.instant);
-            effects.push(Effect::Poll);
+            effects.push(Effect::Poll(lease));
         }
         if alarm.rings_every(SAFETY, &mut self.safety_at) {
             does.point.want();
@@ -112,7 +114,14 @@ impl State {
             effects.push(Effect::Discover(lease));
         }
         if does.work_off.starts(alarm) {
+            does.work_off.occupy(lease.shards);
             effects.push(Effect::WorkOff(lease, now.clock));
+        }
+        if alarm.rings_every(MAINTENANCE, &mut self.maintain_at) {
+            does.maintain.want();
+        }
+        if does.maintain.starts(alarm) {
+            effects.push(Effect::Maintain(now.clock));
         }
     }
 
@@ -131,6 +140,7 @@ impl State {
             && let Some(pointers) = self.unrouted.take()
         {
             does.route.begin();
+            does.route.occupy(lease.shards);
             let routes = Arc::clone(routes);
             effects.push(Effect::Route(lease, routes, pointers.events, now.clock));
         }
@@ -153,7 +163,7 @@ impl State {
                 })),
                 Some(Pick::Expired(due)) => {
                     let end = settling::expired(&due, now.clock);
-                    self.settling.add(due.id.event, end, now.instant);
+                    self.settling.add(end, now.instant);
                 }
                 None => break,
             }
@@ -220,7 +230,7 @@ impl State {
             }
             return;
         }
-        if self.does.any_but_count_under_way() {
+        if self.does.any_under_way() {
             return;
         }
         let count_until = stopping.count_until.unwrap_or(now + LAST_COUNT);

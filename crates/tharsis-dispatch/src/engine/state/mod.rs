@@ -3,7 +3,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tharsis_store::{Pending, Pointers, StoreError};
+use tharsis_core::subscription::Target;
+use tharsis_store::{Pending, Pointers, Shard, Shards, StoreError};
 use tracing::warn;
 
 use super::{
@@ -24,6 +25,10 @@ const DISCOVERY: Duration = Duration::from_secs(60);
 
 /// Lanes that hang are looked for this often.
 const REVIEW: Duration = Duration::from_millis(250);
+
+/// What has to be done now and then is seen to this often, and sooner where it failed.
+const MAINTENANCE: Duration = Duration::from_secs(60 * 60);
+const MAINTENANCE_AGAIN: Duration = Duration::from_secs(60);
 
 /// What is not finished is counted this often while only time is waited for, and at most this often after work.
 const COUNT: Duration = Duration::from_secs(2);
@@ -47,6 +52,7 @@ pub(super) struct State {
     does: Operations,
     safety_at: Instant,
     discover_at: Instant,
+    maintain_at: Instant,
     review_at: Instant,
     count_at: Instant,
     counted_at: Option<Instant>,
@@ -67,6 +73,7 @@ struct Operations {
     read: Operation,
     settle: Operation,
     work_off: Operation,
+    maintain: Operation,
     count: Operation,
     release: Operation,
 }
@@ -96,6 +103,7 @@ impl State {
             does: Operations::default(),
             safety_at: now + SAFETY,
             discover_at: now + DISCOVERY,
+            maintain_at: now,
             review_at: now + REVIEW,
             count_at: now,
             counted_at: None,
@@ -155,7 +163,7 @@ impl State {
                 return None;
             }
             StoreError::LeaseLost => {
-                warn!("the lease is lost: another worker owns the outbox, or did");
+                warn!("the lease is lost: other workers have its shards, or had");
                 self.ownership.lose();
             }
             _ => {
@@ -175,6 +183,33 @@ impl State {
         self.does.point.want();
         self.does.discover.want();
         self.does.work_off.want();
+    }
+
+    /// The lanes of our shards are worked with; those of others begin nothing any more.
+    fn take_lanes(&mut self, now: Instant) {
+        let (Some(routes), Some(shards), Some(moment)) = (
+            &self.routes,
+            self.ownership.shards(),
+            self.ownership.now(now),
+        ) else {
+            return;
+        };
+        let ours = |(_, target): &&(i64, Arc<Target>)| {
+            shards.contains(Shard::of_subscription(target.subscription.id))
+        };
+        // Another router may have written rows for it before we knew it.
+        if self.lanes.load(routes.targets().filter(ours), moment) {
+            self.does.discover.want();
+        }
+    }
+
+    /// What of the surplus can be given back: nothing of it is under way any more.
+    fn free_surplus(&self, now: Instant) -> Shards {
+        self.ownership
+            .surplus(now)
+            .without(self.lanes.leaving())
+            .without(self.does.route.occupies())
+            .without(self.does.work_off.occupies())
     }
 
     /// Rows were written that are due then.
@@ -197,7 +232,8 @@ impl State {
 }
 
 impl Operations {
-    fn any_but_count_under_way(&self) -> bool {
+    /// Whether something is under way that the end of a run waits for: neither a figure nor maintenance is worth a wait.
+    fn any_under_way(&self) -> bool {
         [
             &self.hold,
             &self.poll,

@@ -9,15 +9,14 @@ use tharsis_core::{
     Invalid,
     delivery::{End, Fault, Outcome, Verdict, classify, verdict},
     profile::Success,
-    subscription::Target,
 };
 use tharsis_store::{
-    Fate, Lease, Pending, Pointers, Position, Remaining, Rows, Shard, Snapshot, StoreError,
-    WorkedOff,
+    Changed, Fate, Lease, Pending, Pointers, Position, Remaining, Rows, Shard, Snapshot,
+    StoreError, WorkedOff,
 };
 use tracing::{debug, info, warn};
 
-use super::{COUNT, State, Stopping};
+use super::{COUNT, MAINTENANCE_AGAIN, State, Stopping};
 use crate::engine::{
     now::Now,
     routing::{self, Routes},
@@ -39,6 +38,7 @@ impl State {
             Input::Send(flight, result) => self.sent(&flight, result, now),
             Input::Settle(result) => self.settled(result, now),
             Input::WorkOff(result) => self.worked_off(result, now),
+            Input::Maintain(result) => self.maintained(result, now),
             Input::Count(result) => self.counted(result, now),
             Input::Release(result) => self.released(result, now),
             Input::Woken => {
@@ -54,15 +54,26 @@ impl State {
             return;
         };
         if self.ownership.hold(lease, asked, now) {
-            info!(epoch = lease.epoch, "the outbox is ours");
+            let (shards, surplus) = (lease.shards.count(), lease.surplus.count());
+            info!(
+                epoch = lease.epoch,
+                shards, surplus, "a lease of other shards"
+            );
             self.read_all_again();
+            self.take_lanes(now);
         }
     }
 
-    fn polled(&mut self, result: Result<bool, StoreError>, now: Instant) {
-        if self.answer(|does| &mut does.poll, result, now) == Some(true) {
-            self.polling.worked(now);
+    fn polled(&mut self, result: Result<Changed, StoreError>, now: Instant) {
+        let Some(changed) = self.answer(|does| &mut does.poll, result, now) else {
+            return;
+        };
+        self.note(&changed.lanes, now);
+        if changed.anything {
             self.does.point.want();
+        }
+        if changed != Changed::default() {
+            self.polling.worked(now);
         }
     }
 
@@ -70,32 +81,23 @@ impl State {
         let Some(snapshot) = self.answer(|does| &mut does.load, result, now) else {
             return;
         };
-        let (Some(moment), Some(lease)) = (self.ownership.now(now), self.ownership.lease(now))
-        else {
-            self.does.load.want();
-            return;
-        };
         // Commands are written into the registry too, so a new revision may mean one.
         if self.routes.as_ref().map(|routes| routes.revision) != Some(snapshot.revision) {
             self.does.work_off.want();
         }
-        let routes = Routes::new(&snapshot);
-        let ours = |(_, target): &&(i64, Arc<Target>)| {
-            lease
-                .shards
-                .contains(Shard::of_subscription(target.subscription.id))
-        };
-        // Another router may have written rows for it before we knew it.
-        if self.lanes.load(routes.targets().filter(ours), moment) {
-            self.does.discover.want();
-        }
-        self.routes = Some(Arc::new(routes));
+        self.routes = Some(Arc::new(Routes::new(&snapshot)));
+        self.take_lanes(now);
     }
 
     fn pointed(&mut self, result: Result<Pointers, StoreError>, now: Instant) {
-        let Some(pointers) = self.answer(|does| &mut does.point, result, now) else {
+        let Some(mut pointers) = self.answer(|does| &mut does.point, result, now) else {
             return;
         };
+        // Some may be for another worker to route by now.
+        let shards = self.ownership.shards().unwrap_or_default();
+        pointers
+            .events
+            .retain(|pointer| shards.contains(Shard::of_client(pointer.client)));
         if self
             .routes
             .as_ref()
@@ -168,7 +170,7 @@ impl State {
                 warn!(delivery.id = %due.id, error = %why, "no request can be made of this delivery");
                 self.lanes.answered(lane, Duration::ZERO, moment);
                 let end = settling::refused(due, &why, clock);
-                self.settling.add(due.id.event, end, now);
+                self.settling.add(end, now);
                 return;
             }
         };
@@ -186,12 +188,12 @@ impl State {
             // The registry will say so too, but only once this is settled.
             self.lanes.hold(lane);
         }
-        self.settling.add(due.id.event, settlement, now);
+        self.settling.add(settlement, now);
     }
 
     fn settled(&mut self, result: Result<Vec<Position>, StoreError>, now: Instant) {
-        let unchanged = self.answer(|does| &mut does.settle, result, now);
-        let Some(unchanged) = unchanged else {
+        let left_alone = self.answer(|does| &mut does.settle, result, now);
+        let Some(left_alone) = left_alone else {
             self.settling.failed();
             return;
         };
@@ -201,24 +203,24 @@ impl State {
         };
         let (lanes, summary, load) = (&mut self.lanes, &mut self.summary, &mut self.does.load);
         let before = *summary;
-        self.settling.done(unchanged, |settled| {
-            let lane = settled.settlement.position.subscription;
+        self.settling.done(left_alone, |settlement, left_alone| {
+            let lane = settlement.position.subscription;
             // A success is recorded wherever its row has moved meanwhile.
-            let success = settled.settlement.fate == Fate::Ended(End::Delivered);
-            let unchanged = settled.unchanged && !success;
-            lanes.settled(lane, settled.event, unchanged);
-            if settled.settlement.disable.is_some() {
+            let success = settlement.fate == Fate::Ended(End::Delivered);
+            let unchanged = left_alone && !success;
+            lanes.settled(lane, settlement.event, unchanged);
+            if settlement.disable.is_some() {
                 // The lane is held; only the registry knows whether the subscription was disabled indeed.
                 load.want();
             }
             if unchanged {
                 return;
             }
-            match settled.settlement.fate {
+            match settlement.fate {
                 Fate::Ended(End::Delivered) => summary.delivered += 1,
                 Fate::Ended(_) => summary.ended += 1,
                 Fate::Again { due_at, .. } => {
-                    summary.retried += u64::from(settled.settlement.attempt.is_some());
+                    summary.retried += u64::from(settlement.attempt.is_some());
                     lanes.note(lane, due_at, moment);
                 }
             }
@@ -234,6 +236,16 @@ impl State {
             .ended
             .fetch_add(summary.ended - before.ended, Relaxed);
         self.worked(now);
+    }
+
+    /// Whatever came of it, deliveries go on.
+    fn maintained(&mut self, result: Result<(), StoreError>, now: Instant) {
+        self.does.maintain.succeeded();
+        if let Err(error) = result {
+            let error: &dyn std::error::Error = &error;
+            warn!(error, "maintenance failed; it will be tried again");
+            self.maintain_at = self.maintain_at.min(now + MAINTENANCE_AGAIN);
+        }
     }
 
     fn counted(&mut self, result: Result<Remaining, StoreError>, now: Instant) {

@@ -1,3 +1,5 @@
+mod leases;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -6,13 +8,13 @@ use std::{
 
 use bytes::Bytes;
 use tharsis_core::{
-    ClientId, DeliveryId, EventId, Timestamp, WorkerId,
+    ClientId, DeliveryId, EventId, SubscriptionId, Timestamp, WorkerId,
     delivery::End,
     subscription::{State, Target},
 };
 use tharsis_store::{
-    Due, Fate, Lease, Pending, Pointer, Pointers, Position, Remaining, Routed, Rows, Settlement,
-    Shards, Snapshot, StoreError, WorkedOff,
+    Changed, Due, Fate, LaneRead, Lease, Pending, Pointer, Pointers, Position, Remaining, Routed,
+    Rows, Settlement, Shard, Shards, Snapshot, StoreError, WorkedOff,
 };
 
 use crate::engine::{
@@ -20,8 +22,7 @@ use crate::engine::{
     step::{Effect, Input},
 };
 
-/// How long a lease lasts.
-const LENGTH: Duration = Duration::from_secs(15);
+use leases::Leases;
 
 /// The outbox as its contract describes it, in memory.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(in crate::engine) struct Model {
     pub(in crate::engine) skew: i64,
     revision: i64,
     pub(in crate::engine) targets: BTreeMap<i64, Target>,
+    /// The names of all subscriptions that there ever were.
+    names: BTreeMap<i64, SubscriptionId>,
     events: BTreeMap<EventId, Pointer>,
     pointers: BTreeMap<i64, EventId>,
     rows: Vec<Due>,
@@ -39,19 +42,27 @@ pub(in crate::engine) struct Model {
     pub(in crate::engine) attempts: BTreeMap<DeliveryId, Vec<u32>>,
     commands: Vec<Command>,
     next_seq: i64,
-    epoch: i64,
-    owner: Option<WorkerId>,
-    /// When the owner's lease ends, if it is not renewed.
-    pub(in crate::engine) held_until: Instant,
-    /// Somebody else has committed something since it was last asked.
-    changed: bool,
+    pub(in crate::engine) leases: Leases,
+    /// Commits of others than workers so far, and those that each worker was told of.
+    commits: u64,
+    told: BTreeMap<WorkerId, u64>,
+    /// Lanes into which another than their owner wrote, who was not told yet.
+    foreign: BTreeMap<i64, Timestamp>,
+    pub(in crate::engine) maintained: usize,
+}
+
+/// What to do in a lane.
+#[derive(Debug, Clone, Copy)]
+struct Command {
+    lane: i64,
+    kind: Kind,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Command {
+enum Kind {
     Retry(DeliveryId),
     Cancel(DeliveryId),
-    Remains(i64),
+    Remains,
 }
 
 impl Model {
@@ -60,6 +71,10 @@ impl Model {
             start,
             skew: 1_000_000,
             revision: 1,
+            names: targets
+                .iter()
+                .map(|(lane, target)| (*lane, target.subscription.id))
+                .collect(),
             targets,
             events: BTreeMap::new(),
             pointers: BTreeMap::new(),
@@ -68,10 +83,11 @@ impl Model {
             attempts: BTreeMap::new(),
             commands: Vec::new(),
             next_seq: 1,
-            epoch: 0,
-            owner: None,
-            held_until: start,
-            changed: false,
+            leases: Leases::new(start),
+            commits: 0,
+            told: BTreeMap::new(),
+            foreign: BTreeMap::new(),
+            maintained: 0,
         }
     }
 
@@ -111,7 +127,7 @@ impl Model {
         };
         self.events.insert(event, pointer);
         self.pointers.insert(seq, event);
-        self.changed = true;
+        self.commits += 1;
         event
     }
 
@@ -124,37 +140,42 @@ impl Model {
 
     pub(in crate::engine) fn remove(&mut self, lane: i64) {
         self.targets.remove(&lane);
-        self.commands.push(Command::Remains(lane));
+        let kind = Kind::Remains;
+        self.commands.push(Command { lane, kind });
         self.registry_written();
     }
 
     pub(in crate::engine) fn add(&mut self, lane: i64, target: Target) {
+        self.names.insert(lane, target.subscription.id);
         self.targets.insert(lane, target);
         self.registry_written();
     }
 
     /// Asks for an unfinished delivery to be tried now.
     pub(in crate::engine) fn retry(&mut self, n: usize) {
-        if let Some(id) = self.unfinished(n) {
-            self.commands.push(Command::Retry(id));
+        if let Some((lane, id)) = self.unfinished(n) {
+            let kind = Kind::Retry(id);
+            self.commands.push(Command { lane, kind });
             self.registry_written();
         }
     }
 
     pub(in crate::engine) fn cancel(&mut self, n: usize) -> Option<DeliveryId> {
-        let id = self.unfinished(n)?;
-        self.commands.push(Command::Cancel(id));
+        let (lane, id) = self.unfinished(n)?;
+        let kind = Kind::Cancel(id);
+        self.commands.push(Command { lane, kind });
         self.registry_written();
         Some(id)
     }
 
-    fn unfinished(&self, n: usize) -> Option<DeliveryId> {
-        (!self.rows.is_empty()).then(|| self.rows[n % self.rows.len()].id)
+    fn unfinished(&self, n: usize) -> Option<(i64, DeliveryId)> {
+        let row = self.rows.get(n % self.rows.len().max(1))?;
+        Some((row.position.subscription, row.id))
     }
 
     fn registry_written(&mut self) {
         self.revision += 1;
-        self.changed = true;
+        self.commits += 1;
     }
 
     /// A command ends a delivery, and we know of the command already.
@@ -165,14 +186,19 @@ impl Model {
 
     /// Nobody who asks what changed is told.
     pub(in crate::engine) fn hide_change(&mut self) {
-        self.changed = false;
+        for told in self.told.values_mut() {
+            *told = self.commits;
+        }
+        self.foreign.clear();
     }
 
     /// Another worker takes over when the lease has run out, delivers all that is due, and gives the outbox back.
     pub(in crate::engine) fn take_over(&mut self, now: Instant) -> Vec<DeliveryId> {
-        assert!(now >= self.held_until, "nobody takes what is held");
-        self.epoch += 1;
-        self.owner = None;
+        assert!(
+            self.leases.held_until().is_none_or(|until| now >= until),
+            "nobody takes what is held"
+        );
+        self.leases.pass_through_other_hands();
         let clock = self.clock(now);
         let (due, left) = std::mem::take(&mut self.rows).into_iter().partition(|row| {
             row.position.due_at <= clock && !self.is_paused(row.position.subscription)
@@ -200,15 +226,16 @@ impl Model {
             .collect::<Vec<_>>();
         let routes = crate::engine::routing::Routes::new(&self.snapshot());
         let routed = crate::engine::routing::route(&routes, &pointers, self.clock(now));
-        self.route(&routed);
+        self.write(Shards::ALL, None, &routed);
         self.hide_change();
         event
     }
 
     // === what there is ===
 
-    pub(in crate::engine) fn owner(&self) -> Option<WorkerId> {
-        self.owner
+    /// Where the lane of a subscription lies.
+    pub(in crate::engine) fn shard(&self, lane: i64) -> Shard {
+        Shard::of_subscription(self.names[&lane])
     }
 
     pub(in crate::engine) fn is_paused(&self, lane: i64) -> bool {
@@ -252,57 +279,69 @@ impl Model {
         now: Instant,
     ) -> Input {
         match effect {
-            Effect::Hold => Input::Hold(asked, Ok(self.hold(worker, now))),
-            Effect::Poll => Input::Poll(Ok(std::mem::take(&mut self.changed))),
-            Effect::Load => Input::Load(Ok(self.snapshot())),
-            Effect::Point(lease) => Input::Point(self.owned(lease).map(|()| self.first_pointers())),
-            Effect::Route(lease, routes, pointers, now) => {
-                Input::Route(self.owned(lease).map(|()| {
-                    let routed = crate::engine::routing::route(routes, pointers, *now);
-                    self.route(&routed);
-                    crate::engine::routing::done(&routed)
-                }))
+            Effect::Hold(give) => {
+                let clock = self.clock(now);
+                Input::Hold(asked, Ok(self.leases.hold(worker, *give, now, clock)))
             }
-            Effect::Discover(lease) => Input::Discover(self.owned(lease).map(|()| self.lanes())),
-            Effect::Read(lease, lanes, now) => Input::Read(
-                self.owned(lease)
-                    .map(|()| samples::read(&self.rows, lanes, *now)),
-            ),
+            Effect::Poll(lease) => Input::Poll(self.changed(lease)),
+            Effect::Load => Input::Load(Ok(self.snapshot())),
+            Effect::Point(lease) => {
+                Input::Point(self.ours(lease).map(|ours| self.first_pointers(ours)))
+            }
+            Effect::Route(lease, routes, pointers, now) => {
+                let routed = crate::engine::routing::route(routes, pointers, *now);
+                let done = crate::engine::routing::done(&routed);
+                Input::Route(self.route(lease, &routed).map(|()| done))
+            }
+            Effect::Discover(lease) => {
+                Input::Discover(self.ours(lease).map(|ours| self.lanes(ours)))
+            }
+            Effect::Read(lease, lanes, now) => Input::Read(self.ours(lease).map(|ours| {
+                let lanes: Vec<LaneRead> = lanes
+                    .iter()
+                    .filter(|lane| ours.contains(self.shard(lane.subscription)))
+                    .copied()
+                    .collect();
+                samples::read(&self.rows, &lanes, *now)
+            })),
             Effect::Settle(lease, settlements) => {
-                Input::Settle(self.owned(lease).map(|()| self.settle(settlements)))
+                // Also what is surplus: it is owned until it is given back.
+                let owned = self.leases.check(lease);
+                Input::Settle(owned.map(|owned| self.settle(owned, settlements)))
             }
             Effect::WorkOff(lease, now) => {
-                Input::WorkOff(self.owned(lease).map(|()| self.work_off(*now)))
+                Input::WorkOff(self.ours(lease).map(|ours| self.work_off(ours, *now)))
+            }
+            Effect::Maintain(_) => {
+                self.maintained += 1;
+                Input::Maintain(Ok(()))
             }
             Effect::Count(_) => Input::Count(Ok(self.remaining(now))),
-            Effect::Release(lease) => Input::Release(self.owned(lease).map(|()| self.owner = None)),
+            Effect::Release(lease) => Input::Release(self.leases.release(lease)),
             Effect::Send(_) | Effect::Abandon | Effect::Finish => {
                 unreachable!("no operation of the store")
             }
         }
     }
 
-    fn owned(&self, lease: &Lease) -> Result<(), StoreError> {
-        if self.owner == Some(lease.worker) && self.epoch == lease.epoch {
-            Ok(())
-        } else {
-            Err(StoreError::LeaseLost)
-        }
+    /// What may be worked with under this lease.
+    fn ours(&self, lease: &Lease) -> Result<Shards, StoreError> {
+        Ok(self.leases.check(lease)?.without(lease.surplus))
     }
 
-    fn hold(&mut self, worker: WorkerId, now: Instant) -> Lease {
-        if self.owner != Some(worker) {
-            self.owner = Some(worker);
-            self.epoch += 1;
-        }
-        self.held_until = now + LENGTH;
-        Lease {
-            worker,
-            shards: Shards::ALL,
-            epoch: self.epoch,
-            clock: self.clock(now),
-            length: LENGTH,
-        }
+    fn changed(&mut self, lease: &Lease) -> Result<Changed, StoreError> {
+        let owned = self.leases.check(lease)?;
+        let told = self.told.insert(lease.worker, self.commits);
+        let names = &self.names;
+        let (ours, others) = std::mem::take(&mut self.foreign)
+            .into_iter()
+            .partition(|(lane, _)| owned.contains(Shard::of_subscription(names[lane])));
+        self.foreign = others;
+        let ours: BTreeMap<i64, Timestamp> = ours;
+        Ok(Changed {
+            anything: told != Some(self.commits),
+            lanes: ours.into_iter().map(pending).collect(),
+        })
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -315,21 +354,37 @@ impl Model {
         }
     }
 
-    fn first_pointers(&self) -> Pointers {
-        let events = self.pointers.values().take(20);
+    fn first_pointers(&self, ours: Shards) -> Pointers {
+        let events = self.pointers.values().map(|id| &self.events[id]);
+        let ours = events.filter(|event| ours.contains(Shard::of_client(event.client)));
         Pointers {
             revision: self.revision,
-            events: events.map(|id| self.events[id].clone()).collect(),
+            events: ours.take(20).cloned().collect(),
         }
     }
 
-    pub(in crate::engine) fn route(&mut self, routed: &[Routed]) {
+    pub(in crate::engine) fn route(
+        &mut self,
+        lease: &Lease,
+        routed: &[Routed],
+    ) -> Result<(), StoreError> {
+        let ours = self.ours(lease)?;
+        self.write(ours, Some(lease.worker), routed);
+        Ok(())
+    }
+
+    /// Writes down what was routed of these shards; the owners of lanes in other shards will be told.
+    fn write(&mut self, of: Shards, router: Option<WorkerId>, routed: &[Routed]) {
         for one in routed {
             // Routing the same pointer twice makes no second delivery.
-            let Some(event) = self.pointers.remove(&one.seq) else {
+            let Some(event) = self.pointers.get(&one.seq).copied() else {
                 continue;
             };
             let pointer = self.events[&event].clone();
+            if !of.contains(Shard::of_client(pointer.client)) {
+                continue;
+            }
+            self.pointers.remove(&one.seq);
             for to in &one.to {
                 let Some(target) = self.targets.get(&to.subscription) else {
                     continue;
@@ -358,11 +413,16 @@ impl Model {
                     attempts: 0,
                     tries: 0,
                 });
+                let owner = self.leases.owner(self.shard(to.subscription));
+                if owner.map(|(owner, _)| owner) != router {
+                    let at = self.foreign.entry(to.subscription).or_insert(to.due_at);
+                    *at = to.due_at.min(*at);
+                }
             }
         }
     }
 
-    fn lanes(&self) -> Vec<Pending> {
+    fn lanes(&self, ours: Shards) -> Vec<Pending> {
         let mut first: BTreeMap<i64, Timestamp> = BTreeMap::new();
         for Position {
             subscription,
@@ -370,34 +430,41 @@ impl Model {
             ..
         } in self.rows.iter().map(|row| row.position)
         {
-            let at = first.entry(subscription).or_insert(due_at);
-            *at = due_at.min(*at);
+            if ours.contains(self.shard(subscription)) {
+                let at = first.entry(subscription).or_insert(due_at);
+                *at = due_at.min(*at);
+            }
         }
-        let pending = |(subscription, due_at)| Pending {
-            subscription,
-            due_at,
-        };
         first.into_iter().map(pending).collect()
     }
 
-    fn settle(&mut self, settlements: &[Settlement]) -> Vec<Position> {
+    fn settle(&mut self, owned: Shards, settlements: &[Settlement]) -> Vec<Position> {
         let mut unchanged = Vec::new();
         for settlement in settlements {
+            let lane = settlement.position.subscription;
             let success = settlement.fate == Fate::Ended(End::Delivered);
+            let ours = owned.contains(self.shard(lane));
             let Some(n) = self.rows.iter().position(|row| {
-                row.position == settlement.position && row.attempts == settlement.attempts
-                    || success && row.position.seq == settlement.position.seq
+                let as_read =
+                    row.position == settlement.position && row.attempts == settlement.attempts;
+                ours && as_read || success && row.position.seq == settlement.position.seq
             }) else {
-                unchanged.push(settlement.position);
+                if success {
+                    self.succeed_late(settlement);
+                } else {
+                    unchanged.push(settlement.position);
+                }
                 continue;
             };
             let row = &mut self.rows[n];
             if let Some(attempt) = &settlement.attempt {
-                self.attempts
-                    .entry(row.id)
-                    .or_default()
-                    .push(attempt.number);
-                row.attempts = row.attempts.max(attempt.number);
+                let before = self.attempts.entry(row.id).or_default();
+                let number = match attempt.number {
+                    0 => 0,
+                    number => number.max(next_number(before)),
+                };
+                before.push(number);
+                row.attempts = row.attempts.max(number);
             }
             match settlement.fate {
                 Fate::Ended(end) => {
@@ -421,18 +488,33 @@ impl Model {
         unchanged
     }
 
+    /// The row is gone. If it ended otherwise than with a success, it has ended with this one now.
+    fn succeed_late(&mut self, settlement: &Settlement) {
+        let id = DeliveryId {
+            event: settlement.event,
+            subscription: self.names[&settlement.position.subscription],
+        };
+        if self.ended.insert(id, End::Delivered) != Some(End::Delivered) {
+            let before = self.attempts.entry(id).or_default();
+            before.push(next_number(before));
+        }
+    }
+
     /// One command at a time, so that there is often more.
-    fn work_off(&mut self, clock: Timestamp) -> WorkedOff {
-        let Some(command) = self.commands.pop() else {
+    fn work_off(&mut self, ours: Shards, clock: Timestamp) -> WorkedOff {
+        let is_ours = |command: &Command| ours.contains(self.shard(command.lane));
+        let Some(n) = self.commands.iter().rposition(is_ours) else {
             return WorkedOff::default();
         };
+        let more = self.commands[..n].iter().any(is_ours);
+        let command = self.commands.remove(n);
         let mut touched = BTreeMap::new();
         let mut cancelled = Vec::new();
         for row in &mut self.rows {
-            match command {
-                Command::Retry(id) if id == row.id => row.position.due_at = clock,
-                Command::Cancel(id) if id == row.id => cancelled.push(id),
-                Command::Remains(lane) if lane == row.position.subscription => {
+            match command.kind {
+                Kind::Retry(id) if id == row.id => row.position.due_at = clock,
+                Kind::Cancel(id) if id == row.id => cancelled.push(id),
+                Kind::Remains if command.lane == row.position.subscription => {
                     cancelled.push(row.id);
                 }
                 _ => continue,
@@ -444,16 +526,22 @@ impl Model {
             self.ended.insert(id, End::Cancelled);
         }
         WorkedOff {
-            lanes: touched
-                .into_iter()
-                .map(|(subscription, due_at)| Pending {
-                    subscription,
-                    due_at,
-                })
-                .collect(),
-            more: !self.commands.is_empty(),
+            lanes: touched.into_iter().map(pending).collect(),
+            more,
         }
     }
+}
+
+fn pending((subscription, due_at): (i64, Timestamp)) -> Pending {
+    Pending {
+        subscription,
+        due_at,
+    }
+}
+
+/// The number of the attempt after these.
+fn next_number(before: &[u32]) -> u32 {
+    before.iter().max().map_or(1, |last| last + 1)
 }
 
 /// The answer to an operation that failed, or whose answer was lost.
@@ -462,8 +550,8 @@ pub(in crate::engine) fn failed(effect: &Effect, asked: Instant) -> Input {
         Err(StoreError::Database("there is no connection".into()))
     }
     match effect {
-        Effect::Hold => Input::Hold(asked, error()),
-        Effect::Poll => Input::Poll(error()),
+        Effect::Hold(_) => Input::Hold(asked, error()),
+        Effect::Poll(_) => Input::Poll(error()),
         Effect::Load => Input::Load(error()),
         Effect::Point(_) => Input::Point(error()),
         Effect::Route(..) => Input::Route(error()),
@@ -471,6 +559,7 @@ pub(in crate::engine) fn failed(effect: &Effect, asked: Instant) -> Input {
         Effect::Read(..) => Input::Read(error::<Rows>()),
         Effect::Settle(..) => Input::Settle(error()),
         Effect::WorkOff(..) => Input::WorkOff(error()),
+        Effect::Maintain(_) => Input::Maintain(error()),
         Effect::Count(_) => Input::Count(error()),
         Effect::Release(_) => Input::Release(error()),
         Effect::Send(_) | Effect::Abandon | Effect::Finish => {

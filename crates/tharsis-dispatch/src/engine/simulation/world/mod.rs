@@ -1,21 +1,25 @@
+mod engine;
+mod oracle;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tharsis_core::{
-    ClientId, DeliveryId, EventId, Timestamp, WorkerId,
-    delivery::{End, Fault, Outcome},
+    ClientId, DeliveryId, EventId, Timestamp,
+    delivery::{Fault, Outcome},
 };
+use tharsis_store::StoreError;
 
 use super::model::{Model, failed};
 use crate::engine::{
-    Options, Progress, Summary,
+    Options, Summary,
     random::Random,
-    state::State,
     step::{Effect, Flight, Input},
 };
+use engine::Engine;
+pub(super) use engine::Life;
 
 /// What a receiver does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,9 +49,11 @@ pub(super) struct Faults {
     pub(super) ambiguous: u64,
     /// Nothing is ever settled.
     pub(super) no_settling: bool,
+    /// Maintenance fails, in a way that would end the run if anything else failed so.
+    pub(super) no_maintenance: bool,
 }
 
-/// One engine, its store, its receivers and the time, all in one thread and repeatable from a seed.
+/// Engines, their store, their receivers and the time, all in one thread and repeatable from a seed.
 pub(super) struct World {
     pub(super) now: Instant,
     pub(super) random: Random,
@@ -55,19 +61,14 @@ pub(super) struct World {
     pub(super) receivers: BTreeMap<i64, Receiver>,
     pub(super) faults: Faults,
     pub(super) options: Options,
-    state: Option<State>,
-    worker: WorkerId,
-    /// Which start of the engine this is: what an earlier one began is not answered to a later one.
-    life: u32,
-    /// When the engine wants to be called, if nothing happens before.
-    wait: Option<Instant>,
+    engines: BTreeMap<Life, Engine>,
+    lives: Life,
     agenda: BTreeMap<(Instant, u64), Happening>,
     next: u64,
     /// Every request that reached its receiver.
     pub(super) received: Vec<Received>,
     /// Deliveries that may be received once more than it should be, because we lost what came of a request.
     pub(super) excused: BTreeMap<DeliveryId, usize>,
-    flying: BTreeMap<DeliveryId, usize>,
     pub(super) published: Vec<(EventId, ClientId)>,
     pub(super) finished: Option<Result<Summary, String>>,
     /// Operations of the store so far.
@@ -89,19 +90,40 @@ pub(super) struct Received {
 enum Happening {
     /// The store carries out an operation, and answers.
     Store {
-        life: u32,
+        life: Life,
         asked: Instant,
         effect: Effect,
     },
     /// A request reaches its receiver, who answers.
     Request {
-        life: u32,
+        life: Life,
         flight: Flight,
     },
     Input {
-        life: u32,
+        life: Life,
         input: Input,
     },
+}
+
+impl Happening {
+    fn life(&self) -> Life {
+        match self {
+            Self::Store { life, .. } | Self::Request { life, .. } | Self::Input { life, .. } => {
+                *life
+            }
+        }
+    }
+
+    fn is_of_a_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Request { .. }
+                | Self::Input {
+                    input: Input::Send(..),
+                    ..
+                }
+        )
+    }
 }
 
 impl World {
@@ -118,15 +140,12 @@ impl World {
             receivers,
             faults: Faults::default(),
             options: Options::default(),
-            state: None,
-            worker: WorkerId::new(Timestamp::from_millis(1), [0; 10]),
-            life: 0,
-            wait: None,
+            engines: BTreeMap::new(),
+            lives: 0,
             agenda: BTreeMap::new(),
             next: 0,
             received: Vec::new(),
             excused: BTreeMap::new(),
-            flying: BTreeMap::new(),
             published: Vec::new(),
             finished: None,
             operations: 0,
@@ -142,146 +161,46 @@ impl World {
         Duration::from_micros(1_000 * from + self.below(1_000 * (to - from)))
     }
 
-    // === the engine's life ===
-
-    pub(super) fn start_engine(&mut self) {
-        self.life += 1;
-        self.worker = WorkerId::new(Timestamp::from_millis(i64::from(self.life)), [1; 10]);
-        let seed = self.random.next();
-        let options = Options {
-            progress: Arc::new(Progress::default()),
-            ..self.options.clone()
-        };
-        self.finished = None;
-        self.state = Some(State::new(options, seed, self.now));
-        self.act();
-    }
-
-    /// `kill -9`. What the store was doing is done, or is not.
-    pub(super) fn kill(&mut self) {
-        self.state = None;
-        self.wait = None;
-        self.excuse_all();
-        for (_, happening) in std::mem::take(&mut self.agenda) {
-            if let Happening::Store { asked, effect, .. } = happening
-                && self.below(2) == 0
-            {
-                self.model.perform(&effect, self.worker, asked, self.now);
-            }
-        }
-    }
-
-    /// What is in flight, or taken but not settled, may be sent once more.
-    fn excuse_all(&mut self) {
-        let unfinished = self.model.deliveries();
-        let unsettled = self
-            .received
-            .iter()
-            .filter(|r| r.taken && unfinished.contains(&r.id))
-            .map(|r| r.id);
-        let all: BTreeSet<DeliveryId> = unsettled.chain(self.flying.keys().copied()).collect();
-        for id in all {
-            *self.excused.entry(id).or_default() += 1;
-        }
-        self.flying.clear();
-    }
+    // === the only engine of a story ===
 
     pub(super) fn is_running(&self) -> bool {
-        self.state.is_some()
+        self.only().is_some()
     }
 
     pub(super) fn input(&mut self, input: Input) {
-        if let Some(state) = &mut self.state {
-            state.take(input, self.now);
-            self.act();
+        if let Some(life) = self.only() {
+            self.tell(life, input);
         }
     }
 
-    fn act(&mut self) {
-        let Some(state) = &mut self.state else {
-            return;
-        };
-        let mut effects = Vec::new();
-        self.wait = state.act(self.now, &mut effects);
-        assert!(
-            self.wait.is_none_or(|at| at > self.now),
-            "the engine wants to be called again at once, for ever"
-        );
-        for effect in effects {
-            self.perform(effect);
+    pub(super) fn kill_it(&mut self) {
+        if let Some(life) = self.only() {
+            self.kill(life);
         }
     }
 
-    fn perform(&mut self, effect: Effect) {
-        let life = self.life;
-        match effect {
-            Effect::Send(flight) => {
-                let id = flight.due.id;
-                let flying = self.flying.entry(id).or_default();
-                *flying += 1;
-                assert_eq!(*flying, 1, "{id} is in flight twice");
-                assert!(
-                    self.now + Duration::from_secs(2) <= self.model.held_until,
-                    "a request starts {:?} before another worker may take over",
-                    self.model.held_until.saturating_duration_since(self.now)
-                );
-                let lane = flight.due.position.subscription;
-                if let Some(since) = self.paused_since.get(&lane) {
-                    // A poll, a read of pointers and of the registry, each of which may take 20 ms.
-                    let late = self.now - *since;
-                    let seen = self.faults.lost + self.faults.ambiguous > 0
-                        || late < Duration::from_millis(250 + 60);
-                    assert!(seen, "sent {late:?} after the pause");
-                }
-                let after = self.millis(0, 3);
-                self.schedule(after, Happening::Request { life, flight });
-            }
-            Effect::Abandon => {
-                self.excuse_all();
-                self.agenda.retain(|_, h| {
-                    !matches!(
-                        h,
-                        Happening::Request { .. }
-                            | Happening::Input {
-                                input: Input::Send(..),
-                                ..
-                            }
-                    )
-                });
-            }
-            Effect::Finish => {
-                let state = self.state.take().expect("it has just acted");
-                self.finished = Some(state.result().map_err(|e| e.to_string()));
-                self.wait = None;
-            }
-            effect => {
-                self.operations += 1;
-                let after = self.millis(0, 10);
-                let asked = self.now;
-                self.schedule(
-                    after,
-                    Happening::Store {
-                        life,
-                        asked,
-                        effect,
-                    },
-                );
-            }
-        }
-    }
+    // === time ===
 
     fn schedule(&mut self, after: Duration, happening: Happening) {
         self.next += 1;
         self.agenda.insert((self.now + after, self.next), happening);
     }
 
-    // === time ===
+    /// What was to happen, and does not.
+    fn take_from_agenda(&mut self, which: impl Fn(&Happening) -> bool) -> Vec<Happening> {
+        let (taken, left): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.agenda)
+            .into_iter()
+            .partition(|(_, happening)| which(happening));
+        self.agenda = left;
+        taken.into_values().collect()
+    }
 
     /// Lets time pass until then, and everything happen that is due.
     pub(super) fn run_until(&mut self, end: Instant) {
         loop {
             let next = self.agenda.keys().next().map(|(at, _)| *at);
-            let at = next.into_iter().chain(self.wait).min();
+            let rings = self.rings();
+            let at = next.into_iter().chain(rings.map(|(at, _)| at)).min();
             let Some(at) = at.filter(|at| *at <= end) else {
                 self.now = end;
                 return;
@@ -291,10 +210,16 @@ impl World {
                 if let Some((_, happening)) = self.agenda.pop_first() {
                     self.happen(happening);
                 }
-            } else {
-                self.act();
+            } else if let Some((_, life)) = rings {
+                self.act(life);
             }
         }
+    }
+
+    /// The engine that wants to be called first if nothing happens before.
+    fn rings(&self) -> Option<(Instant, Life)> {
+        let running = self.engines.iter().filter(|(_, e)| e.stopped.is_none());
+        running.filter_map(|(life, e)| Some((e.wait?, *life))).min()
     }
 
     pub(super) fn run_for(&mut self, time: Duration) {
@@ -308,13 +233,19 @@ impl World {
                 asked,
                 effect,
             } => {
+                let Some(engine) = self.engines.get(&life) else {
+                    return;
+                };
+                let (worker, cut_off) = (engine.worker, engine.cut_off);
                 let percent = self.below(100);
                 let (lost, ambiguous) = (self.faults.lost, self.faults.ambiguous);
                 let refused = self.faults.no_settling && matches!(effect, Effect::Settle(..));
-                let input = if percent < lost || refused {
+                let input = if self.faults.no_maintenance && matches!(effect, Effect::Maintain(_)) {
+                    Input::Maintain(Err(unusable()))
+                } else if percent < lost || refused || cut_off {
                     failed(&effect, asked)
                 } else {
-                    let input = self.model.perform(&effect, self.worker, asked, self.now);
+                    let input = self.perform_in_store(&effect, worker, asked);
                     if percent < lost + ambiguous {
                         failed(&effect, asked)
                     } else {
@@ -326,17 +257,18 @@ impl World {
             }
             Happening::Request { life, flight } => self.receive(life, flight),
             Happening::Input { life, input } => {
-                if life == self.life {
-                    if let Input::Send(flight, _) = &input {
-                        self.flying.remove(&flight.due.id);
-                    }
-                    self.input(input);
+                if let Input::Send(flight, _) = &input
+                    && let Some(engine) = self.engines.get_mut(&life)
+                    && let Some(open) = engine.open.get_mut(&flight.due.id)
+                {
+                    open.in_flight = false;
                 }
+                self.tell(life, input);
             }
         }
     }
 
-    fn receive(&mut self, life: u32, flight: Flight) {
+    fn receive(&mut self, life: Life, flight: Flight) {
         let lane = flight.due.position.subscription;
         let receiver = self.receivers[&lane];
         let quick = self.millis(1, 30);
@@ -424,19 +356,19 @@ impl World {
 
     /// What came of our requests then, and was not settled, is lost.
     fn others_take_over(&mut self) {
-        if self.now < self.model.held_until {
+        let held_until = self.model.leases.held_until();
+        if held_until.is_some_and(|until| self.now < until) {
             return;
         }
-        let ours: BTreeSet<DeliveryId> = self
-            .received
-            .iter()
-            .filter(|r| r.taken)
-            .map(|r| r.id)
-            .chain(self.flying.keys().copied())
-            .collect();
+        let taken = self.received.iter().filter(|r| r.taken).map(|r| r.id);
+        let taken: BTreeSet<DeliveryId> = taken.collect();
         for id in self.model.take_over(self.now) {
-            if ours.contains(&id) {
+            let open = self.engines.values_mut().find_map(|e| e.open.get_mut(&id));
+            if taken.contains(&id) || open.as_ref().is_some_and(|open| open.in_flight) {
                 *self.excused.entry(id).or_default() += 1;
+            }
+            if let Some(open) = open {
+                open.lost = true;
             }
             self.received.push(Received {
                 id,
@@ -447,68 +379,12 @@ impl World {
             });
         }
     }
+}
 
-    // === what must hold ===
-
-    /// A receiver takes a delivery once, and once more for each time that we lost what came of a request.
-    pub(super) fn assert_duplicates_are_explained(&self) {
-        let mut taken: BTreeMap<DeliveryId, usize> = BTreeMap::new();
-        for received in self.received.iter().filter(|r| r.taken) {
-            *taken.entry(received.id).or_default() += 1;
-        }
-        for (id, times) in taken {
-            let excused = self.excused.get(&id).copied().unwrap_or_default();
-            assert!(
-                times <= 1 + excused,
-                "{id} was taken {times} times, {excused} excused"
-            );
-        }
-    }
-
-    /// Each delivery that ended `delivered` was taken; each that was taken ended so, unless an admin was faster, or we
-    /// lost what came of the request.
-    pub(super) fn assert_ends_are_true(&self) {
-        let taken: BTreeSet<DeliveryId> = self
-            .received
-            .iter()
-            .filter(|r| r.taken)
-            .map(|r| r.id)
-            .collect();
-        let unfinished = self.model.deliveries();
-        for (id, end) in &self.model.ended {
-            let taken = taken.contains(id);
-            match end {
-                End::Delivered => assert!(taken, "{id} was never taken"),
-                End::Dead | End::Refused | End::Expired => {
-                    let lost = self.excused.contains_key(id);
-                    assert!(!taken || lost, "{id} was taken and ended {end:?}");
-                }
-                End::Cancelled => {}
-            }
-            assert!(!unfinished.contains(id), "{id} has ended twice");
-        }
-        for (id, numbers) in &self.model.attempts {
-            // An end without a request is number 0, whatever attempts were made before it.
-            let requests: Vec<_> = numbers.iter().copied().filter(|&n| n != 0).collect();
-            let mut sorted = requests.clone();
-            sorted.sort_unstable();
-            sorted.dedup();
-            assert_eq!(
-                sorted, requests,
-                "attempts of {id} are numbered in order, each once"
-            );
-        }
-    }
-
-    /// Each request that reached its receiver is in the history.
-    pub(super) fn assert_attempts_are_recorded(&self) {
-        let mut received: BTreeMap<DeliveryId, usize> = BTreeMap::new();
-        for request in &self.received {
-            *received.entry(request.id).or_default() += 1;
-        }
-        for (id, times) in received {
-            let recorded = self.model.attempts.get(&id).map_or(0, Vec::len);
-            assert_eq!(times, recorded, "requests and attempts of {id}");
-        }
+fn unusable() -> StoreError {
+    StoreError::Unusable {
+        code: "no_partition",
+        message: "there is no room for another partition".to_owned(),
+        hint: "make some".to_owned(),
     }
 }
