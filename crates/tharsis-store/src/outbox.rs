@@ -320,8 +320,8 @@ pub struct Published {
 ///   publishes and registry writes, at least once. It may tell of something that was not there.
 /// - A shard belongs to one lease at a time. Where a method is given a lease, it reads and changes what lies in the shards
 ///   of that lease alone: pointers of clients, lanes and commands of subscriptions, replays by their own id. `route` and a
-///   replay write into lanes of other shards too, and their owner is told (see `changed`). `settle` leaves alone what
-///   another worker has taken over, but for successes.
+///   replay write into lanes of other shards too, and their owner is told (see `changed`). `settle` reaches the surplus
+///   too, and leaves alone what another worker has taken over, but for successes.
 /// - After a crash at any point every committed event is either still a pointer, or a delivery for each subscription that
 ///   wanted it, or has an end in the history.
 /// - Methods that take a lease fail with [`StoreError::LeaseLost`] when nothing of it is the caller's any more, or another
@@ -347,7 +347,7 @@ pub trait Outbox: Send + Sync + 'static {
         give: Shards,
     ) -> impl Future<Output = Result<Lease, StoreError>> + Send;
 
-    /// Gives the lease back.
+    /// Gives the lease back, and with it what a renewal whose answer was lost gave this worker.
     fn release(&self, lease: &Lease) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// What may have been committed since the last call that this worker did not commit itself. Cheap; asked at every

@@ -10,11 +10,18 @@ pub(crate) async fn a_lease_is_held_renewed_and_given_back<S: Store>(store: S) {
         .await
         .expect("the lease");
     assert!(store.owned().await.expect("asked"));
-    let renewed = store
-        .hold(worker(1), Shards::default())
-        .await
-        .expect("renewed");
+    assert_eq!(
+        (first.shards, first.surplus),
+        (Shards::ALL, Shards::default())
+    );
+    assert!(first.renew_after < first.length);
+    // Nothing of it is surplus, so nothing is given back.
+    let renewed = store.hold(worker(1), Shards::ALL).await.expect("renewed");
     assert_eq!((renewed.worker, renewed.epoch), (first.worker, first.epoch));
+    assert_eq!(
+        (renewed.shards, renewed.surplus),
+        (first.shards, first.surplus)
+    );
     assert!(renewed.clock >= first.clock);
     store.release(&renewed).await.expect("given back");
     assert!(!store.owned().await.expect("asked"));

@@ -23,6 +23,8 @@ struct Table {
     now: Now,
     lanes: Lanes,
     targets: BTreeMap<i64, Target>,
+    /// Whose lanes lie in our shards.
+    ours: BTreeSet<i64>,
     rows: Vec<Due>,
     next_seq: i64,
     flying: Vec<(Due, Arc<Target>, Instant)>,
@@ -47,6 +49,7 @@ impl Table {
             targets: (1..=subscriptions)
                 .map(|n| (i64::from(n), target(n.div_ceil(2), n)))
                 .collect(),
+            ours: (1..=i64::from(subscriptions)).collect(),
             rows: Vec::new(),
             next_seq: 1,
             flying: Vec::new(),
@@ -63,9 +66,21 @@ impl Table {
         let targets: Vec<_> = self
             .targets
             .iter()
+            .filter(|(id, _)| self.ours.contains(id))
             .map(|(id, target)| (*id, Arc::new(target.clone())))
             .collect();
         self.lanes.load(targets.iter(), self.now);
+    }
+
+    /// A new lease, of the shards in which these lanes lie.
+    fn lease(&mut self, ours: BTreeSet<i64>) {
+        self.ours = ours;
+        self.lanes.forget();
+        self.load();
+        for row in &self.rows {
+            self.lanes
+                .note(row.position.subscription, row.position.due_at, self.now);
+        }
     }
 
     fn set_state(&mut self, lane: i64, state: State) {
@@ -142,6 +157,7 @@ impl Table {
             Pick::Send(due, target) => {
                 let lane = due.position.subscription;
                 assert_eq!(self.targets[&lane].subscription.state, State::Active);
+                assert!(self.ours.contains(&lane), "{} is not ours", due.id);
                 assert!(
                     self.rows.iter().any(|row| row.id == due.id),
                     "{} is sent after it has ended",
@@ -268,6 +284,19 @@ impl Table {
                 "lane {id} has something to do and waits for nothing"
             );
         }
+        let under_way = self
+            .flying
+            .iter()
+            .map(|(due, ..)| due)
+            .chain(&self.unsettled);
+        let under_way = under_way.map(|due| due.position.subscription);
+        let leaving: BTreeSet<i64> = under_way
+            .chain(self.reading.iter().map(|read| read.subscription))
+            .filter(|lane| !self.ours.contains(lane))
+            .collect();
+        assert_eq!(leaving, self.lanes.leaving);
+        let known: BTreeSet<i64> = self.lanes.lanes.keys().copied().collect();
+        assert_eq!(known, &leaving | &self.ours);
         assert_eq!(slow, self.lanes.slots.taken_by_slow);
         assert_eq!(cached, self.lanes.cached_bytes);
     }
@@ -275,6 +304,7 @@ impl Table {
     /// Lets everything be delivered at once, until nothing is left.
     fn drain(&mut self) {
         let lanes: Vec<i64> = self.targets.keys().copied().collect();
+        self.lease(lanes.iter().copied().collect());
         for lane in lanes {
             self.set_state(lane, State::Active);
         }
@@ -567,6 +597,8 @@ enum Step {
     Resume(i64),
     Invalidate(i64),
     LoseLease,
+    /// A lease of other shards.
+    Lease(Vec<i64>),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -588,6 +620,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => lane().prop_map(Step::Resume),
         1 => lane().prop_map(Step::Invalidate),
         1 => Just(Step::LoseLease),
+        2 => prop::collection::vec(lane(), 0..6).prop_map(Step::Lease),
     ]
 }
 
@@ -638,13 +671,8 @@ proptest! {
                 Step::Pause(lane) => table.set_state(lane, State::Paused),
                 Step::Resume(lane) => table.set_state(lane, State::Active),
                 Step::Invalidate(lane) => table.lanes.invalidate(lane),
-                Step::LoseLease => {
-                    table.lanes.forget();
-                    let lanes: BTreeSet<_> = table.rows.iter().map(|row| (row.position.subscription, row.position.due_at)).collect();
-                    for (lane, due_at) in lanes {
-                        table.lanes.note(lane, due_at, table.now);
-                    }
-                }
+                Step::LoseLease => table.lease(table.ours.clone()),
+                Step::Lease(lanes) => table.lease(lanes.into_iter().collect()),
             }
             table.check();
         }

@@ -2,6 +2,7 @@
 //! wrong can be looked at again with the seed that the failure names.
 
 pub(super) mod model;
+mod workers;
 mod world;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -618,4 +619,25 @@ fn a_receiver_that_is_gone_for_a_cancelled_delivery_does_not_stop_its_lane_in_me
     let event = world.publish(client(1));
     world.run_for(SEC);
     assert_eq!(end_of(&world, event, 1), Some(End::Delivered));
+}
+
+#[test]
+fn maintenance_is_seen_to_at_the_start_and_hourly_and_stops_nothing_where_it_fails() {
+    let mut world = world(1, &[Receiver::Healthy]);
+    world.start_engine();
+    world.run_for(SEC);
+    assert_eq!(world.model.maintained, 1);
+    world.run_for(3_000 * SEC);
+    assert_eq!(world.model.maintained, 1);
+    world.faults.no_maintenance = true;
+    world.run_for(1_200 * SEC);
+    let event = world.publish(client(1));
+    world.run_for(SEC);
+    assert_eq!(end_of(&world, event, 1), Some(End::Delivered));
+    assert_eq!(world.model.maintained, 1);
+    world.faults.no_maintenance = false;
+    world.run_for(61 * SEC);
+    assert_eq!(world.model.maintained, 2, "tried again within a minute");
+    world.run_for(3_599 * SEC);
+    assert_eq!(world.model.maintained, 3);
 }

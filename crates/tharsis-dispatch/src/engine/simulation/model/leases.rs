@@ -154,8 +154,9 @@ impl Leases {
     }
 
     pub(super) fn release(&mut self, lease: &Lease) -> Result<(), StoreError> {
-        for shard in self.check(lease)?.iter() {
-            if let Some(owned) = self.shards.get_mut(&shard) {
+        self.check(lease)?;
+        for owned in self.shards.values_mut() {
+            if owned.owner == Some(lease.worker) {
                 owned.owner = None;
             }
         }

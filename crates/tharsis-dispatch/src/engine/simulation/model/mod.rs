@@ -248,6 +248,11 @@ impl Model {
         self.rows.iter().map(|row| row.id).collect()
     }
 
+    /// Everything that was published has ended.
+    pub(in crate::engine) fn is_empty(&self) -> bool {
+        self.pointers.is_empty() && self.rows.is_empty()
+    }
+
     pub(in crate::engine) fn remaining(&self, now: Instant) -> Remaining {
         let clock = self.clock(now);
         let mut remaining = Remaining {

@@ -9,7 +9,7 @@ use std::{
 use tharsis_core::{DeliveryId, WorkerId};
 use tharsis_store::{Lease, Settlement, Shard, Shards};
 
-use super::{Happening, World};
+use super::{Faults, Happening, World};
 use crate::engine::{
     Options, Progress,
     simulation::model::Model,
@@ -108,16 +108,27 @@ impl Engine {
 
     /// Nothing of what it gives back is under way.
     fn gives(&self, give: Shards, model: &Model) {
-        let surplus = self.lease.map_or(Shards::default(), |l| l.surplus);
-        assert!(give.without(surplus).is_empty(), "gives what is no surplus");
-        let open = self.open.values().map(|open| model.shard(open.lane));
-        let under_way = self.under_way.values().flat_map(|shards| shards.iter());
-        for shard in open.chain(under_way) {
+        assert!(
+            give.without(self.surplus()).is_empty(),
+            "gives what is no surplus"
+        );
+        for shard in self.at_work(model).iter() {
             assert!(
                 !give.contains(shard),
                 "gives {shard:?} while it is at work in it"
             );
         }
+    }
+
+    fn surplus(&self) -> Shards {
+        self.lease.map_or(Shards::default(), |lease| lease.surplus)
+    }
+
+    /// The shards in which something of it is under way.
+    fn at_work(&self, model: &Model) -> Shards {
+        let open = self.open.values().map(|open| model.shard(open.lane));
+        let under_way = self.under_way.values().flat_map(|shards| shards.iter());
+        open.chain(under_way).collect()
     }
 }
 
@@ -164,6 +175,12 @@ impl World {
 
     pub(in crate::engine::simulation) fn worker(&self, life: Life) -> WorkerId {
         self.engines[&life].worker
+    }
+
+    /// What an engine could give back, and has not yet.
+    pub(in crate::engine::simulation) fn idle_surplus(&self, life: Life) -> Shards {
+        let engine = &self.engines[&life];
+        engine.surplus().without(engine.at_work(&self.model))
     }
 
     /// `kill -9`. What the store was doing is done, or is not.
@@ -276,6 +293,8 @@ impl World {
             }
             Effect::Finish => {
                 let engine = self.engines.remove(&life).expect("it has just acted");
+                // It ended without the store, so it may not have settled all.
+                self.excuse_open(&engine);
                 self.finished = Some(engine.state.result().map_err(|e| e.to_string()));
             }
             effect => {
@@ -283,7 +302,7 @@ impl World {
                 if let Some(engine) = self.engines.get_mut(&life) {
                     engine.asks(&effect, &self.model);
                 }
-                let after = self.millis(0, 10);
+                let after = self.way();
                 let asked = self.now;
                 self.schedule(
                     after,
@@ -338,7 +357,13 @@ impl World {
         };
         let before = engine.open.insert(id, open);
         assert!(before.is_none(), "{id} is in flight or unsettled already");
-        let troubled = engine.troubled || self.faults.lost + self.faults.ambiguous > 0;
+        let Faults {
+            lost,
+            ambiguous,
+            slow,
+            ..
+        } = self.faults;
+        let troubled = engine.troubled || lost + ambiguous + slow > 0;
         if let Some(since) = self.paused_since.get(&lane) {
             // A poll, a read of pointers and of the registry, each of which may take 20 ms.
             let late = self.now - *since;

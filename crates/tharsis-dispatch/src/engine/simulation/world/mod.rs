@@ -47,6 +47,8 @@ pub(super) struct Faults {
     pub(super) lost: u64,
     /// It was done, but the answer was lost.
     pub(super) ambiguous: u64,
+    /// It takes up to twenty seconds.
+    pub(super) slow: u64,
     /// Nothing is ever settled.
     pub(super) no_settling: bool,
     /// Maintenance fails, in a way that would end the run if anything else failed so.
@@ -161,6 +163,15 @@ impl World {
         Duration::from_micros(1_000 * from + self.below(1_000 * (to - from)))
     }
 
+    /// How long the way to the store takes, or back.
+    fn way(&mut self) -> Duration {
+        if self.faults.slow > 0 && self.below(200) < self.faults.slow {
+            self.millis(0, 20_000)
+        } else {
+            self.millis(0, 10)
+        }
+    }
+
     // === the only engine of a story ===
 
     pub(super) fn is_running(&self) -> bool {
@@ -252,7 +263,7 @@ impl World {
                         input
                     }
                 };
-                let after = self.millis(0, 10);
+                let after = self.way();
                 self.schedule(after, Happening::Input { life, input });
             }
             Happening::Request { life, flight } => self.receive(life, flight),

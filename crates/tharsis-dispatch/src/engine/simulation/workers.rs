@@ -1,0 +1,412 @@
+//! Several workers on one database.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tharsis_core::delivery::End;
+use tharsis_store::{Shard, Shards};
+
+use super::{
+    SEC, end_of,
+    model::Model,
+    stories,
+    world::{Faults, Life, Receiver, World},
+};
+use crate::engine::{
+    Until,
+    samples::{client, target},
+    step::Input,
+};
+
+/// A world whose subscriptions, one for each receiver, numbered from 1 and two to a client, lie all over the shards.
+fn town(seed: u64, receivers: &[Receiver]) -> World {
+    let receivers: BTreeMap<i64, Receiver> = (1..).zip(receivers.iter().copied()).collect();
+    let targets = receivers.keys().map(|lane| {
+        let n = u8::try_from(lane * 21 % 256).expect("a byte");
+        (*lane, target(client_of(*lane), n))
+    });
+    let targets = targets.collect();
+    World::new(seed, receivers, |start| Model::new(start, targets))
+}
+
+/// The number of a subscription's client.
+fn client_of(lane: i64) -> u8 {
+    u8::try_from((lane + 1) / 2 * 11).expect("few receivers")
+}
+
+fn publish_to_all(world: &mut World) {
+    let lanes = i64::try_from(world.receivers.len()).expect("few receivers");
+    for lane in (1..=lanes).step_by(2) {
+        world.publish(client(client_of(lane)));
+    }
+}
+
+fn shards_of(world: &World, life: Life) -> Shards {
+    world.model.leases.of(world.worker(life))
+}
+
+fn shares(world: &World) -> Vec<u32> {
+    let living = world.living().into_iter();
+    living.map(|life| shards_of(world, life).count()).collect()
+}
+
+fn are_even(world: &World) -> bool {
+    let shares = shares(world);
+    let (least, most) = (shares.iter().min(), shares.iter().max());
+    shares.iter().sum::<u32>() == 64 && least.zip(most).is_some_and(|(l, m)| m - l <= 1)
+}
+
+/// Lets time pass until it is so, and says how long it took.
+fn wait_until(world: &mut World, most: Duration, is_so: impl Fn(&World) -> bool) -> Duration {
+    let start = world.now;
+    while !is_so(world) {
+        assert!(world.now < start + most, "it takes longer than {most:?}");
+        world.run_for(Duration::from_millis(5));
+    }
+    world.now - start
+}
+
+/// Lets the workers deliver what there is, ends them, and looks at what they did.
+fn wind_up(world: &mut World) {
+    let all_ended = |world: &World| world.model.is_empty();
+    let start = world.now;
+    while !all_ended(world) {
+        let left = world.model.remaining(world.now);
+        assert!(world.now < start + 7_200 * SEC, "stuck with {left:?}");
+        world.run_for(10 * SEC);
+    }
+    for life in world.living() {
+        world.tell(life, Input::Shutdown);
+        let ended = |world: &World| !world.living().contains(&life);
+        wait_until(world, 20 * SEC, ended);
+        let finished = world.finished.take().expect("it has ended");
+        finished.expect("nothing that cannot be mended");
+    }
+    let owner = world.model.leases.any_owner();
+    assert_eq!(owner, None, "all was given back");
+    for (event, publisher) in &world.published {
+        for lane in world.model.targets.keys() {
+            if client(client_of(*lane)) == *publisher {
+                assert!(end_of(world, *event, *lane).is_some(), "{event} for {lane}");
+            }
+        }
+    }
+    world.assert_duplicates_are_explained();
+    world.assert_ends_are_true();
+}
+
+/// Whatever may happen to several workers, for some minutes. Then those that are left are let be, in the end also by the
+/// store.
+fn bad_day(seed: u64) -> World {
+    use Receiver::{Broken, Flaky, Hangs, Healthy, Ours};
+    let mut world = town(
+        seed,
+        &[
+            Healthy, Flaky, Hangs, Healthy, Ours, Broken, Flaky, Healthy, Healthy, Hangs, Flaky,
+            Healthy,
+        ],
+    );
+    let lanes: Vec<i64> = world.receivers.keys().copied().collect();
+    for lane in &lanes {
+        let limit = 1 + u32::try_from(world.below(6)).expect("small");
+        let target = world.model.targets.get_mut(lane).expect("there");
+        target.subscription.settings.max_in_flight = limit;
+    }
+    if seed.is_multiple_of(2) {
+        world.faults = Faults {
+            lost: seed % 5,
+            ambiguous: seed % 7,
+            slow: seed % 3,
+            ..Faults::default()
+        };
+    }
+    world.start_engine();
+    for _ in 0..150 {
+        happen(&mut world, &lanes);
+        for _ in 0..world.below(4) {
+            let lane = lanes[pick(&mut world, lanes.len())];
+            world.publish(client(client_of(lane)));
+        }
+        let longest = if world.below(8) == 0 { 8_000 } else { 400 };
+        let pause = world.below(longest);
+        world.run_for(Duration::from_millis(pause));
+    }
+    for lane in lanes {
+        if world.model.targets.contains_key(&lane) {
+            world.resume(lane);
+        }
+    }
+    for life in world.living() {
+        world.go_on(life);
+        world.set_cut_off(life, false);
+    }
+    // The others may have been asked to end.
+    world.start_engine();
+    world.run_for(60 * SEC);
+    world.faults = Faults::default();
+    world.run_for(60 * SEC);
+    assert!(are_even(&world), "{:?}", shares(&world));
+    world
+}
+
+fn pick(world: &mut World, of: usize) -> usize {
+    let of = u64::try_from(of).expect("small");
+    usize::try_from(world.below(of)).expect("small")
+}
+
+/// One thing that may happen to a worker, or that people do.
+fn happen(world: &mut World, lanes: &[i64]) {
+    let living = world.living();
+    let lane = lanes[pick(world, lanes.len())];
+    let number = pick(world, 1_000);
+    let what = world.below(20);
+    if living.is_empty() || what == 0 && living.len() < 4 {
+        world.start_engine();
+        return;
+    }
+    let life = living[pick(world, living.len())];
+    match what {
+        1 if world.below(2) == 0 => world.kill(life),
+        2 => world.stop(life),
+        3 | 4 => world.go_on(life),
+        5 => world.set_cut_off(life, true),
+        6 | 7 => living
+            .iter()
+            .for_each(|life| world.set_cut_off(*life, false)),
+        8 if world.below(2) == 0 => world.tell(life, Input::Shutdown),
+        9 => world.pause(lane),
+        10 | 11 if world.model.targets.contains_key(&lane) => world.resume(lane),
+        12 => world.model.retry(number),
+        13 => drop(world.model.cancel(number)),
+        14 if world.below(8) == 0 => world.model.remove(lane),
+        15 => drop(world.publish_with(client(client_of(lane)), Some(2 * SEC), None)),
+        16 => drop(world.publish_with(client(client_of(lane)), None, Some(2 * SEC))),
+        17 if world.below(3) == 0 => {
+            world.model.skew += i64::try_from(number).expect("small") * 4 - 2_000;
+        }
+        _ => world.tell(life, Input::Woken),
+    }
+}
+
+#[test]
+fn whatever_happens_to_workers_every_delivery_has_an_end() {
+    stories(100, |seed| wind_up(&mut bad_day(seed)));
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    let told = |seed| {
+        let world = bad_day(seed);
+        let received = world.received.iter();
+        let received: Vec<_> = received
+            .map(|r| (r.id, world.model.clock(r.at), r.taken))
+            .collect();
+        (world.operations, received)
+    };
+    for seed in 0..5 {
+        assert_eq!(told(seed), told(seed), "with seed {seed}");
+    }
+}
+
+#[test]
+fn workers_that_come_and_go_in_order_double_nothing() {
+    use Receiver::{Broken, Flaky, Hangs, Healthy};
+    stories(40, |seed| {
+        let all = [
+            Healthy, Hangs, Flaky, Broken, Healthy, Flaky, Hangs, Healthy,
+        ];
+        let mut world = town(seed, &all);
+        world.options.max_in_flight = 16;
+        world.start_engine();
+        for _ in 0..8 {
+            let living = world.living();
+            if living.len() < 4 && (living.len() < 2 || world.below(2) == 0) {
+                world.start_engine();
+            } else {
+                let leaves = living[pick(&mut world, living.len())];
+                world.tell(leaves, Input::Shutdown);
+            }
+            for _ in 0..30 {
+                publish_to_all(&mut world);
+                let pause = world.below(300);
+                world.run_for(Duration::from_millis(pause));
+            }
+        }
+        world.run_for(30 * SEC);
+        assert!(are_even(&world), "{:?}", shares(&world));
+        wind_up(&mut world);
+        assert!(world.excused.is_empty(), "nobody lost anything");
+        world.assert_attempts_are_recorded();
+    });
+}
+
+#[test]
+fn a_new_worker_has_its_share_as_soon_as_what_hangs_has_ended() {
+    stories(10, |seed| {
+        let mut world = town(seed, &[Receiver::Hangs; 12]);
+        world.start_engine();
+        for _ in 0..40 {
+            publish_to_all(&mut world);
+        }
+        world.run_for(7 * SEC);
+        let second = world.start_engine();
+        // The first learns of it with its next renewal.
+        let told = wait_until(&mut world, 6 * SEC, |world| {
+            !shards_of(world, second).is_empty()
+        });
+        assert!(told < Duration::from_secs(6), "{told:?}");
+        // What nothing is under way in comes soon; the rest when its requests have ended, after 3 seconds at most.
+        wait_until(&mut world, SEC, |world| {
+            shards_of(world, second).count() >= 20
+        });
+        wait_until(&mut world, 4 * SEC, are_even);
+        wind_up(&mut world);
+        assert!(world.excused.is_empty());
+    });
+}
+
+#[test]
+fn a_surplus_is_given_back_at_once_and_not_with_the_next_renewal() {
+    stories(10, |seed| {
+        let mut world = town(seed, &[Receiver::Hangs; 12]);
+        let first = world.start_engine();
+        for _ in 0..40 {
+            publish_to_all(&mut world);
+        }
+        world.run_for(7 * SEC);
+        world.start_engine();
+        let mut idle: BTreeMap<Shard, u32> = BTreeMap::new();
+        while !are_even(&world) {
+            world.run_for(Duration::from_millis(1));
+            let now = world.idle_surplus(first);
+            idle.retain(|shard, _| now.contains(*shard));
+            for shard in now.iter() {
+                let millis = idle.entry(shard).or_default();
+                *millis += 1;
+                // A renewal that is under way, and the one that gives it back.
+                assert!(*millis <= 42, "{shard:?} is idle for {millis} ms");
+            }
+        }
+    });
+}
+
+#[test]
+fn workers_that_run_until_idle_all_end() {
+    use Receiver::{Broken, Hangs, Healthy};
+    stories(10, |seed| {
+        let mut world = town(seed, &[Healthy, Broken, Hangs, Healthy]);
+        world.options.until = Until::Idle;
+        for _ in 0..20 {
+            publish_to_all(&mut world);
+        }
+        for _ in 0..3 {
+            world.start_engine();
+            let pause = world.below(400);
+            world.run_for(Duration::from_millis(pause));
+        }
+        wait_until(&mut world, 3_600 * SEC, |world| world.living().is_empty());
+        assert!(world.model.is_empty());
+        wind_up(&mut world);
+        assert!(world.excused.is_empty());
+        world.assert_attempts_are_recorded();
+    });
+}
+
+#[test]
+fn a_worker_that_was_killed_is_replaced_when_its_lease_has_ended() {
+    stories(10, |seed| {
+        let mut world = town(seed, &[Receiver::Healthy; 12]);
+        world.start_engine();
+        let killed = world.start_engine();
+        world.start_engine();
+        world.run_for(20 * SEC);
+        assert!(are_even(&world), "{:?}", shares(&world));
+        world.kill(killed);
+        publish_to_all(&mut world);
+        // The lease, and a renewal of those who take over.
+        wait_until(&mut world, 21 * SEC, are_even);
+        wait_until(&mut world, SEC, |world| world.model.is_empty());
+        wind_up(&mut world);
+    });
+}
+
+#[test]
+fn a_worker_without_shards_waits_for_some() {
+    let mut world = town(1, &[Receiver::Healthy; 12]);
+    let first = world.start_engine();
+    world.run_for(SEC);
+    world.stop(first);
+    let second = world.start_engine();
+    world.run_for(10 * SEC);
+    assert_eq!(shares(&world), [64, 0]);
+    let before = world.operations;
+    world.run_for(2 * SEC);
+    // Renewals and polls.
+    let asked = world.operations - before;
+    assert!(asked < 16, "{asked} operations in 2 seconds");
+    publish_to_all(&mut world);
+    world.run_for(SEC);
+    assert!(world.received.is_empty());
+
+    wait_until(&mut world, 5 * SEC, |world| {
+        shards_of(world, second) == Shards::ALL
+    });
+    wait_until(&mut world, SEC, |world| world.model.is_empty());
+    world.go_on(first);
+    wait_until(&mut world, 10 * SEC, are_even);
+    wind_up(&mut world);
+}
+
+#[test]
+fn a_surplus_that_becomes_ours_again_is_worked_with_again() {
+    stories(10, |seed| {
+        let mut world = town(seed, &[Receiver::Hangs; 12]);
+        let first = world.start_engine();
+        for _ in 0..10 {
+            publish_to_all(&mut world);
+        }
+        world.run_for(4_900 * SEC / 1_000);
+        // While the first waits for what hangs in its surplus, the second is gone again.
+        let second = world.start_engine();
+        wait_until(&mut world, 6 * SEC, |world| {
+            !shards_of(world, second).is_empty()
+        });
+        world.tell(second, Input::Shutdown);
+        wait_until(&mut world, 10 * SEC, |world| {
+            shards_of(world, first) == Shards::ALL
+        });
+        for receiver in world.receivers.values_mut() {
+            *receiver = Receiver::Healthy;
+        }
+        wind_up(&mut world);
+        assert!(world.excused.is_empty());
+    });
+}
+
+#[test]
+fn a_worker_that_wakes_after_its_lease_settles_nothing_wrongly() {
+    use Receiver::{Broken, Hangs, Healthy};
+    stories(20, |seed| {
+        let mut world = town(seed, &[Broken, Healthy, Hangs, Healthy, Broken, Healthy]);
+        let first = world.start_engine();
+        for _ in 0..10 {
+            publish_to_all(&mut world);
+        }
+        let pause = world.below(400);
+        world.run_for(Duration::from_millis(pause));
+        world.stop(first);
+        let second = world.start_engine();
+        wait_until(&mut world, 25 * SEC, |world| {
+            shards_of(world, second) == Shards::ALL
+        });
+        world.run_for(8 * SEC);
+        world.go_on(first);
+        world.run_for(30 * SEC);
+        assert!(are_even(&world), "{:?}", shares(&world));
+        wind_up(&mut world);
+        let dead = world.model.ended.values().filter(|end| **end == End::Dead);
+        assert_eq!(dead.count(), 30, "10 for each that does not take it");
+        for (id, attempts) in &world.model.attempts {
+            assert!(attempts.len() <= 4, "{id}: {attempts:?}");
+        }
+    });
+}
