@@ -11,6 +11,7 @@ mod registry;
 mod replay;
 pub mod sqlite;
 mod status;
+mod store;
 mod subscription;
 mod worker;
 
@@ -25,4 +26,5 @@ pub use registry::{
     AttemptRecord, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page,
     Refusal, Registry, Removed, Replay, ReplayChoice, ReplayState, Status,
 };
+pub use store::{PublishOn, Store, StoreOptions, redacted};
 pub use worker::WorkerRecord;

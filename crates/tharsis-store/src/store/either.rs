@@ -1,0 +1,189 @@
+//! Both traits, passed on to the store that it is.
+
+use tharsis_core::{
+    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, WorkerId,
+    event::Event,
+    secret::Secret,
+    subscription::{Settings, Subscription},
+};
+
+use super::Store;
+use crate::{
+    Changed, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, LaneRead,
+    Lease, Outbox, Page, Pending, Pointers, Position, Published, Registry, Remaining, Removed,
+    Replay, ReplayChoice, Routed, Rows, Settlement, Shards, Snapshot, StoreError, WorkedOff,
+};
+
+/// Asks the one it is.
+macro_rules! either {
+    ($store:expr, $method:ident($($argument:expr),*)) => {
+        match $store {
+            Store::Sqlite(store) => store.$method($($argument),*).await,
+            Store::Postgres(store) => store.$method($($argument),*).await,
+        }
+    };
+}
+
+impl Outbox for Store {
+    async fn publish(
+        &self,
+        events: &[Event],
+    ) -> Result<Vec<Result<Published, Invalid>>, StoreError> {
+        either!(self, publish(events))
+    }
+
+    async fn hold(&self, worker: WorkerId, give: Shards) -> Result<Lease, StoreError> {
+        either!(self, hold(worker, give))
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        either!(self, release(lease))
+    }
+
+    async fn changed(&self, lease: &Lease) -> Result<Changed, StoreError> {
+        either!(self, changed(lease))
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        either!(self, snapshot())
+    }
+
+    async fn pointers(&self, lease: &Lease, limit: u32) -> Result<Pointers, StoreError> {
+        either!(self, pointers(lease, limit))
+    }
+
+    async fn route(&self, lease: &Lease, routed: &[Routed]) -> Result<(), StoreError> {
+        either!(self, route(lease, routed))
+    }
+
+    async fn lanes(&self, lease: &Lease) -> Result<Vec<Pending>, StoreError> {
+        either!(self, lanes(lease))
+    }
+
+    async fn due(
+        &self,
+        lease: &Lease,
+        lanes: &[LaneRead],
+        now: Timestamp,
+    ) -> Result<Rows, StoreError> {
+        either!(self, due(lease, lanes, now))
+    }
+
+    async fn settle(
+        &self,
+        lease: &Lease,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Position>, StoreError> {
+        either!(self, settle(lease, settlements))
+    }
+
+    async fn work_off(&self, lease: &Lease, now: Timestamp) -> Result<WorkedOff, StoreError> {
+        either!(self, work_off(lease, now))
+    }
+
+    async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
+        either!(self, maintain(now))
+    }
+
+    async fn remaining(&self, now: Timestamp) -> Result<Remaining, StoreError> {
+        either!(self, remaining(now))
+    }
+}
+
+impl Registry for Store {
+    async fn add(
+        &self,
+        settings: &Settings,
+        secret: Option<&Secret>,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
+        either!(self, add(settings, secret, now))
+    }
+
+    async fn find(&self, id: SubscriptionId) -> Result<Subscription, StoreError> {
+        either!(self, find(id))
+    }
+
+    async fn list(&self, client: Option<ClientId>) -> Result<Vec<Subscription>, StoreError> {
+        either!(self, list(client))
+    }
+
+    async fn set(
+        &self,
+        id: SubscriptionId,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
+        either!(self, set(id, settings, now))
+    }
+
+    async fn pause(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
+        either!(self, pause(id, now))
+    }
+
+    async fn resume(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
+        either!(self, resume(id, now))
+    }
+
+    async fn rotate(
+        &self,
+        id: SubscriptionId,
+        secret: Option<&Secret>,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
+        either!(self, rotate(id, secret, now))
+    }
+
+    async fn remove(&self, id: SubscriptionId, now: Timestamp) -> Result<Removed, StoreError> {
+        either!(self, remove(id, now))
+    }
+
+    async fn secret(&self, id: SubscriptionId) -> Result<Option<Secret>, StoreError> {
+        either!(self, secret(id))
+    }
+
+    async fn event(&self, id: EventId) -> Result<EventRecord, StoreError> {
+        either!(self, event(id))
+    }
+
+    async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<DeliveryRow>, StoreError> {
+        either!(self, deliveries(filter, after, limit))
+    }
+
+    async fn count(&self, filter: &DeliveryFilter) -> Result<u64, StoreError> {
+        either!(self, count(filter))
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, StoreError> {
+        either!(self, delivery(id))
+    }
+
+    async fn retry(&self, id: DeliveryId, now: Timestamp) -> Result<CommandAccepted, StoreError> {
+        either!(self, retry(id, now))
+    }
+
+    async fn cancel(&self, id: DeliveryId, now: Timestamp) -> Result<CommandAccepted, StoreError> {
+        either!(self, cancel(id, now))
+    }
+
+    async fn replay(&self, choice: &ReplayChoice, now: Timestamp) -> Result<Replay, StoreError> {
+        either!(self, replay(choice, now))
+    }
+
+    async fn replay_state(&self, id: ReplayId) -> Result<Replay, StoreError> {
+        either!(self, replay_state(id))
+    }
+
+    async fn replays(&self) -> Result<Vec<Replay>, StoreError> {
+        either!(self, replays())
+    }
+
+    async fn owned(&self) -> Result<bool, StoreError> {
+        either!(self, owned())
+    }
+}

@@ -1,0 +1,146 @@
+//! Either database, chosen by its URL.
+
+mod either;
+mod publish_on;
+mod url;
+
+use std::{path::PathBuf, time::Duration};
+
+use tharsis_core::{EventId, Invalid, event::Event};
+
+use self::url::Kind;
+pub use self::{publish_on::PublishOn, url::redacted};
+use crate::{
+    Published, StoreError, WorkerRecord,
+    postgres::{self, PostgresStore},
+    random::entropy,
+    sqlite::{self, SqliteStore},
+    worker,
+};
+
+/// The key file on PostgreSQL where none is named, in the working folder.
+const KEY_FILE: &str = "tharsis.key";
+
+/// How long a lease holds where nothing else is asked for.
+const LEASE: Duration = Duration::from_secs(15);
+
+/// With a shorter one a worker would lose its shards to a slow moment.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+
+/// The registry and the outbox in the database that its URL names. Clones share it.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// In one SQLite file.
+    Sqlite(SqliteStore),
+    /// In one schema of a PostgreSQL database.
+    Postgres(PostgresStore),
+}
+
+/// What a [`Store`] is opened with.
+#[derive(Debug, Clone, Default)]
+pub struct StoreOptions {
+    /// The file of the key that secrets are sealed with, on PostgreSQL; `tharsis.key` in the working folder unless given.
+    /// On SQLite it is always `<database>.key`.
+    pub key_file: Option<PathBuf>,
+    /// How long after its last word a worker on PostgreSQL counts as gone, so that others take its work over: 15 s unless
+    /// given, at least 1 s. Of no effect on SQLite, where ownership goes with the process.
+    pub lease: Option<Duration>,
+    /// Fail with `database_not_found` where the SQLite file is not there, in place of making it. On PostgreSQL nothing is
+    /// ever made by opening.
+    pub must_exist: bool,
+}
+
+impl Store {
+    /// Opens `sqlite://PATH` or `postgres://USER@HOST/DATABASE?schema=SCHEMA`. An SQLite file is created and migrated on
+    /// the way; a schema of PostgreSQL must have been [migrated](Self::migrate) before.
+    ///
+    /// # Errors
+    /// `bad_database_url` for any other URL; what the store of each kind fails with.
+    pub async fn open(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
+        Ok(match Kind::of(url)? {
+            Kind::Sqlite => Self::Sqlite(SqliteStore::open_with(url, options.sqlite()).await?),
+            Kind::Postgres => Self::Postgres(PostgresStore::open(url, options.postgres()?).await?),
+        })
+    }
+
+    /// Brings the schema up to what this program knows, creating what is not there, and returns the names of the
+    /// migrations that it applied.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and `schema_too_new`.
+    pub async fn migrate(url: &str, options: &StoreOptions) -> Result<Vec<String>, StoreError> {
+        match Kind::of(url)? {
+            Kind::Sqlite => SqliteStore::migrate(url, options.sqlite()).await,
+            Kind::Postgres => PostgresStore::migrate(url, options.postgres()?).await,
+        }
+    }
+
+    /// Publishes on a connection of the caller's to the same database: inside its transaction if one is open, else in one
+    /// of its own. The id is the caller's to make; publishing the same event again returns the first id.
+    ///
+    /// # Errors
+    /// `other_database` when the connection is to the other kind of database; what [`SqliteStore::publish_in`] and
+    /// [`PostgresStore::publish_in`] fail with.
+    pub async fn publish_in<C: PublishOn>(
+        &self,
+        connection: &mut C,
+        event: &Event,
+        id: EventId,
+    ) -> Result<Published, StoreError> {
+        publish_on::publish_in(self, connection.connected(), event, id).await
+    }
+
+    /// Gives ownership back at once, whatever lease this store holds: for a run that ended before it could
+    /// [release](crate::Outbox::release) it.
+    pub fn disown(&self) {
+        match self {
+            Self::Sqlite(store) => store.disown(),
+            Self::Postgres(store) => store.disown(),
+        }
+    }
+
+    /// The workers that deliver at present, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn workers(&self) -> Result<Vec<WorkerRecord>, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.workers().await,
+            Self::Postgres(store) => store.workers().await,
+        }
+    }
+
+    /// Whether opening switched a file that had something in it to write-ahead logging.
+    pub fn switched_to_wal(&self) -> bool {
+        match self {
+            Self::Sqlite(store) => store.switched_to_wal(),
+            Self::Postgres(_) => false,
+        }
+    }
+}
+
+impl StoreOptions {
+    fn sqlite(&self) -> sqlite::Options {
+        sqlite::Options {
+            must_exist: self.must_exist,
+            ..sqlite::Options::default()
+        }
+    }
+
+    fn postgres(&self) -> Result<postgres::Options, Invalid> {
+        let lease = self.lease.unwrap_or(LEASE);
+        if lease < SHORTEST_LEASE {
+            return Err(Invalid::new("lease_too_short", "is shorter than 1s")
+                .at("lease")
+                .hint("take some seconds: a worker that is killed is replaced after so long"));
+        }
+        Ok(postgres::Options {
+            key_file: Some(self.key_file.clone().unwrap_or_else(|| KEY_FILE.into())),
+            lease,
+            host: worker::host(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            random: entropy,
+        })
+    }
+}
