@@ -5,9 +5,9 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use sqlx::SqliteConnection;
 use tharsis_core::{
     EventId, Invalid, WorkerId,
     egress::Policy,
@@ -20,7 +20,8 @@ use tharsis_dispatch::{
     check, system_now,
 };
 use tharsis_store::{
-    Lease, Outbox, Published, Registry, Remaining, Shards, StoreError, sqlite::SqliteStore,
+    Lease, Outbox, PublishOn, Published, Registry, Remaining, Shards, Store, StoreError,
+    StoreOptions, WorkerRecord,
 };
 
 use crate::Error;
@@ -32,8 +33,26 @@ pub struct Options {
     pub egress: Policy,
     /// Certificates in PEM, trusted beside the system's roots.
     pub ca_file: Option<PathBuf>,
+    /// The file of the key that secrets are sealed with, on PostgreSQL; `tharsis.key` in the working folder unless given.
+    /// Every process that works with the database needs the same one. On SQLite it is always `<database>.key`.
+    pub key_file: Option<PathBuf>,
+    /// How long after its last word a worker on PostgreSQL counts as gone, so that others take its work over: 15 s unless
+    /// given, at least 1 s. Of no effect on SQLite, where ownership goes with the process.
+    pub lease: Option<Duration>,
+    /// Fail with `database_not_found` where the SQLite file is not there, in place of making it.
+    pub must_exist: bool,
     /// How the engine runs. When it ends is said by the method that runs it.
     pub engine: EngineOptions,
+}
+
+impl Options {
+    fn store(&self) -> StoreOptions {
+        StoreOptions {
+            key_file: self.key_file.clone(),
+            lease: self.lease,
+            must_exist: self.must_exist,
+        }
+    }
 }
 
 /// The outbox of a campaign engine: publish into it, register who wants what, deliver from it.
@@ -45,7 +64,7 @@ pub struct Emitter(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    store: Arc<SqliteStore>,
+    store: Arc<Store>,
     options: Options,
     /// Made when it is first needed: who only publishes needs none.
     client: OnceLock<Client>,
@@ -79,20 +98,58 @@ impl Drop for Running<'_> {
 }
 
 impl Emitter {
-    /// Opens the database (`sqlite://tharsis.db`), and creates what is not there yet. The file is switched to
-    /// write-ahead logging and stays so.
+    /// Opens `sqlite://PATH` or `postgres://USER@HOST/DATABASE?schema=SCHEMA`.
+    ///
+    /// An SQLite file is created and brought up to date where it has to be, and is switched to write-ahead logging and
+    /// stays so. A schema of PostgreSQL (`tharsis` unless the URL names another) is only looked at: make it once with
+    /// [`Emitter::migrate`] or `tharsis migrate`.
     ///
     /// # Errors
-    /// When the database cannot be opened or is not one to be worked with: too new, its key missing or wrong.
+    /// When the database cannot be opened or is not one to be worked with: its schema missing or too new, its key missing
+    /// or wrong.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn open() -> Result<(), tharsis::Error> {
+    /// use tharsis::{Emitter, Options};
+    ///
+    /// let in_a_file = Emitter::open("sqlite://engine.db", Options::default()).await?;
+    /// let options = Options {
+    ///     key_file: Some("/etc/tharsis/tharsis.key".into()),
+    ///     ..Options::default()
+    /// };
+    /// let in_a_server = Emitter::open("postgres://engine@db.internal/shop", options).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn open(url: &str, options: Options) -> Result<Self, Error> {
         Ok(Self(Arc::new(Parts {
-            store: Arc::new(SqliteStore::open(url).await?),
+            store: Arc::new(Store::open(url, &options.store()).await?),
             options,
             client: OnceLock::new(),
             worker: WorkerId::new(system_now(), random()?),
             wake: Wake::default(),
             running: AtomicBool::new(false),
         })))
+    }
+
+    /// Brings the database's schema up to what this program knows, creating what is not there, and returns the names of the
+    /// migrations that it applied. Harmless to call again, and from several processes at once.
+    ///
+    /// # Errors
+    /// As [`Emitter::open`]; when the role may not create what is missing.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn migrate() -> Result<(), tharsis::Error> {
+    /// use tharsis::{Emitter, Options};
+    ///
+    /// for name in Emitter::migrate("postgres://owner@db.internal/shop", &Options::default()).await? {
+    ///     println!("applied {name}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn migrate(url: &str, options: &Options) -> Result<Vec<String>, Error> {
+        Ok(Store::migrate(url, &options.store()).await?)
     }
 
     /// Whether opening it switched a file that had something in it to write-ahead logging: worth telling whoever else
@@ -133,20 +190,36 @@ impl Emitter {
     }
 
     /// Publishes on the caller's own connection to the same database, in the caller's transaction if one is open: the
-    /// event is published when the caller commits, and never if the caller rolls back. Hand over `&mut *transaction`.
+    /// event is published when the caller commits, and never if the caller rolls back. Hand over a transaction or a
+    /// connection of [`sqlx`](crate::sqlx), to SQLite or to PostgreSQL as the emitter's own database is.
     ///
     /// Call [`Emitter::wake`] after the commit; without it the event goes out some milliseconds later.
     ///
     /// # Errors
-    /// As [`Emitter::publish`], and when the transaction has read before it wrote and lost its place to another writer:
-    /// begin it with `BEGIN IMMEDIATE`.
-    pub async fn publish_in(
+    /// As [`Emitter::publish`]; `other_database` for a connection to the other kind of database. On SQLite
+    /// `begin_immediate` when the transaction has read before it wrote and lost its place to another writer: begin it with
+    /// `BEGIN IMMEDIATE`.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use tharsis::{Emitter, Event, Options, sqlx};
+    /// # async fn decide(event: &Event) -> Result<(), Box<dyn std::error::Error>> {
+    /// let emitter = Emitter::open("postgres://engine@db.internal/shop", Options::default()).await?;
+    /// let engine = sqlx::PgPool::connect("postgres://engine@db.internal/shop").await?;
+    /// let mut transaction = engine.begin().await?;
+    /// sqlx::query("INSERT INTO offer (shopper) VALUES ('3594918')").execute(&mut *transaction).await?;
+    /// emitter.publish_in(&mut transaction, event).await?;
+    /// transaction.commit().await?;
+    /// emitter.wake();
+    /// # Ok(()) }
+    /// ```
+    pub async fn publish_in<C: PublishOn>(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut C,
         event: &Event,
     ) -> Result<Published, Error> {
         let id = EventId::new(system_now(), random()?);
-        Ok(SqliteStore::publish_in(connection, event, id).await?)
+        Ok(self.0.store.publish_in(connection, event, id).await?)
     }
 
     /// Tells an engine that runs in this process that something was committed. Cheap, and never wrong to call.
@@ -176,7 +249,8 @@ impl Emitter {
     /// period, settles them and gives up ownership. Nothing is lost if it is killed instead.
     ///
     /// # Errors
-    /// `already_owned` when another process, or another run of this emitter, delivers from this database; when the database is unusable.
+    /// `already_owned` when another run of this emitter delivers already, or another process on SQLite; when the database
+    /// is unusable.
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) -> Result<Summary, Error> {
         self.deliver(Until::Shutdown, shutdown).await
     }
@@ -208,12 +282,22 @@ impl Emitter {
         Ok(tharsis_dispatch::run(store, client, self.0.worker, options, wake, shutdown).await?)
     }
 
-    /// Takes ownership of delivery now. [`Emitter::run`] does so by itself; this is for who wants to know before.
+    /// Takes ownership of delivery now: of all of it on SQLite, of a share beside other workers on PostgreSQL.
+    /// [`Emitter::run`] does so by itself; this is for who wants to know before.
     ///
     /// # Errors
-    /// `already_owned`, naming the owner.
+    /// `already_owned`, naming the owner, on SQLite.
     pub async fn own(&self) -> Result<Lease, Error> {
-        Ok(self.0.store.hold(self.0.worker, Shards::default()).await?)
+        let give = Shards::default();
+        Ok(self.0.store.hold(self.0.worker, give).await?)
+    }
+
+    /// The workers that deliver from this database at present, this one among them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn workers(&self) -> Result<Vec<WorkerRecord>, Error> {
+        Ok(self.0.store.workers().await?)
     }
 
     /// What the engine of this process has done so far.

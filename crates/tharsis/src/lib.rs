@@ -15,4 +15,4 @@ pub use tharsis_core::{
 pub use tharsis_dispatch::{
     self as dispatch, CheckMethod, Options as EngineOptions, Summary, system_now,
 };
-pub use tharsis_store::{self as store, Published, Registry, Remaining};
+pub use tharsis_store::{self as store, PublishOn, Published, Registry, Remaining};

@@ -1,12 +1,12 @@
 //! The emitter on a file, as far as that needs no receiver.
 
-use std::{future::pending, path::Path};
+use std::{future::pending, path::Path, time::Duration};
 
 use tempfile::TempDir;
 use tharsis::{
     CheckMethod, Emitter, Event, Options, Registry, Remaining,
     egress::Policy,
-    sqlx::{Connection, SqliteConnection},
+    sqlx::{Connection, PgConnection, SqliteConnection},
     subscription::Draft,
 };
 
@@ -86,6 +86,57 @@ async fn what_is_rolled_back_was_never_published() {
     transaction.commit().await.unwrap();
     emitter.wake();
     assert_eq!(emitter.remaining().await.unwrap(), unrouted(1));
+}
+
+#[tokio::test]
+async fn a_connection_to_the_other_kind_of_database_is_refused() {
+    let Ok(postgres) = std::env::var("TEST_DATABASE_URL") else {
+        return;
+    };
+    let (folder, emitter) = open().await;
+    let mut connection = PgConnection::connect(&postgres).await.unwrap();
+    let refused = emitter
+        .publish_in(&mut connection, &signal("a", 0.5))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), "other_database");
+    assert_eq!(emitter.remaining().await.unwrap(), unrouted(0));
+    drop(folder);
+}
+
+#[tokio::test]
+async fn a_url_of_no_known_database_is_refused() {
+    for url in ["engine.db", "mysql://u:s3cret@localhost/engine"] {
+        let refused = Emitter::open(url, Options::default()).await.unwrap_err();
+        assert_eq!(refused.code(), "bad_database_url");
+        let told = format!("{refused} {:?}", refused.hint());
+        assert!(told.contains("sqlite://") && told.contains("postgres://"));
+        assert!(!told.contains("s3cret"), "{told}");
+    }
+    let options = Options {
+        lease: Some(Duration::from_millis(999)),
+        ..Options::default()
+    };
+    let refused = Emitter::open("postgres://localhost/engine", options).await;
+    assert_eq!(refused.unwrap_err().code(), "lease_too_short");
+}
+
+#[tokio::test]
+async fn a_file_that_must_exist_is_made_by_migrate_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = url(folder.path());
+    let options = Options {
+        must_exist: true,
+        ..Options::default()
+    };
+    let missing = Emitter::open(&url, options.clone()).await.unwrap_err();
+    assert_eq!(missing.code(), "database_not_found");
+    let applied = Emitter::migrate(&url, &Options::default()).await.unwrap();
+    assert_eq!(applied, ["0001_outbox"]);
+    let emitter = Emitter::open(&url, options).await.unwrap();
+    assert!(emitter.workers().await.unwrap().is_empty());
+    emitter.own().await.unwrap();
+    assert_eq!(emitter.workers().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
