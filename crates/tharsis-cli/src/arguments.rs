@@ -19,7 +19,8 @@ const LONG_ABOUT: &str = "\
 A durable, signed webhook outbox.
 
 A campaign engine publishes events, an admin registers the URLs that want them, and `tharsis run` delivers each event to \
-each of them over HTTPS: signed, retried, never lost. All of it lives in one SQLite file.";
+each of them over HTTPS: signed, retried, never lost. All of it lives in one SQLite file, or in a schema of a PostgreSQL \
+database.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -180,9 +181,15 @@ fn paged(command: clap::Command) -> clap::Command {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = GLOBAL)]
 pub(crate) struct Global {
-    /// The database [env: THARSIS_DATABASE_URL] [default: sqlite://tharsis.db]
+    /// The database: sqlite://PATH, or postgres://USER@HOST/DATABASE?schema=SCHEMA [env: THARSIS_DATABASE_URL]
+    /// [default: sqlite://tharsis.db]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) database: Option<String>,
+
+    /// The file of the key that secrets are sealed with; of an SQLite database it is always PATH.key
+    /// [env: THARSIS_KEY_FILE] [default: tharsis.key]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
 
     /// The configuration file [env: THARSIS_CONFIG] [default: tharsis.toml, if it is there]
     #[arg(long, global = true, value_name = "FILE")]
@@ -241,10 +248,13 @@ pub(crate) enum Command {
     Publish(commands::publish::Options),
     Run(commands::run::Options),
     #[command(subcommand)]
+    Worker(commands::worker::Command),
+    #[command(subcommand)]
     Event(commands::event::Command),
     #[command(subcommand)]
     Delivery(commands::delivery::Command),
     Replay(commands::replay::Options),
+    Migrate(commands::migrate::Options),
     Listen(commands::listen::Options),
     Verify(commands::verify::Options),
 }

@@ -4,13 +4,14 @@
 //! and the environment allow, and never narrows it.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::ValueEnum;
 use serde::Deserialize;
-use tharsis::{EngineOptions, egress::Policy, parse_duration};
+use tharsis::{EngineOptions, egress::Policy, parse_duration, store::redacted};
 
 use crate::{
     arguments::{Global, LogFormat},
@@ -23,8 +24,10 @@ const DEFAULT_DATABASE: &str = "sqlite://tharsis.db";
 /// The settled configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Configuration {
-    /// The database's URL.
-    pub(crate) database: String,
+    /// Where the database is.
+    pub(crate) database: DatabaseUrl,
+    /// The file of the key that secrets are sealed with, on PostgreSQL.
+    pub(crate) key_file: Option<PathBuf>,
     /// What is logged.
     pub(crate) log: String,
     /// How it is logged.
@@ -35,6 +38,31 @@ pub(crate) struct Configuration {
     pub(crate) ca_file: Option<PathBuf>,
     /// How the engine runs.
     pub(crate) engine: EngineOptions,
+    /// How long a worker's lease holds, on PostgreSQL.
+    pub(crate) lease: Option<Duration>,
+}
+
+/// The database's URL, which is printed without the password in it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// All of it, for the one that opens it.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redacted(&self.0))
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({self})")
+    }
 }
 
 /// `tharsis.toml`. Its keys are those of [`KEYS`]; everything may be left out.
@@ -42,6 +70,8 @@ pub(crate) struct Configuration {
 #[serde(default, deny_unknown_fields)]
 struct File {
     database: Option<String>,
+    /// Relative to the file's own folder.
+    key_file: Option<PathBuf>,
     log: Option<String>,
     log_format: Option<LogFormat>,
     egress: EgressTable,
@@ -66,11 +96,14 @@ struct EngineTable {
     cache_bytes: Option<usize>,
     /// As `10s`.
     grace: Option<String>,
+    /// As `15s`.
+    lease: Option<String>,
 }
 
 /// Every key of the file.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "database",
+    "key_file",
     "log",
     "log_format",
     "egress.allow_addresses",
@@ -80,6 +113,7 @@ const KEYS: [&str; 10] = [
     "engine.max_in_flight",
     "engine.cache_bytes",
     "engine.grace",
+    "engine.lease",
 ];
 
 impl Configuration {
@@ -107,12 +141,22 @@ impl Configuration {
         };
         let file = File::read(named.as_deref())?;
         let egress = egress(flags, &variable, &file.egress)?;
-        let ca_file = match &flags.egress_ca_file {
-            Some(path) => Some(path.clone()),
-            None => variable("THARSIS_EGRESS_CA_FILE")?
-                .map(PathBuf::from)
-                .or(file.egress.ca_file),
+        let path = |flag: &Option<PathBuf>, name: &str, file: Option<PathBuf>| match flag {
+            Some(path) => Ok(Some(path.clone())),
+            None => Ok::<_, Failure>(variable(name)?.map(PathBuf::from).or(file)),
         };
+        let ca_file = path(
+            &flags.egress_ca_file,
+            "THARSIS_EGRESS_CA_FILE",
+            file.egress.ca_file,
+        )?;
+        let key_file = path(&flags.key_file, "THARSIS_KEY_FILE", file.key_file)?;
+        let database = first([
+            flags.database.clone(),
+            variable("THARSIS_DATABASE_URL")?,
+            file.database,
+        ])
+        .unwrap_or_else(|| DEFAULT_DATABASE.to_owned());
         let log_format = match (flags.log_format, variable("THARSIS_LOG_FORMAT")?) {
             (Some(format), _) => Some(format),
             (None, Some(text)) => Some(LogFormat::from_str(&text, true).map_err(|_| {
@@ -122,18 +166,15 @@ impl Configuration {
             (None, None) => file.log_format,
         };
         Ok(Self {
-            database: first([
-                flags.database.clone(),
-                variable("THARSIS_DATABASE_URL")?,
-                file.database,
-            ])
-            .unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
+            database: DatabaseUrl(database),
+            key_file,
             log: first([flags.log.clone(), variable("THARSIS_LOG")?, file.log])
                 .unwrap_or_else(|| "warn".to_owned()),
             log_format: log_format.unwrap_or_default(),
             egress,
             ca_file,
             engine: file.engine.options()?,
+            lease: file.engine.lease()?,
         })
     }
 }
@@ -197,11 +238,7 @@ fn listed(value: Option<String>) -> Vec<String> {
 impl EngineTable {
     fn options(&self) -> Result<EngineOptions, Failure> {
         let default = EngineOptions::default();
-        let grace = match &self.grace {
-            Some(span) => parse_duration(span)
-                .map_err(|invalid| Failure::from(invalid).at("engine.grace").into_usage())?,
-            None => default.grace,
-        };
+        let grace = span(self.grace.as_deref(), "engine.grace")?.unwrap_or(default.grace);
         Ok(EngineOptions {
             max_in_flight: self.max_in_flight.unwrap_or(default.max_in_flight),
             cache_bytes: self.cache_bytes.unwrap_or(default.cache_bytes),
@@ -209,6 +246,16 @@ impl EngineTable {
             ..default
         })
     }
+
+    fn lease(&self) -> Result<Option<Duration>, Failure> {
+        span(self.lease.as_deref(), "engine.lease")
+    }
+}
+
+fn span(text: Option<&str>, key: &str) -> Result<Option<Duration>, Failure> {
+    text.map(parse_duration)
+        .transpose()
+        .map_err(|invalid| Failure::from(invalid).at(key).into_usage())
 }
 
 impl File {
@@ -218,10 +265,10 @@ impl File {
         match fs::read_to_string(path) {
             Ok(text) => {
                 let mut file = Self::parse(&path.display().to_string(), &text)?;
-                file.egress.ca_file = file
-                    .egress
-                    .ca_file
-                    .map(|ca| path.parent().unwrap_or(Path::new("")).join(ca));
+                let folder = path.parent().unwrap_or(Path::new(""));
+                for named in [&mut file.key_file, &mut file.egress.ca_file] {
+                    *named = named.take().map(|named| folder.join(named));
+                }
                 Ok(file)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {
@@ -328,8 +375,10 @@ mod tests {
         };
         let variables = [("THARSIS_DATABASE_URL", "sqlite://variable.db")];
         let file = "database = 'sqlite://file.db'";
-        let database =
-            |flags, variables: &[_], file| settle(flags, variables, file).unwrap().database;
+        let database = |flags, variables: &[_], file| {
+            let settled = settle(flags, variables, file).unwrap();
+            settled.database.expose().to_owned()
+        };
         assert_eq!(database(flags(), &variables, file), "sqlite://flag.db");
         assert_eq!(
             database(Global::default(), &variables, file),
@@ -375,12 +424,55 @@ mod tests {
     }
 
     #[test]
+    fn the_key_file_lies_beside_the_file_that_names_it() {
+        let key_file =
+            |flags, variables: &[_], file| settle(flags, variables, file).unwrap().key_file;
+        let flags = || Global {
+            key_file: Some("flag.key".into()),
+            ..Global::default()
+        };
+        let variables = [("THARSIS_KEY_FILE", "variable.key")];
+        let file = "key_file = 'file.key'";
+        assert_eq!(key_file(flags(), &variables, file), Some("flag.key".into()));
+        assert_eq!(
+            key_file(Global::default(), &variables, file),
+            Some("variable.key".into())
+        );
+        let beside = key_file(Global::default(), &[], file).unwrap();
+        assert!(beside.is_absolute() && beside.ends_with("file.key"));
+        assert_eq!(key_file(Global::default(), &[], ""), None);
+    }
+
+    #[test]
+    fn a_password_in_the_url_is_never_printed() {
+        let file = "database = 'postgres://engine:s3cret@db/shop'";
+        let settled = settle(Global::default(), &[], file).unwrap();
+        assert!(settled.database.expose().contains("s3cret"));
+        let printed = format!("{} {settled:?}", settled.database);
+        assert!(
+            printed.contains("postgres://engine:***@db/shop") && !printed.contains("s3cret"),
+            "{printed}"
+        );
+    }
+
+    #[test]
+    fn a_lease_is_a_span() {
+        let lease = |file| settle(Global::default(), &[], file).map(|settled| settled.lease);
+        assert_eq!(
+            lease("[engine]\nlease = '1s'").unwrap(),
+            Some(Duration::from_secs(1))
+        );
+        assert_eq!(lease("").unwrap(), None);
+        insta::assert_snapshot!(lease("[engine]\nlease = 'soon'").unwrap_err(), @"bad_duration: engine.lease: is no length of time (write a number and its unit: 500ms, 3s, 1m30s, 24h)");
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_the_likely_one() {
         insta::assert_snapshot!(refused("databse = 'x'"), @"unknown_key: databse: is no key of tharsis.toml (did you mean `database`?)");
         insta::assert_snapshot!(refused("[egres]\nallow_hosts = []"), @"unknown_key: egres: is no key of tharsis.toml (did you mean `egress`?)");
         insta::assert_snapshot!(refused("allow_hosts = []"), @"unknown_key: allow_hosts: is no key of tharsis.toml (did you mean `egress.allow_hosts`?)");
-        insta::assert_snapshot!(refused("[egress]\ntls_verify = false"), @"unknown_key: egress.tls_verify: is no key of tharsis.toml (the keys are database, log, log_format, egress.allow_addresses, egress.allow_hosts, egress.allow_ports, egress.ca_file, engine.max_in_flight, engine.cache_bytes, engine.grace)");
-        insta::assert_snapshot!(refused("'egress.ca_file' = 'x'"), @"bad_config: tharsis.toml: line 1: unknown field `egress.ca_file`, expected one of `database`, `log`, `log_format`, `egress`, `engine`");
+        insta::assert_snapshot!(refused("[egress]\ntls_verify = false"), @"unknown_key: egress.tls_verify: is no key of tharsis.toml (the keys are database, key_file, log, log_format, egress.allow_addresses, egress.allow_hosts, egress.allow_ports, egress.ca_file, engine.max_in_flight, engine.cache_bytes, engine.grace, engine.lease)");
+        insta::assert_snapshot!(refused("'egress.ca_file' = 'x'"), @"bad_config: tharsis.toml: line 1: unknown field `egress.ca_file`, expected one of `database`, `key_file`, `log`, `log_format`, `egress`, `engine`");
     }
 
     #[test]

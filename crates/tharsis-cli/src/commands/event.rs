@@ -43,7 +43,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
     }
     output.line(for_people(&event, now))?;
     if event.deliveries.is_empty() {
-        output.line(if event.routed {
+        output.line(if event.refused.is_some() {
+            "It was refused, and goes to nobody."
+        } else if event.routed {
             "Nobody wanted it."
         } else {
             "It is not routed yet: start `tharsis run`."

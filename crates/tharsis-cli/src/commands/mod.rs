@@ -6,14 +6,16 @@ pub(crate) mod documents;
 pub(crate) mod event;
 pub(crate) mod filter;
 pub(crate) mod listen;
+pub(crate) mod migrate;
 pub(crate) mod publish;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod subscription;
 pub(crate) mod verify;
+pub(crate) mod worker;
 
-use tharsis::{Emitter, EngineOptions, Invalid, profile::Profile};
+use tharsis::{Emitter, Invalid, profile::Profile};
 
 use crate::{
     arguments::Command,
@@ -29,32 +31,51 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Opens the configured outbox.
+    /// Opens the configured outbox, which must be there: a command that only looks or changes makes none.
     pub(crate) async fn open(&self) -> Result<Emitter, Failure> {
-        self.open_with(self.configuration.engine.clone()).await
+        self.open_with(tharsis::Options {
+            must_exist: true,
+            ..self.options()
+        })
+        .await
     }
 
-    /// Opens the configured outbox, to run an engine with these options.
-    pub(crate) async fn open_with(&self, engine: EngineOptions) -> Result<Emitter, Failure> {
-        let Configuration {
-            database,
-            egress,
-            ca_file,
-            ..
-        } = &self.configuration;
-        let options = tharsis::Options {
-            egress: egress.clone(),
-            ca_file: ca_file.clone(),
-            engine,
-        };
-        let emitter = Emitter::open(database, options).await?;
+    /// Opens the configured outbox; an SQLite file that is not there is made.
+    pub(crate) async fn open_or_create(&self) -> Result<Emitter, Failure> {
+        self.open_with(self.options()).await
+    }
+
+    /// Opens the configured outbox with these options.
+    pub(crate) async fn open_with(&self, options: tharsis::Options) -> Result<Emitter, Failure> {
+        let database = &self.configuration.database;
+        let emitter = Emitter::open(database.expose(), options).await?;
         if emitter.switched_to_wal() {
             self.output.note(format_args!(
                 "Note: the database {} was switched to write-ahead logging, and stays so: while it is open, files ending in -wal and -shm lie beside it.",
-                inert(database)
+                inert(&database.to_string())
             ));
         }
         Ok(emitter)
+    }
+
+    /// What the outbox is opened with.
+    pub(crate) fn options(&self) -> tharsis::Options {
+        let Configuration {
+            egress,
+            ca_file,
+            key_file,
+            lease,
+            engine,
+            ..
+        } = &self.configuration;
+        tharsis::Options {
+            egress: egress.clone(),
+            ca_file: ca_file.clone(),
+            key_file: key_file.clone(),
+            lease: *lease,
+            engine: engine.clone(),
+            ..tharsis::Options::default()
+        }
     }
 }
 
@@ -65,9 +86,11 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Subscription(command) => subscription::run(context, command).await,
         Command::Publish(options) => publish::run(context, options).await,
         Command::Run(options) => run::run(context, options).await,
+        Command::Worker(command) => worker::run(context, &command).await,
         Command::Event(command) => event::run(context, command).await,
         Command::Delivery(command) => delivery::run(context, command).await,
         Command::Replay(options) => replay::run(context, options).await,
+        Command::Migrate(options) => migrate::run(context, &options).await,
         Command::Listen(options) => listen::run(context, options).await,
         Command::Verify(options) => verify::run(context, &options),
     }

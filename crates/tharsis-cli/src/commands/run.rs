@@ -5,7 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 use tharsis::{
-    Emitter, EngineOptions, Registry, Remaining, Summary, dispatch::Progress, parse_duration,
+    Emitter, EngineOptions, Registry, Remaining, Summary,
+    dispatch::Progress,
+    parse_duration,
+    store::{SHARDS, Shards},
     subscription::State,
 };
 
@@ -20,14 +23,16 @@ use crate::{
 
 /// Deliver what is in the outbox, until Ctrl-C
 ///
-/// One process delivers from a file at a time; others may publish into it meanwhile. The first SIGINT or SIGTERM lets
-/// the requests in flight finish, a second one ends the process at once. Either way nothing is lost: what was not
-/// settled is sent again by the next run.
+/// From an SQLite file one process delivers at a time, from a PostgreSQL database any number on any machines: they
+/// share the work, and take over what one that dies has left. Others may publish meanwhile. The first SIGINT or SIGTERM
+/// lets the requests in flight finish, a second one ends the process at once. Either way nothing is lost: what was not
+/// settled is sent again by whoever runs next.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   tharsis run
   tharsis run --until-idle
+  tharsis run --database 'postgres://tharsis@db.internal/shop' --key-file /etc/tharsis/tharsis.key
   tharsis run --egress-allow-host localhost --egress-allow-address 127.0.0.0/8 \\
       --egress-allow-port 9443 --egress-ca-file ca.pem
   tharsis run --log info --log-format json")]
@@ -43,18 +48,20 @@ pub(crate) struct Options {
     /// How long requests in flight may take to end after the first signal [default: 10s]
     #[arg(long, value_name = "SPAN", value_parser = parse_duration)]
     grace: Option<Duration>,
+
+    /// How long after its last word this process counts as gone, at least 1s; of no effect on SQLite [default: 15s]
+    #[arg(long, value_name = "SPAN", value_parser = parse_duration)]
+    lease: Option<Duration>,
 }
 
 pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Failure> {
     let output = context.output;
     let shutdown = signals::shutdown()?;
-    let emitter = context
-        .open_with(options.engine(&context.configuration.engine))
-        .await?;
+    let emitter = context.open_with(options.over(context.options())).await?;
     // What is wrong with the client is said before anything is owned.
     emitter.client()?;
-    emitter.own().await?;
-    announce(context, &emitter, options.until_idle).await?;
+    let shards = emitter.own().await?.shards;
+    announce(context, &emitter, shards, options.until_idle).await?;
 
     let progress = emitter.progress();
     let mut before = 0;
@@ -78,19 +85,27 @@ pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
 
 impl Options {
     /// The configured options with those of the command line over them.
-    fn engine(&self, configured: &EngineOptions) -> EngineOptions {
-        EngineOptions {
-            max_in_flight: self
-                .max_in_flight
-                .map_or(configured.max_in_flight, usize::from),
-            grace: self.grace.unwrap_or(configured.grace),
-            ..configured.clone()
+    fn over(&self, configured: tharsis::Options) -> tharsis::Options {
+        let engine = configured.engine;
+        tharsis::Options {
+            lease: self.lease.or(configured.lease),
+            engine: EngineOptions {
+                max_in_flight: self.max_in_flight.map_or(engine.max_in_flight, usize::from),
+                grace: self.grace.unwrap_or(engine.grace),
+                ..engine
+            },
+            ..configured
         }
     }
 }
 
 /// Says what this process owns from now on.
-async fn announce(context: &Context, emitter: &Emitter, until_idle: bool) -> Result<(), Failure> {
+async fn announce(
+    context: &Context,
+    emitter: &Emitter,
+    shards: Shards,
+    until_idle: bool,
+) -> Result<(), Failure> {
     let subscriptions = emitter.registry().list(None).await?;
     let held = subscriptions
         .iter()
@@ -107,8 +122,13 @@ async fn announce(context: &Context, emitter: &Emitter, until_idle: bool) -> Res
     .map(|(n, one, many)| counted(n, one, many))
     .collect();
     context.output.note(format_args!(
-        "Owns {}: {}{}. {}. {}",
-        inert(&context.configuration.database),
+        "Owns {}{}: {}{}. {}. {}",
+        if shards == Shards::ALL {
+            String::new()
+        } else {
+            format!("{} of {SHARDS} shards of ", shards.count())
+        },
+        inert(&context.configuration.database.to_string()),
         counted(subscriptions.len() as u64, "subscription", "subscriptions"),
         if held > 0 {
             format!(" ({held} paused or disabled)")

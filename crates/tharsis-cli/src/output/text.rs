@@ -94,7 +94,7 @@ pub(crate) fn moment_or_dash(at: Option<Timestamp>, now: Timestamp) -> String {
 }
 
 /// A span in its largest unit: `12s`, `3m`, `5h`, `2d`.
-fn age(span: Duration) -> String {
+pub(crate) fn age(span: Duration) -> String {
     match span.as_secs() {
         0 => format!("{}ms", span.as_millis()),
         s @ 1..60 => format!("{s}s"),

@@ -11,10 +11,7 @@ fn the_file_beside_us_is_read_unless_another_is_named() {
       hint: did you mean `database`?
     ");
     desk.write("other.toml", "database = 'sqlite://other.db'");
-    assert_eq!(
-        desk.run("--config other.toml subscription list").code,
-        Some(0)
-    );
+    assert_eq!(desk.run("--config other.toml migrate").code, Some(0));
     assert!(desk.path("other.db").exists());
     insta::assert_snapshot!(desk.run("--config none.toml subscription list --json").all(), @r#"
     exit 2
@@ -29,7 +26,7 @@ fn a_variable_goes_over_the_file() {
     desk.write("tharsis.toml", "database = 'sqlite://file.db'");
     let output = command(desk.0.path())
         .env("THARSIS_DATABASE_URL", "sqlite://variable.db")
-        .args(["subscription", "list"])
+        .arg("migrate")
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0));

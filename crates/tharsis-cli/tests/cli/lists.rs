@@ -2,7 +2,7 @@ use crate::Desk;
 
 #[test]
 fn an_empty_outbox_lists_nothing() {
-    let desk = Desk::new();
+    let desk = Desk::with_outbox();
     for list in ["subscription list", "delivery list", "replay list"] {
         let said = desk.run(list);
         assert_eq!(
@@ -19,7 +19,7 @@ fn an_empty_outbox_lists_nothing() {
 
 #[test]
 fn what_is_not_there_is_said() {
-    let desk = Desk::new();
+    let desk = Desk::with_outbox();
     let id = "019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11";
     insta::assert_snapshot!(desk.run(&format!("subscription show {id}")).all(), @"
     exit 1
@@ -55,7 +55,7 @@ fn what_is_not_there_is_said() {
 
 #[test]
 fn a_replay_wants_to_know_what_and_whether() {
-    let desk = Desk::new();
+    let desk = Desk::with_outbox();
     insta::assert_snapshot!(desk.run("replay").all(), @"
     exit 2
     --- stderr
@@ -82,7 +82,7 @@ fn a_replay_wants_to_know_what_and_whether() {
 
 #[test]
 fn a_replay_without_an_owner_waits_and_says_so() {
-    let desk = Desk::new();
+    let desk = Desk::with_outbox();
     let said = desk.run("replay --status dead --yes");
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert!(

@@ -4,10 +4,12 @@ mod configuration;
 mod help;
 mod listen;
 mod lists;
+mod migrate;
 mod publish;
 mod run;
 mod subscription;
 mod verify;
+mod worker;
 
 use std::{
     io::Write,
@@ -30,6 +32,13 @@ struct Said {
 impl Desk {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
+    }
+
+    /// One with an outbox in it.
+    fn with_outbox() -> Self {
+        let desk = Self::new();
+        assert_eq!(desk.run("migrate").code, Some(0));
+        desk
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use clap::Args;
-use tharsis::{Emitter, EngineOptions, egress::Policy, system_now};
+use tharsis::{Emitter, egress::Policy, system_now};
 use tharsis_receiver::Authority;
 
 use self::{journal::Journal, receivers::Endpoint, report::Report};
@@ -132,7 +132,7 @@ async fn open(folder: &Path, authority: &Authority, egress: Policy) -> Result<Em
     let options = tharsis::Options {
         egress,
         ca_file: Some(ca_file),
-        engine: EngineOptions::default(),
+        ..tharsis::Options::default()
     };
     Ok(Emitter::open(&database, options).await?)
 }

@@ -85,7 +85,7 @@ pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     if typed {
         output.note("Reading events from the terminal, one a line; Ctrl-D ends.");
     }
-    let emitter = context.open().await?;
+    let emitter = context.open_or_create().await?;
     let shutdown = signals::shutdown()?;
     let (sender, batches) = mpsc::channel(WAITING);
     // No task of the runtime: a read that waits for input must not keep the process from ending.

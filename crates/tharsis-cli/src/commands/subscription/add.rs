@@ -96,7 +96,7 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     let settings = draft.settings(&context.configuration.egress)?;
     let chosen = options.secret.choose()?;
     settings.accepts(chosen.secret.as_ref())?;
-    let emitter = context.open().await?;
+    let emitter = context.open_or_create().await?;
     let subscription = output
         .progress()
         .during(
