@@ -18,14 +18,14 @@ use crate::{
     world::{Plan, World},
 };
 
-/// Posts as many as the plan has events, as many at once as the subscription may.
+/// Posts as many as the plan has deliveries, as many at once as the subscriptions may.
 pub(crate) async fn posts(world: &World, plan: &Plan) -> anyhow::Result<Duration> {
     let client = Client::new(&ClientOptions {
         egress: world.egress.clone(),
-        ca_file: Some(world.ca_file.clone()),
+        ca_file: Some(world.outside.ca_file.clone()),
     })?
     .bare();
-    let body = Bytes::from(payload::text(0, plan.bytes));
+    let body = Bytes::from(payload::text(payload::CLIENT, 0, plan.bytes));
     let signature = Arc::new(
         world
             .settings
@@ -38,12 +38,16 @@ pub(crate) async fn posts(world: &World, plan: &Plan) -> anyhow::Result<Duration
     let began = Instant::now();
     let loops: Vec<_> = (0..plan.in_flight)
         .map(|_| {
-            let (client, body, sent, events) =
-                (client.clone(), body.clone(), sent.clone(), plan.events);
+            let (client, body, sent, posts) = (
+                client.clone(),
+                body.clone(),
+                sent.clone(),
+                plan.deliveries(),
+            );
             let (signature, secret) = (signature.clone(), world.secret.clone());
             let url = world.settings.url.canonical().clone();
             tokio::spawn(async move {
-                while sent.fetch_add(1, Ordering::Relaxed) < events {
+                while sent.fetch_add(1, Ordering::Relaxed) < posts {
                     let response = client
                         .post(url.clone())
                         .header(signature.header, signer::sign(&signature, &secret, &body))

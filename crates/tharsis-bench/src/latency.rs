@@ -1,4 +1,4 @@
-//! From the call of publish to the receipt, at 50 events a second, in one process.
+//! From the call of publish to the receipt, at 50 events a second, in one process and across two.
 
 use std::{
     collections::HashMap,
@@ -6,14 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hdrhistogram::Histogram;
+use bytes::Bytes;
 use serde_json::{Value, json};
+use tharsis::Emitter;
 use tharsis_receiver::{Authority, Options as ReceiverOptions, Receiver, Sink};
 
 use crate::{
     payload,
-    report::round,
-    world::{self, Plan},
+    report::quantiles,
+    work,
+    world::{Outside, Plan},
 };
 
 /// At most 60 s of events, however many the plan has.
@@ -21,6 +23,66 @@ const MOST: usize = 3_000;
 const EVERY: Duration = Duration::from_millis(20);
 
 pub(crate) async fn measure(plan: &Plan) -> anyhow::Result<Value> {
+    let count = plan.events.min(MOST);
+    let inside = one_process(plan, count).await?;
+    let across = two_processes(plan, count).await?;
+    Ok(json!({
+        "scenario": "latency",
+        "database": plan.database.name(),
+        "events": count,
+        "publish_to_receipt_ms": quantiles(inside)?,
+        "across_processes_ms": quantiles(across)?,
+    }))
+}
+
+/// The worker runs where it is published.
+async fn one_process(plan: &Plan, count: usize) -> anyhow::Result<Vec<Duration>> {
+    let (outside, clock) = clocked(plan).await?;
+    let (emitter, ..) = outside.subscribed(plan, &[]).await?;
+    let publishing = emitter.clone();
+    crate::world::run_while(&emitter, async {
+        let published = publish(&publishing, plan, count).await?;
+        clock.spans(&published).await
+    })
+    .await
+}
+
+/// The worker is another process, which has to notice by itself.
+async fn two_processes(plan: &Plan, count: usize) -> anyhow::Result<Vec<Duration>> {
+    let (outside, clock) = clocked(plan).await?;
+    let (emitter, ..) = outside.subscribed(plan, &[]).await?;
+    let worker = work::start(&outside, 256).await?;
+    let published = publish(&emitter, plan, count).await?;
+    let spans = clock.spans(&published).await?;
+    worker.end().await?;
+    Ok(spans)
+}
+
+/// What was published and when.
+async fn publish(
+    emitter: &Emitter,
+    plan: &Plan,
+    count: usize,
+) -> anyhow::Result<Vec<(Bytes, Instant)>> {
+    let mut published = Vec::with_capacity(count);
+    let mut beat = tokio::time::interval(EVERY);
+    for n in 0..count {
+        beat.tick().await;
+        let event = payload::event(n, plan.bytes)?;
+        let (body, at) = (event.payload().clone(), Instant::now());
+        emitter.publish(&event).await?;
+        published.push((body, at));
+    }
+    Ok(published)
+}
+
+/// A receiver in this process, so that one clock tells both ends.
+struct Clock {
+    receiver: Receiver,
+    arrived: Arc<Mutex<HashMap<Bytes, Instant>>>,
+}
+
+async fn clocked(plan: &Plan) -> anyhow::Result<(Outside, Clock)> {
     let folder = tempfile::tempdir()?;
     let authority = Authority::generate()?;
     let ca_file = folder.path().join("ca.pem");
@@ -38,47 +100,29 @@ pub(crate) async fn measure(plan: &Plan) -> anyhow::Result<Value> {
         ..ReceiverOptions::new(&authority)
     })
     .await?;
-    let (emitter, _settings, _secret) =
-        world::subscribed(folder.path(), &ca_file, receiver.addr().port(), plan).await?;
-    let running = emitter.clone();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let worker = tokio::spawn(async move { running.run(async { drop(stopped.await) }).await });
-    let count = plan.events.min(MOST);
-    let mut published = Vec::with_capacity(count);
-    let mut beat = tokio::time::interval(EVERY);
-    for n in 0..count {
-        beat.tick().await;
-        let event = payload::event(n, plan.bytes)?;
-        let (body, at) = (event.payload().clone(), Instant::now());
-        emitter.publish(&event).await?;
-        published.push((body, at));
+    let port = receiver.addr().port();
+    let outside = Outside::new(&plan.database, folder, ca_file, port).await?;
+    Ok((outside, Clock { receiver, arrived }))
+}
+
+impl Clock {
+    /// Waits for all of them; how long each took.
+    async fn spans(&self, published: &[(Bytes, Instant)]) -> anyhow::Result<Vec<Duration>> {
+        let count = published.len() as u64;
+        let receiver = &self.receiver;
+        anyhow::ensure!(
+            receiver.wait_until(count, Duration::from_secs(30)).await,
+            "{} of {count} arrived",
+            receiver.count()
+        );
+        let arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        published
+            .iter()
+            .map(|(body, at)| {
+                let then = arrived.get(body);
+                let then = then.ok_or_else(|| anyhow::anyhow!("an event did not arrive"))?;
+                Ok(then.duration_since(*at))
+            })
+            .collect()
     }
-    anyhow::ensure!(
-        receiver
-            .wait_until(count as u64, Duration::from_secs(30))
-            .await,
-        "{} of {count} arrived",
-        receiver.count()
-    );
-    drop(stop);
-    worker.await??;
-    let arrived = arrived.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut micros = Histogram::<u64>::new(3)?;
-    for (body, at) in &published {
-        let then = arrived
-            .get(body)
-            .ok_or_else(|| anyhow::anyhow!("an event did not arrive"))?;
-        micros.record(u64::try_from(then.duration_since(*at).as_micros())?)?;
-    }
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "latencies are far below 2^52 microseconds"
-    )]
-    let millis = |quantile| round(micros.value_at_quantile(quantile) as f64 / 1_000.0);
-    Ok(json!({
-        "scenario": "latency",
-        "database": "sqlite",
-        "events": count,
-        "publish_to_receipt_ms": { "p50": millis(0.5), "p99": millis(0.99), "max": millis(1.0) },
-    }))
 }

@@ -1,18 +1,28 @@
 //! The measurements that the documentation quotes, printed as JSON.
 //!
-//! Every scenario runs beside its yardstick: a bare loop that signs and POSTs with the same client to the same
-//! receiver, in the same run. Quote the ratios; the absolute figures are this machine's.
+//! What is compared runs in the same run, in turn which comes first: drain and stream beside a bare loop that signs and
+//! POSTs with the same client to the same receiver, the others with and without what they are about. Quote the ratios;
+//! the absolute figures are this machine's. On PostgreSQL statements are counted where the server has
+//! `pg_stat_statements`, and with the WAL they are the whole server's: let nothing else work on it.
 
 mod bare;
+mod beside;
+mod database;
+mod dead;
 mod drain;
 mod latency;
+mod neighbours;
 mod payload;
 mod publish;
 mod receive;
 mod report;
+mod role;
+mod stream;
+mod work;
+mod workers;
 mod world;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -23,7 +33,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Example:\n  tharsis-bench --scenario drain --events 100000 --runs 5"
+    after_help = "\
+Examples:
+  tharsis-bench --scenario drain --events 100000 --runs 5
+  tharsis-bench --scenario stream --database postgres://localhost/test
+  tharsis-bench --scenario drain --fan-out 10 --events 10000
+  tharsis-bench --scenario workers --database postgres://localhost/test"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -31,6 +46,9 @@ struct Arguments {
     /// What to measure.
     #[arg(long, value_enum, default_value_t = Scenario::Drain)]
     scenario: Scenario,
+    /// `sqlite`, or the URL of a PostgreSQL database, in which each run makes a schema of its own and drops it.
+    #[arg(long, default_value = "sqlite")]
+    database: database::Database,
     /// Events in the backlog, or published.
     #[arg(long, default_value_t = 100_000)]
     events: usize,
@@ -40,6 +58,12 @@ struct Arguments {
     /// Requests under way at once, of the bare loop and of the subscription alike.
     #[arg(long, default_value_t = 64)]
     in_flight: u32,
+    /// Subscriptions that get each event.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    fan_out: u16,
+    /// Deliveries of the dead subscription.
+    #[arg(long, default_value_t = 1_000_000)]
+    backlog: usize,
     /// How often to measure; the medians are of these.
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -47,12 +71,20 @@ struct Arguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Scenario {
-    /// Deliver a published backlog to one subscription, beside the bare loop.
+    /// Deliver a published backlog, beside the bare loop.
     Drain,
+    /// Publish in batches and deliver at once, beside the bare loop.
+    Stream,
     /// Publish in batches, and one event a commit.
     Publish,
-    /// From publish to receipt at 50 events a second, in one process.
+    /// From publish to receipt at 50 events a second, in one process and across two.
     Latency,
+    /// A publish by each of eight processes beside a draining run.
+    Neighbours,
+    /// Three workers to one, with receivers that take 50 ms; PostgreSQL only.
+    Workers,
+    /// A healthy subscription beside one with a million deliveries whose receiver never answers.
+    Dead,
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,25 +95,45 @@ enum Role {
         /// Where its CA goes.
         #[arg(long)]
         ca_out: PathBuf,
+        /// How long it takes to answer.
+        #[arg(long, default_value_t = 0)]
+        delay_ms: u64,
     },
+    /// A worker, in a process of its own.
+    #[command(hide = true)]
+    Work(work::Work),
+    /// Somebody who publishes, in a process of its own.
+    #[command(hide = true)]
+    PublishBeside(neighbours::Neighbour),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Role::Receive { ca_out }) = &arguments.role {
-        return receive::run(ca_out).await;
+    match arguments.role {
+        Some(Role::Receive { ca_out, delay_ms }) => {
+            return receive::run(&ca_out, Duration::from_millis(delay_ms)).await;
+        }
+        Some(Role::Work(work)) => return work::run(work).await,
+        Some(Role::PublishBeside(neighbour)) => return neighbours::run(neighbour).await,
+        None => {}
     }
     let plan = world::Plan {
+        database: arguments.database,
         events: arguments.events,
         bytes: arguments.bytes,
         in_flight: arguments.in_flight,
+        fan_out: arguments.fan_out.into(),
         runs: arguments.runs.max(1),
     };
     let report = match arguments.scenario {
         Scenario::Drain => drain::measure(&plan).await?,
+        Scenario::Stream => stream::measure(&plan).await?,
         Scenario::Publish => publish::measure(&plan).await?,
         Scenario::Latency => latency::measure(&plan).await?,
+        Scenario::Neighbours => neighbours::measure(&plan).await?,
+        Scenario::Workers => workers::measure(&plan).await?,
+        Scenario::Dead => dead::measure(&plan, arguments.backlog).await?,
     };
     report::print(&plan, &report)
 }

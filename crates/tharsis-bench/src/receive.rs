@@ -1,65 +1,57 @@
 //! The receiver as a process of its own, so that its cost is not hidden in ours.
 
-use std::{
-    io::{self, Write},
-    path::Path,
-    process::Stdio,
-};
+use std::{path::Path, time::Duration};
 
 use anyhow::Context;
-use tharsis_receiver::{Authority, Options, Receiver, Sink};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-    process::{Child, Command},
-};
+use tharsis_receiver::{Answer, Authority, Options, Receiver, Sink};
 
-/// Serves until standard input ends.
-pub(crate) async fn run(ca_out: &Path) -> anyhow::Result<()> {
+use crate::role::{Role, asked, say};
+
+/// Serves until standard input ends. Says its port, and how many it has received whenever it is asked.
+pub(crate) async fn run(ca_out: &Path, delay: Duration) -> anyhow::Result<()> {
     let authority = Authority::generate()?;
     std::fs::write(ca_out, authority.pem())?;
     let receiver = Receiver::bind(Options {
         sink: Sink::Count,
+        answer: Answer {
+            delay,
+            ..Answer::default()
+        },
         ..Options::new(&authority)
     })
     .await?;
-    let mut out = io::stdout();
-    writeln!(out, "{}", receiver.addr().port())?;
-    out.flush()?;
-    let mut until = Vec::new();
-    tokio::io::stdin().read_to_end(&mut until).await?;
+    say(receiver.addr().port())?;
+    while asked().await?.is_some() {
+        say(receiver.count())?;
+    }
     Ok(())
 }
 
 /// A running receiver; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
-    // Ends when it is dropped, for its standard input ends then.
-    _child: Child,
+    role: Role,
     pub(crate) port: u16,
 }
 
 impl Process {
-    /// Starts this program again in the role of the receiver.
-    pub(crate) async fn start(ca_out: &Path) -> anyhow::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg("receive")
-            .arg("--ca-out")
-            .arg(ca_out)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start the receiver")?;
-        let out = child.stdout.take().context("the receiver has no output")?;
-        let mut line = String::new();
-        BufReader::new(out).read_line(&mut line).await?;
-        let port = line
-            .trim()
-            .parse()
-            .context("the receiver did not say its port")?;
-        Ok(Self {
-            _child: child,
-            port,
-        })
+    /// Starts this program again in the role of the receiver, which takes `delay` to answer.
+    pub(crate) async fn start(ca_out: &Path, delay: Duration) -> anyhow::Result<Self> {
+        let mut role = Role::start([
+            "receive".into(),
+            "--ca-out".into(),
+            ca_out.into(),
+            "--delay-ms".into(),
+            delay.as_millis().to_string().into(),
+        ])?;
+        let port = role.hear().await?;
+        let port = port.parse().context("the receiver did not say its port")?;
+        Ok(Self { role, port })
+    }
+
+    /// How many requests it has received so far.
+    pub(crate) async fn count(&mut self) -> anyhow::Result<u64> {
+        let count = self.role.ask().await?;
+        count.parse().context("the receiver did not say a number")
     }
 }

@@ -1,7 +1,11 @@
 //! JSON for people who compare.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
+use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::world::Plan;
@@ -20,6 +24,20 @@ pub(crate) fn round(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
+/// The median, the 99th percentile and the longest of these, in milliseconds.
+pub(crate) fn quantiles(spans: Vec<Duration>) -> anyhow::Result<Value> {
+    let mut micros = Histogram::<u64>::new(3)?;
+    for span in spans {
+        micros.record(u64::try_from(span.as_micros())?)?;
+    }
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "latencies are far below 2^52 microseconds"
+    )]
+    let millis = |quantile| round(micros.value_at_quantile(quantile) as f64 / 1_000.0);
+    Ok(json!({ "p50": millis(0.5), "p99": millis(0.99), "max": millis(1.0) }))
+}
+
 /// What the scenario found, with the machine and the settings.
 pub(crate) fn print(plan: &Plan, figures: &Value) -> anyhow::Result<()> {
     let report = json!({
@@ -33,6 +51,7 @@ pub(crate) fn print(plan: &Plan, figures: &Value) -> anyhow::Result<()> {
             "events": plan.events,
             "bytes": plan.bytes,
             "in_flight": plan.in_flight,
+            "fan_out": plan.fan_out,
             "runs": plan.runs,
         },
         "figures": figures,
