@@ -86,9 +86,11 @@ fn a_page_of_help() {
     insta::assert_snapshot!(Desk::new().run("run --help").stdout, @r"
     Deliver what is in the outbox, until Ctrl-C
 
-    One process delivers from a file at a time; others may publish into it meanwhile. The first SIGINT
-    or SIGTERM lets the requests in flight finish, a second one ends the process at once. Either way
-    nothing is lost: what was not settled is sent again by the next run.
+    From an SQLite file one process delivers at a time, from a PostgreSQL database any number on any
+    machines: they share the work, and take over what one that dies has left. Others may publish
+    meanwhile. The first SIGINT or SIGTERM lets the requests in flight finish, a second one ends the
+    process at once. Either way nothing is lost: what was not settled is sent again by whoever runs
+    next.
 
     Usage: tharsis run [OPTIONS]
 
@@ -98,10 +100,16 @@ fn a_page_of_help() {
           --max-in-flight <N>  Requests under way at once, over all subscriptions [default: 256]
           --grace <SPAN>       How long requests in flight may take to end after the first signal
                                [default: 10s]
+          --lease <SPAN>       How long after its last word this process counts as gone, at least 1s; of
+                               no effect on SQLite [default: 15s]
 
     Global options:
-          --database <URL>                The database [env: THARSIS_DATABASE_URL] [default:
-                                          sqlite://tharsis.db]
+          --database <URL>                The database: sqlite://PATH, or
+                                          postgres://USER@HOST/DATABASE?schema=SCHEMA [env:
+                                          THARSIS_DATABASE_URL] [default: sqlite://tharsis.db]
+          --key-file <FILE>               The file of the key that secrets are sealed with; of an SQLite
+                                          database it is always PATH.key [env: THARSIS_KEY_FILE]
+                                          [default: tharsis.key]
           --config <FILE>                 The configuration file [env: THARSIS_CONFIG] [default:
                                           tharsis.toml, if it is there]
           --json                          Answer in JSON, errors too
@@ -123,6 +131,7 @@ fn a_page_of_help() {
     Examples:
       tharsis run
       tharsis run --until-idle
+      tharsis run --database 'postgres://tharsis@db.internal/shop' --key-file /etc/tharsis/tharsis.key
       tharsis run --egress-allow-host localhost --egress-allow-address 127.0.0.0/8 \
           --egress-allow-port 9443 --egress-ca-file ca.pem
       tharsis run --log info --log-format json
