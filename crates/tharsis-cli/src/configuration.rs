@@ -20,6 +20,7 @@ use crate::{
 
 const DEFAULT_FILE: &str = "tharsis.toml";
 const DEFAULT_DATABASE: &str = "sqlite://tharsis.db";
+const DEFAULT_KEY_FILE: &str = "tharsis.key";
 
 /// The settled configuration.
 #[derive(Debug, Clone)]
@@ -27,7 +28,7 @@ pub(crate) struct Configuration {
     /// Where the database is.
     pub(crate) database: DatabaseUrl,
     /// The file of the key that secrets are sealed with, on PostgreSQL.
-    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) key_file: PathBuf,
     /// What is logged.
     pub(crate) log: String,
     /// How it is logged.
@@ -150,7 +151,8 @@ impl Configuration {
             "THARSIS_EGRESS_CA_FILE",
             file.egress.ca_file,
         )?;
-        let key_file = path(&flags.key_file, "THARSIS_KEY_FILE", file.key_file)?;
+        let key_file = path(&flags.key_file, "THARSIS_KEY_FILE", file.key_file)?
+            .unwrap_or_else(|| DEFAULT_KEY_FILE.into());
         let database = first([
             flags.database.clone(),
             variable("THARSIS_DATABASE_URL")?,
@@ -433,14 +435,17 @@ mod tests {
         };
         let variables = [("THARSIS_KEY_FILE", "variable.key")];
         let file = "key_file = 'file.key'";
-        assert_eq!(key_file(flags(), &variables, file), Some("flag.key".into()));
+        assert_eq!(key_file(flags(), &variables, file), Path::new("flag.key"));
         assert_eq!(
             key_file(Global::default(), &variables, file),
-            Some("variable.key".into())
+            Path::new("variable.key")
         );
-        let beside = key_file(Global::default(), &[], file).unwrap();
+        let beside = key_file(Global::default(), &[], file);
         assert!(beside.is_absolute() && beside.ends_with("file.key"));
-        assert_eq!(key_file(Global::default(), &[], ""), None);
+        assert_eq!(
+            key_file(Global::default(), &[], ""),
+            Path::new("tharsis.key")
+        );
     }
 
     #[test]

@@ -132,7 +132,7 @@ async fn a_file_that_must_exist_is_not_made() {
     assert_eq!(left, 0, "nothing is left behind");
 
     let migrate = async || SqliteStore::migrate(&url(&path), sqlite::Options::default()).await;
-    assert_eq!(migrate().await.expect("migrates"), ["0001_outbox"]);
+    assert_eq!(migrate().await.expect("migrates"), ["outbox"]);
     assert_eq!(migrate().await.expect("migrates"), [""; 0]);
     SqliteStore::open_with(&url(&path), options)
         .await

@@ -33,8 +33,8 @@ pub struct Options {
     pub egress: Policy,
     /// Certificates in PEM, trusted beside the system's roots.
     pub ca_file: Option<PathBuf>,
-    /// The file of the key that secrets are sealed with, on PostgreSQL; `tharsis.key` in the working folder unless given.
-    /// Every process that works with the database needs the same one. On SQLite it is always `<database>.key`.
+    /// The file of the key that secrets are sealed with, on PostgreSQL: every process that subscribes or delivers needs the
+    /// same one. Who only publishes needs none. On SQLite it is always `<database>.key`.
     pub key_file: Option<PathBuf>,
     /// How long after its last word a worker on PostgreSQL counts as gone, so that others take its work over: 15 s unless
     /// given, at least 1 s. Of no effect on SQLite, where ownership goes with the process.
@@ -118,7 +118,7 @@ impl Emitter {
     ///     key_file: Some("/etc/tharsis/tharsis.key".into()),
     ///     ..Options::default()
     /// };
-    /// let in_a_server = Emitter::open("postgres://engine@db.internal/shop", options).await?;
+    /// let in_a_server = Emitter::open("postgres://tharsis@db.internal/shop", options).await?;
     /// # Ok(()) }
     /// ```
     pub async fn open(url: &str, options: Options) -> Result<Self, Error> {

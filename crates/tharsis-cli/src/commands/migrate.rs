@@ -37,7 +37,7 @@ pub(crate) async fn run(context: &Context, _: &Options) -> Result<Exit, Failure>
     }
     for name in &applied {
         output.line(format_args!(
-            "Applied {} to {}.",
+            "Applied the migration `{}` to {}.",
             inert(name),
             inert(&shown)
         ))?;

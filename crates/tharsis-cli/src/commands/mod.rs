@@ -71,7 +71,7 @@ impl Context {
         tharsis::Options {
             egress: egress.clone(),
             ca_file: ca_file.clone(),
-            key_file: key_file.clone(),
+            key_file: Some(key_file.clone()),
             lease: *lease,
             engine: engine.clone(),
             ..tharsis::Options::default()

@@ -6,7 +6,7 @@ fn a_file_is_migrated_once() {
     insta::assert_snapshot!(desk.run("migrate").all(), @"
     exit 0
     --- stdout
-    Applied 0001_outbox to sqlite://tharsis.db.
+    Applied the migration `outbox` to sqlite://tharsis.db.
     ");
     insta::assert_snapshot!(desk.run("migrate").all(), @"
     exit 0
@@ -14,7 +14,7 @@ fn a_file_is_migrated_once() {
     sqlite://tharsis.db is up to date.
     ");
     insta::assert_snapshot!(desk.run("migrate --json").stdout, @r#"{"applied":[]}"#);
-    insta::assert_snapshot!(desk.run("--database sqlite://other.db migrate --json").stdout, @r#"{"applied":["0001_outbox"]}"#);
+    insta::assert_snapshot!(desk.run("--database sqlite://other.db migrate --json").stdout, @r#"{"applied":["outbox"]}"#);
 }
 
 /// A mistyped path must not look like an empty outbox.

@@ -46,7 +46,7 @@ pub(super) async fn migrate(writer: &Writer) -> Result<Vec<String>, StoreError> 
             migration.name = migration.name,
             "Migrated the database"
         );
-        names.push(format!("{:04}_{}", migration.version, migration.name));
+        names.push(migration.name.to_owned());
     }
     write.commit().await?;
     Ok(names)

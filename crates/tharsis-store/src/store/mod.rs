@@ -13,16 +13,8 @@ pub use self::{publish_on::PublishOn, url::redacted};
 use crate::{
     Published, StoreError, WorkerRecord,
     postgres::{self, PostgresStore},
-    random::entropy,
     sqlite::{self, SqliteStore},
-    worker,
 };
-
-/// The key file on PostgreSQL where none is named, in the working folder.
-const KEY_FILE: &str = "tharsis.key";
-
-/// How long a lease holds where nothing else is asked for.
-const LEASE: Duration = Duration::from_secs(15);
 
 /// With a shorter one a worker would lose its shards to a slow moment.
 const SHORTEST_LEASE: Duration = Duration::from_secs(1);
@@ -39,8 +31,8 @@ pub enum Store {
 /// What a [`Store`] is opened with.
 #[derive(Debug, Clone, Default)]
 pub struct StoreOptions {
-    /// The file of the key that secrets are sealed with, on PostgreSQL; `tharsis.key` in the working folder unless given.
-    /// On SQLite it is always `<database>.key`.
+    /// The file of the key that secrets are sealed with, on PostgreSQL; without one a store only publishes and looks. On
+    /// SQLite it is always `<database>.key`.
     pub key_file: Option<PathBuf>,
     /// How long after its last word a worker on PostgreSQL counts as gone, so that others take its work over: 15 s unless
     /// given, at least 1 s. Of no effect on SQLite, where ownership goes with the process.
@@ -128,19 +120,17 @@ impl StoreOptions {
     }
 
     fn postgres(&self) -> Result<postgres::Options, Invalid> {
-        let lease = self.lease.unwrap_or(LEASE);
+        let default = postgres::Options::default();
+        let lease = self.lease.unwrap_or(default.lease);
         if lease < SHORTEST_LEASE {
             return Err(Invalid::new("lease_too_short", "is shorter than 1s")
                 .at("lease")
                 .hint("take some seconds: a worker that is killed is replaced after so long"));
         }
         Ok(postgres::Options {
-            key_file: Some(self.key_file.clone().unwrap_or_else(|| KEY_FILE.into())),
+            key_file: self.key_file.clone(),
             lease,
-            host: worker::host(),
-            pid: std::process::id(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            random: entropy,
+            ..default
         })
     }
 }

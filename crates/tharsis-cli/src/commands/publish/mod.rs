@@ -85,7 +85,13 @@ pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     if typed {
         output.note("Reading events from the terminal, one a line; Ctrl-D ends.");
     }
-    let emitter = context.open_or_create().await?;
+    // On PostgreSQL publishing takes no key, so that it can be done where none is.
+    let emitter = context
+        .open_with(tharsis::Options {
+            key_file: None,
+            ..context.options()
+        })
+        .await?;
     let shutdown = signals::shutdown()?;
     let (sender, batches) = mpsc::channel(WAITING);
     // No task of the runtime: a read that waits for input must not keep the process from ending.
