@@ -17,6 +17,9 @@
 //! shop.assert_received(&lines);
 //! ```
 //!
+//! Stories that are the same on both databases take the [`Database`] and are listed once in [`on_both_databases!`]; their
+//! world is [`World::on`] it. On PostgreSQL a world is a schema of its own on the server that `TEST_DATABASE_URL` names.
+//!
 //! Every wait has a bound. When a story fails, its world prints the seed and the tail of what each process wrote; the
 //! same seed is told again with `THARSIS_TEST_SEED=…`.
 //!
@@ -28,8 +31,11 @@
 //! of each test process runs `cargo build --package tharsis-cli` with the profile and the target folder that the test
 //! itself was built with, which does nothing where it is fresh. `THARSIS_TEST_PROGRAM` names another one to test.
 
+mod foreign;
 mod inbox;
 mod line;
+mod oracle;
+mod place;
 mod process;
 mod program;
 mod publisher;
@@ -37,10 +43,46 @@ mod subscribe;
 mod wait;
 mod world;
 
+pub use foreign::{node, node_example, python_example};
 pub use inbox::{Inbox, InboxBuilder};
 pub use line::{ALPHA, BETA, Line, mark_of};
-pub use process::{Finished, Running};
+pub use place::Database;
+pub use process::{Finished, Running, Stood};
 pub use publisher::{Journal, Publisher};
 pub use subscribe::{Subscribe, Subscription};
 pub use wait::{pause, wait_until};
 pub use world::{Report, World};
+
+/// Tells each of these stories on both databases, as tests of its name in modules of theirs.
+///
+/// ```no_run
+/// use tharsis_tests::{ALPHA, Database, World, on_both_databases};
+///
+/// on_both_databases! { what_nobody_wants_is_no_delivery }
+///
+/// fn what_nobody_wants_is_no_delivery(on: Database) {
+///     let world = World::on(on);
+///     world.publish(&world.predictions(ALPHA, 1));
+///     world.run_until_idle();
+///     assert!(world.deliveries(&[]).is_empty());
+/// }
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! on_both_databases {
+    ($($story:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[test]
+            fn $story() {
+                super::$story($crate::Database::Sqlite);
+            })+
+        }
+
+        mod postgres {
+            $(#[test]
+            fn $story() {
+                super::$story($crate::Database::Postgres);
+            })+
+        }
+    };
+}

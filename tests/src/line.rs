@@ -45,6 +45,22 @@ impl Line {
         Self { mark, text }
     }
 
+    /// Its type.
+    pub fn event_type(&self) -> &'static str {
+        if self.text.starts_with("{\"nudgeUserId\"") {
+            "nudge"
+        } else {
+            "product_discount_recommendation"
+        }
+    }
+
+    /// On whose behalf it is.
+    pub fn client(&self) -> String {
+        let event: Value = serde_json::from_str(&self.text).expect("a line is JSON");
+        let client = event["clientId"].as_str();
+        client.expect("every event has a client").to_owned()
+    }
+
     /// The same event in an envelope with these fields beside type, client and payload: `"not_before":"…"`.
     #[must_use]
     pub fn in_envelope(&self, fields: &str) -> Self {

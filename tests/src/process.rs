@@ -1,4 +1,5 @@
 use std::{
+    collections::HashSet,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -9,6 +10,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tharsis::Timestamp;
 
+use crate::wait_until;
+
+/// What the kernel may take to stop a process. Far above what it needs.
+const FREEZING: Duration = Duration::from_secs(10);
+
 /// A process of ours. What it writes goes to files, so that nothing is lost when it is killed. It is killed when it is
 /// dropped.
 #[derive(Debug)]
@@ -17,6 +23,15 @@ pub struct Running {
     child: Child,
     out: PathBuf,
     err: PathBuf,
+}
+
+/// Where a process stood when it was killed or frozen.
+#[derive(Debug, Clone)]
+pub struct Stood {
+    /// A moment before.
+    pub at: Timestamp,
+    /// From where it had connections.
+    pub ports: HashSet<u16>,
 }
 
 /// What a process left behind.
@@ -79,9 +94,18 @@ impl Running {
         self.status().is_none()
     }
 
-    /// Ends it as `kill -9` does, and says when.
+    /// Ends it as `kill -9` does, and says where it stood.
     #[track_caller]
-    pub fn kill9(mut self) -> Timestamp {
+    pub fn kill9(mut self) -> Stood {
+        let stood = self.freeze();
+        self.child.kill().expect("it is our child and was alive");
+        self.child.wait().expect("it is our child");
+        stood
+    }
+
+    /// Stops it in the middle of whatever it does, as `kill -STOP` does, and says where it stands.
+    #[track_caller]
+    pub fn freeze(&mut self) -> Stood {
         assert!(
             self.is_alive(),
             "{} ended by itself: {}",
@@ -89,9 +113,46 @@ impl Running {
             self.stderr()
         );
         let at = tharsis::system_now();
-        self.child.kill().expect("it is our child and was alive");
-        self.child.wait().expect("it is our child");
-        at
+        kill_process(self.pid(), Signal::STOP).expect("it is our child");
+        wait_until("a frozen process stands still", FREEZING, || {
+            (self.state() == "T").then_some(())
+        });
+        Stood {
+            at,
+            ports: self.ports(),
+        }
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        kill_process(self.pid(), Signal::CONT).expect("it is our child");
+    }
+
+    /// From where it has connections at present.
+    pub fn ports(&self) -> HashSet<u16> {
+        let sockets: HashSet<String> = fs::read_dir(format!("/proc/{}/fd", self.id()))
+            .expect("a living process lies in /proc")
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.path()).ok())
+            .filter_map(|link| {
+                let link = link.to_str()?;
+                let inode = link.strip_prefix("socket:[")?.strip_suffix(']')?;
+                Some(inode.to_owned())
+            })
+            .collect();
+        let table = self.proc("net/tcp");
+        table
+            .lines()
+            .skip(1)
+            .filter_map(|line| {
+                // Its own address, as `0100007F:1F90`, is the second field, and the socket's inode the tenth.
+                let fields: Vec<&str> = line.split_whitespace().collect();
+                let (_, port) = fields.get(1)?.split_once(':')?;
+                sockets
+                    .contains(*fields.get(9)?)
+                    .then(|| u16::from_str_radix(port, 16).expect("a port is hexadecimal"))
+            })
+            .collect()
     }
 
     /// Asks it to end, as `kill` does.
@@ -128,16 +189,24 @@ impl Running {
 
     /// Processor time used so far, by itself and on its behalf.
     pub fn processor_time(&self) -> Duration {
-        let stat = self.proc("stat");
-        // Fields 14 and 15, counted from the parenthesis that ends the second.
-        let (_, fields) = stat.rsplit_once(')').expect("a stat names its process");
-        let ticks: u64 = fields
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .map(|ticks| ticks.parse::<u64>().expect("ticks are numbers"))
+        let ticks: u64 = (13..=14)
+            .map(|field| self.stat(field).parse::<u64>().expect("ticks are numbers"))
             .sum();
         Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+    }
+
+    /// `R` while it runs, `S` while it waits, `T` while it is frozen.
+    fn state(&self) -> String {
+        self.stat(2)
+    }
+
+    /// A field of its `stat`, counted from 0.
+    fn stat(&self, field: usize) -> String {
+        let stat = self.proc("stat");
+        // The second one is a name in parentheses, and may hold anything.
+        let (_, fields) = stat.rsplit_once(')').expect("a stat names its process");
+        let value = fields.split_whitespace().nth(field - 2);
+        value.expect("a stat has many fields").to_owned()
     }
 
     /// Bytes of memory that it holds at present.

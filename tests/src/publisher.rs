@@ -23,12 +23,13 @@ pub struct Journal(PathBuf);
 impl Publisher {
     /// Starts one of this kind: `mixed`, `held`, `timed:N`.
     #[track_caller]
-    pub fn start(world: &World, how: &str, client: &str) -> Self {
+    pub fn start(world: &World, how: &str, clients: &[String]) -> Self {
         let seed = world.random().u64(..);
         let journal = world.path(&format!("journal-{seed:016x}"));
         let mut command = Command::new(program::beside("publisher"));
         command
-            .args([how, &world.database_url(), client, &seed.to_string()])
+            .args([how, &world.database_url(), &clients.join(",")])
+            .arg(seed.to_string())
             .arg(&journal);
         Self {
             process: world.spawn_other(command),

@@ -70,6 +70,12 @@ impl Subscribe {
         self
     }
 
+    /// With at most so many requests under way at once.
+    pub fn max_in_flight(mut self, limit: u32) -> Self {
+        self.draft.max_in_flight = Some(limit);
+        self
+    }
+
     /// Checked with `head` or `post`.
     pub fn check(mut self, method: &str) -> Self {
         self.check = Some(method.to_owned());
@@ -86,6 +92,7 @@ impl Subscribe {
             events,
             retry,
             timeout,
+            max_in_flight,
             ..
         } = &self.draft;
         let mut flags = vec![
@@ -96,6 +103,7 @@ impl Subscribe {
         flags.extend(events.iter().map(|event| format!("--event={event}")));
         flags.extend(retry.iter().map(|delays| format!("--retry={delays}")));
         flags.extend(timeout.iter().map(|span| format!("--timeout={span}")));
+        flags.extend(max_in_flight.map(|limit| format!("--max-in-flight={limit}")));
         flags.extend(self.check.iter().map(|method| format!("--check={method}")));
         flags
     }

@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeMap,
     env,
     ffi::{OsStr, OsString},
     fmt::Write as _,
@@ -16,13 +17,19 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
-use sqlx::{Connection, SqliteConnection};
+use sqlx::PgConnection;
 use tempfile::TempDir;
 use tharsis::{Emitter, Registry, Secret, egress::Policy, system_now};
 use tharsis_receiver::Authority;
 use tokio::runtime::Runtime;
 
-use crate::{Finished, InboxBuilder, Line, Running, Subscribe, Subscription, line::uuid, program};
+use crate::{
+    Database, Finished, InboxBuilder, Line, Running, Subscribe, Subscription,
+    line::uuid,
+    oracle,
+    place::{Place, Reader},
+    program,
+};
 
 /// What a command may take at most. Far above what any needs, so that only a hang reaches it.
 const COMMAND_BOUND: Duration = Duration::from_secs(60);
@@ -31,7 +38,8 @@ const DRAIN_BOUND: Duration = Duration::from_secs(120);
 /// How much of each process' output a failed story shows.
 const TAIL: usize = 4096;
 
-/// A place of its own for one story: a temporary folder with a database, an authority, a configuration, a seed.
+/// A place of its own for one story: a temporary folder, a database (a file in it, or a schema of the server that the
+/// tests were given), an authority, a configuration, a seed.
 #[derive(Debug)]
 pub struct World {
     folder: TempDir,
@@ -39,8 +47,9 @@ pub struct World {
     runtime: Runtime,
     seed: u64,
     random: Mutex<fastrand::Rng>,
-    database: Mutex<String>,
+    place: Place,
     ports: Mutex<Vec<u16>>,
+    lease: Mutex<Option<String>>,
     environment: Mutex<Vec<(String, String)>>,
     processes: AtomicU32,
     /// Held shared, or alone by one that measures.
@@ -65,21 +74,51 @@ impl Default for World {
 }
 
 impl World {
-    /// A new one, beside those of other stories. Its seed is that of `THARSIS_TEST_SEED`, or any.
+    /// A new one on SQLite, beside those of other stories. Its seed is that of `THARSIS_TEST_SEED`, or any.
     pub fn new() -> Self {
-        let turn = program::lock_file("stories.lock");
-        turn.lock_shared().expect("a file can be locked");
-        Self::with(turn)
+        Self::on(Database::Sqlite)
     }
 
-    /// A new one, when no other story is told, in this process or another. For stories that measure.
+    /// A new one on SQLite, when no other story is told, in this process or another. For stories that measure.
     pub fn alone() -> Self {
+        Self::alone_on(Database::Sqlite)
+    }
+
+    /// As [`Self::new`], on either database.
+    pub fn on(database: Database) -> Self {
+        Self::beside_others(|_| Self::place(database))
+    }
+
+    /// As [`Self::alone`], on either database.
+    pub fn alone_on(database: Database) -> Self {
         let turn = program::lock_file("stories.lock");
         turn.lock().expect("a file can be locked");
-        Self::with(turn)
+        Self::with(turn, |_| Self::place(database))
     }
 
-    fn with(turn: File) -> Self {
+    /// A new one in a PostgreSQL database of its own, where everything has the name that it has by default.
+    pub fn in_its_own_database() -> Self {
+        Self::beside_others(|runtime| {
+            runtime
+                .block_on(Place::new_database(story_name()))
+                .expect("the server lets the tests make databases")
+        })
+    }
+
+    fn beside_others(place: impl FnOnce(&Runtime) -> Place) -> Self {
+        let turn = program::lock_file("stories.lock");
+        turn.lock_shared().expect("a file can be locked");
+        Self::with(turn, place)
+    }
+
+    fn place(database: Database) -> Place {
+        match database {
+            Database::Sqlite => Place::file(),
+            Database::Postgres => Place::new_schema(story_name()),
+        }
+    }
+
+    fn with(turn: File, place: impl FnOnce(&Runtime) -> Place) -> Self {
         let seed = match env::var("THARSIS_TEST_SEED") {
             Ok(seed) => seed.parse().expect("THARSIS_TEST_SEED is a number"),
             Err(_) => fastrand::u64(..),
@@ -89,21 +128,27 @@ impl World {
             .tempdir()
             .expect("there is a temporary folder");
         let authority = Authority::generate().expect("there is randomness");
+        let runtime = Runtime::new().expect("there are threads");
         let world = Self {
             folder,
             authority,
-            runtime: Runtime::new().expect("there are threads"),
+            place: place(&runtime),
+            runtime,
             seed,
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
-            database: Mutex::new("outbox.db".to_owned()),
             ports: Mutex::new(Vec::new()),
+            lease: Mutex::new(None),
             environment: Mutex::new(Vec::new()),
             processes: AtomicU32::new(0),
             _turn: turn,
         };
         fs::create_dir(world.path("logs")).expect("the folder is new");
         world.write("ca.pem", world.authority.pem());
-        world.write_configuration(&[]);
+        world.write_configuration();
+        // A file is made by whoever opens it first.
+        if world.is_on(Database::Postgres) {
+            world.tharsis(["--json", "migrate"]).ok();
+        }
         world
     }
 
@@ -122,16 +167,29 @@ impl World {
         path
     }
 
-    /// The database.
+    /// Whether the outbox is in this kind of database.
+    pub fn is_on(&self, database: Database) -> bool {
+        matches!(self.place, Place::File(_)) == (database == Database::Sqlite)
+    }
+
+    /// The outbox's database, as the program takes it.
     pub fn database_url(&self) -> String {
-        let name = self.database.lock().expect("nobody panics with it");
-        format!("sqlite://{}", self.path(&name).display())
+        self.place.url(self.folder.path())
     }
 
     /// From now on the database is the file of this name in the world's folder, in place of `outbox.db`.
-    pub fn use_database(&self, name: &str) {
-        name.clone_into(&mut self.database.lock().expect("nobody panics with it"));
-        self.write_configuration(&self.ports.lock().expect("nobody panics with it"));
+    pub fn use_file(&self, name: &str) {
+        let Place::File(file) = &self.place else {
+            panic!("this story's outbox is in no file");
+        };
+        name.clone_into(&mut file.lock().expect("nobody panics with it"));
+        self.write_configuration();
+    }
+
+    /// From now on workers on PostgreSQL hold leases of this length (`1s`), in place of the default.
+    pub fn lease(&self, length: &str) {
+        *self.lease.lock().expect("nobody panics with it") = Some(length.to_owned());
+        self.write_configuration();
     }
 
     /// Whose certificates the receivers show and the program trusts.
@@ -286,6 +344,29 @@ impl World {
         self.spawn(["run"])
     }
 
+    /// How many shards each worker has by its process id, as `worker list` shows it.
+    #[track_caller]
+    pub fn workers(&self) -> BTreeMap<u32, u32> {
+        let answer = self.ask(["worker", "list"]);
+        let workers = answer["workers"].as_array().expect("a list of workers");
+        workers
+            .iter()
+            .map(|worker| {
+                let number = |key: &str| {
+                    let number = worker[key].as_u64().and_then(|n| u32::try_from(n).ok());
+                    number.unwrap_or_else(|| panic!("no {key}: {worker}"))
+                };
+                (number("pid"), number("shards"))
+            })
+            .collect()
+    }
+
+    /// How many shards this worker has.
+    #[track_caller]
+    pub fn share_of(&self, worker: &Running) -> u32 {
+        self.workers().get(&worker.id()).copied().unwrap_or(0)
+    }
+
     /// The deliveries of `delivery list` with these flags.
     #[track_caller]
     pub fn deliveries(&self, flags: &[&str]) -> Vec<Value> {
@@ -299,8 +380,8 @@ impl World {
 
     /// How many deliveries there are in each status.
     #[track_caller]
-    pub fn statuses(&self) -> std::collections::BTreeMap<String, usize> {
-        let mut counts = std::collections::BTreeMap::new();
+    pub fn statuses(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
         for delivery in self.deliveries(&["--limit=100000"]) {
             let status = delivery["status"]
                 .as_str()
@@ -335,9 +416,13 @@ impl World {
         arguments: impl IntoIterator<Item = S>,
         input: impl AsRef<[u8]>,
     ) -> Finished {
+        let stdin = self.input(input);
+        self.start(arguments, stdin).finish(COMMAND_BOUND)
+    }
+
+    fn input(&self, input: impl AsRef<[u8]>) -> Stdio {
         let path = self.write(&format!("input-{}", uuid(&mut self.random())), input);
-        let file = File::open(path).expect("it was just written");
-        self.start(arguments, file.into()).finish(COMMAND_BOUND)
+        File::open(path).expect("it was just written").into()
     }
 
     /// Starts the program and leaves it running.
@@ -374,29 +459,93 @@ impl World {
         Running::start(command, Stdio::null(), None, &self.log(&name))
     }
 
+    /// The same, with something to read, until it ends.
+    #[track_caller]
+    pub fn other_reading(&self, mut command: Command, input: &str) -> Finished {
+        command.current_dir(self.folder.path());
+        let stdin = self.input(input);
+        Running::start(command, stdin, None, &self.log(OsStr::new("other"))).finish(COMMAND_BOUND)
+    }
+
     /// The outbox, opened by this very process as an engine would embed it.
     #[track_caller]
     pub fn emitter(&self) -> Emitter {
         let options = tharsis::Options {
             egress: self.egress(),
             ca_file: Some(self.path("ca.pem")),
+            key_file: Some(self.path("tharsis.key")),
             ..tharsis::Options::default()
         };
         self.block_on(Emitter::open(&self.database_url(), options))
             .expect("the world's database can be opened")
     }
 
-    /// What SQLite thinks of its file: `ok`.
+    /// The lines with this in them that processes of the world have written to standard error, killed ones too.
+    pub fn said(&self, part: &str) -> Vec<String> {
+        self.logs()
+            .iter()
+            .filter(|log| log.extension().is_some_and(|extension| extension == "err"))
+            .flat_map(|log| {
+                let text = fs::read(log).unwrap_or_default();
+                let text = String::from_utf8_lossy(&text).into_owned();
+                let lines: Vec<String> = text
+                    .lines()
+                    .filter(|line| line.contains(part))
+                    .map(ToOwned::to_owned)
+                    .collect();
+                lines
+            })
+            .collect()
+    }
+
+    /// What is not as it always is in the outbox, or `ok`. Nobody may be at work.
     #[track_caller]
     pub fn integrity(&self) -> String {
-        let url = self.database_url();
+        self.reading(async |reader| oracle::judge(reader).await)
+    }
+
+    /// A table of the outbox, as SQL of the story's own names it.
+    pub fn table(&self, name: &str) -> String {
+        match self.place.schema() {
+            Some(schema) => format!("{schema}.{name}"),
+            None => format!("tharsis_{name}"),
+        }
+    }
+
+    /// The schema that the outbox lies in, on PostgreSQL.
+    #[track_caller]
+    pub fn schema(&self) -> &str {
+        self.place
+            .schema()
+            .expect("this story's outbox is in PostgreSQL")
+    }
+
+    /// Runs a statement of SQL past the program, and says how many rows it changed.
+    #[track_caller]
+    pub fn execute(&self, statement: &str) -> u64 {
+        self.reading(async |reader| reader.run(statement).await)
+    }
+
+    /// The first column of what SQL past the program selects, which is text.
+    #[track_caller]
+    pub fn select(&self, query: &str) -> Vec<String> {
+        self.reading(async |reader| reader.texts(query).await)
+    }
+
+    /// A connection to PostgreSQL such as any program has, with the outbox's schema in its search path.
+    #[track_caller]
+    pub fn connect(&self) -> PgConnection {
+        self.block_on(self.place.connect())
+            .expect("the server can be reached")
+    }
+
+    #[track_caller]
+    fn reading<T>(&self, read: impl AsyncFnOnce(&mut Reader) -> Result<T, sqlx::Error>) -> T {
         self.block_on(async {
-            let mut connection = SqliteConnection::connect(&url).await?;
-            sqlx::query_scalar("PRAGMA integrity_check")
-                .fetch_one(&mut connection)
-                .await
+            let mut reader = self.place.read(self.folder.path()).await?;
+            read(&mut reader).await
         })
-        .expect("the database can be read")
+        .unwrap_or_else(|error| panic!("the database does not do what the story asks: {error}"))
     }
 
     /// What the configuration allows, as the library takes it.
@@ -422,12 +571,14 @@ impl World {
 
     /// Allows this port in the configuration; receivers of the world do so by themselves.
     pub fn open_port(&self, port: u16) {
-        let mut ports = self.ports.lock().expect("nobody panics with it");
-        ports.push(port);
-        self.write_configuration(&ports);
+        self.ports.lock().expect("nobody panics with it").push(port);
+        self.write_configuration();
     }
 
-    fn write_configuration(&self, ports: &[u16]) {
+    fn write_configuration(&self) {
+        // Held until it is written, so that what was set last is what stands there.
+        let ports = self.ports.lock().expect("nobody panics with it");
+        let lease = self.lease.lock().expect("nobody panics with it");
         let mut text = format!("database = \"{}\"\nlog = \"info\"\n", self.database_url());
         write!(
             text,
@@ -435,6 +586,9 @@ impl World {
              allow_ports = {ports:?}\nca_file = \"ca.pem\"\n"
         )
         .expect("a string takes everything");
+        if let Some(length) = &*lease {
+            writeln!(text, "[engine]\nlease = \"{length}\"").expect("so does this");
+        }
         // Written beside and moved, for a command may be reading it.
         let path = self.write("tharsis.toml.new", text);
         fs::rename(path, self.path("tharsis.toml")).expect("both lie in the folder");
@@ -468,6 +622,14 @@ impl World {
         command
     }
 
+    /// What processes wrote to, oldest first.
+    fn logs(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.path("logs")).into_iter().flatten();
+        let mut logs: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        logs.sort();
+        logs
+    }
+
     fn log(&self, name: &OsStr) -> PathBuf {
         let number = self.processes.fetch_add(1, Ordering::Relaxed);
         let mut file = OsString::from(format!("{number:04}-"));
@@ -476,19 +638,17 @@ impl World {
     }
 }
 
-/// A story that failed says with which seed, and what its processes wrote last.
+/// What lies on a server is removed. A story that failed says with which seed, and what its processes wrote last.
 impl Drop for World {
     #[expect(clippy::print_stderr, reason = "this is what a failed test shows")]
     fn drop(&mut self) {
+        let removed = self.runtime.block_on(self.place.remove());
         if !thread::panicking() {
+            removed.expect("nobody works on the story's outbox any more");
             return;
         }
         eprintln!("\nTell it again with THARSIS_TEST_SEED={}", self.seed);
-        let Ok(entries) = fs::read_dir(self.path("logs")) else {
-            return;
-        };
-        let mut logs: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        logs.sort();
+        let logs = self.logs();
         for log in logs.iter().rev().take(12).rev() {
             let bytes = fs::read(log).unwrap_or_default();
             if !bytes.is_empty() {
@@ -521,6 +681,11 @@ impl Report {
                 .collect(),
         }
     }
+}
+
+/// A name that no other world has, whatever its seed.
+fn story_name() -> String {
+    format!("story_{:032x}", fastrand::u128(..))
 }
 
 fn json<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Vec<OsString> {

@@ -5,7 +5,18 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tharsis::system_now;
 use tharsis_receiver::{Fault, FaultServer, Flaw, Then, closed_port};
-use tharsis_tests::{ALPHA, Line, Subscribe, Subscription, World};
+use tharsis_tests::{ALPHA, Database, Line, Subscribe, Subscription, World, on_both_databases};
+
+on_both_databases! {
+    four_attempts_and_dead_with_the_reason,
+    retries_wait_as_long_as_they_were_asked_to,
+    retry_after_is_heeded_when_it_asks_for_more,
+    a_nudge_whose_expiry_has_passed_is_never_sent,
+    a_nudge_that_would_be_retried_after_its_expiry_ends_expired,
+    gone_ends_the_delivery_and_holds_the_rest,
+    what_is_scheduled_waits_and_idle_does_not_wait_for_it,
+    one_delivery_can_be_hurried_or_cancelled,
+}
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -21,9 +32,8 @@ fn only_delivery(world: &World) -> (Value, Vec<Value>) {
     (shown, history)
 }
 
-#[test]
-fn four_attempts_and_dead_with_the_reason() {
-    let world = World::new();
+fn four_attempts_and_dead_with_the_reason(on: Database) {
+    let world = World::on(on);
     let shop = world
         .receiver("shop")
         .answers(500)
@@ -66,9 +76,8 @@ fn four_attempts_and_dead_with_the_reason() {
     assert!(!told.contains('\u{1b}'), "{told:?}");
 }
 
-#[test]
-fn retries_wait_as_long_as_they_were_asked_to() {
-    let world = World::new();
+fn retries_wait_as_long_as_they_were_asked_to(on: Database) {
+    let world = World::on(on);
     let shop = world.receiver("shop").answers(503).after(2, 200).start();
     world.subscribe(&Subscribe::new(ALPHA, &shop).retry("500ms,1s"));
     world.publish(&world.predictions(ALPHA, 1));
@@ -86,9 +95,8 @@ fn retries_wait_as_long_as_they_were_asked_to() {
     );
 }
 
-#[test]
-fn retry_after_is_heeded_when_it_asks_for_more() {
-    let world = World::new();
+fn retry_after_is_heeded_when_it_asks_for_more(on: Database) {
+    let world = World::on(on);
     let shop = world
         .receiver("shop")
         .answers(429)
@@ -107,9 +115,8 @@ fn retry_after_is_heeded_when_it_asks_for_more() {
     );
 }
 
-#[test]
-fn a_nudge_whose_expiry_has_passed_is_never_sent() {
-    let world = World::new();
+fn a_nudge_whose_expiry_has_passed_is_never_sent(on: Database) {
+    let world = World::on(on);
     let shop = world.receiver("shop").start();
     world.subscribe(&Subscribe::new(ALPHA, &shop));
     let mut random = world.random();
@@ -129,9 +136,8 @@ fn a_nudge_whose_expiry_has_passed_is_never_sent() {
     assert_eq!(again["code"], "expired", "nor by a replay");
 }
 
-#[test]
-fn a_nudge_that_would_be_retried_after_its_expiry_ends_expired() {
-    let world = World::new();
+fn a_nudge_that_would_be_retried_after_its_expiry_ends_expired(on: Database) {
+    let world = World::on(on);
     let shop = world.receiver("shop").answers(503).start();
     world.subscribe(&Subscribe::new(ALPHA, &shop).retry("1h"));
     let expiry = (system_now() + Duration::from_secs(30)).to_offset_string();
@@ -142,9 +148,8 @@ fn a_nudge_that_would_be_retried_after_its_expiry_ends_expired() {
     assert_eq!(history[0], json!([1, "http_503", "expired"]));
 }
 
-#[test]
-fn gone_ends_the_delivery_and_holds_the_rest() {
-    let world = World::new();
+fn gone_ends_the_delivery_and_holds_the_rest(on: Database) {
+    let world = World::on(on);
     let shop = world.receiver("shop").answers(410).start();
     let subscription = world.subscribe(&Subscribe::new(ALPHA, &shop));
     let first = world.predictions(ALPHA, 1);
@@ -171,9 +176,8 @@ fn gone_ends_the_delivery_and_holds_the_rest() {
     shop.assert_received_once(&[first, rest].concat());
 }
 
-#[test]
-fn what_is_scheduled_waits_and_idle_does_not_wait_for_it() {
-    let world = World::new();
+fn what_is_scheduled_waits_and_idle_does_not_wait_for_it(on: Database) {
+    let world = World::on(on);
     let shop = world.receiver("shop").start();
     world.subscribe(&Subscribe::new(ALPHA, &shop));
     let [later, soon] = &world.predictions(ALPHA, 2)[..] else {
@@ -295,9 +299,8 @@ fn one_that_breaks_the_connection_off_is_retried() {
     }
 }
 
-#[test]
-fn one_delivery_can_be_hurried_or_cancelled() {
-    let world = World::new();
+fn one_delivery_can_be_hurried_or_cancelled(on: Database) {
+    let world = World::on(on);
     let shop = world.receiver("shop").answers(503).after(2, 200).start();
     world.subscribe(&Subscribe::new(ALPHA, &shop).retry("1h"));
     world.publish(&world.predictions(ALPHA, 2));

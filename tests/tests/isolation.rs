@@ -2,7 +2,15 @@
 
 use std::time::Duration;
 
-use tharsis_tests::{ALPHA, Inbox, Subscribe, World};
+use tharsis_tests::{ALPHA, Database, Inbox, Subscribe, World, on_both_databases};
+
+on_both_databases! {
+    one_that_hangs_keeps_its_own_slots_and_nobody_elses,
+    one_that_always_fails_does_not_come_before_the_others,
+    with_both_of_them_and_few_slots_the_third_is_still_served,
+    forty_that_hang_leave_slots_for_one_that_does_not,
+    a_backlog_of_thousands_for_a_dead_one_is_not_in_the_way,
+}
 
 const SOON: Duration = Duration::from_secs(60);
 const EVENTS: usize = 400;
@@ -23,9 +31,8 @@ fn requests_until_done(world: &World, healthy: &Inbox, other: &Inbox) -> usize {
     count
 }
 
-#[test]
-fn one_that_hangs_keeps_its_own_slots_and_nobody_elses() {
-    let world = World::alone();
+fn one_that_hangs_keeps_its_own_slots_and_nobody_elses(on: Database) {
+    let world = World::alone_on(on);
     let healthy = world.receiver("healthy").start();
     let hanging = world
         .receiver("hanging")
@@ -41,9 +48,8 @@ fn one_that_hangs_keeps_its_own_slots_and_nobody_elses() {
     );
 }
 
-#[test]
-fn one_that_always_fails_does_not_come_before_the_others() {
-    let world = World::alone();
+fn one_that_always_fails_does_not_come_before_the_others(on: Database) {
+    let world = World::alone_on(on);
     let healthy = world.receiver("healthy").start();
     let failing = world.receiver("failing").answers(500).start();
     world.subscribe(&Subscribe::new(ALPHA, &failing).retry("1ms,1ms,1ms,1ms,1ms,1ms,1ms,1ms"));
@@ -56,9 +62,8 @@ fn one_that_always_fails_does_not_come_before_the_others() {
     );
 }
 
-#[test]
-fn with_both_of_them_and_few_slots_the_third_is_still_served() {
-    let world = World::alone();
+fn with_both_of_them_and_few_slots_the_third_is_still_served(on: Database) {
+    let world = World::alone_on(on);
     let healthy = world.receiver("healthy").start();
     let hanging = world
         .receiver("hanging")
@@ -79,12 +84,11 @@ fn with_both_of_them_and_few_slots_the_third_is_still_served() {
 }
 
 /// More requests than there are slots, all of them hanging.
-#[test]
-fn forty_that_hang_leave_slots_for_one_that_does_not() {
+fn forty_that_hang_leave_slots_for_one_that_does_not(on: Database) {
     const HANGING: usize = 40;
     /// All slots of a worker, unless it is told otherwise.
     const SLOTS: usize = 256;
-    let world = World::alone();
+    let world = World::alone_on(on);
     let healthy = world.receiver("healthy").start();
     let hanging = world
         .receiver("hanging")
@@ -102,9 +106,8 @@ fn forty_that_hang_leave_slots_for_one_that_does_not() {
     );
 }
 
-#[test]
-fn a_backlog_of_thousands_for_a_dead_one_is_not_in_the_way() {
-    let world = World::alone();
+fn a_backlog_of_thousands_for_a_dead_one_is_not_in_the_way(on: Database) {
+    let world = World::alone_on(on);
     let dead = world.receiver("dead").answers(500).start();
     world.subscribe(&Subscribe::new(ALPHA, &dead).retry("1h,1h"));
     world.publish(&world.predictions(ALPHA, 5_000));

@@ -12,7 +12,16 @@ use std::{
 use serde_json::Value;
 use tharsis::{Event, Secret, profile::MARS};
 use tharsis_receiver::Received;
-use tharsis_tests::{ALPHA, Inbox, Line, Subscribe, World, mark_of, pause, wait_until};
+use tharsis_tests::{ALPHA, Database, Inbox, Line, Subscribe, World, mark_of, on_both_databases, pause, wait_until};
+
+on_both_databases! {
+    one_that_is_added_misses_nothing_published_after_add_returned,
+    a_pause_holds_within_a_poll_and_a_resume_lets_everything_go,
+    until_idle_does_not_wait_for_what_is_held_and_says_what_remains,
+    a_rotation_signs_with_the_new_secret_from_then_on,
+    a_new_url_is_checked_and_used_from_then_on,
+    a_removal_ends_what_is_unfinished_cancelled,
+}
 
 const SOON: Duration = Duration::from_secs(30);
 /// A worker that has had nothing to do for a while looks this often.
@@ -77,9 +86,8 @@ impl Drop for EndFlow<'_> {
     }
 }
 
-#[test]
-fn one_that_is_added_misses_nothing_published_after_add_returned() {
-    let world = World::new();
+fn one_that_is_added_misses_nothing_published_after_add_returned(on: Database) {
+    let world = World::on(on);
     let first = world.receiver("first").start();
     let added: Vec<Inbox> = (0..4)
         .map(|n| world.receiver(&format!("added-{n}")).start())
@@ -115,9 +123,8 @@ fn one_that_is_added_misses_nothing_published_after_add_returned() {
     first.assert_received_once(&published);
 }
 
-#[test]
-fn a_pause_holds_within_a_poll_and_a_resume_lets_everything_go() {
-    let world = World::new();
+fn a_pause_holds_within_a_poll_and_a_resume_lets_everything_go(on: Database) {
+    let world = World::on(on);
     let (held, other) = (
         world.receiver("held").start(),
         world.receiver("other").start(),
@@ -144,9 +151,8 @@ fn a_pause_holds_within_a_poll_and_a_resume_lets_everything_go() {
     held.assert_received_once(&published);
 }
 
-#[test]
-fn until_idle_does_not_wait_for_what_is_held_and_says_what_remains() {
-    let world = World::new();
+fn until_idle_does_not_wait_for_what_is_held_and_says_what_remains(on: Database) {
+    let world = World::on(on);
     let shop = world.receiver("shop").start();
     let subscription = world.subscribe(&Subscribe::new(ALPHA, &shop));
     let paused = world.ask(["subscription", "pause", &subscription.id]);
@@ -166,9 +172,8 @@ fn until_idle_does_not_wait_for_what_is_held_and_says_what_remains() {
     shop.assert_received_once(&lines);
 }
 
-#[test]
-fn a_rotation_signs_with_the_new_secret_from_then_on() {
-    let world = World::new();
+fn a_rotation_signs_with_the_new_secret_from_then_on(on: Database) {
+    let world = World::on(on);
     let shop = world.receiver("shop").start();
     let new = world.secret();
     let subscription = world.subscribe(&Subscribe::new(ALPHA, &shop));
@@ -210,9 +215,8 @@ fn a_rotation_signs_with_the_new_secret_from_then_on() {
     assert!(with_old >= 10, "those before the rotation");
 }
 
-#[test]
-fn a_new_url_is_checked_and_used_from_then_on() {
-    let world = World::new();
+fn a_new_url_is_checked_and_used_from_then_on(on: Database) {
+    let world = World::on(on);
     let (old, new) = (world.receiver("old").start(), world.receiver("new").start());
     let wrong = world.receiver("wrong").answers_head(404).start();
     let subscription = world.subscribe(&Subscribe::new(ALPHA, &old));
@@ -246,9 +250,8 @@ fn a_new_url_is_checked_and_used_from_then_on() {
     assert_eq!((new.heads().len(), new.count(), wrong.count()), (1, 5, 0));
 }
 
-#[test]
-fn a_removal_ends_what_is_unfinished_cancelled() {
-    let world = World::new();
+fn a_removal_ends_what_is_unfinished_cancelled(on: Database) {
+    let world = World::on(on);
     let (shop, other) = (
         world.receiver("shop").answers(500).start(),
         world.receiver("other").start(),

@@ -1,11 +1,16 @@
 //! The main job: an admin registers, an engine publishes, a worker delivers, an SRE looks.
 
 use serde_json::{Value, json};
-use tharsis_tests::{ALPHA, BETA, Line, Subscribe, World};
+use tharsis_tests::{ALPHA, BETA, Database, Line, Subscribe, World, on_both_databases};
 
-#[test]
-fn each_subscription_gets_what_it_wants_signed_and_byte_for_byte() {
-    let world = World::new();
+on_both_databases! {
+    each_subscription_gets_what_it_wants_signed_and_byte_for_byte,
+    lists_narrow_down_and_details_tell_all,
+    the_same_event_again_is_not_sent_again,
+}
+
+fn each_subscription_gets_what_it_wants_signed_and_byte_for_byte(on: Database) {
+    let world = World::on(on);
     let everything = world.receiver("everything").start();
     let nudges_only = world
         .receiver("nudges-only")
@@ -45,9 +50,8 @@ fn each_subscription_gets_what_it_wants_signed_and_byte_for_byte() {
     );
 }
 
-#[test]
-fn lists_narrow_down_and_details_tell_all() {
-    let world = World::new();
+fn lists_narrow_down_and_details_tell_all(on: Database) {
+    let world = World::on(on);
     let flaky = world
         .receiver("flaky")
         .says("try later")
@@ -129,9 +133,8 @@ fn lists_narrow_down_and_details_tell_all() {
     assert_eq!(event["deliveries"].as_array().map(Vec::len), Some(1));
 }
 
-#[test]
-fn the_same_event_again_is_not_sent_again() {
-    let world = World::new();
+fn the_same_event_again_is_not_sent_again(on: Database) {
+    let world = World::on(on);
     let shop = world.receiver("shop").start();
     world.subscribe(&Subscribe::new(ALPHA, &shop));
     let lines = world.predictions(ALPHA, 5);

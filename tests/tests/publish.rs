@@ -4,11 +4,19 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tharsis::Event;
-use tharsis_tests::{ALPHA, Report, Subscribe, World};
+use tharsis_tests::{ALPHA, Database, Report, Subscribe, World, on_both_databases};
 
-#[test]
-fn bad_lines_are_told_with_their_number_and_the_good_ones_are_durable() {
-    let world = World::new();
+on_both_databases! {
+    bad_lines_are_told_with_their_number_and_the_good_ones_are_durable,
+    the_answer_is_exactly_as_documented,
+    a_payload_over_the_limit_is_refused_by_its_size,
+    an_explicit_key_is_one_event_and_another_payload_under_it_is_refused,
+    a_hundred_at_once_under_one_key_are_one_event,
+    a_hundred_thousand_in_one_call_are_all_written,
+}
+
+fn bad_lines_are_told_with_their_number_and_the_good_ones_are_durable(on: Database) {
+    let world = World::on(on);
     let shop = world.receiver("shop").start();
     world.subscribe(&Subscribe::new(ALPHA, &shop));
     let good = world.predictions(ALPHA, 3);
@@ -65,9 +73,8 @@ fn bad_lines_are_told_with_their_number_and_the_good_ones_are_durable() {
     shop.assert_received_once(&good);
 }
 
-#[test]
-fn the_answer_is_exactly_as_documented() {
-    let world = World::new();
+fn the_answer_is_exactly_as_documented(on: Database) {
+    let world = World::on(on);
     let line = world.nudges(ALPHA, 1).remove(0).text;
     let answer = world.publish_text(format!("{line}\n{line}")).ok();
     assert_eq!(
@@ -130,9 +137,8 @@ fn an_enormous_line_and_bytes_that_are_no_text_are_only_bad_lines() {
     );
 }
 
-#[test]
-fn a_payload_over_the_limit_is_refused_by_its_size() {
-    let world = World::new();
+fn a_payload_over_the_limit_is_refused_by_its_size(on: Database) {
+    let world = World::on(on);
     let line = &world.nudges(ALPHA, 1)[0];
     let large = line.text.replace(
         "pristine\",",
@@ -142,9 +148,8 @@ fn a_payload_over_the_limit_is_refused_by_its_size() {
     assert_eq!(report.refused[0].1["code"], "payload_too_large");
 }
 
-#[test]
-fn an_explicit_key_is_one_event_and_another_payload_under_it_is_refused() {
-    let world = World::new();
+fn an_explicit_key_is_one_event_and_another_payload_under_it_is_refused(on: Database) {
+    let world = World::on(on);
     let [first, second] = &world.predictions(ALPHA, 2)[..] else {
         panic!("there are two");
     };
@@ -158,9 +163,8 @@ fn an_explicit_key_is_one_event_and_another_payload_under_it_is_refused() {
     assert_eq!((report.published, report.duplicates), (0, 1));
 }
 
-#[test]
-fn a_hundred_at_once_under_one_key_are_one_event() {
-    let world = World::new();
+fn a_hundred_at_once_under_one_key_are_one_event(on: Database) {
+    let world = World::on(on);
     let line = world.predictions(ALPHA, 1).remove(0);
     let emitters = [world.emitter(), world.emitter()];
     let event = Event::parse(line.text.as_bytes()).expect("a good event");
@@ -187,9 +191,8 @@ fn a_hundred_at_once_under_one_key_are_one_event() {
     assert!(ids.iter().all(|published| published.id == ids[0].id));
 }
 
-#[test]
-fn a_hundred_thousand_in_one_call_are_all_written() {
-    let world = World::alone();
+fn a_hundred_thousand_in_one_call_are_all_written(on: Database) {
+    let world = World::alone_on(on);
     let emitter = world.emitter();
     let events: Vec<Event> = (world.nudges(ALPHA, 100_000).iter())
         .map(|line| Event::parse(line.text.as_bytes()).expect("a good event"))

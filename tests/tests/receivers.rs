@@ -1,13 +1,11 @@
 //! Receivers in other languages, as their engineers would write them after the documentation, judge what goes out.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
 use serde_json::Value;
-use tharsis_tests::{ALPHA, Line, Running, Subscribe, World, wait_until};
+use tharsis_tests::{
+    ALPHA, Line, Running, Subscribe, World, node, node_example, python_example, wait_until,
+};
 
 const BOUND: Duration = Duration::from_secs(120);
 const EVENTS: usize = 3_000;
@@ -27,9 +25,7 @@ impl Foreign {
             .env("PORT", "0")
             .env("TLS_CERT", certificate)
             .env("TLS_KEY", key)
-            .env("WEBHOOK_SECRET", &secret)
-            // Python writes what the machine's locale can, unless it is told.
-            .env("PYTHONUTF8", "1");
+            .env("WEBHOOK_SECRET", &secret);
         let mut process = world.spawn_other(command);
         let port: u16 = wait_until("the receiver listens", BOUND, || {
             assert!(process.is_alive(), "it ended: {}", process.stderr());
@@ -69,8 +65,8 @@ impl Foreign {
 fn express_flask_and_axum_accept_all_of_unicode_and_numbers_of_every_size() {
     let world = World::alone();
     let receivers = [
-        node_receiver(),
-        python_receiver(),
+        node_example("receiver.js"),
+        python_example("receiver.py"),
         world.example("receiver_axum"),
     ]
     .map(|command| Foreign::start(&world, command));
@@ -103,8 +99,8 @@ fn express_flask_and_axum_accept_all_of_unicode_and_numbers_of_every_size() {
 fn with_the_wrong_secret_they_refuse_and_it_is_shown() {
     let world = World::new();
     let receivers = [
-        node_receiver(),
-        python_receiver(),
+        node_example("receiver.js"),
+        python_example("receiver.py"),
         world.example("receiver_axum"),
     ]
     .map(|command| Foreign::start(&world, command));
@@ -124,48 +120,6 @@ fn with_the_wrong_secret_they_refuse_and_it_is_shown() {
     for foreign in &receivers {
         assert_eq!(foreign.process.stdout(), "");
     }
-}
-
-fn node_receiver() -> Command {
-    let folder = root().join("examples/node");
-    assert!(
-        folder.join("node_modules/express").is_dir(),
-        "Express is missing; `make test` installs it, as `scripts/install express` does"
-    );
-    let mut command = node();
-    command.arg(folder.join("receiver.js"));
-    command
-}
-
-fn python_receiver() -> Command {
-    let python = root().join("target/venv/bin/python");
-    assert!(
-        python.is_file(),
-        "Flask is missing; `make test` installs it, as `scripts/install flask` does"
-    );
-    let mut command = Command::new(python);
-    command.arg(root().join("examples/python/receiver.py"));
-    command
-}
-
-fn node() -> Command {
-    let works = Command::new("node")
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success());
-    assert!(
-        works,
-        "Node is missing; `make test` installs it, as `scripts/install node` does"
-    );
-    Command::new("node")
-}
-
-fn root() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests
-        .parent()
-        .expect("the tests lie in the workspace")
-        .to_owned()
 }
 
 /// What `JSON.stringify(JSON.parse(line))` gives for each.

@@ -3,7 +3,16 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tharsis_tests::{ALPHA, BETA, Inbox, Subscribe, World};
+use tharsis_tests::{ALPHA, BETA, Database, Inbox, Subscribe, World, on_both_databases};
+
+on_both_databases! {
+    of_one_client_leaves_the_other_alone,
+    by_name_takes_that_one_and_sends_the_same_bytes,
+    with_an_owner_is_done_while_one_watches_and_has_a_new_retry_budget,
+    asked_for_twice_is_sent_once,
+    asks_before_it_acts,
+    what_cannot_be_sent_again_is_said_so,
+}
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -20,9 +29,8 @@ fn after_an_outage(world: &World) -> (Inbox, Inbox) {
     (alpha, beta)
 }
 
-#[test]
-fn of_one_client_leaves_the_other_alone() {
-    let world = World::new();
+fn of_one_client_leaves_the_other_alone(on: Database) {
+    let world = World::on(on);
     let (alpha, beta) = after_an_outage(&world);
     let before = world.deliveries(&["--client", BETA]);
 
@@ -56,9 +64,8 @@ fn of_one_client_leaves_the_other_alone() {
     assert_eq!(world.deliveries(&["--client", BETA]), before);
 }
 
-#[test]
-fn by_name_takes_that_one_and_sends_the_same_bytes() {
-    let world = World::new();
+fn by_name_takes_that_one_and_sends_the_same_bytes(on: Database) {
+    let world = World::on(on);
     let (alpha, beta) = after_an_outage(&world);
     let chosen = world.deliveries(&["--client", ALPHA]).remove(4);
     let first = alpha.posts();
@@ -83,9 +90,8 @@ fn by_name_takes_that_one_and_sends_the_same_bytes() {
     assert_eq!(numbers, [1, 2], "numbers go on after a replay");
 }
 
-#[test]
-fn with_an_owner_is_done_while_one_watches_and_has_a_new_retry_budget() {
-    let world = World::new();
+fn with_an_owner_is_done_while_one_watches_and_has_a_new_retry_budget(on: Database) {
+    let world = World::on(on);
     let alpha = world.receiver("alpha").answers(500).start();
     let subscription = world.subscribe(&Subscribe::new(ALPHA, &alpha).retry("20ms,20ms"));
     world.publish(&world.predictions(ALPHA, 2));
@@ -116,9 +122,8 @@ fn with_an_owner_is_done_while_one_watches_and_has_a_new_retry_budget() {
     }
 }
 
-#[test]
-fn asked_for_twice_is_sent_once() {
-    let world = World::new();
+fn asked_for_twice_is_sent_once(on: Database) {
+    let world = World::on(on);
     let (alpha, _) = after_an_outage(&world);
     let chosen = world.deliveries(&["--client", ALPHA]).remove(0);
     world.ask(["replay", text(&chosen["id"]), "--yes"]);
@@ -132,9 +137,8 @@ fn asked_for_twice_is_sent_once() {
     );
 }
 
-#[test]
-fn asks_before_it_acts() {
-    let world = World::new();
+fn asks_before_it_acts(on: Database) {
+    let world = World::on(on);
     let (alpha, _) = after_an_outage(&world);
     assert_eq!(
         world.refused(["replay", "--status", "dead"])["code"],
@@ -150,9 +154,8 @@ fn asks_before_it_acts() {
     assert_eq!(alpha.count(), 12);
 }
 
-#[test]
-fn what_cannot_be_sent_again_is_said_so() {
-    let world = World::new();
+fn what_cannot_be_sent_again_is_said_so(on: Database) {
+    let world = World::on(on);
     let gone = world.receiver("gone").answers(410).start();
     world.subscribe(&Subscribe::new(ALPHA, &gone));
     world.publish(&world.predictions(ALPHA, 1));

@@ -2,12 +2,15 @@
 
 use std::fs;
 
-use sqlx::{Connection, SqliteConnection};
-use tharsis_tests::{ALPHA, BETA, Subscribe, World};
+use tharsis_tests::{ALPHA, BETA, Database, Subscribe, World, on_both_databases};
 
-#[test]
-fn no_file_and_no_answer_holds_it() {
-    let world = World::new();
+on_both_databases! {
+    no_file_no_answer_and_no_row_holds_it,
+    one_that_does_not_open_holds_its_subscription,
+}
+
+fn no_file_no_answer_and_no_row_holds_it(on: Database) {
+    let world = World::on(on);
     let shop = world.receiver("shop").answers(500).then(200).start();
     let subscription = world.subscribe(&Subscribe::new(ALPHA, &shop).retry("20ms"));
     world.publish(&world.predictions(ALPHA, 3));
@@ -25,6 +28,7 @@ fn no_file_and_no_answer_holds_it() {
         world.tharsis(["--json", "--log=trace"].iter().chain(command));
     }
 
+    let secrets = [&shop.secret, &rotated];
     let mut searched = 0;
     let mut folders = vec![world.path(".")];
     while let Some(folder) = folders.pop() {
@@ -38,42 +42,61 @@ fn no_file_and_no_answer_holds_it() {
                 folders.push(path);
             } else if !name.starts_with("secret-") {
                 let bytes = fs::read(&path).expect("the file can be read");
-                for secret in [&shop.secret, &rotated] {
-                    let found = bytes
-                        .windows(secret.len())
-                        .any(|window| window == secret.as_bytes());
-                    assert!(!found, "{name} holds a secret");
+                for secret in secrets {
+                    assert!(!holds(&bytes, secret), "{name} holds a secret");
                 }
                 searched += 1;
             }
         }
     }
     assert!(searched > 20, "database, key and logs: {searched}");
+    if world.is_on(Database::Postgres) {
+        let rows = rows(&world);
+        // Bytes are written as hexadecimal there.
+        for secret in secrets {
+            let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+            let found = rows.iter().find(|row| row.contains(secret) || row.contains(&hex));
+            assert_eq!(found, None);
+        }
+        let found = rows.iter().any(|row| row.contains(&subscription.id));
+        assert!(found, "what is there can be found like this: {}", rows.len());
+    }
+}
+
+/// Every row of every table, as text.
+fn rows(world: &World) -> Vec<String> {
+    let tables = world.select(
+        "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()",
+    );
+    tables
+        .iter()
+        .flat_map(|table| world.select(&format!("SELECT one::text FROM {table} AS one")))
+        .collect()
+}
+
+fn holds(bytes: &[u8], secret: &str) -> bool {
+    bytes
+        .windows(secret.len())
+        .any(|window| window == secret.as_bytes())
 }
 
 /// What is sealed for one subscription does not open for another, and what was tampered with does not open at all: the
 /// subscription is disabled, and nothing goes out unsigned.
-#[test]
-fn one_that_does_not_open_holds_its_subscription() {
-    let world = World::new();
+fn one_that_does_not_open_holds_its_subscription(on: Database) {
+    let world = World::on(on);
     let (alpha, beta) = (
         world.receiver("alpha").start(),
         world.receiver("beta").start(),
     );
     let of_alpha = world.subscribe(&Subscribe::new(ALPHA, &alpha));
     world.subscribe(&Subscribe::new(BETA, &beta));
-    let url = world.database_url();
-    world
-        .block_on(async {
-            let mut connection = SqliteConnection::connect(&url).await?;
-            sqlx::query(
-                "UPDATE tharsis_secret SET sealed = (SELECT max(sealed) FROM tharsis_secret s WHERE s.subscription <> tharsis_secret.subscription)
-                 WHERE subscription = (SELECT min(subscription) FROM tharsis_secret)",
-            )
-            .execute(&mut connection)
-            .await
-        })
-        .expect("the database can be tampered with");
+    let secret = world.table("secret");
+    let tampered = world.execute(&format!(
+        "UPDATE {secret} SET sealed = (SELECT other.sealed FROM {secret} other
+                                       WHERE other.subscription = (SELECT max(subscription) FROM {secret}))
+         WHERE subscription = (SELECT min(subscription) FROM {secret})"
+    ));
+    assert_eq!(tampered, 1);
     world.publish(&[world.predictions(ALPHA, 2), world.predictions(BETA, 2)].concat());
     let summary = world.run_until_idle().json();
     assert_eq!((alpha.count(), beta.count()), (0, 2));

@@ -2,25 +2,31 @@
 
 use std::time::{Duration, Instant};
 
-use tharsis_tests::{ALPHA, Running, Subscribe, World, pause, wait_until};
+use tharsis_tests::{ALPHA, Database, Running, Subscribe, World, on_both_databases, pause, wait_until};
+
+on_both_databases! {
+    an_idle_worker_ends_within_a_second,
+    under_load_it_settles_what_was_in_flight_and_nothing_comes_twice,
+    it_waits_no_longer_than_its_grace_for_one_that_hangs,
+    an_idle_worker_costs_next_to_nothing,
+}
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A worker that says that it owns the outbox.
-fn owner(world: &World) -> Running {
+/// A worker that says that it is at work.
+fn at_work(world: &World) -> Running {
     let mut run = world.spawn_run();
-    wait_until("the worker owns the outbox", SOON, || {
+    wait_until("the worker is at work", SOON, || {
         assert!(run.is_alive(), "{}", run.stderr());
-        run.stderr().contains("Owns ").then_some(())
+        run.stderr().contains("Ctrl-C ends it").then_some(())
     });
     run
 }
 
-#[test]
-fn an_idle_worker_ends_within_a_second() {
-    let world = World::alone();
+fn an_idle_worker_ends_within_a_second(on: Database) {
+    let world = World::alone_on(on);
     world.subscribe(&Subscribe::new(ALPHA, &world.receiver("shop").start()));
-    let run = owner(&world);
+    let run = at_work(&world);
     pause(Duration::from_millis(500));
     let begin = Instant::now();
     run.terminate();
@@ -28,9 +34,8 @@ fn an_idle_worker_ends_within_a_second() {
     assert!(begin.elapsed() < Duration::from_secs(1));
 }
 
-#[test]
-fn under_load_it_settles_what_was_in_flight_and_nothing_comes_twice() {
-    let world = World::new();
+fn under_load_it_settles_what_was_in_flight_and_nothing_comes_twice(on: Database) {
+    let world = World::on(on);
     let shop = world
         .receiver("shop")
         .delays(Duration::from_millis(30))
@@ -53,9 +58,8 @@ fn under_load_it_settles_what_was_in_flight_and_nothing_comes_twice() {
     shop.assert_received_once(&lines);
 }
 
-#[test]
-fn it_waits_no_longer_than_its_grace_for_one_that_hangs() {
-    let world = World::new();
+fn it_waits_no_longer_than_its_grace_for_one_that_hangs(on: Database) {
+    let world = World::on(on);
     let hanging = world
         .receiver("hanging")
         .delays(Duration::from_secs(3600))
@@ -82,7 +86,7 @@ fn it_waits_no_longer_than_its_grace_for_one_that_hangs() {
 #[test]
 fn a_second_worker_says_who_owns_the_outbox_and_ends() {
     let world = World::new();
-    let run = owner(&world);
+    let run = at_work(&world);
     let second = world.tharsis(["--json", "run"]).expect(1);
     assert_eq!(second.error_code(), "already_owned");
     let error = second.error();
@@ -95,12 +99,11 @@ fn a_second_worker_says_who_owns_the_outbox_and_ends() {
     world.run_until_idle();
 }
 
-#[test]
-fn an_idle_worker_costs_next_to_nothing() {
-    let world = World::alone();
+fn an_idle_worker_costs_next_to_nothing(on: Database) {
+    let world = World::alone_on(on);
     let shop = world.receiver("shop").start();
     world.subscribe(&Subscribe::new(ALPHA, &shop));
-    let run = owner(&world);
+    let run = at_work(&world);
     world.publish(&world.predictions(ALPHA, 500));
     shop.wait_for(500, SOON);
     // It looks often for two seconds after the last work.

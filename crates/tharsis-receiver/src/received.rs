@@ -1,4 +1,4 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, net::SocketAddr};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, header::HeaderName};
@@ -13,6 +13,8 @@ use tharsis_core::Timestamp;
 pub struct Received {
     /// When its last byte had been read.
     pub at: Timestamp,
+    /// Where its connection came from. It is not in the line.
+    pub peer: SocketAddr,
     /// `POST`, or `HEAD` for a check.
     pub method: Method,
     /// The path with its query.

@@ -216,10 +216,10 @@ async fn accept(
 ) {
     let until = stopped.clone();
     loop {
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             _ = stopped.changed() => return,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 // No descriptor is left: wait until one is.
                 Err(error) => {
                     tracing::warn!(%error, "Cannot accept a connection");
@@ -233,13 +233,13 @@ async fn accept(
         tokio::spawn(async move {
             tokio::select! {
                 _ = until.changed() => {}
-                () = serve(stream, acceptor, shared) => {}
+                () = serve(stream, peer, acceptor, shared) => {}
             }
         });
     }
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
+async fn serve(stream: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, shared: Arc<Shared>) {
     // It only costs latency where it cannot be set.
     let _ = stream.set_nodelay(true);
     let stream = match acceptor.accept(stream).await {
@@ -249,7 +249,7 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
             return;
         }
     };
-    let service = service_fn(|request| handle(&shared, request));
+    let service = service_fn(|request| handle(&shared, peer, request));
     if let Err(error) = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await
@@ -260,6 +260,7 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
 
 async fn handle(
     shared: &Shared,
+    peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let (head, body) = request.into_parts();
@@ -269,7 +270,7 @@ async fn handle(
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
     let serving = answers.to(head.uri.path());
-    record(shared, head, body);
+    record(shared, peer, head, body);
     if !is_head {
         shared.ledger.count_one();
     }
@@ -279,13 +280,14 @@ async fn handle(
     Ok(respond(serving, is_head))
 }
 
-fn record(shared: &Shared, head: Parts, body: Bytes) {
+fn record(shared: &Shared, peer: SocketAddr, head: Parts, body: Bytes) {
     if matches!(shared.sink, Sink::Count) && shared.verify.is_none() {
         return;
     }
     let (verified, reason) = verdict(shared.verify.as_ref(), &head, &body);
     let received = Received {
         at: clock::timestamp(),
+        peer,
         path: (head.uri.path_and_query()).map_or_else(String::new, ToString::to_string),
         method: head.method,
         headers: head.headers,

@@ -1,9 +1,9 @@
 //! A campaign engine for the stories: it publishes into the database of another process, and writes down what it did.
 //!
-//! `publisher HOW DATABASE CLIENT SEED JOURNAL`, where HOW is one of
+//! `publisher HOW DATABASE CLIENTS SEED JOURNAL`, where CLIENTS have commas between them, and HOW is one of
 //!
 //! - `mixed`: until it is killed or the file `JOURNAL.stop` is there, it publishes single events, batches, and events in
-//!   transactions of its own, of which it rolls some back;
+//!   transactions of its own, of which it rolls some back; on PostgreSQL some of these with plain SQL;
 //! - `held`: it publishes in a transaction and never comes to an end of it;
 //! - `timed:N`: it publishes N single events one after the other, and writes down how long each took.
 //!
@@ -21,21 +21,21 @@ use std::{
 
 use anyhow::Context;
 use tharsis::{
-    Emitter, Event, Options,
-    sqlx::{Connection, SqliteConnection},
+    Emitter, Event, Options, PublishOn,
+    sqlx::{self, Connection, PgConnection, SqliteConnection, postgres::PgConnectOptions},
 };
 use tharsis_tests::Line;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [how, database, client, seed, journal] = &arguments[..] else {
-        anyhow::bail!("publisher HOW DATABASE CLIENT SEED JOURNAL");
+    let [how, database, clients, seed, journal] = &arguments[..] else {
+        anyhow::bail!("publisher HOW DATABASE CLIENTS SEED JOURNAL");
     };
     let mut publisher = Publisher {
         emitter: Emitter::open(database, Options::default()).await?,
-        connection: SqliteConnection::connect(database).await?,
-        client: client.clone(),
+        own: Own::connect(database).await?,
+        clients: clients.split(',').map(ToOwned::to_owned).collect(),
         random: fastrand::Rng::with_seed(seed.parse()?),
         journal: Journal::open(Path::new(journal))?,
     };
@@ -57,11 +57,31 @@ async fn main() -> anyhow::Result<()> {
 
 struct Publisher {
     emitter: Emitter,
-    /// The engine's own, beside the emitter's.
-    connection: SqliteConnection,
-    client: String,
+    own: Own,
+    clients: Vec<String>,
     random: fastrand::Rng,
     journal: Journal,
+}
+
+/// The engine's own connection, beside the emitter's.
+enum Own {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Own {
+    async fn connect(database: &str) -> anyhow::Result<Self> {
+        if database.starts_with("sqlite:") {
+            return Ok(Self::Sqlite(SqliteConnection::connect(database).await?));
+        }
+        // The schema is ours to say, and not a driver's to know.
+        let (server, schema) = database
+            .rsplit_once("schema=")
+            .context("the database's URL names no schema")?;
+        let options: PgConnectOptions = server.trim_end_matches(['?', '&']).parse()?;
+        let options = options.options([("search_path", schema)]);
+        Ok(Self::Postgres(PgConnection::connect_with(&options).await?))
+    }
 }
 
 impl Publisher {
@@ -122,40 +142,94 @@ impl Publisher {
     /// A transaction of the engine's own, beside whose business the events are published; one in three is rolled back.
     async fn transaction(&mut self) -> anyhow::Result<()> {
         let doomed = self.random.u8(0..3) == 0;
+        let by_sql = self.random.bool();
         let lines: Vec<Line> = (0..self.random.usize(1..=5)).map(|_| self.line()).collect();
         self.journal
             .write_all(if doomed { "dooms" } else { "intends" }, &lines)?;
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
-        for line in &lines {
-            let event = Event::parse(line.text.as_bytes())?;
-            self.emitter.publish_in(&mut transaction, &event).await?;
+        match &mut self.own {
+            Own::Sqlite(connection) => {
+                let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+                publish_in(&self.emitter, &mut transaction, &lines).await?;
+                if doomed {
+                    return Ok(transaction.rollback().await?);
+                }
+                transaction.commit().await?;
+            }
+            Own::Postgres(connection) => {
+                let mut transaction = connection.begin().await?;
+                if by_sql {
+                    publish_by_sql(&mut transaction, &lines).await?;
+                } else {
+                    publish_in(&self.emitter, &mut transaction, &lines).await?;
+                }
+                if doomed {
+                    return Ok(transaction.rollback().await?);
+                }
+                transaction.commit().await?;
+            }
         }
-        if doomed {
-            transaction.rollback().await?;
-            return Ok(());
-        }
-        transaction.commit().await?;
         self.emitter.wake();
         self.journal.write_all("committed", &lines)
     }
 
     async fn held(&mut self) -> anyhow::Result<()> {
-        let line = self.line();
-        self.journal.write("dooms", &line.mark)?;
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
-        let event = Event::parse(line.text.as_bytes())?;
-        self.emitter.publish_in(&mut transaction, &event).await?;
-        self.journal.write("holds", "")?;
-        std::future::pending().await
+        let lines = [self.line()];
+        self.journal.write_all("dooms", &lines)?;
+        match &mut self.own {
+            Own::Sqlite(connection) => {
+                let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+                publish_in(&self.emitter, &mut transaction, &lines).await?;
+                self.journal.write("holds", "")?;
+                std::future::pending().await
+            }
+            Own::Postgres(connection) => {
+                let mut transaction = connection.begin().await?;
+                publish_in(&self.emitter, &mut transaction, &lines).await?;
+                self.journal.write("holds", "")?;
+                std::future::pending().await
+            }
+        }
     }
 
     fn line(&mut self) -> Line {
+        let client = &self.clients[self.random.usize(..self.clients.len())];
         if self.random.bool() {
-            Line::prediction(&mut self.random, &self.client)
+            Line::prediction(&mut self.random, client)
         } else {
-            Line::nudge(&mut self.random, &self.client)
+            Line::nudge(&mut self.random, client)
         }
     }
+}
+
+async fn publish_in<C: PublishOn>(
+    emitter: &Emitter,
+    connection: &mut C,
+    lines: &[Line],
+) -> anyhow::Result<()> {
+    for line in lines {
+        let event = Event::parse(line.text.as_bytes())?;
+        emitter.publish_in(connection, &event).await?;
+    }
+    Ok(())
+}
+
+/// As an engine in another language does it.
+async fn publish_by_sql(
+    connection: &mut PgConnection,
+    lines: &[Line],
+) -> anyhow::Result<()> {
+    let types: Vec<&str> = lines.iter().map(Line::event_type).collect();
+    let clients: Vec<String> = lines.iter().map(Line::client).collect();
+    let texts: Vec<&str> = lines.iter().map(|line| &*line.text).collect();
+    let duplicates: Vec<bool> =
+        sqlx::query_scalar("SELECT duplicate FROM publish_all($1, $2::uuid[], $3)")
+            .bind(types)
+            .bind(clients)
+            .bind(texts)
+            .fetch_all(connection)
+            .await?;
+    anyhow::ensure!(duplicates == vec![false; lines.len()], "{duplicates:?}");
+    Ok(())
 }
 
 struct Journal(File);
