@@ -1,8 +1,6 @@
 use std::{env, path::Path, sync::Mutex};
 
-use sqlx::{
-    AssertSqlSafe, Connection, PgConnection, SqliteConnection, postgres::PgConnectOptions,
-};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection, postgres::PgConnectOptions};
 
 /// Which database a story is told on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +160,9 @@ fn in_database(server: &str, name: &str) -> String {
         None => (server, String::new()),
     };
     let path = address.find("://").map_or(0, |at| at + 3);
-    let host = address[path..].find('/').map_or(address, |at| &address[..path + at]);
+    let host = address[path..]
+        .find('/')
+        .map_or(address, |at| &address[..path + at]);
     format!("{host}/{name}{query}")
 }
 

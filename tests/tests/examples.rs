@@ -51,7 +51,9 @@ fn tells_of_what_was_committed(example: impl Fn() -> Command) {
     world.subscribe(&Subscribe::new(ALPHA, &shop));
     let publish = |lines: &[Line], flags: &[&str]| {
         let mut command = example();
-        command.env("DATABASE_URL", world.database_url()).args(flags);
+        command
+            .env("DATABASE_URL", world.database_url())
+            .args(flags);
         let text: Vec<&str> = lines.iter().map(|line| &*line.text).collect();
         let told = world.other_reading(command, &(text.join("\n") + "\n")).ok();
         let ids: Vec<String> = told.stdout.lines().map(ToOwned::to_owned).collect();

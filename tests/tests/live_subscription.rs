@@ -12,7 +12,9 @@ use std::{
 use serde_json::Value;
 use tharsis::{Event, Secret, profile::MARS};
 use tharsis_receiver::Received;
-use tharsis_tests::{ALPHA, Database, Inbox, Line, Subscribe, World, mark_of, on_both_databases, pause, wait_until};
+use tharsis_tests::{
+    ALPHA, Database, Inbox, Line, Subscribe, World, mark_of, on_both_databases, pause, wait_until,
+};
 
 on_both_databases! {
     one_that_is_added_misses_nothing_published_after_add_returned,

@@ -38,7 +38,10 @@ fn what_was_tampered_with_is_found(on: Database) {
         assert!(world.execute(tampering) > 0, "{tampering}");
         let after = world.integrity();
         for words in words {
-            assert!(!before.contains(words), "{words} was there before: {before}");
+            assert!(
+                !before.contains(words),
+                "{words} was there before: {before}"
+            );
             assert!(after.contains(words), "{tampering} is not found: {after}");
         }
     };
@@ -75,7 +78,9 @@ fn what_was_tampered_with_is_found(on: Database) {
     if on == Database::Postgres {
         let shard = world.table("shard");
         assert_finds(
-            &format!("UPDATE {shard} SET owner = gen_random_uuid(), until = clock_timestamp() + interval '1 hour'"),
+            &format!(
+                "UPDATE {shard} SET owner = gen_random_uuid(), until = clock_timestamp() + interval '1 hour'"
+            ),
             &["leased to nobody"],
         );
         assert_finds(

@@ -47,7 +47,11 @@ impl<'a> Batch<'a> {
 }
 
 /// `SELECT publish(…)` of one nudge.
-async fn publish(connection: &mut PgConnection, client: &str, payload: &str) -> sqlx::Result<String> {
+async fn publish(
+    connection: &mut PgConnection,
+    client: &str,
+    payload: &str,
+) -> sqlx::Result<String> {
     sqlx::query_scalar("SELECT publish('nudge', $1::uuid, $2)::text")
         .bind(client)
         .bind(payload)
@@ -76,7 +80,10 @@ fn what_is_committed_is_frozen_and_delivered_and_what_is_rolled_back_is_never_se
             assert_eq!(all.len(), 3);
             assert!(all.iter().all(|(_, duplicate)| !duplicate));
             decided.commit().await?;
-            let ids: Vec<String> = [one].into_iter().chain(all.into_iter().map(|(id, _)| id)).collect();
+            let ids: Vec<String> = [one]
+                .into_iter()
+                .chain(all.into_iter().map(|(id, _)| id))
+                .collect();
             Ok::<_, sqlx::Error>(ids)
         })
         .expect("the functions take all of it");
@@ -95,7 +102,10 @@ fn what_is_committed_is_frozen_and_delivered_and_what_is_rolled_back_is_never_se
 
 /// As an engine may print it: with spaces, and escapes that JavaScript would not write.
 fn untidy(line: &Line) -> String {
-    let untidy = line.text.replace("\":", "\" : ").replace('🛒', "\\ud83d\\uded2");
+    let untidy = line
+        .text
+        .replace("\":", "\" : ")
+        .replace('🛒', "\\ud83d\\uded2");
     assert_ne!(untidy, line.text);
     untidy
 }
@@ -111,13 +121,20 @@ fn a_role_that_may_execute_the_functions_needs_no_other_right() {
     let mut engine = world.connect();
     world.block_on(async {
         role.assume(&mut engine).await;
-        let refused = publish(&mut engine, ALPHA, &lines[0].text).await.expect_err("not granted yet");
+        let refused = publish(&mut engine, ALPHA, &lines[0].text)
+            .await
+            .expect_err("not granted yet");
         assert_eq!(state(&refused), "42501", "{refused}");
     });
     role.grant(&world);
     world.block_on(async {
-        publish(&mut engine, ALPHA, &lines[0].text).await.expect("it is granted now");
-        Batch::of(&lines[1..]).publish(&mut engine).await.expect("so is this");
+        publish(&mut engine, ALPHA, &lines[0].text)
+            .await
+            .expect("it is granted now");
+        Batch::of(&lines[1..])
+            .publish(&mut engine)
+            .await
+            .expect("so is this");
         let tables: Vec<String> = sqlx::query_scalar(
             "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()",
         )
@@ -131,7 +148,9 @@ fn a_role_that_may_execute_the_functions_needs_no_other_right() {
                 format!("INSERT INTO {table} SELECT * FROM {table}"),
                 format!("DELETE FROM {table}"),
             ] {
-                let refused = sqlx::query(AssertSqlSafe(statement.clone())).execute(&mut engine).await;
+                let refused = sqlx::query(AssertSqlSafe(statement.clone()))
+                    .execute(&mut engine)
+                    .await;
                 let refused = refused.expect_err(&statement);
                 assert_eq!(state(&refused), "42501", "{statement}: {refused}");
             }
@@ -142,14 +161,19 @@ fn a_role_that_may_execute_the_functions_needs_no_other_right() {
             "CREATE TEMP TABLE outbox (event uuid)",
             "SET search_path = pg_temp, public",
         ] {
-            sqlx::query(statement).execute(&mut engine).await.expect("it may");
+            sqlx::query(statement)
+                .execute(&mut engine)
+                .await
+                .expect("it may");
         }
         let schema = world.schema();
-        let again = sqlx::query(AssertSqlSafe(format!("SELECT {schema}.publish('nudge', $1::uuid, $2)")))
-            .bind(ALPHA)
-            .bind(&lines[0].text)
-            .execute(&mut engine)
-            .await;
+        let again = sqlx::query(AssertSqlSafe(format!(
+            "SELECT {schema}.publish('nudge', $1::uuid, $2)"
+        )))
+        .bind(ALPHA)
+        .bind(&lines[0].text)
+        .execute(&mut engine)
+        .await;
         again.expect("it is published, or was");
     });
     world.run_until_idle();
@@ -180,7 +204,9 @@ impl<'w> Role<'w> {
 
     async fn assume(&self, connection: &mut PgConnection) {
         let statement = format!("SET ROLE {}", self.name);
-        let done = sqlx::query(AssertSqlSafe(statement)).execute(connection).await;
+        let done = sqlx::query(AssertSqlSafe(statement))
+            .execute(connection)
+            .await;
         done.expect("whoever made a role may assume it");
     }
 }
@@ -204,7 +230,9 @@ fn one_that_cannot_be_frozen_ends_refused_and_says_why() {
     let shop = world.receiver("shop").start();
     world.subscribe(&Subscribe::new(ALPHA, &shop));
     let good = world.nudges(ALPHA, 1).remove(0);
-    let precise = good.text.replace("\"status\":", "\"points\":9007199254740993,\"status\":");
+    let precise = good
+        .text
+        .replace("\"status\":", "\"points\":9007199254740993,\"status\":");
     let mut engine = world.connect();
     for (payload, code) in [
         ("no JSON at all", "json_syntax"),
@@ -242,10 +270,16 @@ fn what_no_event_can_be_is_refused_at_once_with_a_stable_code() {
     let good = world.nudges(ALPHA, 1).remove(0).text;
     let large = " ".repeat(300_000);
     for (arguments, code) in [
-        (("no type", Some(ALPHA), Some(&*good), None), "bad_event_type"),
+        (
+            ("no type", Some(ALPHA), Some(&*good), None),
+            "bad_event_type",
+        ),
         (("nudge", None, Some(&*good), None), "bad_client"),
         (("nudge", Some(ALPHA), None, None), "payload_missing"),
-        (("nudge", Some(ALPHA), Some(&*large), None), "payload_too_large"),
+        (
+            ("nudge", Some(ALPHA), Some(&*large), None),
+            "payload_too_large",
+        ),
         (("nudge", Some(ALPHA), Some(&*good), Some("")), "bad_key"),
     ] {
         let (event_type, client, payload, key) = arguments;
@@ -261,7 +295,11 @@ fn what_no_event_can_be_is_refused_at_once_with_a_stable_code() {
             .expect_err(code);
         let error = refused.as_database_error().expect("the server refused it");
         let error = error.downcast_ref::<PgDatabaseError>();
-        assert_eq!((error.code(), error.detail()), ("22023", Some(code)), "{error}");
+        assert_eq!(
+            (error.code(), error.detail()),
+            ("22023", Some(code)),
+            "{error}"
+        );
         assert!(error.hint().is_some(), "{error}");
     }
     let left = world.select("SELECT count(*)::text FROM event");
@@ -276,12 +314,18 @@ fn under_one_key_the_same_is_one_event_and_another_payload_is_refused() {
     let lines = world.nudges(ALPHA, 2);
     let mut engine = world.connect();
     world.block_on(async {
-        let first = Batch::keyed("order-17", &lines[0].text).publish(&mut engine).await;
+        let first = Batch::keyed("order-17", &lines[0].text)
+            .publish(&mut engine)
+            .await;
         let (id, duplicate) = first.expect("it is new").remove(0);
         assert!(!duplicate);
-        let again = Batch::keyed("order-17", &lines[0].text).publish(&mut engine).await;
+        let again = Batch::keyed("order-17", &lines[0].text)
+            .publish(&mut engine)
+            .await;
         assert_eq!(again.expect("it is the same"), [(id, true)]);
-        let other = Batch::keyed("order-17", &lines[1].text).publish(&mut engine).await;
+        let other = Batch::keyed("order-17", &lines[1].text)
+            .publish(&mut engine)
+            .await;
         let refused = other.expect_err("it is another payload");
         let error = refused.as_database_error().expect("the server refused it");
         let error = error.downcast_ref::<PgDatabaseError>();
@@ -302,15 +346,21 @@ fn publishers_of_different_keys_never_wait_for_each_other() {
     let (mut first, mut second) = (world.connect(), world.connect());
     world
         .block_on(async {
-            sqlx::query("SET lock_timeout = '1ms'").execute(&mut second).await?;
+            sqlx::query("SET lock_timeout = '1ms'")
+                .execute(&mut second)
+                .await?;
             let mut open = first.begin().await?;
             Batch::keyed("a", &lines[0].text).publish(&mut open).await?;
             publish(&mut open, ALPHA, &lines[1].text).await?;
             // The same client, the same type, each in a transaction of its own and then together in one.
-            Batch::keyed("b", &lines[2].text).publish(&mut second).await?;
+            Batch::keyed("b", &lines[2].text)
+                .publish(&mut second)
+                .await?;
             publish(&mut second, ALPHA, &lines[3].text).await?;
             let mut other = second.begin().await?;
-            Batch::keyed("c", &lines[4].text).publish(&mut other).await?;
+            Batch::keyed("c", &lines[4].text)
+                .publish(&mut other)
+                .await?;
             publish(&mut other, ALPHA, &lines[5].text).await?;
             other.commit().await?;
             open.rollback().await
@@ -336,7 +386,10 @@ fn publishers_of_one_key_wait_and_one_of_them_wins() {
             .expect("it has a process");
         thread::scope(|scope| {
             let mut open = world.block_on(first.begin()).expect("a transaction");
-            let mine = world.block_on(batch.publish(&mut open)).expect("it is new").remove(0);
+            let mine = world
+                .block_on(batch.publish(&mut open))
+                .expect("it is new")
+                .remove(0);
             let other = scope.spawn(|| world.block_on(batch.publish(&mut second)));
             wait_until("the other one waits for a lock", SOON, || {
                 let query = format!(
@@ -350,7 +403,11 @@ fn publishers_of_one_key_wait_and_one_of_them_wins() {
                 world.block_on(open.rollback())
             };
             ended.expect("it ends");
-            let theirs = other.join().expect("no panic").expect("it went on").remove(0);
+            let theirs = other
+                .join()
+                .expect("no panic")
+                .expect("it went on")
+                .remove(0);
             if commits {
                 assert_eq!(theirs, (mine.0, true), "the first one won");
             } else {

@@ -55,19 +55,24 @@ fn no_file_no_answer_and_no_row_holds_it(on: Database) {
         // Bytes are written as hexadecimal there.
         for secret in secrets {
             let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-            let found = rows.iter().find(|row| row.contains(secret) || row.contains(&hex));
+            let found = rows
+                .iter()
+                .find(|row| row.contains(secret) || row.contains(&hex));
             assert_eq!(found, None);
         }
         let found = rows.iter().any(|row| row.contains(&subscription.id));
-        assert!(found, "what is there can be found like this: {}", rows.len());
+        assert!(
+            found,
+            "what is there can be found like this: {}",
+            rows.len()
+        );
     }
 }
 
 /// Every row of every table, as text.
 fn rows(world: &World) -> Vec<String> {
-    let tables = world.select(
-        "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()",
-    );
+    let tables =
+        world.select("SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()");
     tables
         .iter()
         .flat_map(|table| world.select(&format!("SELECT one::text FROM {table} AS one")))

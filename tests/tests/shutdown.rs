@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use tharsis_tests::{ALPHA, Database, Running, Subscribe, World, on_both_databases, pause, wait_until};
+use tharsis_tests::{
+    ALPHA, Database, Running, Subscribe, World, on_both_databases, pause, wait_until,
+};
 
 on_both_databases! {
     an_idle_worker_ends_within_a_second,

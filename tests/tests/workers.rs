@@ -60,7 +60,10 @@ fn three_share_the_shards_evenly_and_two_take_over_what_the_third_had_when_it_is
     // What they are is there for people too.
     let listed = world.ask(["worker", "list"]);
     for worker in listed["workers"].as_array().expect("a list") {
-        assert!(worker["host"].is_string() && worker["version"].is_string(), "{worker}");
+        assert!(
+            worker["host"].is_string() && worker["version"].is_string(),
+            "{worker}"
+        );
         assert!(worker["lease_age_ms"].as_u64() < Some(2_000), "{worker}");
     }
     let told = world.tharsis(["worker", "list"]).ok().stdout;
@@ -86,10 +89,16 @@ fn one_client_with_many_subscriptions_keeps_all_workers_busy() {
     world.publish(&lines);
     shop.wait_for(SUBSCRIPTIONS * EVENTS, SOON);
     let delivered = end(three);
-    assert_eq!(delivered.iter().sum::<u64>(), (SUBSCRIPTIONS * EVENTS) as u64);
+    assert_eq!(
+        delivered.iter().sum::<u64>(),
+        (SUBSCRIPTIONS * EVENTS) as u64
+    );
     for part in &delivered {
         // By chance of their ids a third of 48 lanes is 16, give or take some.
-        assert!(*part > (5 * EVENTS) as u64, "an even part is 640: {delivered:?}");
+        assert!(
+            *part > (5 * EVENTS) as u64,
+            "an even part is 640: {delivered:?}"
+        );
     }
     shop.assert_received(&lines);
     assert_eq!(shop.count(), SUBSCRIPTIONS * EVENTS);
@@ -104,7 +113,10 @@ fn limits_in_flight_hold_over_all_workers_also_while_they_come_and_go() {
     let inboxes: Vec<Inbox> = limits
         .iter()
         .map(|limit| {
-            let inbox = world.receiver(&format!("at most {limit}")).delays(DELAY).start();
+            let inbox = world
+                .receiver(&format!("at most {limit}"))
+                .delays(DELAY)
+                .start();
             world.subscribe(&Subscribe::new(ALPHA, &inbox).max_in_flight(*limit));
             inbox
         })
@@ -147,7 +159,9 @@ fn most_at_once(posts: &[Received], delay: Duration) -> usize {
         .enumerate()
         .map(|(n, first)| {
             let later = posts[n..].iter();
-            later.take_while(|post| post.at.since(first.at) < together).count()
+            later
+                .take_while(|post| post.at.since(first.at) < together)
+                .count()
         })
         .max()
         .unwrap_or(0)
@@ -162,7 +176,10 @@ fn a_dead_one_with_thousands_waiting_delays_nobody_on_any_worker() {
     const IN_FLIGHT: usize = 8;
     let world = World::alone_on(Database::Postgres);
     let dead = world.receiver("dead").answers(500).start();
-    let hanging = world.receiver("hanging").delays(Duration::from_secs(3600)).start();
+    let hanging = world
+        .receiver("hanging")
+        .delays(Duration::from_secs(3600))
+        .start();
     world.subscribe(&Subscribe::new(ALPHA, &dead).retry("1h,1h"));
     world.subscribe_unchecked(&Subscribe::new(ALPHA, &hanging));
     world.publish(&world.predictions(ALPHA, BACKLOG));
@@ -182,7 +199,10 @@ fn a_dead_one_with_thousands_waiting_delays_nobody_on_any_worker() {
     }
     healthy.assert_received(&lines);
     assert_eq!(healthy.count(), HEALTHY * EVENTS);
-    assert_eq!(per_mark(&healthy, &lines), HashMap::from([(HEALTHY, EVENTS)]));
+    assert_eq!(
+        per_mark(&healthy, &lines),
+        HashMap::from([(HEALTHY, EVENTS)])
+    );
     assert!(
         dead.count() <= BACKLOG + EVENTS,
         "it gets what is new, and nothing again within the hour"

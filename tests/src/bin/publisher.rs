@@ -214,10 +214,7 @@ async fn publish_in<C: PublishOn>(
 }
 
 /// As an engine in another language does it.
-async fn publish_by_sql(
-    connection: &mut PgConnection,
-    lines: &[Line],
-) -> anyhow::Result<()> {
+async fn publish_by_sql(connection: &mut PgConnection, lines: &[Line]) -> anyhow::Result<()> {
     let types: Vec<&str> = lines.iter().map(Line::event_type).collect();
     let clients: Vec<String> = lines.iter().map(Line::client).collect();
     let texts: Vec<&str> = lines.iter().map(|line| &*line.text).collect();

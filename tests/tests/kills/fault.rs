@@ -60,7 +60,11 @@ impl Fault {
 
 /// Each duplicate has a cause among these faults, or is of a worker that lost its lease, which that worker has said.
 #[track_caller]
-pub(crate) fn assert_duplicates_are_explained(world: &World, inboxes: &[Inbox; 2], faults: &[Fault]) {
+pub(crate) fn assert_duplicates_are_explained(
+    world: &World,
+    inboxes: &[Inbox; 2],
+    faults: &[Fault],
+) {
     let lost = lost_leases(world);
     for inbox in inboxes {
         let mut receipts: HashMap<String, Vec<Received>> = HashMap::new();
@@ -72,9 +76,9 @@ pub(crate) fn assert_duplicates_are_explained(world: &World, inboxes: &[Inbox; 2
                 let [first, second] = pair else {
                     continue;
                 };
-                let after_a_loss = lost
-                    .iter()
-                    .any(|lost| first.at <= *lost + ALLOWANCE && lost.since(first.at) <= 2 * ALLOWANCE);
+                let after_a_loss = lost.iter().any(|lost| {
+                    first.at <= *lost + ALLOWANCE && lost.since(first.at) <= 2 * ALLOWANCE
+                });
                 assert!(
                     after_a_loss || faults.iter().any(|fault| fault.explains(first, second)),
                     "{} got {mark} at {} from {} and again at {} from {}, and nothing explains it",
@@ -95,7 +99,9 @@ pub(crate) fn lost_leases(world: &World) -> Vec<Timestamp> {
         .said("lease is lost")
         .iter()
         .map(|line| {
-            let (at, _) = line.split_once(' ').expect("a line of the log begins with its time");
+            let (at, _) = line
+                .split_once(' ')
+                .expect("a line of the log begins with its time");
             Timestamp::parse(at).expect("and it is one")
         })
         .collect()

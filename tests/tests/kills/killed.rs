@@ -2,7 +2,9 @@
 
 use std::{collections::HashSet, env, time::Duration};
 
-use tharsis_tests::{ALPHA, Database, Publisher, Running, Subscribe, World, on_both_databases, pause};
+use tharsis_tests::{
+    ALPHA, Database, Publisher, Running, Subscribe, World, on_both_databases, pause,
+};
 
 use crate::{
     House, SOON,
@@ -32,7 +34,8 @@ fn fifty_kills_among_three_workers_lose_nothing_and_every_duplicate_is_explained
 
 /// In each round the oldest of so many workers is killed and another takes its place, and often a publisher dies too.
 fn kills_lose_nothing(on: Database, workers: usize, kills: usize) {
-    let kills = env::var("THARSIS_TEST_KILLS").map_or(kills, |kills| kills.parse().expect("a number"));
+    let kills =
+        env::var("THARSIS_TEST_KILLS").map_or(kills, |kills| kills.parse().expect("a number"));
     let world = World::on(on);
     world.lease("1s");
     let house = House::new(&world);

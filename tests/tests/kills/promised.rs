@@ -78,7 +78,12 @@ pub(crate) fn assert_settled_once(world: &World) {
 pub(crate) fn assert_no_duplicates(inboxes: &[Inbox; 2]) {
     for inbox in inboxes {
         let received = marks(inbox, |_| true);
-        assert_eq!(inbox.count(), received.len(), "{} got some twice", inbox.name);
+        assert_eq!(
+            inbox.count(),
+            received.len(),
+            "{} got some twice",
+            inbox.name
+        );
     }
 }
 
