@@ -1,18 +1,29 @@
 //! A database that is not one to be worked with stops the start, and says what to do.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
+use serde_json::Value;
 use sqlx::{Connection, SqliteConnection};
-use tharsis_tests::{ALPHA, Subscribe, World};
+use tharsis_tests::{ALPHA, Database, Subscribe, World, on_both_databases};
 
-#[test]
-fn the_key_file_is_private_and_nothing_starts_without_it() {
-    let world = World::new();
+const SOON: Duration = Duration::from_secs(20);
+
+on_both_databases! {
+    the_key_file_is_private_and_nothing_starts_without_it,
+    a_newer_schema_is_left_alone,
+}
+
+fn the_key_file_is_private_and_nothing_starts_without_it(on: Database) {
+    let key_file = match on {
+        Database::Sqlite => "outbox.db.key",
+        Database::Postgres => "tharsis.key",
+    };
+    let world = World::on(on);
     let shop = world.receiver("shop").start();
     world.subscribe(&Subscribe::new(ALPHA, &shop));
-    let key = world.path("outbox.db.key");
+    let key = world.path(key_file);
     let mode = fs::metadata(&key)
-        .expect("the key lies beside the database")
+        .expect("the key was made")
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -33,9 +44,9 @@ fn the_key_file_is_private_and_nothing_starts_without_it() {
     );
 
     // The key of another database.
-    let other = World::new();
+    let other = World::on(on);
     other.publish(&other.predictions(ALPHA, 1));
-    fs::copy(other.path("outbox.db.key"), &key).expect("it can be copied");
+    fs::copy(other.path(key_file), &key).expect("it can be copied");
     let refused = world.tharsis(["--json", "run", "--until-idle"]).expect(1);
     assert_eq!(refused.error_code(), "key_wrong");
 
@@ -46,21 +57,13 @@ fn the_key_file_is_private_and_nothing_starts_without_it() {
     shop.assert_received_once(&lines);
 }
 
-#[test]
-fn a_newer_schema_is_left_alone() {
-    let world = World::new();
+fn a_newer_schema_is_left_alone(on: Database) {
+    let world = World::on(on);
     world.publish(&world.predictions(ALPHA, 1));
-    let url = world.database_url();
-    world
-        .block_on(async {
-            let mut connection = SqliteConnection::connect(&url).await?;
-            sqlx::query(
-                "INSERT INTO tharsis_migration (version, name) VALUES (9999, 'from the future')",
-            )
-            .execute(&mut connection)
-            .await
-        })
-        .expect("a later version may write this");
+    let migration = world.table("migration");
+    world.execute(&format!(
+        "INSERT INTO {migration} (version, name) VALUES (9999, 'from the future')"
+    ));
     for command in [
         &["run", "--until-idle"][..],
         &["publish", "-"],
@@ -123,4 +126,72 @@ fn an_engines_own_file_keeps_its_tables() {
     shop.assert_received_once(&lines);
     let deleted = sql("DELETE FROM decision").expect("its table is still there");
     assert_eq!(deleted.rows_affected(), 1);
+}
+
+/// Making the schema is a step of its own, for the role that works with it need not be the one that may make it.
+#[test]
+fn a_schema_is_made_by_migrate_and_by_nothing_else() {
+    let world = World::on(Database::Postgres);
+    let schema = world.schema();
+    let elsewhere = world.database_url().replace(schema, &format!("{schema}_2"));
+    let tharsis = |arguments: &[&str]| {
+        let flags = ["--json", "--database", &elsewhere];
+        world.tharsis(flags.iter().chain(arguments))
+    };
+    for command in [
+        &["run", "--until-idle"][..],
+        &["publish", "-"],
+        &["subscription", "list"],
+    ] {
+        let refused = tharsis(command).expect(1);
+        assert_eq!(refused.error_code(), "schema_missing", "{command:?}");
+        let hint = refused.error()["hint"].to_string();
+        assert!(hint.contains("tharsis migrate"), "{hint}");
+    }
+    let left = world.select(&format!(
+        "SELECT nspname::text FROM pg_namespace WHERE nspname = '{schema}_2'"
+    ));
+    assert_eq!(left, Vec::<String>::new(), "looking makes nothing");
+
+    // Once, however many are at it together.
+    let flags = ["--json", "--database", &elsewhere, "migrate"];
+    let together: Vec<_> = (0..4).map(|_| world.spawn(flags)).collect();
+    let mut applied = Vec::new();
+    for migrate in together {
+        let answer = migrate.finish(SOON).ok().json();
+        let names = answer["applied"].as_array().expect("a list").clone();
+        applied.extend(names);
+    }
+    let mut names = applied.clone();
+    names.dedup();
+    assert!(!applied.is_empty() && applied == names, "{applied:?}");
+    assert_eq!(
+        tharsis(&["migrate"]).ok().json()["applied"],
+        Value::Array(vec![])
+    );
+    tharsis(&["subscription", "list"]).ok();
+    world.execute(&format!("DROP SCHEMA {schema}_2 CASCADE"));
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_without_the_password() {
+    let world = World::on(Database::Postgres);
+    for url in [
+        "postgres://engine:s3cret@127.0.0.1:1/shop",
+        "postgres://127.0.0.1:1/shop?user=engine&password=s3cret",
+    ] {
+        let refused = world
+            .tharsis([
+                "--json",
+                "--log=trace",
+                "--database",
+                url,
+                "subscription",
+                "list",
+            ])
+            .expect(1);
+        assert_eq!(refused.error_code(), "database_not_opened");
+        let said = format!("{}{}", refused.stdout, refused.stderr);
+        assert!(!said.contains("s3cret"), "{said}");
+    }
 }
