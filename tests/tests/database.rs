@@ -190,7 +190,7 @@ fn a_server_that_is_not_there_is_told_without_the_password() {
                 "list",
             ])
             .expect(1);
-        assert_eq!(refused.error_code(), "database_not_opened");
+        assert_eq!(refused.error_code(), "database_unreachable");
         let said = format!("{}{}", refused.stdout, refused.stderr);
         assert!(!said.contains("s3cret"), "{said}");
     }

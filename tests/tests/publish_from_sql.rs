@@ -280,7 +280,7 @@ fn what_no_event_can_be_is_refused_at_once_with_a_stable_code() {
             ("nudge", Some(ALPHA), Some(&*large), None),
             "payload_too_large",
         ),
-        (("nudge", Some(ALPHA), Some(&*good), Some("")), "bad_key"),
+        (("nudge", Some(ALPHA), Some(&*good), Some("")), "bad_idempotency_key"),
     ] {
         let (event_type, client, payload, key) = arguments;
         let refused = world
