@@ -21,11 +21,12 @@ pub struct Publisher {
 pub struct Journal(PathBuf);
 
 impl Publisher {
-    /// Starts one of this kind: `mixed`, `held`, `timed:N`.
+    /// Starts one of this kind (`mixed`, `held`, `timed:N`) on behalf of these.
     #[track_caller]
-    pub fn start(world: &World, how: &str, clients: &[String]) -> Self {
+    pub fn start(world: &World, how: &str, clients: &[impl AsRef<str>]) -> Self {
         let seed = world.random().u64(..);
         let journal = world.path(&format!("journal-{seed:016x}"));
+        let clients: Vec<&str> = clients.iter().map(AsRef::as_ref).collect();
         let mut command = Command::new(program::beside("publisher"));
         command
             .args([how, &world.database_url(), &clients.join(",")])

@@ -25,7 +25,7 @@ fn eight_processes_publish_beside_a_drain_and_none_of_them_waits_for_long() {
 
     let how = format!("timed:{EACH}");
     let publishers: Vec<Publisher> = (0..PUBLISHERS)
-        .map(|_| Publisher::start(&world, &how, ALPHA))
+        .map(|_| Publisher::start(&world, &how, &[ALPHA]))
         .collect();
     let mut marks = Vec::new();
     let mut took = Vec::new();
