@@ -29,8 +29,8 @@ fn what_was_tampered_with_is_found(on: Database) {
     let pointer = match on {
         Database::Sqlite => format!("INSERT INTO {outbox} (event) SELECT min(seq) FROM {event}"),
         Database::Postgres => format!(
-            "INSERT INTO {outbox} (shard, event, client, type, size, frozen)
-             SELECT 0, id, client, type, 1, true FROM {event} LIMIT 1"
+            "INSERT INTO {outbox} (shard, event, client, type, published_at, size, frozen)
+             SELECT 0, id, client, type, published_at, 1, true FROM {event} LIMIT 1"
         ),
     };
     let assert_finds = |tampering: &str, words: &[&str]| {

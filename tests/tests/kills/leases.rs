@@ -46,7 +46,7 @@ fn of_workers_that_are_ended_in_turn_nothing_comes_twice_and_their_shards_are_ta
     let mut random = world.random();
     let publisher = house.publisher(&world);
     let mut workers: Vec<Running> = (0..3).map(|_| world.spawn_run()).collect();
-    for _ in 0..5 {
+    for _ in 0..3 {
         wait_for_shares(&world, 3, SOON);
         house.go_on(1);
         let ended = workers.remove(random.usize(0..3));
