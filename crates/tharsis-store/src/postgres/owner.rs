@@ -157,6 +157,12 @@ pub(super) async fn hold(
         });
     });
     let length = store.0.options.lease;
+    let usual = length
+        / if share.right && share.surplus.is_empty() {
+            3
+        } else {
+            15
+        };
     Ok(Lease {
         worker,
         shards: owned.without(share.surplus),
@@ -164,13 +170,18 @@ pub(super) async fn hold(
         epoch,
         clock,
         length,
-        renew_after: length
-            / if share.right && share.surplus.is_empty() {
-                3
-            } else {
-                15
-            },
+        renew_after: until_one_is_over(&rows, worker, now).map_or(usual, |over| over.min(usual)),
     })
+}
+
+/// How long it is until another worker's lease is over, unless that one renews it: then there is something to take.
+fn until_one_is_over(rows: &[Owned], worker: WorkerId, now: Timestamp) -> Option<Duration> {
+    /// The clocks count in milliseconds.
+    const PAST_IT: Duration = Duration::from_millis(5);
+    rows.iter()
+        .filter(|row| row.owner != worker && row.until > now)
+        .map(|row| row.until.since(now) + PAST_IT)
+        .min()
 }
 
 /// All shards that somebody owns. From here on no other worker's share is decided.
