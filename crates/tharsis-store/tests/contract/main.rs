@@ -3,6 +3,7 @@
 //! Each story takes an empty store; a backend joins with one line at the end of this file. In all stories that list or
 //! replay, two subscriptions of two clients stand beside each other.
 
+mod beside;
 mod harness;
 mod history;
 mod ownership;
