@@ -90,11 +90,7 @@ pub(super) async fn migrate(
     let applied = match applied(&mut write).await.map_err(explain)? {
         Some(version) => version,
         None => {
-            let create = format!("CREATE SCHEMA IF NOT EXISTS \"{}\"", schema.name());
-            sqlx::raw_sql(AssertSqlSafe(create))
-                .execute(&mut *write)
-                .await
-                .map_err(explain)?;
+            create_schema(&mut write, schema).await.map_err(explain)?;
             0
         }
     };
@@ -127,6 +123,20 @@ pub(super) async fn migrate(
     }
     write.commit().await?;
     Ok(names)
+}
+
+/// One that is there need not be made, which takes a right to the database that its owner need not have.
+async fn create_schema(conn: &mut PgConnection, schema: &Schema) -> Result<(), sqlx::Error> {
+    let is_there: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
+            .bind(schema.name())
+            .fetch_one(&mut *conn)
+            .await?;
+    if !is_there {
+        let create = format!("CREATE SCHEMA \"{}\"", schema.name());
+        sqlx::raw_sql(AssertSqlSafe(create)).execute(conn).await?;
+    }
+    Ok(())
 }
 
 /// The newest version that was applied; none where the schema has never been ours.
