@@ -54,8 +54,7 @@ async fn main() -> anyhow::Result<()> {
 
 /// Whether to change one's mind, and the file of events.
 fn arguments() -> (bool, Option<String>) {
-    let (flags, files): (Vec<_>, Vec<_>) =
-        env::args().skip(1).partition(|one| one == "--rollback");
+    let (flags, files): (Vec<_>, Vec<_>) = env::args().skip(1).partition(|one| one == "--rollback");
     (!flags.is_empty(), files.into_iter().next())
 }
 

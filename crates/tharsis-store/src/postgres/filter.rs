@@ -493,8 +493,10 @@ mod tests {
     #[test]
     fn a_cursor_comes_back_for_its_own_list_alone() {
         let filter = DeliveryFilter::default();
-        let mut other = DeliveryFilter::default();
-        other.campaign = Some("spring".to_owned());
+        let other = DeliveryFilter {
+            campaign: Some("spring".to_owned()),
+            ..DeliveryFilter::default()
+        };
         let text = Cursor::at((id(NOW, 7), i64::MAX)).to_text(&filter);
         assert_eq!(
             Cursor::parse(&filter, &text).map(|c| c.0),

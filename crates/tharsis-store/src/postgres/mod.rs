@@ -62,7 +62,9 @@ use self::{
     poke::Poke,
     publish::Clock,
 };
-use crate::{Published, Random, StoreError, WorkerRecord, publishing::Waiting, random::entropy, worker};
+use crate::{
+    Published, Random, StoreError, WorkerRecord, publishing::Waiting, random::entropy, worker,
+};
 
 /// What a store is opened with.
 #[derive(Debug, Clone)]

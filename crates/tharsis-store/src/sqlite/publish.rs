@@ -132,11 +132,7 @@ async fn insert(
     Ok(found)
 }
 
-fn fixed(
-    events: &[&Ready],
-    clock: Timestamp,
-    random: Random,
-) -> Result<Vec<Fixed>, StoreError> {
+fn fixed(events: &[&Ready], clock: Timestamp, random: Random) -> Result<Vec<Fixed>, StoreError> {
     let mut randoms = vec![[0; 10]; events.len()];
     random(randoms.as_flattened_mut()).map_err(StoreError::database)?;
     Ok(events
