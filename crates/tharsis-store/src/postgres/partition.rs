@@ -4,6 +4,8 @@
 //! default one, and is moved when its day is made. Whatever locks a table that publishers or readers need waits for it a
 //! short time only, for they wait behind it; there are days of time to try again.
 
+use std::collections::BTreeSet;
+
 use sqlx::{AssertSqlSafe, PgConnection};
 use tharsis_core::Timestamp;
 use tracing::{debug, info};
@@ -97,16 +99,20 @@ pub(super) async fn make_first(conn: &mut PgConnection) -> Result<(), StoreError
 
 /// Makes the days ahead, and those that lie in a default table; drops what was forgotten.
 pub(super) async fn maintain(store: &PostgresStore, now: Timestamp) -> Result<(), StoreError> {
+    let mut wanted: BTreeSet<Day> = Day::to_make(now).collect();
+    for table in TABLES {
+        wanted.extend(in_default(store, table).await?);
+    }
     for table in TABLES {
         let made = days(store, table).await?;
-        let mut wanted: Vec<Day> = Day::to_make(now).collect();
-        wanted.extend(in_default(store, table).await?);
-        wanted.retain(|day| !made.contains(&day.table(table.name)));
-        for day in wanted {
+        for day in &wanted {
+            if made.contains(&day.table(table.name)) {
+                continue;
+            }
             let Some(mut write) = begin(store).await? else {
                 return Ok(());
             };
-            let done = make(&mut write, table, day).await;
+            let done = make(&mut write, table, *day).await;
             end(write, done, "A day's table is made later").await?;
         }
     }
@@ -250,7 +256,8 @@ pub(super) async fn drop_before(
     instant: Timestamp,
 ) -> Result<Vec<String>, StoreError> {
     let [events, attempts] = TABLES;
-    let present = days(store, events).await?;
+    let mut present = days(store, events).await?;
+    present.extend(days(store, attempts).await?);
     let mut forgotten = Vec::new();
     let Some(first) = present.iter().find_map(|name| day_of(name, events)) else {
         return Ok(forgotten);
@@ -258,7 +265,7 @@ pub(super) async fn drop_before(
     let mut day = first;
     while day.next().begins() <= instant {
         let names = [day.table(events.name), day.table(attempts.name)];
-        if present.contains(&names[0]) && forget(store, day, &names).await? {
+        if names.iter().all(|name| present.contains(name)) && forget(store, day, &names).await? {
             info!(table.name = names[0], "Forgot a day's events");
             forgotten.extend(names);
         }

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tharsis_core::{
     ClientId, DeliveryId, SubscriptionId, Timestamp, WorkerId,
     delivery::End,
@@ -13,10 +12,10 @@ use tharsis_core::{
 };
 use tharsis_store::{
     Attempt, DeliveryFilter, DeliveryRow, Due, Fate, LaneRead, Lease, Outbox, Position, Published,
-    Registry, RouteTo, Routed, Settlement, Shards,
-    postgres::{Options, PostgresStore},
-    sqlite::SqliteStore,
+    Registry, RouteTo, Routed, Settlement, Shards, postgres::PostgresStore, sqlite::SqliteStore,
 };
+
+pub(crate) use crate::schema::Schema;
 
 /// An empty store in a folder that goes with the guard.
 pub(crate) async fn sqlite() -> (SqliteStore, tempfile::TempDir) {
@@ -29,86 +28,6 @@ pub(crate) async fn sqlite() -> (SqliteStore, tempfile::TempDir) {
 pub(crate) async fn postgres() -> (PostgresStore, Schema) {
     let schema = Schema::new().await;
     (schema.open().await, schema)
-}
-
-/// A schema of its own in the database that `TEST_DATABASE_URL` names.
-pub(crate) struct Schema {
-    database: String,
-    name: String,
-    folder: tempfile::TempDir,
-}
-
-impl Schema {
-    async fn new() -> Self {
-        let database = std::env::var("TEST_DATABASE_URL").expect(
-            "TEST_DATABASE_URL is not set: `export TEST_DATABASE_URL=$(scripts/postgres start)`, or name any PostgreSQL 15 or newer",
-        );
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).expect("random bytes");
-        let schema = Self {
-            database,
-            name: format!("contract_{:016x}", u64::from_ne_bytes(random)),
-            folder: tempfile::tempdir().expect("a temporary folder"),
-        };
-        PostgresStore::migrate(&schema.url(), schema.options())
-            .await
-            .expect("migrates");
-        schema
-    }
-
-    pub(crate) fn url(&self) -> String {
-        let and = if self.database.contains('?') {
-            '&'
-        } else {
-            '?'
-        };
-        format!("{}{and}schema={}", self.database, self.name)
-    }
-
-    pub(crate) fn options(&self) -> Options {
-        Options {
-            key_file: Some(self.folder.path().join("tharsis.key")),
-            ..Options::default()
-        }
-    }
-
-    /// As another process would have it.
-    pub(crate) async fn open(&self) -> PostgresStore {
-        self.open_with(self.options()).await
-    }
-
-    pub(crate) async fn open_with(&self, options: Options) -> PostgresStore {
-        PostgresStore::open(&self.url(), options)
-            .await
-            .expect("opens")
-    }
-}
-
-impl Drop for Schema {
-    fn drop(&mut self) {
-        let (database, name) = (self.database.clone(), self.name.clone());
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(async {
-                let mut conn = PgConnection::connect(&database).await?;
-                let drop = format!("DROP SCHEMA \"{name}\" CASCADE");
-                sqlx::raw_sql(AssertSqlSafe(drop))
-                    .execute(&mut conn)
-                    .await?;
-                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
-            })
-        });
-        if !std::thread::panicking() {
-            dropped
-                .join()
-                .expect("no panic")
-                .expect("the schema is dropped");
-        } else {
-            let _ = dropped.join();
-        }
-    }
 }
 
 pub(crate) trait Store: Registry + Outbox {}

@@ -11,7 +11,9 @@ mod publishing;
 mod registry;
 mod replaying;
 mod routing;
+mod schema;
 mod settling;
+mod workers;
 
 macro_rules! contract {
     ($backend:ident: $($file:ident { $($story:ident),+ $(,)? })+) => {
@@ -97,3 +99,26 @@ macro_rules! every_story {
 
 every_story!(sqlite);
 every_story!(postgres);
+
+/// Stories that need a database on which several workers deliver.
+mod several {
+    macro_rules! stories {
+        ($($story:ident),+ $(,)?) => {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                crate::workers::$story(&crate::harness::Schema::new().await).await;
+            })+
+        };
+    }
+
+    stories! {
+        live_workers_share_evenly,
+        surplus_is_kept_until_it_is_given,
+        each_sees_what_lies_in_its_own_shards,
+        owners_of_foreign_lanes_are_told,
+        what_was_given_away_is_left_alone_but_for_successes,
+        a_worker_that_is_gone_is_replaced_when_its_lease_is_over,
+        a_zombie_settles_nothing_wrongly,
+        who_disowns_is_replaced_at_once,
+    }
+}
