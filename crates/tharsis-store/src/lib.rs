@@ -1,5 +1,9 @@
 //! The database door of Tharsis: the registry and the durable outbox, behind two traits with a written contract.
 
+// A guard that unit tests share with the others names this crate as those do.
+#[cfg(test)]
+extern crate self as tharsis_store;
+
 mod error;
 mod filter;
 mod key;

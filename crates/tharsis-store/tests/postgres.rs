@@ -98,6 +98,12 @@ where
         .expect(statement)
 }
 
+async fn open(schema: &Schema) -> PostgresStore {
+    PostgresStore::open(&schema.url(), schema.options())
+        .await
+        .expect("opens")
+}
+
 /// A connection of any other program's, which has nothing of ours in its search path.
 async fn connect(schema: &Schema) -> PgConnection {
     PgConnection::connect(&schema.database)
@@ -122,7 +128,7 @@ struct House {
 
 impl House {
     async fn new(schema: &Schema) -> Self {
-        let store = schema.open().await;
+        let store = open(schema).await;
         let lease = store
             .hold(worker(1), Shards::default())
             .await
@@ -251,7 +257,7 @@ async fn what_is_wrong_with_a_database_is_said() {
 
     let migrated = PostgresStore::migrate(&schema.url(), options()).await;
     assert_eq!(migrated.expect("migrates"), ["outbox"]);
-    schema.open().await;
+    open(&schema).await;
     let key = options().key_file.expect("a key file");
     let kept = key.with_extension("kept");
     std::fs::rename(&key, &kept).expect("moved");
@@ -281,7 +287,7 @@ async fn several_migrate_at_once() {
         .collect();
     names.sort();
     assert_eq!(names, ["outbox"], "one of them did it");
-    schema.open().await;
+    open(&schema).await;
 }
 
 #[tokio::test]
@@ -354,7 +360,7 @@ async fn an_event_is_seen_when_its_transaction_commits() {
 #[tokio::test]
 async fn a_connection_without_the_outbox_is_told_so() {
     let schema = Schema::new().await;
-    let store = schema.open().await;
+    let store = open(&schema).await;
     let mut conn = connect(&schema).await;
     drop(schema);
     let id = EventId::new(Timestamp::from_millis(1_700_000_000_000), [1; 10]);
@@ -468,7 +474,7 @@ async fn any_program_publishes() {
 #[tokio::test]
 async fn one_key_is_one_event_on_every_path() {
     let schema = Schema::new().await;
-    let store = schema.open().await;
+    let store = open(&schema).await;
     let mut conn = connect(&schema).await;
     let tharsis = &schema.name;
     let published = store
@@ -556,7 +562,7 @@ async fn sql_is_checked_as_the_library_is() {
 #[tokio::test]
 async fn a_publisher_may_publish_and_nothing_else() {
     let schema = Schema::new().await;
-    let store = schema.open().await;
+    let store = open(&schema).await;
     let mut conn = connect(&schema).await;
     let (tharsis, role) = (&schema.name, format!("role_{}", schema.name));
     run(

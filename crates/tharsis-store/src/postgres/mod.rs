@@ -37,6 +37,8 @@ mod migrate;
 mod outbox;
 mod owner;
 mod partition;
+#[cfg(test)]
+mod plan;
 mod pointers;
 mod poke;
 mod publish;

@@ -27,7 +27,14 @@ pub(crate) async fn sqlite() -> (SqliteStore, tempfile::TempDir) {
 /// An empty store in a schema that goes with the guard.
 pub(crate) async fn postgres() -> (PostgresStore, Schema) {
     let schema = Schema::new().await;
-    (schema.open().await, schema)
+    (open(&schema).await, schema)
+}
+
+/// A store on this schema, as another process would have it.
+pub(crate) async fn open(schema: &Schema) -> PostgresStore {
+    PostgresStore::open(&schema.url(), schema.options())
+        .await
+        .expect("opens")
 }
 
 pub(crate) trait Store: Registry + Outbox {}

@@ -49,17 +49,6 @@ impl Schema {
             ..Options::default()
         }
     }
-
-    /// As another process would have it.
-    pub(crate) async fn open(&self) -> PostgresStore {
-        self.open_with(self.options()).await
-    }
-
-    pub(crate) async fn open_with(&self, options: Options) -> PostgresStore {
-        PostgresStore::open(&self.url(), options)
-            .await
-            .expect("opens")
-    }
 }
 
 impl Drop for Schema {
