@@ -27,14 +27,16 @@ pub(crate) async fn sqlite() -> (SqliteStore, tempfile::TempDir) {
 /// An empty store in a schema that goes with the guard.
 pub(crate) async fn postgres() -> (PostgresStore, Schema) {
     let schema = Schema::new().await;
-    (open(&schema).await, schema)
+    (schema.open().await, schema)
 }
 
-/// A store on this schema, as another process would have it.
-pub(crate) async fn open(schema: &Schema) -> PostgresStore {
-    PostgresStore::open(&schema.url(), schema.options())
-        .await
-        .expect("opens")
+impl Schema {
+    /// A store on it, as another process would have it.
+    pub(crate) async fn open(&self) -> PostgresStore {
+        PostgresStore::open(&self.url(), self.options())
+            .await
+            .expect("opens")
+    }
 }
 
 pub(crate) trait Store: Registry + Outbox {}

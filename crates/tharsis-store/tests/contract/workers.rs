@@ -8,7 +8,7 @@ use tharsis_store::{
     postgres::{Options, PostgresStore},
 };
 
-use crate::harness::{House, Schema, add, client, code, event, open, seconds, worker};
+use crate::harness::{House, Schema, add, client, code, event, seconds, worker};
 
 const NOTHING: Shards = Shards(0);
 
@@ -25,8 +25,8 @@ struct Two {
 
 impl Two {
     async fn new(schema: &Schema) -> Self {
-        let mut first = House::new(open(schema).await).await;
-        let second = open(schema).await;
+        let mut first = House::new(schema.open().await).await;
+        let second = schema.open().await;
         second.hold(worker(2), NOTHING).await.expect("a share");
         first.lease = hold(&first.store, 1, NOTHING).await;
         first.lease = hold(&first.store, 1, first.lease.surplus).await;
@@ -82,7 +82,11 @@ async fn open_short(schema: &Schema) -> PostgresStore {
 }
 
 pub(crate) async fn live_workers_share_evenly(schema: &Schema) {
-    let stores = [open(schema).await, open(schema).await, open(schema).await];
+    let stores = [
+        schema.open().await,
+        schema.open().await,
+        schema.open().await,
+    ];
     let mut leases = Vec::new();
     for (store, n) in stores.iter().zip(1..) {
         leases.push(hold(store, n, NOTHING).await);
@@ -123,14 +127,14 @@ pub(crate) async fn live_workers_share_evenly(schema: &Schema) {
 }
 
 pub(crate) async fn surplus_is_kept_until_it_is_given(schema: &Schema) {
-    let mut house = House::new(open(schema).await).await;
+    let mut house = House::new(schema.open().await).await;
     // The first one keeps the lower half.
     let busy = in_one_of(&house, Shards(!0 << 32)).await;
     house.reload().await;
     house.routed(2).await;
     let in_flight = house.due(&busy, house.now).await.remove(0);
     let shard = Shard::of_subscription(busy.id);
-    let second = open(schema).await;
+    let second = schema.open().await;
     hold(&second, 2, NOTHING).await;
 
     house.lease = hold(&house.store, 1, NOTHING).await;
@@ -267,13 +271,13 @@ pub(crate) async fn owners_of_foreign_lanes_are_told(schema: &Schema) {
 }
 
 pub(crate) async fn what_was_given_away_is_left_alone_but_for_successes(schema: &Schema) {
-    let mut house = House::new(open(schema).await).await;
+    let mut house = House::new(schema.open().await).await;
     let ours = in_one_of(&house, Shards(!0 << 32)).await;
     house.reload().await;
     house.routed(6).await;
     let due = house.due(&ours, house.now).await;
     // In flight with the first worker, while its shard goes to the second one.
-    let second = open(schema).await;
+    let second = schema.open().await;
     hold(&second, 2, NOTHING).await;
     house.lease = hold(&house.store, 1, NOTHING).await;
     house.lease = hold(&house.store, 1, house.lease.surplus).await;
@@ -365,7 +369,7 @@ pub(crate) async fn a_zombie_settles_nothing_wrongly(schema: &Schema) {
 }
 
 pub(crate) async fn who_disowns_is_replaced_at_once(schema: &Schema) {
-    let first = open(schema).await;
+    let first = schema.open().await;
     let old = hold(&first, 1, NOTHING).await;
     first.disown();
     assert_eq!(code(first.lanes(&old).await), "lease_lost");
@@ -373,7 +377,7 @@ pub(crate) async fn who_disowns_is_replaced_at_once(schema: &Schema) {
     let new = hold(&first, 3, NOTHING).await;
     assert_eq!((new.shards, new.epoch > old.epoch), (Shards::ALL, true));
     first.disown();
-    let second = open(schema).await;
+    let second = schema.open().await;
     let mut lease = hold(&second, 2, NOTHING).await;
     while lease.shards != Shards::ALL {
         tokio::task::yield_now().await;
