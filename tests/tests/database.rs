@@ -30,11 +30,14 @@ fn the_key_file_is_private_and_nothing_starts_without_it(on: Database) {
 
     let lost = world.path("lost.key");
     fs::rename(&key, &lost).expect("both lie in the folder");
-    for command in [
-        &["run", "--until-idle"][..],
-        &["subscription", "list"],
-        &["publish", "-"],
-    ] {
+    let publish = &["publish", "-"][..];
+    let mut commands = vec![&["run", "--until-idle"][..], &["subscription", "list"]];
+    match on {
+        Database::Sqlite => commands.push(publish),
+        // Who only publishes there needs no secret, and so no key.
+        Database::Postgres => drop(world.tharsis(publish).ok()),
+    }
+    for command in commands {
         let refused = world.tharsis(["--json"].iter().chain(command)).expect(1);
         assert_eq!(refused.error_code(), "key_missing", "{command:?}");
     }

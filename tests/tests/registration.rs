@@ -280,8 +280,11 @@ fn the_corpus_of_urls_is_judged_through_the_command_line() {
         judged += 1;
     }
     assert!(judged > 200, "the corpus has rows: {judged}");
-    let list = world.ask(["subscription", "list"]);
-    assert_eq!(list["subscriptions"], serde_json::json!([]));
+    let nothing = world.refused(["subscription", "list"]);
+    assert_eq!(
+        nothing["code"], "database_not_found",
+        "nothing was created, not even a database"
+    );
 }
 
 #[track_caller]
