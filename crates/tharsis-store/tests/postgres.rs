@@ -5,8 +5,7 @@ mod schema;
 
 use std::{
     future::Future,
-    pin::pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
     time::Duration,
 };
 
