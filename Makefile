@@ -1,10 +1,10 @@
 # `make` lists the targets. Each does one thing; `make test` does all that must hold before a change lands.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install fmt clippy doc alone deny package build generated unit receivers stories advisories generate bench
+.PHONY: help demo test install fmt clippy doc alone deny package build generated unit receivers stories advisories generate bench bench-postgres
 
 help: ## this list
-	@sed -nE 's/^([a-z ]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %s\n           %s\n", $$1, $$2 }'
+	@sed -nE 's/^([a-z -]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %s\n           %s\n", $$1, $$2 }'
 
 demo: ## the main job on this machine, in seconds
 	cargo run --release -- demo
@@ -30,3 +30,7 @@ bench: ## the figures that the documentation quotes, as JSON, each beside its ya
 	target/release/tharsis-bench --scenario drain
 	target/release/tharsis-bench --scenario publish
 	target/release/tharsis-bench --scenario latency
+
+bench-postgres: ## the same on PostgreSQL, in a cluster of its own
+	cargo build --release -p tharsis-bench
+	@scripts/bench-postgres

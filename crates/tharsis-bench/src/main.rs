@@ -11,6 +11,7 @@ mod database;
 mod dead;
 mod drain;
 mod latency;
+mod memory;
 mod neighbours;
 mod payload;
 mod publish;
@@ -61,7 +62,7 @@ struct Arguments {
     /// Subscriptions that get each event.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     fan_out: u16,
-    /// Deliveries of the dead subscription.
+    /// Deliveries of the dead subscription, or of the backlog that memory is measured with.
     #[arg(long, default_value_t = 1_000_000)]
     backlog: usize,
     /// How often to measure; the medians are of these.
@@ -85,6 +86,8 @@ enum Scenario {
     Workers,
     /// A healthy subscription beside one with a million deliveries whose receiver never answers.
     Dead,
+    /// What a worker holds in memory while it delivers a backlog of a million; Linux only.
+    Memory,
 }
 
 #[derive(Debug, Subcommand)]
@@ -134,6 +137,7 @@ async fn main() -> anyhow::Result<()> {
         Scenario::Neighbours => neighbours::measure(&plan).await?,
         Scenario::Workers => workers::measure(&plan).await?,
         Scenario::Dead => dead::measure(&plan, arguments.backlog).await?,
+        Scenario::Memory => memory::measure(&plan, arguments.backlog).await?,
     };
     report::print(&plan, &report)
 }

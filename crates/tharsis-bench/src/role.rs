@@ -34,6 +34,11 @@ impl Role {
         })
     }
 
+    /// The number of its process.
+    pub(crate) fn process(&self) -> anyhow::Result<u32> {
+        self.child.id().context("it ended early")
+    }
+
     /// What it says next.
     pub(crate) async fn hear(&mut self) -> anyhow::Result<String> {
         let line = self.output.next_line().await?;
