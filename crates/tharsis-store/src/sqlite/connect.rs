@@ -92,6 +92,10 @@ impl Database {
         check_encoding(&mut conn, &self.path).await?;
         let path = std::fs::canonicalize(&self.path).map_err(StoreError::database)?;
         let switched_to_wal = switch_to_wal(&mut conn, &path, &mut Jitter::new(random)?).await?;
+        // Whoever comes first after all had gone recovers the log, and the others wait for that here.
+        sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1")
+            .fetch_optional(&mut conn)
+            .await?;
         // From here on the writer waits for its turn by itself: see `write`.
         sqlx::query("PRAGMA busy_timeout = 0")
             .execute(&mut conn)
