@@ -31,6 +31,7 @@ mod cursor;
 mod due;
 mod error;
 mod filter;
+mod forget;
 mod history;
 mod key;
 mod migrate;
@@ -215,7 +216,7 @@ impl PostgresStore {
     /// `not_finished` where an event of that time is not routed or not delivered yet; nothing is forgotten then that comes
     /// after it.
     pub async fn drop_before(&self, instant: Timestamp) -> Result<Vec<String>, StoreError> {
-        partition::drop_before(self, instant).await
+        forget::drop_before(self, instant).await
     }
 
     /// # Errors

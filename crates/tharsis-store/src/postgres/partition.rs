@@ -1,4 +1,4 @@
-//! Events and attempts by days: tables of their own, made ahead of time, and forgotten as a whole.
+//! Events and attempts by days: tables of their own, made ahead of time, and [forgotten](super::forget) as a whole.
 //!
 //! An id begins with the instant that it was made at, so a day is a range of ids. What no day's table takes lies in the
 //! default one, and is moved when its day is made. Whatever locks a table that publishers or readers need waits for it a
@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 use tharsis_core::Timestamp;
-use tracing::{debug, info};
+use tracing::debug;
 use uuid::Uuid;
 
 use super::{
     PostgresStore,
     connect::Write,
     error::{code, explain},
+    forget::drop_forgotten,
     value::Instant,
 };
 use crate::StoreError;
@@ -25,7 +26,7 @@ const DAY: i64 = 86_400_000;
 const AHEAD: i64 = 7;
 
 /// The tables that are kept by days, each with its default one.
-const TABLES: [Table; 2] = [
+pub(super) const TABLES: [Table; 2] = [
     Table {
         name: "event",
         key: "id",
@@ -37,17 +38,17 @@ const TABLES: [Table; 2] = [
 ];
 
 #[derive(Clone, Copy)]
-struct Table {
+pub(super) struct Table {
     name: &'static str,
     key: &'static str,
 }
 
 /// Days since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Day(i64);
+pub(super) struct Day(i64);
 
 impl Day {
-    fn of(at: Timestamp) -> Self {
+    pub(super) fn of(at: Timestamp) -> Self {
         Self(at.as_millis().div_euclid(DAY))
     }
 
@@ -56,16 +57,16 @@ impl Day {
         Self(millis / DAY)
     }
 
-    fn begins(self) -> Timestamp {
+    pub(super) fn begins(self) -> Timestamp {
         Timestamp::from_millis(self.0.saturating_mul(DAY))
     }
 
-    fn next(self) -> Self {
+    pub(super) fn next(self) -> Self {
         Self(self.0 + 1)
     }
 
     /// The first id that it can hold.
-    fn first_id(self) -> Uuid {
+    pub(super) fn first_id(self) -> Uuid {
         let millis = u128::try_from(self.begins().as_millis()).unwrap_or(0);
         Uuid::from_u128(millis << 80)
     }
@@ -75,6 +76,11 @@ impl Day {
         let date = self.begins().to_string();
         let digits: String = date.chars().take(10).filter(char::is_ascii_digit).collect();
         format!("{of}_{digits}")
+    }
+
+    /// Of its events and of its attempts.
+    pub(super) fn tables(self) -> [String; 2] {
+        TABLES.map(|table| self.table(table.name))
     }
 
     fn to_make(now: Timestamp) -> impl Iterator<Item = Self> {
@@ -120,7 +126,7 @@ pub(super) async fn maintain(store: &PostgresStore, now: Timestamp) -> Result<()
 }
 
 /// The names of the days' tables.
-async fn days(store: &PostgresStore, table: Table) -> Result<Vec<String>, StoreError> {
+pub(super) async fn days(store: &PostgresStore, table: Table) -> Result<Vec<String>, StoreError> {
     Ok(sqlx::query_scalar(
         "SELECT c.relname::text
          FROM pg_inherits i
@@ -156,7 +162,7 @@ async fn in_default(store: &PostgresStore, table: Table) -> Result<Vec<Day>, Sto
 }
 
 /// A transaction that waits for locks a short time only; none where another worker is at it.
-async fn begin(store: &PostgresStore) -> Result<Option<Write>, StoreError> {
+pub(super) async fn begin(store: &PostgresStore) -> Result<Option<Write>, StoreError> {
     let mut write = store.0.lists.begin().await?;
     let is_ours: bool = sqlx::query_scalar(
         "SELECT set_config('lock_timeout', '250ms', true) IS NOT NULL
@@ -173,7 +179,7 @@ async fn begin(store: &PostgresStore) -> Result<Option<Write>, StoreError> {
 }
 
 /// Commits it, or leaves it for later where somebody had a lock for too long. Returns whether it is done.
-async fn end(
+pub(super) async fn end(
     write: Write,
     done: Result<(), sqlx::Error>,
     later: &'static str,
@@ -217,131 +223,6 @@ async fn make(conn: &mut PgConnection, table: Table, day: Day) -> Result<(), sql
     Ok(())
 }
 
-/// What a table is marked with whose rows were forgotten.
-const FORGOTTEN: &str = "forgotten";
-
-/// Dropping waits for every transaction that uses the whole table, and so it comes after the rows have long gone.
-async fn drop_forgotten(store: &PostgresStore) -> Result<(), StoreError> {
-    let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT c.relname::text
-         FROM pg_inherits i
-         JOIN pg_class c ON c.oid = i.inhrelid
-         WHERE i.inhparent IN (to_regclass('event'), to_regclass('attempt'))
-           AND obj_description(c.oid, 'pg_class') = $1
-         ORDER BY c.relname",
-    )
-    .bind(FORGOTTEN)
-    .fetch_all(&mut *store.0.lists.get().await?)
-    .await?;
-    for table in tables {
-        let Some(mut write) = begin(store).await? else {
-            return Ok(());
-        };
-        let done = sqlx::raw_sql(AssertSqlSafe(format!("DROP TABLE {table}")))
-            .execute(&mut *write)
-            .await;
-        end(
-            write,
-            done.map(drop),
-            "A forgotten day's table is dropped later",
-        )
-        .await?;
-    }
-    Ok(())
-}
-
-/// Forgets whole days before this instant, the oldest first.
-pub(super) async fn drop_before(
-    store: &PostgresStore,
-    instant: Timestamp,
-) -> Result<Vec<String>, StoreError> {
-    let [events, attempts] = TABLES;
-    let mut present = days(store, events).await?;
-    present.extend(days(store, attempts).await?);
-    let mut forgotten = Vec::new();
-    let Some(first) = present.iter().find_map(|name| day_of(name, events)) else {
-        return Ok(forgotten);
-    };
-    let mut day = first;
-    while day.next().begins() <= instant {
-        let names = [day.table(events.name), day.table(attempts.name)];
-        if names.iter().all(|name| present.contains(name)) && forget(store, day, &names).await? {
-            info!(table.name = names[0], "Forgot a day's events");
-            forgotten.extend(names);
-        }
-        day = day.next();
-    }
-    if !forgotten.is_empty() {
-        // What is not remembered can be published again.
-        sqlx::query("DELETE FROM idempotency WHERE event >= $1 AND event < $2")
-            .bind(first.first_id())
-            .bind(day.first_id())
-            .execute(&mut *store.0.lists.get().await?)
-            .await?;
-    }
-    Ok(forgotten)
-}
-
-/// The day of a table by its name.
-fn day_of(name: &str, table: Table) -> Option<Day> {
-    let digits = name.strip_prefix(table.name)?.strip_prefix('_')?;
-    let (year, rest) = digits.split_at_checked(4)?;
-    let (month, day) = rest.split_at_checked(2)?;
-    let at = Timestamp::parse(&format!("{year}-{month}-{day}T00:00:00Z")).ok()?;
-    Some(Day::of(at))
-}
-
-/// Returns whether there was something to forget, and it is forgotten.
-async fn forget(store: &PostgresStore, day: Day, names: &[String; 2]) -> Result<bool, StoreError> {
-    let Some(mut write) = begin(store).await? else {
-        return Ok(false);
-    };
-    let [events, attempts] = names;
-    let lock = format!("LOCK TABLE {events}, {attempts} IN ACCESS EXCLUSIVE MODE");
-    let locked = sqlx::raw_sql(AssertSqlSafe(lock))
-        .execute(&mut *write)
-        .await;
-    if let Err(error) = locked {
-        return end(write, Err(error), "A day is forgotten later").await;
-    }
-    // From here on nobody makes a delivery of that day due again, for its event cannot be read.
-    let (is_marked, is_unfinished): (bool, bool) = sqlx::query_as(
-        "SELECT obj_description(to_regclass($1), 'pg_class') IS NOT DISTINCT FROM $2,
-                EXISTS (SELECT 1 FROM delivery WHERE event >= $3 AND event < $4)
-                OR EXISTS (SELECT 1 FROM outbox WHERE event >= $3 AND event < $4)",
-    )
-    .bind(events)
-    .bind(FORGOTTEN)
-    .bind(day.first_id())
-    .bind(day.next().first_id())
-    .fetch_one(&mut *write)
-    .await?;
-    if is_unfinished {
-        write.roll_back().await?;
-        return Err(StoreError::unusable(
-            "not_finished",
-            format!(
-                "events of {} are not routed or not delivered yet",
-                day.begins()
-            ),
-            "let the workers finish, cancel what is left, or keep that day",
-        ));
-    }
-    if is_marked {
-        write.roll_back().await?;
-        return Ok(false);
-    }
-    let forget = format!(
-        "TRUNCATE {events}, {attempts};
-         COMMENT ON TABLE {events} IS '{FORGOTTEN}';
-         COMMENT ON TABLE {attempts} IS '{FORGOTTEN}';"
-    );
-    let done = sqlx::raw_sql(AssertSqlSafe(forget))
-        .execute(&mut *write)
-        .await;
-    end(write, done.map(drop), "A day is forgotten later").await
-}
-
 #[cfg(test)]
 mod tests {
     use tharsis_core::EventId;
@@ -356,11 +237,8 @@ mod tests {
     fn a_day_has_its_table_and_its_ids() {
         let day = Day::of(at("2026-01-31T23:59:59.999Z"));
         assert_eq!(day.table("event"), "event_20260131");
-        assert_eq!(day.next().table("attempt"), "attempt_20260201");
+        assert_eq!(day.next().tables(), ["event_20260201", "attempt_20260201"]);
         assert_eq!(day.begins(), at("2026-01-31T00:00:00Z"));
-        assert_eq!(day_of("event_20260131", TABLES[0]), Some(day));
-        assert_eq!(day_of("event_default", TABLES[0]), None);
-        assert_eq!(day_of("attempt_20260131", TABLES[0]), None);
     }
 
     #[test]

@@ -1,0 +1,253 @@
+//! Forgetting whole days: the tables of a day are emptied and marked at once, then its keys go, then the tables.
+//!
+//! The mark is a comment on the table of its events. Whatever was cut short after it is done by the next maintenance.
+
+use std::ops::Range;
+
+use sqlx::{AssertSqlSafe, PgConnection};
+use tharsis_core::Timestamp;
+use tracing::info;
+use uuid::Uuid;
+
+use super::{
+    PostgresStore,
+    partition::{Day, TABLES, begin, days, end},
+};
+use crate::StoreError;
+
+/// What a table of events is marked with whose rows were forgotten.
+const FORGOTTEN: &str = "forgotten";
+
+/// Pages of keys to a statement: some 10,000 keys.
+const PAGES: i64 = 100;
+
+/// Forgets whole days before this instant, the oldest first.
+pub(super) async fn drop_before(
+    store: &PostgresStore,
+    instant: Timestamp,
+) -> Result<Vec<String>, StoreError> {
+    let forgotten = forget_before(store, instant).await;
+    // Also where a day stood in the way: those before it are forgotten.
+    let marked = marked(&mut *store.0.lists.get().await?).await?;
+    delete_keys(store, &marked).await?;
+    forgotten
+}
+
+async fn forget_before(
+    store: &PostgresStore,
+    instant: Timestamp,
+) -> Result<Vec<String>, StoreError> {
+    let [events, attempts] = TABLES;
+    let mut present = days(store, events).await?;
+    present.extend(days(store, attempts).await?);
+    let mut forgotten = Vec::new();
+    let Some(mut day) = present.iter().find_map(|name| day_of(name)) else {
+        return Ok(forgotten);
+    };
+    while day.next().begins() <= instant {
+        let names = day.tables();
+        if names.iter().all(|name| present.contains(name)) && forget(store, day, &names).await? {
+            info!(table.name = names[0], "Forgot a day's events");
+            forgotten.extend(names);
+        }
+        day = day.next();
+    }
+    Ok(forgotten)
+}
+
+/// The day of a table of events by its name.
+fn day_of(events: &str) -> Option<Day> {
+    let digits = events.strip_prefix("event_")?;
+    let (year, rest) = digits.split_at_checked(4)?;
+    let (month, day) = rest.split_at_checked(2)?;
+    let at = Timestamp::parse(&format!("{year}-{month}-{day}T00:00:00Z")).ok()?;
+    Some(Day::of(at))
+}
+
+/// Returns whether there was something to forget, and it is forgotten.
+async fn forget(store: &PostgresStore, day: Day, names: &[String; 2]) -> Result<bool, StoreError> {
+    let Some(mut write) = begin(store).await? else {
+        return Ok(false);
+    };
+    let [events, attempts] = names;
+    let lock = format!("LOCK TABLE {events}, {attempts} IN ACCESS EXCLUSIVE MODE");
+    let locked = sqlx::raw_sql(AssertSqlSafe(lock))
+        .execute(&mut *write)
+        .await;
+    if let Err(error) = locked {
+        return end(write, Err(error), "A day is forgotten later").await;
+    }
+    // From here on nobody makes a delivery of that day due again, for its event cannot be read.
+    let (is_marked, is_unfinished): (bool, bool) = sqlx::query_as(
+        "SELECT obj_description(to_regclass($1), 'pg_class') IS NOT DISTINCT FROM $2,
+                EXISTS (SELECT 1 FROM delivery WHERE event >= $3 AND event < $4)
+                OR EXISTS (SELECT 1 FROM outbox WHERE event >= $3 AND event < $4)",
+    )
+    .bind(events)
+    .bind(FORGOTTEN)
+    .bind(day.first_id())
+    .bind(day.next().first_id())
+    .fetch_one(&mut *write)
+    .await?;
+    if is_unfinished {
+        write.roll_back().await?;
+        return Err(StoreError::unusable(
+            "not_finished",
+            format!(
+                "events of {} are not routed or not delivered yet",
+                day.begins()
+            ),
+            "let the workers finish, cancel what is left, or keep that day",
+        ));
+    }
+    if is_marked {
+        write.roll_back().await?;
+        return Ok(false);
+    }
+    let forget = format!(
+        "TRUNCATE {events}, {attempts};
+         COMMENT ON TABLE {events} IS '{FORGOTTEN}';"
+    );
+    let done = sqlx::raw_sql(AssertSqlSafe(forget))
+        .execute(&mut *write)
+        .await;
+    end(write, done.map(drop), "A day is forgotten later").await
+}
+
+/// The days that are marked, in their order.
+async fn marked(conn: &mut PgConnection) -> Result<Vec<Day>, sqlx::Error> {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT c.relname::text
+         FROM pg_inherits i
+         JOIN pg_class c ON c.oid = i.inhrelid
+         WHERE i.inhparent = to_regclass('event') AND obj_description(c.oid, 'pg_class') = $1
+         ORDER BY c.relname",
+    )
+    .bind(FORGOTTEN)
+    .fetch_all(conn)
+    .await?;
+    Ok(tables.iter().filter_map(|name| day_of(name)).collect())
+}
+
+/// What is not remembered can be published again. Returns whether all keys of these days are gone, but for those of
+/// events that came in after their day was forgotten.
+///
+/// An index on the events of keys would cost every publish. So all pages are gone through, in short statements: whoever
+/// publishes under a key that is being deleted waits for its statement to end.
+async fn delete_keys(store: &PostgresStore, days: &[Day]) -> Result<bool, StoreError> {
+    let (file, pages) = file_of_keys(store).await?;
+    for range in ranges(days) {
+        for chunk in 0..=pages / PAGES {
+            sqlx::query(
+                "DELETE FROM idempotency i
+                 WHERE i.ctid >= format('(%s,0)', $1)::tid AND i.ctid < format('(%s,0)', $2)::tid
+                   AND i.event >= $3 AND i.event < $4
+                   AND NOT EXISTS (
+                       SELECT 1 FROM event e WHERE e.id = i.event AND e.id >= $3 AND e.id < $4)",
+            )
+            .bind(chunk * PAGES)
+            .bind((chunk + 1) * PAGES)
+            .bind(range.start)
+            .bind(range.end)
+            .execute(&mut *store.0.lists.get().await?)
+            .await?;
+        }
+    }
+    // In another file keys lie elsewhere: somebody has rewritten the table meanwhile.
+    Ok(file_of_keys(store).await?.0 == file)
+}
+
+/// The file that the keys lie in, and its pages.
+async fn file_of_keys(store: &PostgresStore) -> Result<(i64, i64), StoreError> {
+    Ok(sqlx::query_as(
+        "SELECT pg_relation_filenode('idempotency')::bigint,
+                pg_relation_size('idempotency') / current_setting('block_size')::bigint",
+    )
+    .fetch_one(&mut *store.0.lists.get().await?)
+    .await?)
+}
+
+/// Their ids, days that follow each other in one range.
+fn ranges(days: &[Day]) -> Vec<Range<Uuid>> {
+    let mut ranges: Vec<Range<Uuid>> = Vec::new();
+    for day in days {
+        let (first, after) = (day.first_id(), day.next().first_id());
+        match ranges.last_mut() {
+            Some(range) if range.end == first => range.end = after,
+            _ => ranges.push(first..after),
+        }
+    }
+    ranges
+}
+
+/// Drops the tables of days that were forgotten, once their keys are gone.
+pub(super) async fn drop_forgotten(store: &PostgresStore) -> Result<(), StoreError> {
+    let marked = marked(&mut *store.0.lists.get().await?).await?;
+    if !delete_keys(store, &marked).await? {
+        return Ok(());
+    }
+    for day in marked {
+        let Some(mut write) = begin(store).await? else {
+            return Ok(());
+        };
+        let done = drop_empty(&mut write, day).await;
+        end(write, done, "A forgotten day's tables are dropped later").await?;
+    }
+    Ok(())
+}
+
+/// Waits for every transaction that uses the whole tables, and so it comes after the rows have long gone. What publishers
+/// need is locked last. A day that has got an event meanwhile is kept, as a day like any other.
+async fn drop_empty(conn: &mut PgConnection, day: Day) -> Result<(), sqlx::Error> {
+    // Another worker may have been here.
+    if !marked(conn).await?.contains(&day) {
+        return Ok(());
+    }
+    let [events, attempts] = day.tables();
+    let lock = format!(
+        "LOCK TABLE ONLY attempt, {attempts}, ONLY event, {events} IN ACCESS EXCLUSIVE MODE"
+    );
+    sqlx::raw_sql(AssertSqlSafe(lock))
+        .execute(&mut *conn)
+        .await?;
+    let late = format!("SELECT EXISTS (SELECT 1 FROM {events})");
+    let has_late: bool = sqlx::query_scalar(AssertSqlSafe(late))
+        .fetch_one(&mut *conn)
+        .await?;
+    let end = if has_late {
+        format!("COMMENT ON TABLE {events} IS NULL")
+    } else {
+        format!("DROP TABLE {attempts}, {events}")
+    };
+    sqlx::raw_sql(AssertSqlSafe(end)).execute(conn).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_of_events_has_its_day() {
+        let at = Timestamp::parse("2026-01-31T12:00:00Z").expect("a time");
+        assert_eq!(day_of("event_20260131"), Some(Day::of(at)));
+        assert_eq!(day_of("event_default"), None);
+        assert_eq!(day_of("attempt_20260131"), None);
+    }
+
+    #[test]
+    fn days_that_follow_each_other_are_one_range() {
+        let days: Vec<Day> = ["event_20260130", "event_20260131", "event_20260202"]
+            .iter()
+            .filter_map(|name| day_of(name))
+            .collect();
+        assert_eq!(
+            ranges(&days),
+            [
+                days[0].first_id()..days[1].next().first_id(),
+                days[2].first_id()..days[2].next().first_id(),
+            ]
+        );
+        assert!(ranges(&[]).is_empty());
+    }
+}
