@@ -1,6 +1,6 @@
 // Publishes in the engine's own PostgreSQL transaction: the decision and the events that tell of it, or none of it.
 //
-//   tharsis migrate --database "$DATABASE_URL"      (once)
+//   THARSIS_DATABASE_URL=$DATABASE_URL tharsis migrate --key-file tharsis.key      (once, as the owner)
 //   DATABASE_URL=postgres://engine@localhost/shop node publish.js events.ndjson
 //
 // Reads events from the file, or from standard input, one JSON document a line, and prints the id of each. With --rollback
@@ -41,8 +41,8 @@ async function publish(events) {
   return rows.map(({ event }) => event);
 }
 
-// An event of Mars as it is, any other in its envelope. The payload is text: jsonb would forget the order of keys and how
-// numbers were written.
+// An event of Mars as it is, any other in its envelope. The payload is text. Out of an envelope it is parsed and printed
+// anew, and JSON.parse rounds the numbers that JavaScript does not have; in the text of an engine's own they are refused.
 function parse(line) {
   const { payload, ...envelope } = JSON.parse(line);
   if (payload !== undefined) return { ...envelope, payload: JSON.stringify(payload) };

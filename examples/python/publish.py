@@ -1,6 +1,6 @@
 """Publishes in the engine's own PostgreSQL transaction: the decision and the events that tell of it, or none of it.
 
-    tharsis migrate --database "$DATABASE_URL"      (once)
+    THARSIS_DATABASE_URL=$DATABASE_URL tharsis migrate --key-file tharsis.key      (once, as the owner)
     DATABASE_URL=postgres://engine@localhost/shop python publish.py events.ndjson
 
 Reads events from the file, or from standard input, one JSON document a line, and prints the id of each. With --rollback it
@@ -25,7 +25,7 @@ def event(line: str) -> dict:
     document = json.loads(line)
     optional = ("key", "campaign", "recipient", "not_before", "expires_at")
     if "payload" in document:
-        # As text: jsonb would forget the order of keys and how numbers were written.
+        # As text: jsonb would forget the order of keys.
         payload = json.dumps(document["payload"], ensure_ascii=False)
         given = {name: document.get(name) for name in optional}
         return {**given, "type": document["type"], "client": document["client"], "payload": payload}

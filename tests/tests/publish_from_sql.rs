@@ -310,6 +310,134 @@ fn what_no_event_can_be_is_refused_at_once_with_a_stable_code() {
     assert_eq!(left, ["0"]);
 }
 
+/// An instant that no clock reaches was taken once, and what was to be routed with it stood still.
+#[test]
+fn what_no_delivery_can_have_is_refused_by_its_name_and_in_nobodys_way() {
+    let world = World::on(Database::Postgres);
+    let shop = world.receiver("shop").start();
+    world.subscribe(&Subscribe::new(ALPHA, &shop));
+    let good = world.nudges(ALPHA, 1).remove(0);
+    let mut engine = world.connect();
+    for (argument, code, field) in [
+        ("not_before => 'infinity'", "bad_time", "not_before"),
+        ("not_before => '-infinity'", "bad_time", "not_before"),
+        (
+            "expires_at => '294276-12-31 23:59:59.9999+00'",
+            "bad_time",
+            "expires_at",
+        ),
+        ("campaign => ' '", "empty", "campaign"),
+        ("recipient => repeat('x', 256)", "too_long", "recipient"),
+        ("campaign => E'a\\tb'", "control_character", "campaign"),
+    ] {
+        let statement = format!("SELECT publish('nudge', $1::uuid, $2, {argument})");
+        let refused = world
+            .block_on(
+                sqlx::query(AssertSqlSafe(statement))
+                    .bind(ALPHA)
+                    .bind(&good.text)
+                    .execute(&mut engine),
+            )
+            .expect_err(argument);
+        let error = refused.as_database_error().expect("the server refused it");
+        let error = error.downcast_ref::<PgDatabaseError>();
+        assert_eq!(
+            (error.code(), error.detail()),
+            ("22023", Some(code)),
+            "{error}"
+        );
+        assert!(error.message().ends_with(field), "{error}");
+        assert!(error.hint().is_some(), "{error}");
+    }
+    world
+        .block_on(publish(&mut engine, ALPHA, &good.text))
+        .expect("it is good");
+    world.run_until_idle();
+    shop.assert_received_once(&[good]);
+}
+
+#[test]
+fn a_refusal_takes_its_transaction_with_it_but_for_a_savepoint() {
+    let world = World::on(Database::Postgres);
+    let lines = world.nudges(ALPHA, 1);
+    let mut engine = world.connect();
+    world
+        .block_on(async {
+            let mut open = engine.begin().await?;
+            let mut part = open.begin().await?;
+            let refused = publish(&mut part, ALPHA, &" ".repeat(300_000)).await;
+            assert_eq!(state(&refused.expect_err("too large")), "22023");
+            let after = publish(&mut part, ALPHA, &lines[0].text).await;
+            assert_eq!(state(&after.expect_err("it is aborted")), "25P02");
+            part.rollback().await?;
+            publish(&mut open, ALPHA, &lines[0].text).await?;
+            open.commit().await
+        })
+        .expect("the rest goes on");
+    assert_eq!(world.select("SELECT count(*)::text FROM event"), ["1"]);
+}
+
+#[test]
+fn who_reads_as_of_a_moment_ago_is_told_to_try_again() {
+    let world = World::on(Database::Postgres);
+    let lines = world.nudges(ALPHA, 1);
+    let batch = Batch::keyed("order-17", &lines[0].text);
+    let (mut slow, mut quick) = (world.connect(), world.connect());
+    let refused = world.block_on(async {
+        let mut open = slow.begin().await?;
+        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            .execute(&mut *open)
+            .await?;
+        sqlx::query("SELECT count(*) FROM pg_class")
+            .execute(&mut *open)
+            .await?;
+        batch.publish(&mut quick).await?;
+        batch.publish(&mut open).await
+    });
+    assert_eq!(state(&refused.expect_err("it cannot see it")), "40001");
+}
+
+#[test]
+fn of_two_transactions_that_cross_one_is_ended() {
+    let world = World::on(Database::Postgres);
+    let lines = world.nudges(ALPHA, 2);
+    let a = Batch::keyed("a", &lines[0].text);
+    let b = Batch::keyed("b", &lines[1].text);
+    let (mut first, mut second) = (world.connect(), world.connect());
+    let mut one = world.block_on(first.begin()).expect("a transaction");
+    let mut other = world.block_on(second.begin()).expect("a transaction");
+    world.block_on(a.publish(&mut one)).expect("it is new");
+    world.block_on(b.publish(&mut other)).expect("it is new");
+    let ended = thread::scope(|scope| {
+        let crossing = scope.spawn(|| world.block_on(b.publish(&mut one)));
+        let meanwhile = world.block_on(a.publish(&mut other));
+        [crossing.join().expect("no panic"), meanwhile]
+    });
+    let refused: Vec<String> = ended
+        .iter()
+        .filter_map(|end| end.as_ref().err().map(state))
+        .collect();
+    assert_eq!(refused, ["40P01"]);
+}
+
+#[test]
+fn one_text_for_two_recipients_is_one_event_without_keys() {
+    let world = World::on(Database::Postgres);
+    let text = world.nudges(ALPHA, 1).remove(0).text;
+    let mut engine = world.connect();
+    let mut ids: Vec<String> = Vec::new();
+    for recipient in ["ann", "bob"] {
+        let publish = "SELECT publish('nudge', $1::uuid, $2, recipient => $3)::text";
+        let id = sqlx::query_scalar(publish)
+            .bind(ALPHA)
+            .bind(&text)
+            .bind(recipient)
+            .fetch_one(&mut engine);
+        ids.push(world.block_on(id).expect("it is taken"));
+    }
+    assert_eq!(ids[0], ids[1]);
+}
+
 #[test]
 fn under_one_key_the_same_is_one_event_and_another_payload_is_refused() {
     let world = World::on(Database::Postgres);

@@ -418,6 +418,66 @@ async fn publishers_wait_for_nobody_but_one_of_their_own_key() {
     assert!(late[0].seq < pointers[0].seq);
 }
 
+#[tokio::test]
+async fn an_instant_that_cannot_be_kept_leaves_the_callers_transaction_as_it_was() {
+    let schema = Schema::new().await;
+    let house = House::new(&schema).await;
+    let mut conn = connect(&schema).await;
+    let mut transaction = conn.begin().await.expect("begins");
+    let id = |n| EventId::new(house.now, [n; 10]);
+    let never = Timestamp::from_millis(i64::MAX);
+    let never = event(1).with_not_before(never).expect("an event");
+    let refused = house
+        .store
+        .publish_in(&mut transaction, &never, id(1))
+        .await;
+    assert_eq!(code(&refused.expect_err("refused")), "bad_time");
+    house
+        .store
+        .publish_in(&mut transaction, &event(1), id(2))
+        .await
+        .expect("published");
+    transaction.commit().await.expect("committed");
+    assert_eq!(house.left().await.unrouted, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publishes_of_one_process_do_not_wait_for_the_key_of_another() {
+    let schema = Schema::new().await;
+    let house = House::new(&schema).await;
+    let mut conn = connect(&schema).await;
+    let mut open = conn.begin().await.expect("begins");
+    let first = EventId::new(house.now, [1; 10]);
+    house
+        .store
+        .publish_in(&mut open, &keyed(1, "a"), first)
+        .await
+        .expect("published");
+
+    let publish = |event: Event| {
+        let store = house.store.clone();
+        tokio::spawn(async move { store.publish(&[event]).await })
+    };
+    // More of them than there are connections to publish on, and others together with them.
+    let waiting: Vec<_> = (0..5).map(|_| publish(keyed(1, "a"))).collect();
+    let others: Vec<_> = (10..60).map(|n| publish(event(n))).collect();
+    for other in others {
+        let published = tokio::time::timeout(Duration::from_secs(20), other)
+            .await
+            .expect("it does not wait")
+            .expect("no panic")
+            .expect("published");
+        assert!(!published[0].as_ref().expect("new").duplicate);
+    }
+    assert!(waiting.iter().all(|one| !one.is_finished()));
+    open.commit().await.expect("committed");
+    for one in waiting {
+        let published = one.await.expect("no panic").expect("published");
+        let published = published[0].as_ref().expect("the same");
+        assert_eq!((published.id, published.duplicate), (first, true));
+    }
+}
+
 // === publishing by SQL ===
 
 #[tokio::test]
@@ -503,6 +563,86 @@ async fn one_key_is_one_event_on_every_path() {
     assert_eq!(detail(&mut conn, &other).await, "idempotency_conflict");
 }
 
+/// The library's digests hold whatever else somebody puts into the schema by the name of the function that makes them.
+#[tokio::test]
+async fn a_function_of_the_same_name_makes_no_other_keys() {
+    let schema = Schema::new().await;
+    let store = open(&schema).await;
+    let mut conn = inside(&schema).await;
+    run(
+        &mut conn,
+        "CREATE FUNCTION digest_of(purpose text, a bytea, b bytea) RETURNS bytea LANGUAGE sql RETURN substring(sha256(a) FOR 16)",
+    )
+    .await;
+    store
+        .publish(&[event(1), keyed(2, "a")])
+        .await
+        .expect("published");
+    let again = format!(
+        r#"SELECT bool_and(duplicate) FROM publish_all('{{signal,signal}}', array_fill('{CLIENT}'::uuid, '{{2}}'),
+               ARRAY['{{"n":1}}', '{{"n":2}}'], ARRAY[NULL, 'a'])"#
+    );
+    assert!(scalar::<bool>(&mut conn, &again).await);
+}
+
+/// As when keys are forgotten between the insert that finds one and the answer.
+#[tokio::test]
+async fn a_key_that_is_forgotten_meanwhile_is_an_error_and_no_answer() {
+    let schema = Schema::new().await;
+    let store = open(&schema).await;
+    let mut conn = inside(&schema).await;
+    store.publish(&[keyed(1, "a")]).await.expect("published");
+    run(
+        &mut conn,
+        "CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM idempotency; RETURN NULL; END $$;
+         CREATE TRIGGER forget BEFORE INSERT ON outbox FOR EACH STATEMENT EXECUTE FUNCTION forget()",
+    )
+    .await;
+    let batch = format!(
+        r#"SELECT publish_all('{{signal,signal}}', array_fill('{CLIENT}'::uuid, '{{2}}'), ARRAY['{{"n":1}}', '{{"n":2}}'],
+               ARRAY['a', 'b'])"#
+    );
+    assert_eq!(detail(&mut conn, &batch).await, "key_forgotten");
+    let refused = store.publish(&[keyed(1, "a"), event(2)]).await;
+    assert!(matches!(refused, Err(StoreError::Database(_))));
+    run(&mut conn, "DROP TRIGGER forget ON outbox").await;
+    let published = store.publish(&[keyed(1, "a"), event(2)]).await;
+    let duplicates: Vec<bool> = published
+        .expect("published")
+        .iter()
+        .map(|one| one.as_ref().expect("not refused").duplicate)
+        .collect();
+    assert_eq!(duplicates, [true, false]);
+}
+
+/// Published before such were refused, or written by hand.
+#[tokio::test]
+async fn an_infinite_instant_is_in_nobodys_way() {
+    let schema = Schema::new().await;
+    let house = House::new(&schema).await;
+    let mut conn = inside(&schema).await;
+    let events: Vec<Event> = (1..4).map(event).collect();
+    house.store.publish(&events).await.expect("published");
+    for (n, at) in [(1, "-infinity"), (2, "infinity")] {
+        let update = format!(
+            r#"UPDATE outbox o SET not_before = '{at}' FROM event e WHERE e.id = o.event AND e.payload = '{{"n":{n}}}'"#
+        );
+        run(&mut conn, &update).await;
+    }
+    let pointers = house.until_there_are(3).await;
+    let routed: Vec<Routed> = pointers
+        .iter()
+        .map(|pointer| {
+            let mut routed = house.routed(pointer);
+            routed.to[0].due_at = pointer.not_before.map_or(house.now, |at| at.max(house.now));
+            routed
+        })
+        .collect();
+    let done = house.store.route(&house.lease, &routed).await;
+    done.expect("routed");
+    assert_eq!(house.payloads().await, [r#"{"n":1}"#, r#"{"n":3}"#]);
+}
+
 #[tokio::test]
 async fn sql_is_checked_as_the_library_is() {
     let schema = Schema::new().await;
@@ -538,6 +678,58 @@ async fn sql_is_checked_as_the_library_is() {
             "bad_idempotency_key",
         ),
         (
+            format!("SELECT publish('signal', '{c}', '{{}}', repeat('k', 256))"),
+            "bad_idempotency_key",
+        ),
+        (
+            format!("SELECT publish(repeat('t', 129), '{c}', '{{}}')"),
+            "bad_event_type",
+        ),
+        (
+            format!("SELECT publish('signal', '{c}', '{{}}', campaign => '')"),
+            "empty",
+        ),
+        (
+            format!("SELECT publish('signal', '{c}', '{{}}', campaign => repeat('é', 256))"),
+            "too_long",
+        ),
+        (
+            format!("SELECT publish('signal', '{c}', '{{}}', recipient => E'a\\nb')"),
+            "control_character",
+        ),
+        (
+            format!("SELECT publish('signal', '{c}', '{{}}', not_before => 'infinity')"),
+            "bad_time",
+        ),
+        (
+            format!("SELECT publish('signal', '{c}', '{{}}', not_before => '-infinity')"),
+            "bad_time",
+        ),
+        (
+            format!(
+                "SELECT publish('signal', '{c}', '{{}}', expires_at => '1969-12-31 23:59:59Z')"
+            ),
+            "bad_time",
+        ),
+        (
+            format!(
+                "SELECT publish('signal', '{c}', '{{}}', expires_at => '9999-12-31 23:59:59.9999Z')"
+            ),
+            "bad_time",
+        ),
+        (
+            format!(
+                "SELECT publish('signal', '{c}', '{{}}', expires_at => '294276-12-31 23:59:59.9999Z')"
+            ),
+            "bad_time",
+        ),
+        (
+            format!(
+                "SELECT publish_all('{{a,b}}', '{{{c},{c}}}', '{{x,y}}', campaigns => '{{{{p,q}}}}')"
+            ),
+            "bad_lengths",
+        ),
+        (
             format!("SELECT publish_all('{{a,b}}', '{{{c}}}', '{{x,y}}')"),
             "bad_lengths",
         ),
@@ -552,6 +744,84 @@ async fn sql_is_checked_as_the_library_is() {
     assert_eq!(scalar::<i64>(&mut conn, nothing).await, 0);
     let largest = format!("SELECT publish('signal', '{c}', repeat('x', 262144))");
     let _: uuid::Uuid = scalar(&mut conn, &largest).await;
+    assert_eq!(
+        scalar::<i64>(&mut conn, "SELECT count(*) FROM event").await,
+        1
+    );
+}
+
+/// Of a campaign's name, by each character that the one or the other may think something of.
+#[tokio::test]
+async fn names_are_judged_by_sql_as_by_the_library() {
+    let schema = Schema::new().await;
+    let mut conn = inside(&schema).await;
+    let characters = ('\u{1}'..='\u{3001}').chain(['\u{fe0f}', '\u{feff}', '\u{1f6d2}']);
+    let mut names: Vec<String> = characters
+        .flat_map(|c| [c.to_string(), format!(" {c}\n"), format!("a{c}b")])
+        .collect();
+    names.extend(["é".repeat(255), "é".repeat(256), " ".repeat(256)]);
+    let ours: Vec<Option<&str>> = names
+        .iter()
+        .map(|name| {
+            let text = serde_json::json!({
+                "type": "signal", "client": CLIENT, "campaign": name, "payload": {}
+            });
+            Event::parse(text.to_string().as_bytes())
+                .err()
+                .map(|refused| refused.code)
+        })
+        .collect();
+    let theirs: Vec<Option<String>> =
+        sqlx::query_scalar("SELECT wrong_label(n) FROM unnest($1::text[]) WITH ORDINALITY AS g(n, place) ORDER BY place")
+            .bind(&names)
+            .fetch_all(&mut conn)
+            .await
+            .expect("judged");
+    for ((name, ours), theirs) in names.iter().zip(ours).zip(theirs) {
+        assert_eq!(theirs.as_deref(), ours, "{name:?}");
+    }
+}
+
+/// Whoever may execute it need not be the library.
+#[tokio::test]
+async fn frozen_payloads_are_checked_too() {
+    let schema = Schema::new().await;
+    let mut conn = inside(&schema).await;
+    let publish = |key: &str, kind: &str, payload: &str, not_before: &str| {
+        format!(
+            "SELECT publish_frozen(ARRAY[gen_random_uuid()], ARRAY[{key}], ARRAY[NULL::bytea], ARRAY[{kind}],
+                                   ARRAY['{CLIENT}'::uuid], NULL, NULL, ARRAY[{not_before}::timestamptz], NULL, ARRAY[{payload}])"
+        )
+    };
+    let key = "sha256('a')";
+    let good = "substring(sha256('a') FOR 16)";
+    for (statement, expected) in [
+        (
+            publish(key, "'signal'", "'{}'", "NULL"),
+            "bad_idempotency_key",
+        ),
+        (
+            publish("NULL::bytea", "'signal'", "'{}'", "NULL"),
+            "bad_idempotency_key",
+        ),
+        (publish(good, "'no type'", "'{}'", "NULL"), "bad_event_type"),
+        (
+            publish(good, "'signal'", "repeat('x', 262145)", "NULL"),
+            "payload_too_large",
+        ),
+        (
+            publish(good, "'signal'", "NULL::text", "NULL"),
+            "payload_missing",
+        ),
+        (publish(good, "'signal'", "'{}'", "'infinity'"), "bad_time"),
+        (
+            publish(good, "'signal', 'signal'", "'{}'", "NULL"),
+            "bad_lengths",
+        ),
+    ] {
+        assert_eq!(detail(&mut conn, &statement).await, expected, "{statement}");
+    }
+    run(&mut conn, &publish(good, "'signal'", "'{}'", "now()")).await;
     assert_eq!(
         scalar::<i64>(&mut conn, "SELECT count(*) FROM event").await,
         1
@@ -792,6 +1062,139 @@ async fn old_days_are_forgotten_when_all_of_them_is_delivered() {
     );
 }
 
+/// Noon of a day long ago.
+const LONG_AGO: Timestamp = Timestamp::from_millis(1_577_880_000_000);
+
+/// Publishes as somebody whose clock shows that instant.
+async fn publish_at(house: &House, n: u32, at: Timestamp, conn: &mut PgConnection) -> EventId {
+    let id = EventId::new(at, [1; 10]);
+    house
+        .store
+        .publish_in(conn, &event(n), id)
+        .await
+        .expect("published");
+    id
+}
+
+/// Routes and delivers what was published: so many events.
+async fn deliver(house: &House, count: usize) {
+    let pointers = house.until_there_are(count).await;
+    house.route(&pointers).await;
+    let due = house.due().await;
+    let settled: Vec<_> = due.iter().map(|due| house.delivered(due)).collect();
+    assert_eq!(settled.len(), count);
+    let left = house.store.settle(&house.lease, &settled).await;
+    assert_eq!(left.expect("settled"), []);
+}
+
+/// Publishes it again.
+async fn is_known(house: &House, n: u32) -> bool {
+    let again = house.store.publish(&[event(n)]).await.expect("published");
+    again[0].as_ref().expect("not refused").duplicate
+}
+
+#[tokio::test]
+async fn a_day_that_is_not_forgotten_keeps_its_keys() {
+    let schema = Schema::new().await;
+    let house = House::new(&schema).await;
+    let mut conn = inside(&schema).await;
+    publish_at(&house, 1, LONG_AGO, &mut conn).await;
+    publish_at(&house, 2, LONG_AGO + DAY, &mut conn).await;
+    deliver(&house, 2).await;
+    publish_at(&house, 3, LONG_AGO + DAY * 2, &mut conn).await;
+    house.store.maintain(house.now).await.expect("maintained");
+
+    // Somebody reads the first day, and it cannot be forgotten now.
+    let mut reading = conn.begin().await.expect("begins");
+    run(
+        &mut reading,
+        "LOCK TABLE event_20200101 IN ACCESS SHARE MODE",
+    )
+    .await;
+    let forgotten = house.store.drop_before(LONG_AGO + DAY * 2).await;
+    assert_eq!(
+        forgotten.expect("forgotten"),
+        ["event_20200102", "attempt_20200102"]
+    );
+    assert!(is_known(&house, 1).await);
+    assert!(!is_known(&house, 2).await);
+
+    // Now it can, and the third day, which is not finished, is in nobody's way but its own.
+    reading.commit().await.expect("committed");
+    let refused = house.store.drop_before(LONG_AGO + DAY * 3).await;
+    assert_eq!(code(&refused.expect_err("refused")), "not_finished");
+    assert!(!is_known(&house, 1).await);
+    assert!(is_known(&house, 3).await);
+}
+
+#[tokio::test]
+async fn keys_that_a_crash_left_behind_are_deleted_before_the_tables() {
+    let schema = Schema::new().await;
+    let house = House::new(&schema).await;
+    let mut conn = inside(&schema).await;
+    let old = publish_at(&house, 1, LONG_AGO, &mut conn).await;
+    house.store.publish(&[event(2)]).await.expect("published");
+    deliver(&house, 2).await;
+    house.store.maintain(house.now).await.expect("maintained");
+    let keys = format!(
+        "INSERT INTO idempotency
+         SELECT substring(sha256(int8send(n)) FOR 16), NULL, '{}' FROM generate_series(1, 30000) AS n",
+        old.as_uuid()
+    );
+    run(&mut conn, &keys).await;
+    // So it is between forgetting and the deletion of keys.
+    run(
+        &mut conn,
+        "TRUNCATE event_20200101, attempt_20200101; COMMENT ON TABLE event_20200101 IS 'forgotten'",
+    )
+    .await;
+    assert!(is_known(&house, 1).await);
+
+    house.store.maintain(house.now).await.expect("maintained");
+    let left: i64 = scalar(&mut conn, "SELECT count(*) FROM idempotency").await;
+    assert_eq!(left, 1);
+    assert!(!is_known(&house, 1).await);
+    assert!(is_known(&house, 2).await);
+    for parent in ["event", "attempt"] {
+        let tables = tables(&mut conn, parent).await;
+        assert!(!tables.contains(&format!("{parent}_20200101")));
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_comes_into_a_forgotten_day_is_delivered() {
+    let schema = Schema::new().await;
+    let house = House::new(&schema).await;
+    let mut conn = inside(&schema).await;
+    let names = ["event_20200101", "attempt_20200101"];
+    publish_at(&house, 1, LONG_AGO, &mut conn).await;
+    deliver(&house, 1).await;
+    house.store.maintain(house.now).await.expect("maintained");
+    let forget = || house.store.drop_before(LONG_AGO + DAY);
+    assert_eq!(forget().await.expect("forgotten"), names);
+
+    let at = LONG_AGO + Duration::from_secs(1);
+    let late = publish_at(&house, 2, at, &mut conn).await;
+    house.store.maintain(house.now).await.expect("maintained");
+    for (parent, name) in ["event", "attempt"].into_iter().zip(names) {
+        let tables = tables(&mut conn, parent).await;
+        assert!(tables.contains(&name.to_owned()));
+    }
+    assert!(is_known(&house, 2).await, "its key is there as well");
+    deliver(&house, 1).await;
+    let record = house.store.event(late).await.expect("an event");
+    assert_eq!(record.deliveries[0].attempts, 1);
+
+    // It is a day like any other.
+    assert_eq!(forget().await.expect("forgotten"), names);
+    assert!(!is_known(&house, 2).await);
+    house.store.maintain(house.now).await.expect("maintained");
+    for (parent, name) in ["event", "attempt"].into_iter().zip(names) {
+        let tables = tables(&mut conn, parent).await;
+        assert!(!tables.contains(&name.to_owned()));
+    }
+}
+
 // === futures that are dropped ===
 
 /// Lets it go on for so long, then drops it. Returns whether it was through.
@@ -877,4 +1280,134 @@ fn futures_and_stores_may_be_dropped_outside_of_a_runtime() {
     drop(other);
     drop(runtime);
     drop(schema);
+}
+
+// === whose schema it is ===
+
+/// A role of a story's own, which is [gone](Self::gone) at its end.
+struct Role<'s> {
+    schema: &'s Schema,
+    name: String,
+}
+
+impl<'s> Role<'s> {
+    async fn new(schema: &'s Schema, attributes: &str) -> Self {
+        let name = format!("{}_role", schema.name);
+        let mut conn = connect(schema).await;
+        run(&mut conn, &format!("CREATE ROLE {name} {attributes}")).await;
+        Self { schema, name }
+    }
+
+    /// The outbox as this role has it.
+    fn url(&self) -> String {
+        format!("{}&options=-c role={}", self.schema.url(), self.name)
+    }
+
+    async fn gone(self) {
+        let mut conn = connect(self.schema).await;
+        run(
+            &mut conn,
+            &format!("DROP OWNED BY {0}; DROP ROLE {0}", self.name),
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn who_may_make_nothing_in_a_schema_is_told_so() {
+    let schema = Schema::missing();
+    let role = Role::new(&schema, "").await;
+    let url = role.url();
+    let migrate = async || {
+        let migrated = PostgresStore::migrate(&url, schema.options()).await;
+        migrated.map_err(|refused| code(&refused).to_owned())
+    };
+    let not_permitted = Err("not_permitted".to_owned());
+    // Not to make the schema either.
+    assert_eq!(migrate().await, not_permitted);
+    let mut conn = connect(&schema).await;
+    run(&mut conn, &format!("CREATE SCHEMA {}", schema.name)).await;
+    assert_eq!(migrate().await, not_permitted);
+    for right in ["USAGE", "CREATE"] {
+        assert_eq!(migrate().await, not_permitted, "before {right}");
+        let grant = format!("GRANT {right} ON SCHEMA {} TO {}", schema.name, role.name);
+        run(&mut conn, &grant).await;
+    }
+    assert_eq!(migrate().await, Ok(vec!["outbox".to_owned()]));
+    assert_eq!(migrate().await, Ok(Vec::new()));
+    role.gone().await;
+}
+
+/// What others make in it would be found by functions that run with the rights of their owner.
+#[tokio::test]
+async fn a_schema_in_which_everybody_may_make_something_is_not_migrated() {
+    let schema = Schema::missing();
+    let migrate = async || {
+        let migrated = PostgresStore::migrate(&schema.url(), schema.options()).await;
+        migrated.map_err(|refused| code(&refused).to_owned())
+    };
+    let mut conn = connect(&schema).await;
+    let name = &schema.name;
+    let open = format!("GRANT CREATE ON SCHEMA {name} TO PUBLIC");
+    let close = format!("REVOKE CREATE ON SCHEMA {name} FROM PUBLIC");
+    run(&mut conn, &format!("CREATE SCHEMA {name}; {open}")).await;
+    assert_eq!(migrate().await, Err("schema_open".to_owned()));
+    run(&mut conn, &close).await;
+    assert_eq!(migrate().await, Ok(vec!["outbox".to_owned()]));
+    run(&mut conn, &open).await;
+    assert_eq!(migrate().await, Err("schema_open".to_owned()));
+}
+
+#[tokio::test]
+async fn functions_look_nowhere_but_in_their_schema() {
+    let schema = Schema::new().await;
+    let mut conn = connect(&schema).await;
+    let pinned = format!(
+        "SELECT array_agg(DISTINCT path) FROM pg_proc, unnest(proconfig) AS path
+         WHERE pronamespace = '{}'::regnamespace AND prosecdef AND path LIKE 'search_path=%'",
+        schema.name
+    );
+    let pinned: Vec<String> = scalar(&mut conn, &pinned).await;
+    assert_eq!(pinned, [format!("search_path={}, pg_temp", schema.name)]);
+    let unpinned = format!(
+        "SELECT count(*) FROM pg_proc WHERE pronamespace = '{}'::regnamespace AND prosecdef
+             AND NOT coalesce(proconfig::text LIKE '%search_path=%', false)",
+        schema.name
+    );
+    assert_eq!(scalar::<i64>(&mut conn, &unpinned).await, 0);
+}
+
+#[tokio::test]
+async fn a_schema_is_migrated_from_where_the_key_is_not() {
+    let schema = Schema::missing();
+    let here = schema.options();
+    PostgresStore::migrate(&schema.url(), here.clone())
+        .await
+        .expect("migrates");
+    let folder = tempfile::tempdir().expect("a folder");
+    let elsewhere = Options {
+        key_file: Some(folder.path().join("tharsis.key")),
+        ..here
+    };
+    let again = PostgresStore::migrate(&schema.url(), elsewhere.clone()).await;
+    assert_eq!(again.expect("migrates"), [""; 0]);
+    let made = folder.path().read_dir().expect("it is there").count();
+    assert_eq!(made, 0, "no second key");
+    assert_eq!(refused(&schema.url(), elsewhere).await, "key_missing");
+}
+
+#[tokio::test]
+async fn a_server_that_is_full_says_what_to_do() {
+    let schema = Schema::new().await;
+    let role = Role::new(&schema, "LOGIN PASSWORD 'story' CONNECTION LIMIT 0").await;
+    let url = format!("{}&user={}&password=story", schema.url(), role.name);
+    let full = PostgresStore::open(&url, schema.options())
+        .await
+        .expect_err("refused");
+    let StoreError::Unusable { code, hint, .. } = &full else {
+        panic!("{full:?}");
+    };
+    assert_eq!(*code, "database_refused");
+    assert!(hint.contains("max_connections"), "{hint}");
+    role.gone().await;
 }

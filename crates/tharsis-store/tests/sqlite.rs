@@ -376,7 +376,7 @@ async fn one_process_owns_and_the_other_is_told_which() {
         told.contains(&format!("pid {}", std::process::id())),
         "{told}"
     );
-    first.release(&lease).await.expect("given back");
+    first.release(&lease, None).await.expect("given back");
     assert!(!second.owned().await.expect("asked"));
     let next = hold(&second, 2).await;
     assert!(next.epoch > lease.epoch);
@@ -407,7 +407,7 @@ async fn the_owner_is_the_one_worker() {
         assert!(!one.host.is_empty());
         assert_eq!(one.lease_age, None, "it lasts as long as the process");
     }
-    owner.release(&lease).await.expect("given back");
+    owner.release(&lease, None).await.expect("given back");
     assert_eq!(other.workers().await.expect("asked"), []);
 }
 
@@ -447,7 +447,7 @@ async fn asking_who_owns_disturbs_nobody() {
     });
     for _ in 0..100 {
         let lease = hold(&first, 1).await;
-        first.release(&lease).await.expect("given back");
+        first.release(&lease, None).await.expect("given back");
     }
     asking.await.expect("no panic");
 }
@@ -555,6 +555,10 @@ async fn a_conflict_leaves_the_callers_transaction_as_it_was() {
         .await
         .expect_err("refused");
     assert_eq!(code(&error), "idempotency_conflict");
+    let never = event(3).with_not_before(Timestamp::from_millis(i64::MAX));
+    let never = never.expect("an event");
+    let error = SqliteStore::publish_in(&mut tx, &never, id(2)).await;
+    assert_eq!(code(&error.expect_err("refused")), "bad_time");
     // An id twice is a mistake of the caller's.
     SqliteStore::publish_in(&mut tx, &event(3), id(1))
         .await

@@ -1,7 +1,7 @@
 //! Publishes in the engine's own PostgreSQL transaction: the decision and the events that tell of it are committed together,
 //! or none of it is.
 //!
-//!     tharsis migrate --database "$DATABASE_URL"      (once)
+//!     THARSIS_DATABASE_URL=$DATABASE_URL tharsis migrate --key-file tharsis.key      (once, as the owner)
 //!     DATABASE_URL=postgres://engine@localhost/shop cargo run -p tharsis-examples --bin publish_in_postgres -- events.ndjson
 //!
 //! Reads events from the file, or from standard input, one JSON document a line, and prints the id of each. With

@@ -192,7 +192,7 @@ CREATE TABLE revision (
 );
 INSERT INTO revision (id, revision) VALUES (1, 1);
 
--- Workers that deliver, or did until a moment ago.
+-- Workers that deliver, or did until a moment ago. A lease is renewed here, in one row, and not with each of its shards.
 CREATE TABLE worker (
     id uuid PRIMARY KEY,
     -- The machine, the process and the program's version, for people.
@@ -202,16 +202,17 @@ CREATE TABLE worker (
     started_at timestamptz(3) NOT NULL DEFAULT clock_timestamp(),
     -- When it last took or renewed its lease.
     renewed_at timestamptz(3) NOT NULL,
-    -- It counts among those that share the shards until then.
-    until timestamptz(3) NOT NULL
+    -- Its lease is over then. Until then it counts among those that share the shards, unless it is about to leave.
+    until timestamptz(3) NOT NULL,
+    leaving boolean NOT NULL DEFAULT false
 );
 
--- Who owns which shard, and until when. The epoch is the fence: it goes up with each change of owner.
+-- Who owns which shard: nobody, where that worker's lease is over. The epoch is the fence: it goes up with each change of
+-- owner.
 CREATE TABLE shard (
     shard smallint PRIMARY KEY,
     owner uuid,
-    epoch bigint NOT NULL DEFAULT 0,
-    until timestamptz(3)
+    epoch bigint NOT NULL DEFAULT 0
 );
 INSERT INTO shard (shard) SELECT generate_series(0, 63);
 CREATE SEQUENCE epoch AS bigint;
@@ -272,8 +273,27 @@ CREATE FUNCTION digest_of(purpose bytea, a bytea, b bytea) RETURNS bytea
     RETURN substring(sha256(
         int8send(octet_length(purpose)) || purpose || int8send(octet_length(a)) || a || int8send(octet_length(b)) || b) FOR 16);
 
+-- What is wrong with the name of a campaign or a recipient, in the words of the library and by its measure: white space
+-- and control characters are Unicode's, whatever the locale.
+CREATE FUNCTION wrong_label(label text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE
+        WHEN label ~ E'^[\\u0009-\\u000d\\u0020\\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]*$'
+            THEN 'empty'
+        WHEN char_length(label) > 255 THEN 'too_long'
+        WHEN label ~ E'[\\u0001-\\u001f\\u007f-\\u009f]' THEN 'control_character'
+    END;
+
+-- What is wrong with an instant that attempts depend on: it is infinite, or no RFC 3339 says it once it is rounded.
+CREATE FUNCTION wrong_time(at timestamptz) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE
+        WHEN at < '1970-01-01 00:00:00Z'::timestamptz OR at >= '9999-12-31 23:59:59.9995Z'::timestamptz THEN 'bad_time'
+    END;
+
 -- Several frozen events, as the library hands them over: an array for each column. Answers in their order which event the
--- key has, whether that one was there before, and the digest of its payload where it is to be compared.
+-- key has, whether that one was there before, and the digest of its payload where it is to be compared. That a payload is
+-- frozen is the caller's word; what else the library has checked is checked again, for others may be granted this.
 -- A table has grown since its statistics were taken on an empty one: nothing of it may be walked.
 CREATE FUNCTION publish_frozen(
     ids uuid[], keys bytea[], digests bytea[], types text[], clients uuid[], campaigns text[], recipients text[],
@@ -283,10 +303,52 @@ CREATE FUNCTION publish_frozen(
 AS $$
 #variable_conflict use_column
 DECLARE
+    wrong text[];
     fresh uuid[];
     all_fresh boolean;
+    answers bigint;
     at timestamptz(3) := clock_timestamp();
 BEGIN
+    -- What follows takes their elements by place and in order, which is the same for lists only.
+    IF format('[1:%s]', cardinality(ids)) <> ANY (ARRAY[
+        array_dims(ids), array_dims(keys), array_dims(digests), array_dims(types), array_dims(clients),
+        array_dims(campaigns), array_dims(recipients), array_dims(not_befores), array_dims(expires_ats),
+        array_dims(payloads)])
+    THEN
+        RAISE EXCEPTION 'the arrays are not lists of one length' USING ERRCODE = '22023', DETAIL = 'bad_lengths',
+            HINT = 'give an element for each event, from place 1 on';
+    END IF;
+    -- A loop is several times as quick as a query. Lengths are no part of the patterns: a repetition that is counted takes a
+    -- hundred times as long.
+    FOR place IN 1..cardinality(ids) LOOP
+        wrong := CASE
+            WHEN types[place] IS NULL OR types[place] !~ '^[A-Za-z0-9._-]+$' OR octet_length(types[place]) > 128
+                THEN ARRAY['type', 'bad_event_type']
+            WHEN clients[place] IS NULL THEN ARRAY['client', 'bad_client']
+            WHEN payloads[place] IS NULL THEN ARRAY['payload', 'payload_missing']
+            WHEN octet_length(payloads[place]) > 262144 THEN ARRAY['payload', 'payload_too_large']
+            WHEN octet_length(keys[place]) IS DISTINCT FROM 16 THEN ARRAY['key', 'bad_idempotency_key']
+            WHEN wrong_label(campaigns[place]) IS NOT NULL THEN ARRAY['campaign', wrong_label(campaigns[place])]
+            WHEN wrong_label(recipients[place]) IS NOT NULL THEN ARRAY['recipient', wrong_label(recipients[place])]
+            WHEN wrong_time(not_befores[place]) IS NOT NULL THEN ARRAY['not_before', wrong_time(not_befores[place])]
+            WHEN wrong_time(expires_ats[place]) IS NOT NULL THEN ARRAY['expires_at', wrong_time(expires_ats[place])]
+        END;
+        IF wrong IS NOT NULL THEN
+            RAISE EXCEPTION 'event % is refused: % in %', place, wrong[2], wrong[1]
+                USING ERRCODE = '22023', DETAIL = wrong[2], HINT = CASE wrong[2]
+                    WHEN 'bad_event_type' THEN 'a type has 1 to 128 letters, digits, dots, underscores or hyphens'
+                    WHEN 'bad_client' THEN 'name the client that the event is published for'
+                    WHEN 'payload_missing' THEN 'give the payload as JSON text'
+                    WHEN 'payload_too_large' THEN 'a payload has at most 262144 octets'
+                    WHEN 'bad_idempotency_key' THEN 'a key has 1 to 255 visible ASCII characters, or is a digest of 16 octets'
+                    WHEN 'bad_time' THEN 'give an instant of the years 1970 to 9999, or NULL'
+                    WHEN 'empty' THEN 'give a name that can be seen, or NULL'
+                    WHEN 'too_long' THEN 'a name has at most 255 characters'
+                    ELSE 'leave out line breaks and other control characters'
+                END;
+        END IF;
+    END LOOP;
+
     -- In order of the keys, so that two batches never wait for each other crosswise.
     WITH new AS (
         INSERT INTO idempotency AS i (key, payload, event)
@@ -324,6 +386,11 @@ BEGIN
     FROM unnest(ids, keys, digests) WITH ORDINALITY AS g(id, key, digest, place)
     CROSS JOIN LATERAL (SELECT i.event, i.payload FROM idempotency i WHERE i.key = g.key OFFSET 0) i
     ORDER BY g.place;
+    GET DIAGNOSTICS answers = ROW_COUNT;
+    IF answers <> cardinality(ids) THEN
+        RAISE EXCEPTION 'the key of an event was forgotten while it was published'
+            USING ERRCODE = '40001', DETAIL = 'key_forgotten', HINT = 'publish again: nothing was published';
+    END IF;
 END
 $$;
 
@@ -338,7 +405,6 @@ CREATE FUNCTION publish_all(
 AS $$
 #variable_conflict use_column
 DECLARE
-    wrong record;
     ids uuid[];
     names bytea[];
     digests bytea[];
@@ -355,40 +421,20 @@ BEGIN
         RAISE EXCEPTION 'the arrays have different lengths' USING ERRCODE = '22023', DETAIL = 'bad_lengths',
             HINT = 'give each event its type, client and payload, and of what else you give something for each or nothing at all';
     END IF;
-    SELECT c.place, c.code INTO wrong
-    FROM (
-        SELECT g.place, CASE
-                   WHEN g.type IS NULL OR g.type !~ '^[A-Za-z0-9._-]{1,128}$' THEN 'bad_event_type'
-                   WHEN g.client IS NULL THEN 'bad_client'
-                   WHEN g.payload IS NULL THEN 'payload_missing'
-                   WHEN octet_length(g.payload) > 262144 THEN 'payload_too_large'
-                   WHEN g.key !~ '^[!-~]{1,255}$' THEN 'bad_idempotency_key'
-               END AS code
-        FROM unnest(types, clients, payloads, keys) WITH ORDINALITY AS g(type, client, payload, key, place)) c
-    WHERE c.code IS NOT NULL
-    ORDER BY c.place
-    LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'event % is refused: %', wrong.place, wrong.code USING ERRCODE = '22023', DETAIL = wrong.code,
-            HINT = CASE wrong.code
-                WHEN 'bad_event_type' THEN 'a type has 1 to 128 letters, digits, dots, underscores or hyphens'
-                WHEN 'bad_client' THEN 'name the client that the event is published for'
-                WHEN 'payload_missing' THEN 'give the payload as JSON text'
-                WHEN 'payload_too_large' THEN 'a payload has at most 262144 octets'
-                ELSE 'a key has 1 to 255 visible ASCII characters'
-            END;
-    END IF;
 
     -- Ids ascend as the events do: lists are in order of ids.
     ids := ARRAY(SELECT new_id() AS id FROM generate_series(1, cardinality(payloads)) ORDER BY id);
+    -- A key that is none has no digest, and is refused for that.
     SELECT array_agg(CASE WHEN g.key IS NULL
-                          THEN digest_of('tharsis natural key 1', uuid_send(g.client), g.digest)
-                          ELSE digest_of('tharsis key 1', uuid_send(g.client), convert_to(g.key, 'UTF8'))
+                          THEN digest_of('tharsis natural key 1'::bytea, uuid_send(g.client), g.digest)
+                          WHEN g.key ~ '^[!-~]+$' AND octet_length(g.key) <= 255
+                          THEN digest_of('tharsis key 1'::bytea, uuid_send(g.client), convert_to(g.key, 'UTF8'))
                      END ORDER BY g.place),
            array_agg(CASE WHEN g.key IS NOT NULL THEN '\x01'::bytea || g.digest END ORDER BY g.place)
     INTO names, digests
     FROM (
-        SELECT u.*, digest_of('tharsis payload 1', convert_to(u.type, 'UTF8'), convert_to(u.payload, 'UTF8')) AS digest
+        SELECT u.*,
+               digest_of('tharsis payload 1'::bytea, convert_to(u.type, 'UTF8'), convert_to(u.payload, 'UTF8')) AS digest
         FROM unnest(types, clients, payloads, keys) WITH ORDINALITY AS u(type, client, payload, key, place)) g;
 
     SELECT array_agg(p.event ORDER BY p.place), array_agg(p.duplicate ORDER BY p.place),
@@ -417,4 +463,5 @@ AS $$
                      ARRAY[not_before], ARRAY[expires_at]) p
 $$;
 
-REVOKE EXECUTE ON FUNCTION new_id, shard_of, digest_of, publish_frozen, publish_all, publish FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION new_id, shard_of, digest_of, wrong_label, wrong_time,
+    publish_frozen, publish_all, publish FROM PUBLIC;

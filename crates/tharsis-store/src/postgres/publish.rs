@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::{
     PostgresStore,
     connect::{Conn, Schema},
-    error::explain,
-    value::Instant,
+    error::{code, explain},
+    value::{Instant, corrupt},
 };
 use crate::{
     Random, StoreError,
@@ -37,6 +37,15 @@ impl Commit for PostgresStore {
         let ids = ids(events.len(), clock, self.0.options.random)?;
         insert(&mut conn, &self.0.schema, events, &ids).await
     }
+
+    /// `lock_not_available`: these connections have a `lock_timeout`.
+    fn is_locked(error: &StoreError) -> bool {
+        let StoreError::Database(source) = error else {
+            return false;
+        };
+        let error = source.downcast_ref::<sqlx::Error>();
+        error.and_then(code).as_deref() == Some("55P03")
+    }
 }
 
 /// Ids ascend as the events do: lists are in order of ids.
@@ -51,7 +60,7 @@ fn ids(count: usize, clock: Timestamp, random: Random) -> Result<Vec<Uuid>, Stor
     Ok(ids)
 }
 
-/// One statement, and one round trip.
+/// One statement, and one round trip. An answer for each event, in their order.
 pub(super) async fn insert(
     conn: &mut PgConnection,
     schema: &Schema,
@@ -98,6 +107,12 @@ pub(super) async fn insert(
         .fetch_all(conn)
         .await
         .map_err(explain)?;
+    if rows.len() != events.len() {
+        let (answers, events) = (rows.len(), events.len());
+        return Err(corrupt(format_args!(
+            "{answers} answers for {events} events"
+        )));
+    }
     Ok(rows
         .into_iter()
         .map(|(id, duplicate, payload)| Found {

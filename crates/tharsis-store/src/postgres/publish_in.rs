@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use tharsis_core::{EventId, event::Event};
 
 use super::{connect::Schema, publish, value::corrupt};
-use crate::{Published, StoreError};
+use crate::{Published, StoreError, publishing::check};
 
 pub(super) async fn publish_in(
     conn: &mut PgConnection,
@@ -12,6 +12,7 @@ pub(super) async fn publish_in(
     event: &Event,
     id: EventId,
 ) -> Result<Published, StoreError> {
+    check(event)?;
     let ready = (event.clone(), event.idempotency());
     let found = publish::insert(conn, schema, &[&ready], &[*id.as_uuid()]).await?;
     let found = found

@@ -10,13 +10,17 @@ use super::{
     value::{Id, blob},
     write::is_busy,
 };
-use crate::{Published, StoreError, publishing::Found};
+use crate::{
+    Published, StoreError,
+    publishing::{Found, check},
+};
 
 pub(super) async fn publish_in(
     conn: &mut SqliteConnection,
     event: &Event,
     id: EventId,
 ) -> Result<Published, StoreError> {
+    check(event)?;
     refuse_attached(conn).await?;
     let idempotency = event.idempotency();
     if let Err(error) = insert(conn, event, &idempotency, id).await {

@@ -1,6 +1,6 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use tharsis_core::event::IdempotencyKey;
+use tharsis_core::{Timestamp, event::IdempotencyKey};
 
 use crate::harness::{House, Store, client, enveloped, event};
 
@@ -61,6 +61,44 @@ pub(crate) async fn a_batch_reports_what_it_refuses_by_its_place<S: Store>(store
             .unrouted,
         2
     );
+}
+
+pub(crate) async fn instants_beyond_the_years_1970_to_9999_are_refused<S: Store>(store: S) {
+    let house = House::new(store).await;
+    let last = Timestamp::parse("9999-12-31T23:59:59.999Z").expect("a time");
+    let not_before = |n, at| event(client(1), n).with_not_before(at).expect("an event");
+    let expires_at = |n, at| enveloped(client(1), n, &format!(r#""expires_at":"{at}","#));
+    let batch = [
+        not_before(1, Timestamp::from_millis(0)),
+        not_before(2, last + Duration::from_millis(1)),
+        not_before(3, Timestamp::from_millis(i64::MAX)),
+        not_before(4, last),
+        not_before(5, Timestamp::from_millis(-1)),
+        expires_at(6, "9999-12-31T23:59:59.999-00:01"),
+        expires_at(7, "1969-12-31T23:59:59.999Z"),
+        expires_at(8, "9999-12-31T23:59:59.999Z"),
+    ];
+    let published = house.store.publish(&batch).await.expect("published");
+
+    let refused: Vec<_> = published
+        .iter()
+        .map(|one| one.as_ref().err().map(|e| (e.code, e.field.as_deref())))
+        .collect();
+    let (not_before, expires_at) = (
+        Some(("bad_time", Some("not_before"))),
+        Some(("bad_time", Some("expires_at"))),
+    );
+    let expected = [
+        None, not_before, not_before, None, not_before, expires_at, expires_at, None,
+    ];
+    assert_eq!(refused, expected);
+    let pointers = house.store.pointers(&house.lease, 10).await;
+    let pointers = pointers.expect("pointers").events;
+    let taken: Vec<_> = published.iter().flatten().map(|one| one.id).collect();
+    let there: Vec<_> = pointers.iter().map(|pointer| pointer.event).collect();
+    assert_eq!(there, taken, "the others are durable");
+    assert_eq!(pointers[1].not_before, Some(last));
+    assert_eq!(pointers[2].expires_at, Some(last));
 }
 
 pub(crate) async fn another_payload_under_a_key_is_refused<S: Store>(store: S) {
