@@ -1,6 +1,6 @@
 //! A database that is not one to be worked with stops the start, and says what to do.
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use serde_json::Value;
 use sqlx::{Connection, SqliteConnection};
@@ -40,6 +40,13 @@ fn the_key_file_is_private_and_nothing_starts_without_it(on: Database) {
     for command in commands {
         let refused = world.tharsis(["--json"].iter().chain(command)).expect(1);
         assert_eq!(refused.error_code(), "key_missing", "{command:?}");
+    }
+    if on == Database::Postgres {
+        // Nor does what looks at no subscription, and the schema is brought up from wherever its owner is.
+        world.ask(["worker", "list"]);
+        world.ask(["replay", "list"]);
+        let migrated = world.ask(["migrate"]);
+        assert_eq!(migrated["key_file"]["state"], "missing", "{migrated}");
     }
     assert!(
         !key.exists(),
@@ -99,12 +106,14 @@ fn what_is_no_database_is_not_touched() {
         ])
         .expect(1);
     assert_eq!(nowhere.error_code(), "database_not_opened");
-    let other = world.tharsis([
-        "--json",
-        "--database=mysql://localhost/x",
-        "subscription",
-        "list",
-    ]);
+    let other = world
+        .tharsis([
+            "--json",
+            "--database=mysql://localhost/x",
+            "subscription",
+            "list",
+        ])
+        .expect(2);
     assert_eq!(other.error_code(), "bad_database_url");
 }
 
@@ -174,6 +183,61 @@ fn a_schema_is_made_by_migrate_and_by_nothing_else() {
     );
     tharsis(&["subscription", "list"]).ok();
     world.execute(&format!("DROP SCHEMA {schema}_2 CASCADE"));
+}
+
+/// Where the key is must be known to whoever has to keep it.
+#[test]
+fn migrate_says_where_the_key_is_and_whether_it_made_it() {
+    let world = World::on(Database::Postgres);
+    let schema = world.schema();
+    let elsewhere = world.database_url().replace(schema, &format!("{schema}_2"));
+    let (first, copy) = (world.path("first.key"), world.path("copy.key"));
+    let migrate = |key: &Path| {
+        let key = key.to_str().expect("a path in UTF-8");
+        let answer = world.ask(["--database", &elsewhere, "--key-file", key, "migrate"]);
+        assert_eq!(answer["key_file"]["path"], key);
+        answer["key_file"]["state"].as_str().map(str::to_owned)
+    };
+    assert_eq!(migrate(&first).as_deref(), Some("made"));
+    assert_eq!(migrate(&first).as_deref(), Some("there"));
+    assert_eq!(migrate(&copy).as_deref(), Some("missing"));
+    assert!(!copy.exists(), "a second key would open nothing");
+    fs::copy(&first, &copy).expect("it can be copied");
+    assert_eq!(migrate(&copy).as_deref(), Some("there"));
+    world.execute(&format!("DROP SCHEMA {schema}_2 CASCADE"));
+}
+
+/// A role that may publish is told what it lacks, by whatever it tries, and nothing waits for it to be granted.
+#[test]
+fn what_a_role_may_not_do_is_told_as_such() {
+    let world = World::on(Database::Postgres);
+    let schema = world.schema();
+    let role = format!("{schema}_engine");
+    world.execute(&format!("CREATE ROLE {role}"));
+    world.execute(&format!("GRANT USAGE ON SCHEMA {schema} TO {role}"));
+    world.execute(&format!(
+        "GRANT EXECUTE ON FUNCTION {schema}.publish_frozen TO {role}"
+    ));
+    let as_role = format!("{}&options=-c%20role={role}", world.database_url());
+    let tharsis = |arguments: &[&str]| {
+        let flags = ["--json", "--database", &as_role];
+        world.tharsis(flags.iter().chain(arguments))
+    };
+    for command in [
+        &["worker", "list"][..],
+        &["replay", "list"],
+        &["subscription", "list"],
+        &["run", "--until-idle"],
+        &["migrate"],
+    ] {
+        let refused = tharsis(command).expect(1);
+        assert_eq!(refused.error_code(), "not_permitted", "{command:?}");
+        let hint = refused.error()["hint"].to_string();
+        assert!(hint.contains("EXECUTE"), "{hint}");
+    }
+    tharsis(&["publish", "-"]).ok();
+    world.execute(&format!("DROP OWNED BY {role}"));
+    world.execute(&format!("DROP ROLE {role}"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use tharsis_tests::{ALPHA, BETA, Database, Subscribe, World, on_both_databases};
 on_both_databases! {
     no_file_no_answer_and_no_row_holds_it,
     one_that_does_not_open_holds_its_subscription,
+    a_key_that_is_lost_for_good_costs_the_secrets_and_nothing_else,
 }
 
 fn no_file_no_answer_and_no_row_holds_it(on: Database) {
@@ -121,4 +122,42 @@ fn one_that_does_not_open_holds_its_subscription(on: Database) {
     world.ask(["subscription", "resume", &of_alpha.id]);
     world.run_until_idle();
     assert_eq!(alpha.count(), 2);
+}
+
+/// As the book says: the database forgets its key, another one is made, and each secret is rotated.
+fn a_key_that_is_lost_for_good_costs_the_secrets_and_nothing_else(on: Database) {
+    let world = World::on(on);
+    let shop = world.receiver("shop").start();
+    let subscription = world.subscribe(&Subscribe::new(ALPHA, &shop));
+    let lines = world.predictions(ALPHA, 2);
+    world.publish(&lines);
+    let key = world.path(match on {
+        Database::Sqlite => "outbox.db.key",
+        Database::Postgres => "tharsis.key",
+    });
+    fs::remove_file(&key).expect("it was there");
+    let refused = world.refused(["run", "--until-idle"]);
+    assert_eq!(refused["code"], "key_missing");
+
+    world.execute(&format!("DELETE FROM {}", world.table("key")));
+    let migrated = world.ask(["migrate"]);
+    assert_eq!(migrated["key_file"]["state"], "made", "{migrated}");
+    assert!(key.exists());
+    let summary = world.run_until_idle().json();
+    assert_eq!(
+        (shop.count(), &summary["remaining"]["held"]),
+        (0, &2.into())
+    );
+    let shown = world.ask(["subscription", "show", &subscription.id]);
+    assert_eq!(shown["reason"], "secret_unreadable");
+
+    // The receiver verifies with its old secret, which is read from a file here.
+    let file = format!(
+        "--secret-file={}",
+        world.secret_file(&shop.secret).display()
+    );
+    world.ask(["subscription", "rotate", &subscription.id, &file]);
+    world.ask(["subscription", "resume", &subscription.id]);
+    world.run_until_idle();
+    shop.assert_received_once(&lines);
 }

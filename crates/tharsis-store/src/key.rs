@@ -50,17 +50,24 @@ impl KeyFile {
 
     /// The key that the database knows.
     pub(crate) fn load(&self, known: &Known) -> Result<SealingKey, StoreError> {
-        let key = self.read()?.ok_or_else(|| {
+        self.find(known)?.ok_or_else(|| {
             StoreError::unusable(
                 "key_missing",
                 format!("the key file {} is missing", self.path.display()),
                 "restore it from where it is kept safe; without it the secrets in the database cannot be read",
             )
-        })?;
+        })
+    }
+
+    /// The same, if the file is there.
+    pub(crate) fn find(&self, known: &Known) -> Result<Option<SealingKey>, StoreError> {
+        let Some(key) = self.read()? else {
+            return Ok(None);
+        };
         if key.id() != known.id || key.open(&proof_row(&known.id), &known.sealed).is_err() {
             return Err(self.wrong("holds another key than the one the database was sealed with"));
         }
-        Ok(key)
+        Ok(Some(key))
     }
 
     /// The first key of a database: what was put there before, or a new one. The caller holds a lock of the database's, so

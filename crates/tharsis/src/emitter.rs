@@ -33,8 +33,9 @@ pub struct Options {
     pub egress: Policy,
     /// Certificates in PEM, trusted beside the system's roots.
     pub ca_file: Option<PathBuf>,
-    /// The file of the key that secrets are sealed with, on PostgreSQL: every process that subscribes or delivers needs the
-    /// same one. Who only publishes needs none. On SQLite it is always `<database>.key`.
+    /// The file of the key that secrets are sealed with, on PostgreSQL: every process that subscribes or delivers, or looks
+    /// at subscriptions or deliveries, needs the same one. Who only publishes needs none. On SQLite it is always
+    /// `<database>.key`.
     pub key_file: Option<PathBuf>,
     /// How long after its last word a worker on PostgreSQL counts as gone, so that others take its work over: 15 s unless
     /// given, at least 1 s. Of no effect on SQLite, where ownership goes with the process.
@@ -135,8 +136,11 @@ impl Emitter {
     /// Brings the database's schema up to what this program knows, creating what is not there, and returns the names of the
     /// migrations that it applied. Harmless to call again, and from several processes at once.
     ///
+    /// Where the database knows no key to seal secrets with, the [key file](Emitter::key_file) is made too, if it is named.
+    /// Where it knows one, a file that is not here is not missed.
+    ///
     /// # Errors
-    /// As [`Emitter::open`]; when the role may not create what is missing.
+    /// As [`Emitter::open`]; when the role may not create what is missing, or everybody may create something in the schema.
     ///
     /// # Examples
     /// ```no_run
@@ -150,6 +154,12 @@ impl Emitter {
     /// ```
     pub async fn migrate(url: &str, options: &Options) -> Result<Vec<String>, Error> {
         Ok(Store::migrate(url, &options.store()).await?)
+    }
+
+    /// The file of the key that secrets are sealed with, whether it is there or not: beside an SQLite file, else what the
+    /// options name.
+    pub fn key_file(url: &str, options: &Options) -> Option<PathBuf> {
+        Store::key_file(url, &options.store())
     }
 
     /// Whether opening it switched a file that had something in it to write-ahead logging: worth telling whoever else

@@ -99,7 +99,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Show(options) => show(context, &options).await,
         Command::Retry(Retry { id }) => {
             let accepted = context
-                .open()
+                .open_without_key()
                 .await?
                 .registry()
                 .retry(id, system_now())
@@ -108,7 +108,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         }
         Command::Cancel(Cancel { id }) => {
             let accepted = context
-                .open()
+                .open_without_key()
                 .await?
                 .registry()
                 .cancel(id, system_now())

@@ -40,6 +40,16 @@ impl Context {
         .await
     }
 
+    /// The same, without the key that secrets are sealed with: for what has nothing to do with a subscription.
+    pub(crate) async fn open_without_key(&self) -> Result<Emitter, Failure> {
+        self.open_with(tharsis::Options {
+            must_exist: true,
+            key_file: None,
+            ..self.options()
+        })
+        .await
+    }
+
     /// Opens the configured outbox; an SQLite file that is not there is made.
     pub(crate) async fn open_or_create(&self) -> Result<Emitter, Failure> {
         self.open_with(self.options()).await
@@ -48,7 +58,9 @@ impl Context {
     /// Opens the configured outbox with these options.
     pub(crate) async fn open_with(&self, options: tharsis::Options) -> Result<Emitter, Failure> {
         let database = &self.configuration.database;
-        let emitter = Emitter::open(database.expose(), options).await?;
+        let emitter = Emitter::open(database.expose(), options)
+            .await
+            .map_err(not_opened)?;
         if emitter.switched_to_wal() {
             self.output.note(format_args!(
                 "Note: the database {} was switched to write-ahead logging, and stays so: while it is open, files ending in -wal and -shm lie beside it.",
@@ -76,6 +88,17 @@ impl Context {
             engine: engine.clone(),
             ..tharsis::Options::default()
         }
+    }
+}
+
+/// A URL or a lease that is none is wrong usage, wherever it was written.
+fn not_opened(error: tharsis::Error) -> Failure {
+    let is_usage = matches!(&error, tharsis::Error::Invalid(invalid) if invalid.field.is_some());
+    let failure = Failure::from(error);
+    if is_usage {
+        failure.into_usage()
+    } else {
+        failure
     }
 }
 

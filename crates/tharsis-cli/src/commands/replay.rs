@@ -353,7 +353,8 @@ fn live(replay: &Replay) -> String {
 
 async fn list(context: &Context) -> Result<Exit, Failure> {
     let (output, now) = (context.output, system_now());
-    let replays = context.open().await?.registry().replays().await?;
+    let emitter = context.open_without_key().await?;
+    let replays = emitter.registry().replays().await?;
     if output.json {
         #[derive(Serialize)]
         struct Document {
@@ -392,7 +393,7 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
 
 async fn show(context: &Context, id: ReplayId) -> Result<Exit, Failure> {
     let (output, now) = (context.output, system_now());
-    let emitter = context.open().await?;
+    let emitter = context.open_without_key().await?;
     let replay = emitter.registry().replay_state(id).await?;
     if output.json {
         output.document(&ReplayDocument::from(&replay))?;

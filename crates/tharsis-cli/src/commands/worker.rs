@@ -34,7 +34,7 @@ pub(crate) struct List {}
 pub(crate) async fn run(context: &Context, command: &Command) -> Result<Exit, Failure> {
     let Command::List(List {}) = command;
     let (output, now) = (context.output, system_now());
-    let workers = context.open().await?.workers().await?;
+    let workers = context.open_without_key().await?.workers().await?;
     if output.json {
         #[derive(Serialize)]
         struct Document<'a> {

@@ -3,18 +3,22 @@ use crate::Desk;
 #[test]
 fn a_file_is_migrated_once() {
     let desk = Desk::new();
-    insta::assert_snapshot!(desk.run("migrate").all(), @"
+    let folder = desk.0.path().canonicalize().unwrap();
+    let here = |told: String| told.replace(folder.to_str().unwrap(), "HERE");
+    insta::assert_snapshot!(here(desk.run("migrate").all()), @"
     exit 0
     --- stdout
     Applied the migration `outbox` to sqlite://tharsis.db.
+    Made the key file HERE/tharsis.db.key: keep a copy of it, apart from the database's.
     ");
-    insta::assert_snapshot!(desk.run("migrate").all(), @"
+    insta::assert_snapshot!(here(desk.run("migrate").all()), @"
     exit 0
     --- stdout
     sqlite://tharsis.db is up to date.
+    The key file is HERE/tharsis.db.key.
     ");
-    insta::assert_snapshot!(desk.run("migrate --json").stdout, @r#"{"applied":[]}"#);
-    insta::assert_snapshot!(desk.run("--database sqlite://other.db migrate --json").stdout, @r#"{"applied":["outbox"]}"#);
+    insta::assert_snapshot!(here(desk.run("migrate --json").stdout), @r#"{"applied":[],"key_file":{"path":"HERE/tharsis.db.key","state":"there"}}"#);
+    insta::assert_snapshot!(here(desk.run("--database sqlite://other.db migrate --json").stdout), @r#"{"applied":["outbox"],"key_file":{"path":"HERE/other.db.key","state":"made"}}"#);
 }
 
 /// A mistyped path must not look like an empty outbox.
@@ -57,14 +61,32 @@ fn what_only_looks_or_changes_makes_no_database() {
 }
 
 #[test]
-fn a_url_that_no_store_has_is_refused_without_its_password() {
+fn a_url_that_no_store_has_is_wrong_usage_told_without_its_password() {
     let desk = Desk::new();
     insta::assert_snapshot!(desk.run("--database mysql://engine:s3cret@db/shop migrate").all(), @"
-    exit 1
+    exit 2
     --- stderr
     error[bad_database_url]: database: is no URL of SQLite or PostgreSQL
       hint: write sqlite://PATH, as in sqlite://tharsis.db, or postgres://USER@HOST/DATABASE?schema=tharsis
     ");
+}
+
+/// What a driver does not know it would log, with its value.
+#[test]
+fn a_parameter_that_is_not_known_is_told_without_its_value() {
+    let desk = Desk::new();
+    for parameter in ["sslpassword", "PassWord", "connect_timeout"] {
+        for command in ["migrate", "run", "publish", "delivery list"] {
+            let url = format!("postgres://127.0.0.1:9/shop?{parameter}=s3cret");
+            let said = desk.run(&format!("--log trace --json --database {url} {command}"));
+            assert_eq!(said.code, Some(2), "{}", said.all());
+            assert!(!said.all().contains("s3cret"), "{}", said.all());
+            let error = &said.json()["error"];
+            assert_eq!(error["code"], "bad_database_url");
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains(parameter), "{message}");
+        }
+    }
 }
 
 /// Nobody listens on the discard port of loopback.
@@ -80,10 +102,10 @@ fn a_server_that_is_not_there_is_told_without_the_password() {
 }
 
 #[test]
-fn a_lease_that_is_too_short_is_refused() {
+fn a_lease_that_is_too_short_is_wrong_usage() {
     let desk = Desk::new();
     insta::assert_snapshot!(desk.run("--database postgres://127.0.0.1:9/shop run --lease 500ms").all(), @"
-    exit 1
+    exit 2
     --- stderr
     error[lease_too_short]: lease: is shorter than 1s
       hint: take some seconds: a worker that is killed is replaced after so long

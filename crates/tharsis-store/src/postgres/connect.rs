@@ -1,6 +1,7 @@
 //! Where the database is, and the connections to it.
 
 use std::{
+    borrow::Cow,
     ops::{Deref, DerefMut},
     time::Duration,
 };
@@ -11,10 +12,13 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tharsis_core::Invalid;
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
 
 use super::error::not_opened;
-use crate::StoreError;
+use crate::{StoreError, redacted};
 
 /// How long the first connection may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,6 +31,28 @@ const SCHEMA: &str = "tharsis";
 
 /// PostgreSQL cuts longer names.
 const LONGEST_NAME: usize = 63;
+
+/// What a URL may say beside the schema, and `options[NAME]`. Of anything else sqlx would log the value.
+const PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
 
 /// A schema by its name, which needs no escaping.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +76,12 @@ impl Schema {
     pub(super) fn name(&self) -> &str {
         &self.0
     }
+
+    /// Where every connection looks for what it names. A caller's temporary tables come last, so that they hide none of
+    /// ours.
+    pub(super) fn search_path(&self) -> String {
+        format!("{},pg_temp", self.0)
+    }
 }
 
 /// The schema of a database by its URL.
@@ -58,14 +90,14 @@ pub(super) struct Database {
     options: PgConnectOptions,
 }
 
-fn bad_url(message: &'static str) -> Invalid {
+fn bad_url(message: impl Into<Cow<'static, str>>) -> Invalid {
     Invalid::new("bad_database_url", message)
         .at("database")
         .hint("write postgres://USER@HOST/DATABASE?schema=NAME")
 }
 
 impl Database {
-    /// Errors hold nothing of the URL, for a password may be in it.
+    /// Errors hold nothing of the URL but the name of a parameter, for a password may be in it.
     pub(super) fn at(url: &str) -> Result<Self, Invalid> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(bad_url("is not the URL of a PostgreSQL database"));
@@ -78,10 +110,9 @@ impl Database {
             Some(_) => options,
             None => options.application_name("tharsis"),
         };
-        // The caller's own temporary tables come last, so that they hide none of ours.
         let options = options
             .options([
-                ("search_path", format!("{},pg_temp", schema.name())),
+                ("search_path", schema.search_path()),
                 ("default_transaction_isolation", "read committed".to_owned()),
                 ("jit", "off".to_owned()),
             ])
@@ -107,7 +138,7 @@ impl Database {
     }
 }
 
-/// The URL without its schema, and that.
+/// The URL without its schema, and that. All else that it says is known.
 fn take_schema(url: &str) -> Result<(String, Schema), Invalid> {
     let Some((base, query)) = url.split_once('?') else {
         return Ok((url.to_owned(), Schema::new(SCHEMA)?));
@@ -115,13 +146,45 @@ fn take_schema(url: &str) -> Result<(String, Schema), Invalid> {
     let (schemas, others): (Vec<&str>, Vec<&str>) = query
         .split('&')
         .filter(|pair| !pair.is_empty())
-        .partition(|pair| pair.split('=').next() == Some("schema"));
+        .partition(|pair| name_of(pair) == "schema");
     let schema = match schemas.as_slice() {
         [] => Schema::new(SCHEMA)?,
         [one] => Schema::new(one.strip_prefix("schema=").unwrap_or_default())?,
         _ => return Err(bad_url("names two schemas")),
     };
+    if let Some(unknown) = others
+        .iter()
+        .map(|pair| name_of(pair))
+        .find(|n| !is_known(n))
+    {
+        return Err(not_known(url, unknown));
+    }
     Ok((format!("{base}?{}", others.join("&")), schema))
+}
+
+fn name_of(pair: &str) -> &str {
+    pair.split_once('=').map_or(pair, |(name, _)| name)
+}
+
+fn is_known(name: &str) -> bool {
+    PARAMETERS.contains(&name) || (name.starts_with("options[") && name.ends_with(']'))
+}
+
+/// What was not escaped in a password looks like a parameter too: only a name that may be printed is told.
+fn not_known(url: &str, name: &str) -> Invalid {
+    let shown = redacted(url);
+    let may_be_told = shown
+        .split_once('?')
+        .is_some_and(|(_, query)| query.split('&').any(|pair| name_of(pair) == name));
+    let refused = if may_be_told {
+        bad_url(format!("has the parameter {name}, which is not known"))
+    } else {
+        bad_url("has a parameter that is not known")
+    };
+    refused.hint(format!(
+        "the parameters are schema, {}; escape &, ?, # and @ in a password as %26, %3F, %23 and %40",
+        PARAMETERS.join(", ")
+    ))
 }
 
 /// All connections of a store; each is made when it is first needed.
@@ -155,11 +218,16 @@ impl Pools {
             ("plan_cache_mode", "force_custom_plan"),
             ("idle_in_transaction_session_timeout", "60s"),
         ]);
+        // Who publishes under a key that an open transaction has published under gives up soon, and tries again.
+        let publishes = database
+            .options
+            .clone()
+            .options([("lock_timeout", "250ms")]);
         let listener = pool(1, ENGINE_PATIENCE).connect_lazy_with(database.options.clone());
         Self {
             engine: Pool(pool(4, ENGINE_PATIENCE).connect_lazy_with(engine)),
             leases: Pool(pool(1, ENGINE_PATIENCE).connect_lazy_with(leases)),
-            publishes: Pool(pool(3, 3 * PATIENCE).connect_lazy_with(database.options.clone())),
+            publishes: Pool(pool(3, 3 * PATIENCE).connect_lazy_with(publishes)),
             lists: Pool(
                 pool(2, 3 * PATIENCE)
                     .idle_timeout(Duration::from_secs(300))
@@ -184,7 +252,10 @@ pub(super) struct Pool(PgPool);
 
 impl Pool {
     pub(super) async fn get(&self) -> Result<Conn, StoreError> {
-        Ok(Conn(Some(self.0.acquire().await?)))
+        Ok(Conn {
+            conn: Some(self.0.acquire().await?),
+            since: Instant::now(),
+        })
     }
 
     /// Begins a transaction.
@@ -198,20 +269,27 @@ impl Pool {
 
 const UNTIL_ITS_END: &str = "the connection is taken where its guard is dropped";
 
-/// A connection. It may be dropped anywhere: outside of a runtime it is closed.
-pub(crate) struct Conn(Option<PoolConnection<Postgres>>);
+/// What was used for so long may have been given up for its server said nothing. The pool would ask that server whether it
+/// is there, and wait for the answer.
+const LONG: Duration = Duration::from_secs(4);
+
+/// A connection. It may be dropped anywhere: outside of a runtime, or after a long time, it is closed.
+pub(crate) struct Conn {
+    conn: Option<PoolConnection<Postgres>>,
+    since: Instant,
+}
 
 impl Deref for Conn {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        self.0.as_ref().expect(UNTIL_ITS_END)
+        self.conn.as_ref().expect(UNTIL_ITS_END)
     }
 }
 
 impl DerefMut for Conn {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        self.0.as_mut().expect(UNTIL_ITS_END)
+        self.conn.as_mut().expect(UNTIL_ITS_END)
     }
 }
 
@@ -219,7 +297,11 @@ impl Drop for Conn {
     fn drop(&mut self) {
         // Giving it back takes a task.
         if Handle::try_current().is_err() {
-            self.0.take().map(PoolConnection::detach);
+            self.conn.take().map(PoolConnection::detach);
+        } else if let Some(conn) = &mut self.conn
+            && self.since.elapsed() > LONG
+        {
+            conn.close_on_drop();
         }
     }
 }
@@ -239,7 +321,8 @@ impl Write {
 
     async fn end(mut self, how: &'static str) -> Result<(), StoreError> {
         sqlx::query(how).execute(&mut *self).await?;
-        drop(Conn(self.0.0.take()));
+        let (conn, since) = (self.0.conn.take(), self.0.since);
+        drop(Conn { conn, since });
         Ok(())
     }
 }
@@ -260,7 +343,7 @@ impl DerefMut for Write {
 
 impl Drop for Write {
     fn drop(&mut self) {
-        if let Some(conn) = &mut self.0.0 {
+        if let Some(conn) = &mut self.0.conn {
             conn.close_on_drop();
         }
     }
@@ -322,7 +405,56 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_shows_no_password() {
-        let error = Database::at("postgres://u:hunter2@h:port/d").map(|_| ());
-        assert!(!format!("{error:?}").contains("hunter2"));
+        for url in [
+            "postgres://u:hunter2@h:port/d",
+            "postgres://h/d?sslpassword=hunter2",
+            "postgres://h/d?PassWord=hunter2",
+            "postgres://h/d?pass%77ord=hunter2",
+            // Not escaped.
+            "postgres://h/d?password=a&hunter2=b",
+            "postgres://u:a?hunter2=b@h/d",
+            "postgres://u:a?b=c&hunter2@h/d?sslmode=require",
+        ] {
+            let error = Database::at(url).map(|_| ()).expect_err(url);
+            assert_eq!(error.code, "bad_database_url", "{url}");
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_known_is_refused_by_its_name() {
+        let told = |url| {
+            let refused = Database::at(url).map(|_| ()).expect_err("refused");
+            assert!(refused.hint.is_some_and(|hint| hint.contains("sslmode")));
+            refused.message
+        };
+        assert_eq!(
+            told("postgres://u:p@h/d?sslmode=require&sslpassword=x"),
+            "has the parameter sslpassword, which is not known"
+        );
+        assert_eq!(
+            told("postgres://h/d?connect_timeout=10&schema=a"),
+            "has the parameter connect_timeout, which is not known"
+        );
+        assert_eq!(
+            told("postgres://h/d?password=a&b"),
+            "has a parameter that is not known"
+        );
+        for name in PARAMETERS.into_iter().filter(|name| {
+            // Their values are not any text.
+            ![
+                "hostaddr",
+                "port",
+                "ssl-mode",
+                "sslmode",
+                "statement-cache-capacity",
+            ]
+            .contains(name)
+        }) {
+            let url = format!("postgres://h/d?{name}=x");
+            assert_eq!(schema(&url).as_deref(), Ok("tharsis"), "{name}");
+        }
+        let options = "postgres://h/d?options[lock_timeout]=1s&options=-c jit=on";
+        assert_eq!(schema(options).as_deref(), Ok("tharsis"));
     }
 }

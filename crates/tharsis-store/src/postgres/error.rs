@@ -1,5 +1,7 @@
 //! Refusals of the server as what a caller can do something about.
 
+use std::fmt::Display;
+
 use crate::StoreError;
 
 /// Why there is no connection.
@@ -21,7 +23,16 @@ pub(super) fn not_opened(error: sqlx::Error) -> StoreError {
                 "the PostgreSQL server refuses the connection: {}",
                 refusal.message()
             ),
-            "check user, password and database of the database URL",
+            match refusal.code().as_deref() {
+                Some("53300") => {
+                    "close some of its connections, or raise max_connections or the role's limit: a worker takes up to 8"
+                }
+                Some("57P03") => "try again in a moment: it is starting or stopping",
+                // What poolers say to what a connection asks for at its start.
+                Some("08P01") => "connect to the server itself, not through a pooler",
+                Some("42501") => "grant this user CONNECT to the database, or take another user",
+                _ => "check user, password and database of the database URL",
+            },
         ),
         _ => error.into(),
     }
@@ -32,8 +43,24 @@ pub(super) fn explain(error: sqlx::Error) -> StoreError {
     match code(&error).as_deref() {
         // No such schema, function or table.
         Some("3F000" | "42883" | "42P01") => schema_missing(),
-        Some("42501") => not_permitted(&error),
+        Some(NOT_PERMITTED) => refused(&error),
         _ => error.into(),
+    }
+}
+
+const NOT_PERMITTED: &str = "42501";
+
+impl StoreError {
+    /// What the user's rights do not permit is told apart here for all that is asked, for trying again does not help.
+    pub(crate) fn or_not_permitted(self) -> Self {
+        match self {
+            Self::Database(source) => match source.downcast::<sqlx::Error>() {
+                Ok(error) if code(&error).as_deref() == Some(NOT_PERMITTED) => refused(&error),
+                Ok(error) => Self::Database(error),
+                Err(source) => Self::Database(source),
+            },
+            other => other,
+        }
     }
 }
 
@@ -45,14 +72,19 @@ pub(super) fn schema_missing() -> StoreError {
     )
 }
 
-fn not_permitted(error: &sqlx::Error) -> StoreError {
+fn refused(error: &sqlx::Error) -> StoreError {
     let what = error
         .as_database_error()
         .map_or("not permitted", |refusal| refusal.message());
+    not_permitted(what)
+}
+
+pub(super) fn not_permitted(what: impl Display) -> StoreError {
     StoreError::unusable(
         "not_permitted",
         format!("the database does not permit it: {what}"),
-        "grant this user the right, or take another user",
+        "take the role that owns the schema, or grant this one the right; only publishing does with USAGE on the schema \
+         and EXECUTE on its publish functions",
     )
 }
 

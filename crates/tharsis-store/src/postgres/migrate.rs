@@ -6,7 +6,7 @@ use tracing::info;
 use super::{
     Options,
     connect::Schema,
-    error::{code, explain, schema_missing},
+    error::{code, explain, not_permitted, schema_missing},
     key, partition,
 };
 use crate::StoreError;
@@ -30,7 +30,7 @@ fn newest() -> i64 {
 
 /// That this program and the schema know each other.
 pub(super) async fn check(conn: &mut PgConnection, schema: &Schema) -> Result<(), StoreError> {
-    check_server(conn).await?;
+    check_connection(conn, schema).await?;
     match applied(conn).await {
         // Whoever may only publish does not see it. The functions that it calls are there or they are not.
         Err(error) if code(&error).as_deref() == Some("42501") => Ok(()),
@@ -50,10 +50,12 @@ pub(super) async fn check(conn: &mut PgConnection, schema: &Schema) -> Result<()
     }
 }
 
-async fn check_server(conn: &mut PgConnection) -> Result<(), StoreError> {
+/// That the server is one to be worked with, and that the connection looks where it was asked to.
+async fn check_connection(conn: &mut PgConnection, schema: &Schema) -> Result<(), StoreError> {
     const OLDEST: i32 = 15;
-    let (version, encoding): (i32, String) = sqlx::query_as(
-        "SELECT current_setting('server_version_num')::integer / 10000, current_setting('server_encoding')",
+    let (version, encoding, search_path): (i32, String, String) = sqlx::query_as(
+        "SELECT current_setting('server_version_num')::integer / 10000, current_setting('server_encoding'),
+                current_setting('search_path')",
     )
     .fetch_one(conn)
     .await?;
@@ -71,6 +73,18 @@ async fn check_server(conn: &mut PgConnection) -> Result<(), StoreError> {
             "take a database made with ENCODING 'UTF8'",
         ));
     }
+    // Whoever hands it on may write it in another way.
+    if search_path.replace([' ', '"'], "") != schema.search_path() {
+        return Err(StoreError::unusable(
+            "search_path_lost",
+            format!(
+                "the connection was to look in {}, and looks in {search_path}",
+                schema.search_path()
+            ),
+            "connect to the server itself: a pooler that has `options` among its ignore_startup_parameters drops \
+             what a connection asks for",
+        ));
+    }
     Ok(())
 }
 
@@ -80,17 +94,26 @@ pub(super) async fn migrate(
     schema: &Schema,
     options: &Options,
 ) -> Result<Vec<&'static str>, StoreError> {
-    check_server(conn).await?;
+    check_connection(conn, schema).await?;
     let mut write = conn.begin().await?;
+    // The functions keep this one, and run with the rights of their owner.
+    let search_path = format!("SET LOCAL search_path = \"{}\", pg_temp", schema.name());
+    sqlx::raw_sql(AssertSqlSafe(search_path))
+        .execute(&mut *write)
+        .await?;
     // One after the other, for each schema.
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('tharsis migrate ' || $1, 0))")
         .bind(schema.name())
         .execute(&mut *write)
         .await?;
+    let rights = rights(&mut write, schema).await?;
+    if rights.is_some_and(|rights| rights.everybodys) {
+        return Err(schema_open(schema));
+    }
     let applied = match applied(&mut write).await.map_err(explain)? {
         Some(version) => version,
         None => {
-            create_schema(&mut write, schema).await.map_err(explain)?;
+            prepare(&mut write, schema, rights).await?;
             0
         }
     };
@@ -119,24 +142,66 @@ pub(super) async fn migrate(
         partition::make_first(&mut write).await?;
     }
     if let Some(file) = &options.key_file {
-        key::load_or_create(&mut write, file, options.random).await?;
+        key::make(&mut write, file, options.random).await?;
     }
     write.commit().await?;
     Ok(names)
 }
 
+/// Who may make something in a schema that is there.
+#[derive(Clone, Copy)]
+struct Rights {
+    ours: bool,
+    everybodys: bool,
+}
+
+async fn rights(conn: &mut PgConnection, schema: &Schema) -> Result<Option<Rights>, StoreError> {
+    let rights: Option<(bool, bool)> = sqlx::query_as(
+        "SELECT has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE'),
+                has_schema_privilege('public', oid, 'CREATE')
+         FROM pg_namespace
+         WHERE nspname = $1",
+    )
+    .bind(schema.name())
+    .fetch_optional(conn)
+    .await?;
+    Ok(rights.map(|(ours, everybodys)| Rights { ours, everybodys }))
+}
+
 /// One that is there need not be made, which takes a right to the database that its owner need not have.
-async fn create_schema(conn: &mut PgConnection, schema: &Schema) -> Result<(), sqlx::Error> {
-    let is_there: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
-            .bind(schema.name())
-            .fetch_one(&mut *conn)
-            .await?;
-    if !is_there {
-        let create = format!("CREATE SCHEMA \"{}\"", schema.name());
-        sqlx::raw_sql(AssertSqlSafe(create)).execute(conn).await?;
+async fn prepare(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    rights: Option<Rights>,
+) -> Result<(), StoreError> {
+    match rights {
+        Some(Rights { ours: true, .. }) => Ok(()),
+        Some(Rights { ours: false, .. }) => Err(not_permitted(format_args!(
+            "this user may not create anything in schema {}",
+            schema.name()
+        ))),
+        None => {
+            let create = format!("CREATE SCHEMA \"{}\"", schema.name());
+            let created = sqlx::raw_sql(AssertSqlSafe(create)).execute(conn).await;
+            created.map(drop).map_err(explain)
+        }
     }
-    Ok(())
+}
+
+/// What others make there would be found in place of PostgreSQL's own, and run with the rights of the owner.
+fn schema_open(schema: &Schema) -> StoreError {
+    StoreError::unusable(
+        "schema_open",
+        format!(
+            "everybody may create something in the schema {}",
+            schema.name()
+        ),
+        format!(
+            "name a schema of Tharsis's own with ?schema=NAME, or, if nobody else has put anything there, \
+             REVOKE CREATE ON SCHEMA {} FROM PUBLIC",
+            schema.name()
+        ),
+    )
 }
 
 /// The newest version that was applied; none where the schema has never been ours.
@@ -162,4 +227,46 @@ fn too_new(version: i64) -> StoreError {
         ),
         "start the version of the program that migrated it, or a newer one",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::connect::Database;
+
+    /// As behind a pooler that drops what a connection asks for.
+    #[tokio::test]
+    async fn a_connection_that_looks_elsewhere_is_not_worked_with() {
+        let url = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is set");
+        let and = if url.contains('?') { '&' } else { '?' };
+        let asked = Database::at(&format!("{url}{and}schema=test_elsewhere")).expect("a URL");
+        let schema = asked.schema();
+        let mut plain = PgConnection::connect(&url).await.expect("connects");
+        let options = Options::default();
+        let code = |refused: StoreError| match refused {
+            StoreError::Unusable { code, .. } => code,
+            _ => "none",
+        };
+        let refused = migrate(&mut plain, schema, &options).await;
+        assert_eq!(code(refused.expect_err("refused")), "search_path_lost");
+        let refused = check(&mut plain, schema).await;
+        assert_eq!(code(refused.expect_err("refused")), "search_path_lost");
+
+        let made: bool = sqlx::query_scalar("SELECT to_regnamespace('test_elsewhere') IS NOT NULL")
+            .fetch_one(&mut plain)
+            .await
+            .expect("asked");
+        assert!(!made, "and nothing was made");
+        // One that looks there in other words is as good.
+        sqlx::query("SET search_path = \"test_elsewhere\", pg_temp")
+            .execute(&mut plain)
+            .await
+            .expect("set");
+        let missing = check(&mut plain, schema).await;
+        assert_eq!(code(missing.expect_err("not there")), "schema_missing");
+        // As every connection of a store's does.
+        let mut own = asked.connect().await.expect("connects");
+        let missing = check(&mut own, schema).await;
+        assert_eq!(code(missing.expect_err("not there")), "schema_missing");
+    }
 }

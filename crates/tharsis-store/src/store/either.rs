@@ -19,7 +19,9 @@ macro_rules! either {
     ($store:expr, $method:ident($($argument:expr),*)) => {
         match $store {
             Store::Sqlite(store) => store.$method($($argument),*).await,
-            Store::Postgres(store) => store.$method($($argument),*).await,
+            Store::Postgres(store) => {
+                (store.$method($($argument),*).await).map_err(StoreError::or_not_permitted)
+            }
         }
     };
 }
@@ -36,8 +38,12 @@ impl Outbox for Store {
         either!(self, hold(worker, give))
     }
 
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        either!(self, release(lease))
+    async fn release(
+        &self,
+        lease: &Lease,
+        keep: Option<Shards>,
+    ) -> Result<Option<Lease>, StoreError> {
+        either!(self, release(lease, keep))
     }
 
     async fn changed(&self, lease: &Lease) -> Result<Changed, StoreError> {

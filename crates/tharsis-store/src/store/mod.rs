@@ -8,7 +8,7 @@ use std::{path::PathBuf, time::Duration};
 
 use tharsis_core::{EventId, Invalid, event::Event};
 
-use self::url::Kind;
+use self::url::{Kind, beside_file};
 pub use self::{publish_on::PublishOn, url::redacted};
 use crate::{
     Published, StoreError, WorkerRecord,
@@ -47,7 +47,8 @@ impl Store {
     /// the way; a schema of PostgreSQL must have been [migrated](Self::migrate) before.
     ///
     /// # Errors
-    /// `bad_database_url` for any other URL; what the store of each kind fails with.
+    /// `bad_database_url` for any other URL; what the store of each kind fails with. On PostgreSQL `search_path_lost` where
+    /// a pooler drops what a connection asks for at its start.
     pub async fn open(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
         Ok(match Kind::of(url)? {
             Kind::Sqlite => Self::Sqlite(SqliteStore::open_with(url, options.sqlite()).await?),
@@ -56,14 +57,25 @@ impl Store {
     }
 
     /// Brings the schema up to what this program knows, creating what is not there, and returns the names of the
-    /// migrations that it applied.
+    /// migrations that it applied. The key that secrets are sealed with is made where the database knows none; where it
+    /// knows one, a [key file](Self::key_file) that is not here is not missed.
     ///
     /// # Errors
-    /// As [`Self::open`], and `schema_too_new`.
+    /// As [`Self::open`], and `schema_too_new`; on PostgreSQL `not_permitted` where this user may not make what is
+    /// missing, and `schema_open` where everybody may make something in the schema.
     pub async fn migrate(url: &str, options: &StoreOptions) -> Result<Vec<String>, StoreError> {
         match Kind::of(url)? {
             Kind::Sqlite => SqliteStore::migrate(url, options.sqlite()).await,
             Kind::Postgres => PostgresStore::migrate(url, options.postgres()?).await,
+        }
+    }
+
+    /// The file of the key that secrets are sealed with, whether it is there or not: beside an SQLite file, else what the
+    /// options name.
+    pub fn key_file(url: &str, options: &StoreOptions) -> Option<PathBuf> {
+        match Kind::of(url).ok()? {
+            Kind::Sqlite => Some(beside_file(url)),
+            Kind::Postgres => options.key_file.clone(),
         }
     }
 
@@ -98,7 +110,7 @@ impl Store {
     pub async fn workers(&self) -> Result<Vec<WorkerRecord>, StoreError> {
         match self {
             Self::Sqlite(store) => store.workers().await,
-            Self::Postgres(store) => store.workers().await,
+            Self::Postgres(store) => (store.workers().await).map_err(StoreError::or_not_permitted),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Which database a URL names, and how it may be shown.
 
+use std::{ffi::OsString, fs, path::PathBuf};
+
 use tharsis_core::Invalid;
 
 pub(super) enum Kind {
@@ -20,6 +22,15 @@ impl Kind {
             ),
         }
     }
+}
+
+/// The key file of an SQLite database, which lies beside the file that is meant, wherever links lead.
+pub(super) fn beside_file(url: &str) -> PathBuf {
+    let path = url.strip_prefix("sqlite:").unwrap_or(url);
+    let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
+    let mut file = OsString::from(fs::canonicalize(&path).unwrap_or(path));
+    file.push(".key");
+    file.into()
 }
 
 /// A database URL that may be printed: without the password, wherever it stands. Of one that is written wrongly it rather
@@ -81,6 +92,18 @@ mod tests {
         }
         assert!(matches!(Kind::of("sqlite:x.db"), Ok(Kind::Sqlite)));
         assert!(matches!(Kind::of("postgresql://h/d"), Ok(Kind::Postgres)));
+    }
+
+    #[test]
+    fn a_key_lies_beside_its_file() {
+        for url in ["sqlite://no/such.db", "sqlite:no/such.db"] {
+            assert_eq!(beside_file(url), PathBuf::from("no/such.db.key"), "{url}");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = fs::canonicalize(folder.path()).expect("it is there");
+        let file = folder.join("x.db");
+        let url = format!("sqlite://{}", file.display());
+        assert_eq!(beside_file(&url), folder.join("x.db.key"));
     }
 
     #[test]
