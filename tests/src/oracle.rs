@@ -70,16 +70,10 @@ const RULES: [Rule; 10] = [
 ];
 
 /// What only PostgreSQL has: shards of several workers, and partitions.
-const ON_POSTGRES: [Rule; 3] = [
+const ON_POSTGRES: [Rule; 2] = [
     (
         "another number of shards than 64",
         "SELECT count(*) || ' shards' FROM shard HAVING count(*) <> 64 OR max(shard) <> 63",
-    ),
-    (
-        "a shard that is leased to nobody who lives",
-        "SELECT 'shard ' || s.shard FROM shard s
-         WHERE s.owner IS NOT NULL AND s.until > clock_timestamp()
-           AND NOT EXISTS (SELECT 1 FROM worker w WHERE w.id = s.owner AND w.until > clock_timestamp())",
     ),
     (
         "an event or a history in no partition of its time",

@@ -62,6 +62,18 @@ impl Shards {
             .filter(move |shard| self.contains(*shard))
     }
 
+    /// These and `others`.
+    #[must_use]
+    pub fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// Those that are among `others` too.
+    #[must_use]
+    pub fn within(self, others: Self) -> Self {
+        Self(self.0 & others.0)
+    }
+
     /// Those that are not among `others`.
     #[must_use]
     pub fn without(self, others: Self) -> Self {
@@ -96,6 +108,13 @@ pub struct Lease {
     pub renew_after: Duration,
 }
 
+impl Lease {
+    /// What it is of, surplus and all.
+    pub fn owned(&self) -> Shards {
+        self.shards.with(self.surplus)
+    }
+}
+
 /// What others may have done since it was last asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changed {
@@ -103,6 +122,8 @@ pub struct Changed {
     pub anything: bool,
     /// Lanes of this worker that another one wrote deliveries into, and when the first of those is due.
     pub lanes: Vec<Pending>,
+    /// Another worker gave shards back: the next [`Outbox::hold`] may bring some of them.
+    pub shards: bool,
 }
 
 /// Where a delivery lies in the outbox: the key of its row, opaque to the engine but for its order.
@@ -308,9 +329,9 @@ pub struct Published {
 ///   lane in order of `(due_at, seq)`, and says of each lane that it read to its end when the next row will be due. The
 ///   order of the lanes among each other is open.
 /// - `settle` is one transaction. A row that is no longer as it was read is left alone and its position returned;
-///   nothing is recorded for it, except that a success is always recorded and always ends the delivery, wherever its row
-///   has moved meanwhile and even if it has ended otherwise. A settlement that disables does so in the same transaction,
-///   once, and bumps the registry's revision.
+///   nothing is recorded for it, except that a success is always recorded, once however often it is written, and ends the
+///   delivery wherever its row has moved meanwhile and even if it has ended otherwise. A settlement that disables does so
+///   in the same transaction, once, and bumps the registry's revision.
 /// - `work_off` is one transaction a chunk: a command is gone, or a replay's cursor has moved, with the deliveries that
 ///   changed or not at all. A replay takes each delivery once, and none of an event that was published after it was asked
 ///   for.
@@ -347,8 +368,15 @@ pub trait Outbox: Send + Sync + 'static {
         give: Shards,
     ) -> impl Future<Output = Result<Lease, StoreError>> + Send;
 
-    /// Gives the lease back, and with it what a renewal whose answer was lost gave this worker.
-    fn release(&self, lease: &Lease) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Leaves: gives the lease back but for the shards to `keep`, in which something is still under way, and with it what a
+    /// renewal whose answer was lost gave this worker. Those are [surplus](Lease::surplus) from now on, and are renewed by
+    /// asking again; the others' shares are counted without this worker. A lease that comes to be without shards records
+    /// successes still; with `None` it is over. Returns what is left of it.
+    fn release(
+        &self,
+        lease: &Lease,
+        keep: Option<Shards>,
+    ) -> impl Future<Output = Result<Option<Lease>, StoreError>> + Send;
 
     /// What may have been committed since the last call that this worker did not commit itself. Cheap; asked at every
     /// poll.

@@ -30,6 +30,12 @@ use super::{
 /// Results taken in before it is decided what to do next.
 const AT_ONCE: usize = 512;
 
+/// How long an answer of the store is waited for. A lease is asked for again well before it ends; what goes through a whole
+/// backlog takes what it takes, and nothing waits for it.
+const HOLD: Duration = Duration::from_secs(5);
+const USUAL: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::MAX;
+
 /// The monotonic clock. The only place of the engine that asks it; a runtime whose time is paused for a test is obeyed.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -138,64 +144,87 @@ where
             }
             Effect::Hold(give) => {
                 let asked = now();
-                self.ask(move |result| Input::Hold(asked, result), async move {
+                self.ask(HOLD, move |result| Input::Hold(asked, result), async move {
                     outbox.hold(worker, give).await
                 });
             }
             Effect::Poll(lease) => {
-                self.ask(Input::Poll, async move { outbox.changed(&lease).await });
+                self.ask(
+                    USUAL,
+                    Input::Poll,
+                    async move { outbox.changed(&lease).await },
+                );
             }
-            Effect::Load => self.ask(Input::Load, async move { outbox.snapshot().await }),
-            Effect::Point(lease) => self.ask(Input::Point, async move {
+            Effect::Load => self.ask(USUAL, Input::Load, async move { outbox.snapshot().await }),
+            Effect::Point(lease) => self.ask(USUAL, Input::Point, async move {
                 outbox.pointers(&lease, POINTERS).await
             }),
-            Effect::Route(lease, routes, pointers, now) => self.ask(Input::Route, async move {
-                let routed = routing::route(&routes, &pointers, now);
-                outbox.route(&lease, &routed).await?;
-                Ok(routing::done(&routed))
-            }),
+            Effect::Route(lease, routes, pointers, now) => {
+                self.ask(USUAL, Input::Route, async move {
+                    let routed = routing::route(&routes, &pointers, now);
+                    outbox.route(&lease, &routed).await?;
+                    Ok(routing::done(&routed))
+                })
+            }
             Effect::Discover(lease) => {
-                self.ask(Input::Discover, async move { outbox.lanes(&lease).await });
-            }
-            Effect::Read(lease, lanes, now) => {
                 self.ask(
-                    Input::Read,
-                    async move { outbox.due(&lease, &lanes, now).await },
-                )
+                    USUAL,
+                    Input::Discover,
+                    async move { outbox.lanes(&lease).await },
+                );
             }
-            Effect::Settle(lease, settlements) => self.ask(Input::Settle, async move {
+            Effect::Read(lease, lanes, now) => self.ask(USUAL, Input::Read, async move {
+                outbox.due(&lease, &lanes, now).await
+            }),
+            Effect::Settle(lease, settlements) => self.ask(USUAL, Input::Settle, async move {
                 outbox.settle(&lease, &settlements).await
             }),
-            Effect::WorkOff(lease, now) => {
-                self.ask(
-                    Input::WorkOff,
-                    async move { outbox.work_off(&lease, now).await },
-                )
-            }
+            Effect::WorkOff(lease, now) => self.ask(USUAL, Input::WorkOff, async move {
+                outbox.work_off(&lease, now).await
+            }),
             Effect::Maintain(now) => {
-                self.ask(Input::Maintain, async move { outbox.maintain(now).await });
+                self.ask(
+                    LONG,
+                    Input::Maintain,
+                    async move { outbox.maintain(now).await },
+                );
             }
             Effect::Count(now) => {
-                self.ask(Input::Count, async move { outbox.remaining(now).await });
+                self.ask(
+                    LONG,
+                    Input::Count,
+                    async move { outbox.remaining(now).await },
+                );
             }
-            Effect::Release(lease) => {
-                self.ask(Input::Release, async move { outbox.release(&lease).await });
+            Effect::Release(lease, keep) => {
+                let asked = now();
+                self.ask(
+                    HOLD,
+                    move |result| Input::Release(asked, result),
+                    async move { outbox.release(&lease, keep).await },
+                );
             }
             Effect::Abandon => self.flights = JoinSet::new(),
             Effect::Finish => {}
         }
     }
 
-    /// Asks the store; a panic in it is a failure of it.
+    /// Asks the store, and waits so long for the answer: a server that has gone without a word would be waited for until
+    /// its connection is given up, minutes later or never. That is a failure of the store, and so is a panic in it.
     fn ask<T: Send + 'static>(
         &mut self,
+        patience: Duration,
         input: impl FnOnce(Result<T, StoreError>) -> Input + Send + 'static,
         answer: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) {
         self.answers.spawn(async move {
-            input(match unwinding(answer).await {
-                Ok(result) => result,
-                Err(panic) => Err(StoreError::Database(message(panic).into())),
+            let answer = tokio::time::timeout(patience, unwinding(answer));
+            input(match answer.await {
+                Ok(Ok(result)) => result,
+                Ok(Err(panic)) => Err(StoreError::Database(message(panic).into())),
+                Err(_) => Err(StoreError::Database(
+                    format!("no answer within {patience:?}").into(),
+                )),
             })
         });
     }

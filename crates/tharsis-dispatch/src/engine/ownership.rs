@@ -8,6 +8,9 @@ use super::now::Now;
 /// No request starts so close to the end of a lease: it could still be under way when another worker takes over.
 const MARGIN: Duration = Duration::from_secs(2);
 
+/// How soon after a renewal there can be another.
+const SOON: Duration = Duration::from_millis(100);
+
 /// Also a lease without end is renewed so often, for each renewal brings the database's clock.
 const LONGEST_RENEWAL: Duration = Duration::from_secs(20);
 
@@ -41,6 +44,14 @@ impl Ownership {
             clock: lease.clock,
         });
         other
+    }
+
+    /// Others gave something back: the lease is asked for again soon, but not each time that somebody says so.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if let Some(held) = &mut self.held {
+            let soon = held.age(now).max(SOON);
+            held.lease.renew_after = held.lease.renew_after.min(soon);
+        }
     }
 
     /// The store says that nothing of it is ours any more.

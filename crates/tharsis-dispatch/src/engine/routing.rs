@@ -37,10 +37,23 @@ impl Routes {
     }
 }
 
+/// So many deliveries are enough for one transaction, however many subscriptions a client has.
+const DELIVERIES: usize = 8_192;
+
 /// Who gets these events, and from when on. A subscription that is paused or disabled gets them too: what is held is
-/// kept.
+/// kept. Of many deliveries only the first events: the others are read again.
 pub(super) fn route(routes: &Routes, pointers: &[Pointer], now: Timestamp) -> Vec<Routed> {
-    pointers.iter().map(|p| route_one(routes, p, now)).collect()
+    let mut deliveries = 0;
+    let mut routed = Vec::with_capacity(pointers.len());
+    for pointer in pointers {
+        if deliveries >= DELIVERIES {
+            break;
+        }
+        let one = route_one(routes, pointer, now);
+        deliveries += one.to.len();
+        routed.push(one);
+    }
+    routed
 }
 
 fn route_one(routes: &Routes, pointer: &Pointer, now: Timestamp) -> Routed {

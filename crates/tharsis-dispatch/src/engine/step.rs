@@ -45,8 +45,8 @@ pub(super) enum Effect {
     Maintain(Timestamp),
     /// Count what is not finished.
     Count(Timestamp),
-    /// Give the lease back.
-    Release(Lease),
+    /// Give the lease back but for these shards, in which something is still under way; without them it is over.
+    Release(Lease, Option<Shards>),
     /// Drop the requests in flight. What came of them is never known, so their deliveries will be sent again.
     Abandon,
     /// The run is over.
@@ -70,7 +70,8 @@ pub(super) enum Input {
     WorkOff(Result<WorkedOff, StoreError>),
     Maintain(Result<(), StoreError>),
     Count(Result<Remaining, StoreError>),
-    Release(Result<(), StoreError>),
+    /// With the instant at which it was asked for, for some of it may be kept.
+    Release(Instant, Result<Option<Lease>, StoreError>),
     /// Somebody in this process committed something.
     Woken,
     /// The run is to end.

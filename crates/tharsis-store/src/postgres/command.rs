@@ -192,11 +192,11 @@ async fn carry_out(
         .collect();
     match kind.as_str() {
         "retry" => {
-            make_due(conn, &pairs, now).await?;
+            change(conn, MAKE_DUE, &pairs, now).await?;
             forget(conn, shard, commands, now).await?;
         }
         "cancel" => {
-            cancel(conn, &pairs, now).await?;
+            change(conn, CANCEL, &pairs, now).await?;
             forget(conn, shard, commands, now).await?;
         }
         _ => {
@@ -269,22 +269,6 @@ pub(super) const MAKE_DUE: &str = concat!(
      SELECT subscription, lane, $3, seq, event, attempts, tries FROM taken"
 );
 
-/// What has ended meanwhile, or is due already, stays as it is.
-async fn make_due(
-    conn: &mut PgConnection,
-    pairs: &BTreeSet<Pair>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let (events, subscriptions) = columns(pairs);
-    sqlx::query(MAKE_DUE)
-        .bind(events)
-        .bind(subscriptions)
-        .bind(Instant(now))
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
 /// The end of what was taken out is recorded after the attempts that were made; one from before an earlier replay is
 /// overwritten.
 macro_rules! record_cancelled {
@@ -309,14 +293,15 @@ pub(super) const CANCEL: &str = concat!(
     record_cancelled!("cancelled")
 );
 
-/// What has ended meanwhile stays as it is.
-async fn cancel(
+/// Makes these pairs due, or ends them. What has ended meanwhile, or is due already, stays as it is.
+async fn change(
     conn: &mut PgConnection,
+    how: &'static str,
     pairs: &BTreeSet<Pair>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let (events, subscriptions) = columns(pairs);
-    sqlx::query(CANCEL)
+    sqlx::query(how)
         .bind(events)
         .bind(subscriptions)
         .bind(Instant(now))

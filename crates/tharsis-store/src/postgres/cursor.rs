@@ -19,6 +19,9 @@ const NOW_AND_THEN: Duration = Duration::from_secs(2);
 /// Beginning anew may take one part of so many.
 const PART: u32 = 20;
 
+/// But what came late is not left for longer, however long that takes.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// Before every pointer.
 const START: i64 = -1;
 
@@ -33,6 +36,8 @@ pub(super) struct Cursor {
     younger: Marks,
     older: Marks,
     aged: Option<Instant>,
+    /// The newest number that had been given when it was last looked.
+    given: Option<i64>,
     last: LastRead,
     turn: Turn,
     /// When it began anew, and how long that took.
@@ -66,6 +71,7 @@ impl Default for Cursor {
             younger: NOTHING,
             older: NOTHING,
             aged: None,
+            given: None,
             last: LastRead::default(),
             turn: Turn::default(),
             anew: None,
@@ -109,7 +115,7 @@ impl Cursor {
         let Some((at, took)) = self.anew else {
             return true;
         };
-        let pause = took * PART;
+        let pause = (took * PART).min(LONGEST);
         now >= at
             + if self.turn.has_more {
                 pause.max(NOW_AND_THEN)
@@ -118,10 +124,19 @@ impl Cursor {
             }
     }
 
-    /// A look found that the first pointers of these shards are these: a read is to find them, too.
-    pub(super) fn looked(&mut self, reading: &Reading, found: &[(Shard, i64)], now: Instant) {
+    /// A look found that the first pointers of these shards are these: a read is to find them, too. `given` is the newest
+    /// number that anybody had been given.
+    pub(super) fn looked(
+        &mut self,
+        reading: &Reading,
+        found: &[(Shard, i64)],
+        given: i64,
+        now: Instant,
+    ) {
         self.took(reading, now);
         self.go_back_to(found);
+        self.pass(reading, found, given);
+        self.age(now);
     }
 
     /// A read gave these, in the order in which it was asked for the shards. Where `is_cut` there was more.
@@ -130,10 +145,14 @@ impl Cursor {
         reading: &Reading,
         found: &[(Shard, i64)],
         is_cut: bool,
+        given: i64,
         now: Instant,
     ) {
         self.took(reading, now);
         self.go_back_to(found);
+        if !is_cut {
+            self.pass(reading, found, given);
+        }
         self.last = LastRead {
             open: found.iter().copied().collect(),
             turn: Turn::after(reading, found, is_cut),
@@ -145,6 +164,24 @@ impl Cursor {
             let at = usize::from(shard.0);
             for marks in [&mut self.done, &mut self.younger, &mut self.older] {
                 marks[at] = marks[at].min(seq - 1);
+            }
+        }
+    }
+
+    /// A shard in which nothing was found has nothing up to what had been given before it was looked: what lies dead in it
+    /// needs not be passed again.
+    fn pass(&mut self, reading: &Reading, found: &[(Shard, i64)], given: i64) {
+        let Some(before) = self.given.replace(given) else {
+            return;
+        };
+        let found: Shards = found.iter().map(|(shard, _)| *shard).collect();
+        let asked = reading.shards.iter().filter_map(|n| u8::try_from(*n).ok());
+        for shard in asked.map(Shard).filter(|shard| !found.contains(*shard)) {
+            let at = usize::from(shard.0);
+            self.done[at] = self.done[at].max(before);
+            if reading.anew {
+                self.younger[at] = self.younger[at].max(before);
+                self.older[at] = self.older[at].max(before);
             }
         }
     }
@@ -166,6 +203,10 @@ impl Cursor {
         if self.last.open.is_empty() {
             self.turn = self.last.turn;
         }
+        self.age(now);
+    }
+
+    fn age(&mut self, now: Instant) {
         if self.aged.is_none_or(|aged| now >= aged + A_MOMENT) {
             self.older = self.younger;
             self.younger = self.done;
@@ -221,6 +262,7 @@ mod tests {
         cursor: Cursor,
         now: Instant,
         rows: Vec<(Shard, i64)>,
+        given: i64,
         /// How long it takes to begin anew.
         anew: Duration,
     }
@@ -231,12 +273,15 @@ mod tests {
                 cursor: Cursor::default(),
                 now: Instant::now(),
                 rows: Vec::new(),
+                given: 0,
                 anew: MILLI,
             }
         }
 
         fn read(&mut self, limit: u32) -> Vec<(Shard, i64)> {
             self.rows.sort_by_key(|(_, seq)| *seq);
+            let newest = self.rows.last().map_or(0, |(_, seq)| *seq);
+            self.given = self.given.max(newest);
             let reading = self.cursor.reading(Shards::ALL, limit, self.now);
             let mut found = Vec::new();
             for (shard, after) in reading.shards.iter().zip(&reading.after) {
@@ -250,7 +295,8 @@ mod tests {
             found.truncate(limit as usize);
             self.now += if reading.anew { self.anew } else { MILLI };
             let is_cut = found.len() == limit as usize;
-            self.cursor.read(&reading, &found, is_cut, self.now);
+            self.cursor
+                .read(&reading, &found, is_cut, self.given, self.now);
             found
         }
 
@@ -338,6 +384,34 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_dead_in_a_quiet_shard_is_passed_once_or_twice() {
+        let mut story = Story::new();
+        story.anew = Duration::from_secs(1);
+        // All that this worker was not there to see, routed long ago.
+        story.given = 1_000_000;
+        assert_eq!(story.looks_from(), START);
+        story.route(10);
+        story.route(10);
+        story.now += A_MOMENT;
+        story.route(10);
+        story.now += A_MOMENT;
+        story.route(10);
+        assert_eq!(story.looks_from(), 1_000_000);
+        // And what comes is found as ever.
+        story.rows.push((FIVE, 1_000_001));
+        assert_eq!(story.route(10), 1);
+    }
+
+    #[test]
+    fn what_came_late_is_not_left_for_longer_than_a_minute() {
+        let mut story = Story::new();
+        story.anew = Duration::from_secs(30);
+        story.route(10);
+        assert!(!story.cursor.is_to_begin_anew(story.now));
+        assert!(story.cursor.is_to_begin_anew(story.now + LONGEST));
+    }
+
+    #[test]
     fn while_there_is_more_it_begins_anew_every_few_seconds() {
         let mut story = Story::new();
         story.rows.extend((0..100_000).map(|seq| (FIVE, 10 + seq)));
@@ -398,7 +472,9 @@ mod tests {
         story.now += story.anew * PART;
         let look = story.cursor.reading(Shards::ALL, 1, story.now);
         story.now += story.anew;
-        story.cursor.looked(&look, &[(FIVE, 7)], story.now);
+        story
+            .cursor
+            .looked(&look, &[(FIVE, 7)], story.given, story.now);
         assert_eq!(story.read(10), [(FIVE, 7)]);
     }
 }

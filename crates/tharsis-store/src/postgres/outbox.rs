@@ -23,8 +23,12 @@ impl Outbox for PostgresStore {
         owner::hold(self, worker, give).await
     }
 
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        owner::release(self, lease).await
+    async fn release(
+        &self,
+        lease: &Lease,
+        keep: Option<Shards>,
+    ) -> Result<Option<Lease>, StoreError> {
+        owner::release(self, lease, keep).await
     }
 
     async fn changed(&self, lease: &Lease) -> Result<Changed, StoreError> {

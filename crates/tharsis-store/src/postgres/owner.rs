@@ -1,4 +1,4 @@
-//! Who delivers: each shard belongs to the worker whose lease of it is not over by the database's clock.
+//! Who delivers: each shard belongs to the worker beside it, until that one's lease is over by the database's clock.
 //!
 //! The rows of the shards say so, and are locked together while one worker's share is decided. Their epoch is the fence:
 //! what a worker writes is written only where the shard is still the one that it took.
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{
     PostgresStore,
+    poke::SHARDS_GIVEN,
     share::{Claim, Owned, Share, share},
     value::{Instant, corrupt},
 };
@@ -84,15 +85,10 @@ pub(super) async fn fence(conn: &mut PgConnection, lease: &Lease) -> Result<Shar
             .fetch_all(conn)
             .await?;
     let owned = set(&shards)?;
-    if owned.is_empty() && !everything(lease).is_empty() {
+    if owned.is_empty() && !lease.owned().is_empty() {
         return Err(StoreError::LeaseLost);
     }
-    Ok(Shards(owned.0 & lease.shards.0))
-}
-
-/// What a lease is of, surplus and all.
-pub(super) fn everything(lease: &Lease) -> Shards {
-    Shards(lease.shards.0 | lease.surplus.0)
+    Ok(owned.within(lease.shards))
 }
 
 /// Shards as a statement takes them.
@@ -123,8 +119,12 @@ pub(super) async fn hold(
         .collect();
 
     let mut write = store.0.leases.begin().await?;
-    let rows = lock(&mut write, &gone).await?;
-    let (others, now) = others(&mut write, worker, &gone).await?;
+    let owners = lock(&mut write).await?;
+    let (mut live, now) = workers_now(&mut write).await?;
+    live.retain(|other| !gone.contains(other.id.as_uuid()));
+    let rows = owned_by(&owners, &live);
+    let counts = |other: &&Live| other.id != worker && other.until > now && !other.leaving;
+    let others: Vec<WorkerId> = live.iter().filter(counts).map(|other| other.id).collect();
     let share = share(
         &rows,
         Claim {
@@ -136,7 +136,7 @@ pub(super) async fn hold(
     );
     if let Some(before) = before
         && !before.owned.is_empty()
-        && (share.keep.0 | share.free.0) & before.owned.0 == 0
+        && share.keep.with(share.free).within(before.owned).is_empty()
     {
         write.roll_back().await?;
         owner.forget();
@@ -145,8 +145,9 @@ pub(super) async fn hold(
     let (epoch, clock) = write_share(&mut write, store, worker, &share, &gone).await?;
     write.commit().await?;
 
-    let epoch = epoch.or(before.map(|held| held.epoch)).unwrap_or(0);
-    let owned = Shards(share.keep.0 | share.take.0);
+    // Not below that of a lease under which something may be under way, though its newest shards were given back.
+    let epoch = epoch.max(before.map(|held| held.epoch)).unwrap_or(0);
+    let owned = share.keep.with(share.take);
     owner.state(|state| {
         state.gone.retain(|id| !gone.contains(id.as_uuid()));
         state.held = Some(Held {
@@ -184,43 +185,63 @@ fn until_one_is_over(rows: &[Owned], worker: WorkerId, now: Timestamp) -> Option
         .min()
 }
 
-/// All shards that somebody owns. From here on no other worker's share is decided.
-async fn lock(conn: &mut PgConnection, gone: &[Uuid]) -> Result<Vec<Owned>, StoreError> {
-    let rows: Vec<(i16, Option<Uuid>, Option<Instant>)> =
-        sqlx::query_as("SELECT shard, owner, until FROM shard ORDER BY shard FOR UPDATE")
+/// Who is written beside each shard. From here on no other worker's share is decided.
+async fn lock(conn: &mut PgConnection) -> Result<Vec<(Shard, WorkerId)>, StoreError> {
+    let rows: Vec<(i16, Option<Uuid>)> =
+        sqlx::query_as("SELECT shard, owner FROM shard ORDER BY shard FOR UPDATE")
             .fetch_all(conn)
             .await?;
     rows.into_iter()
-        .filter_map(|(shard, owner, until)| match (owner, until) {
-            (Some(owner), Some(Instant(until))) if !gone.contains(&owner) => {
-                Some(u8::try_from(shard).map_err(corrupt).map(|shard| Owned {
-                    shard: Shard(shard),
-                    owner: WorkerId::from_uuid(owner),
-                    until,
-                }))
-            }
-            _ => None,
+        .filter_map(|(shard, owner)| Some((shard, owner?)))
+        .map(|(shard, owner)| {
+            let shard = u8::try_from(shard).map_err(corrupt)?;
+            Ok((Shard(shard), WorkerId::from_uuid(owner)))
         })
         .collect()
 }
 
-/// The other workers that live, and the database's clock.
-async fn others(
-    conn: &mut PgConnection,
-    worker: WorkerId,
-    gone: &[Uuid],
-) -> Result<(Vec<WorkerId>, Timestamp), StoreError> {
-    let (others, Instant(now)): (Vec<Uuid>, Instant) = sqlx::query_as(
-        "SELECT coalesce(array_agg(w.id) FILTER (WHERE w.until > c.now), '{}'), c.now
+/// A worker as its row says.
+struct Live {
+    id: WorkerId,
+    until: Timestamp,
+    leaving: bool,
+}
+
+/// The workers, and the database's clock. A statement of its own, for it is to see what was renewed before the shards
+/// were locked.
+async fn workers_now(conn: &mut PgConnection) -> Result<(Vec<Live>, Timestamp), StoreError> {
+    let rows: Vec<(Instant, Option<Uuid>, Option<Instant>, Option<bool>)> = sqlx::query_as(
+        "SELECT c.now, w.id, w.until, w.leaving
          FROM (SELECT clock_timestamp() AS now) c
-         LEFT JOIN worker w ON w.id <> $1 AND w.id <> ALL ($2)
-         GROUP BY c.now",
+         LEFT JOIN worker w ON true",
     )
-    .bind(worker.as_uuid())
-    .bind(gone)
-    .fetch_one(conn)
+    .fetch_all(conn)
     .await?;
-    Ok((others.into_iter().map(WorkerId::from_uuid).collect(), now))
+    let Some(Instant(now)) = rows.first().map(|(now, ..)| *now) else {
+        return Err(corrupt("no clock"));
+    };
+    let live = |(_, id, until, leaving): (_, Option<Uuid>, Option<Instant>, Option<bool>)| {
+        let Instant(until) = until?;
+        Some(Live {
+            id: WorkerId::from_uuid(id?),
+            until,
+            leaving: leaving?,
+        })
+    };
+    Ok((rows.into_iter().filter_map(live).collect(), now))
+}
+
+/// The shards that are somebody's; those of whoever has no row are nobody's.
+fn owned_by(owners: &[(Shard, WorkerId)], live: &[Live]) -> Vec<Owned> {
+    let owned = |(shard, owner): &(Shard, WorkerId)| {
+        let until = live.iter().find(|worker| worker.id == *owner)?.until;
+        Some(Owned {
+            shard: *shard,
+            owner: *owner,
+            until,
+        })
+    };
+    owners.iter().filter_map(owned).collect()
 }
 
 /// One statement, so that every row of it is of one instant. Returns the newest epoch of what is owned now, if anything is.
@@ -232,26 +253,27 @@ async fn write_share(
     gone: &[Uuid],
 ) -> Result<(Option<i64>, Timestamp), StoreError> {
     let options = &store.0.options;
-    let (epoch, Instant(clock)) = sqlx::query_as(
+    let (epoch, Instant(clock), _): (_, _, i64) = sqlx::query_as(
         "WITH c AS MATERIALIZED (
              SELECT c.at, c.at + $5 * interval '1 millisecond' AS until FROM (SELECT clock_timestamp() AS at) c
          ), me AS (
              INSERT INTO worker (id, host, pid, version, renewed_at, until)
              SELECT $1, $2, $3, $4, c.at, c.until FROM c
-             ON CONFLICT (id) DO UPDATE SET renewed_at = excluded.renewed_at, until = excluded.until
+             ON CONFLICT (id) DO UPDATE SET renewed_at = excluded.renewed_at, until = excluded.until, leaving = false
          ), dead AS (
              DELETE FROM worker w USING c WHERE w.id <> $1 AND (w.until <= c.at OR w.id = ANY ($6))
          ), free AS (
-             UPDATE shard SET owner = NULL, until = NULL
+             UPDATE shard SET owner = NULL
              WHERE shard = ANY ($9) OR (owner = ANY ($6) AND shard <> ALL ($7))
-         ), kept AS (
-             UPDATE shard SET until = c.until FROM c WHERE shard = ANY ($8)
          ), taken AS (
-             UPDATE shard SET owner = $1, until = c.until, epoch = (SELECT nextval('epoch'))
-             FROM c WHERE shard = ANY ($7)
+             UPDATE shard SET owner = $1, epoch = (SELECT nextval('epoch'))
+             WHERE shard = ANY ($7)
              RETURNING epoch
+         ), told AS MATERIALIZED (
+             SELECT pg_notify($10, $11) WHERE cardinality($9::smallint[]) > 0
          )
-         SELECT greatest((SELECT max(epoch) FROM taken), (SELECT max(epoch) FROM shard WHERE shard = ANY ($8))), c.at
+         SELECT greatest((SELECT max(epoch) FROM taken), (SELECT max(epoch) FROM shard WHERE shard = ANY ($8))), c.at,
+                (SELECT count(*) FROM told)
          FROM c",
     )
     .bind(worker.as_uuid())
@@ -263,34 +285,83 @@ async fn write_share(
     .bind(array(share.take))
     .bind(array(share.keep))
     .bind(array(share.free))
+    .bind(store.0.poke.channel())
+    .bind(SHARDS_GIVEN)
     .fetch_one(conn)
     .await?;
     Ok((epoch, clock))
 }
 
-/// Gives the lease back.
-pub(super) async fn release(store: &PostgresStore, lease: &Lease) -> Result<(), StoreError> {
+/// Leaves, and goes on to own what is to be kept.
+pub(super) async fn release(
+    store: &PostgresStore,
+    lease: &Lease,
+    keep: Option<Shards>,
+) -> Result<Option<Lease>, StoreError> {
     check(store, lease)?;
-    free(store, lease.worker).await?;
-    store.0.owner.forget();
-    store.0.poke.stop();
-    Ok(())
+    let (kept, clock) = leave(store, lease.worker, keep).await?;
+    let owner = &store.0.owner;
+    let Some(keep) = keep else {
+        owner.forget();
+        store.0.poke.stop();
+        return Ok(None);
+    };
+    if kept.is_empty() && !keep.is_empty() {
+        owner.forget();
+        return Err(StoreError::LeaseLost);
+    }
+    owner.state(|state| {
+        if let Some(held) = &mut state.held {
+            held.owned = kept;
+        }
+    });
+    Ok(Some(Lease {
+        shards: Shards::default(),
+        surplus: kept,
+        clock,
+        renew_after: store.0.options.lease / 3,
+        ..*lease
+    }))
 }
 
-/// In order of the shards, as whoever locks them all does.
-async fn free(store: &PostgresStore, worker: WorkerId) -> Result<(), StoreError> {
-    sqlx::query(
+/// Frees a worker's shards but for some, and tells the others; returns what it goes on to own, and the database's clock.
+/// In order of the shards, as whoever locks them all does. With nothing to keep it goes.
+async fn leave(
+    store: &PostgresStore,
+    worker: WorkerId,
+    keep: Option<Shards>,
+) -> Result<(Shards, Timestamp), StoreError> {
+    let (kept, Instant(clock), _): (Vec<i16>, _, i64) = sqlx::query_as(
         "WITH mine AS MATERIALIZED (
              SELECT shard FROM shard WHERE owner = $1 ORDER BY shard FOR UPDATE
+         ), c AS MATERIALIZED (
+             SELECT c.at, c.at + $3 * interval '1 millisecond' AS until
+             FROM (SELECT clock_timestamp() AS at FROM (SELECT count(*) FROM mine) locked) c
          ), free AS (
-             UPDATE shard SET owner = NULL, until = NULL WHERE shard = ANY (ARRAY(SELECT shard FROM mine))
+             UPDATE shard SET owner = NULL
+             WHERE shard = ANY (ARRAY(SELECT shard FROM mine)) AND shard <> ALL (coalesce($2::smallint[], '{}'))
+             RETURNING shard
+         ), leaves AS (
+             UPDATE worker SET leaving = true, renewed_at = c.at, until = c.until FROM c
+             WHERE id = $1 AND $2::smallint[] IS NOT NULL
+             RETURNING id
+         ), gone AS (
+             DELETE FROM worker WHERE id = $1 AND $2::smallint[] IS NULL
+         ), told AS MATERIALIZED (
+             SELECT pg_notify($4, $5) WHERE EXISTS (SELECT FROM free)
          )
-         DELETE FROM worker WHERE id = $1",
+         SELECT ARRAY(SELECT shard FROM mine WHERE shard = ANY ($2::smallint[]) AND EXISTS (SELECT FROM leaves)), c.at,
+                (SELECT count(*) FROM told)
+         FROM c",
     )
     .bind(worker.as_uuid())
-    .execute(&mut *store.0.leases.get().await?)
+    .bind(keep.map(array))
+    .bind(i64::try_from(store.0.options.lease.as_millis()).unwrap_or(i64::MAX))
+    .bind(store.0.poke.channel())
+    .bind(SHARDS_GIVEN)
+    .fetch_one(&mut *store.0.leases.get().await?)
     .await?;
-    Ok(())
+    Ok((set(&kept)?, clock))
 }
 
 pub(super) fn disown(store: &PostgresStore) {
@@ -304,7 +375,7 @@ pub(super) fn disown(store: &PostgresStore) {
     if let (Some(held), Ok(runtime)) = (held, Handle::try_current()) {
         let store = store.clone();
         runtime.spawn(async move {
-            if let Err(error) = free(&store, held.worker).await {
+            if let Err(error) = leave(&store, held.worker, None).await {
                 debug!(%error, "What a run left behind is free at the end of its lease");
             }
         });
@@ -314,7 +385,7 @@ pub(super) fn disown(store: &PostgresStore) {
 /// Whether some process owns delivery at present.
 pub(super) async fn owned(store: &PostgresStore) -> Result<bool, StoreError> {
     Ok(sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM shard WHERE owner IS NOT NULL AND until > clock_timestamp())",
+        "SELECT EXISTS (SELECT 1 FROM shard s JOIN worker w ON w.id = s.owner WHERE w.until > clock_timestamp())",
     )
     .fetch_one(&mut *store.0.lists.get().await?)
     .await?)

@@ -47,7 +47,7 @@ pub(super) fn key(number: i64) -> (Shard, i64) {
 /// It stops as soon as it has enough: so many rows are looked at, and one more of each shard at most.
 pub(super) const POINTERS: &str = "
     SELECT r.revision, p.shard, p.seq, p.event, p.client, p.type, p.published_at, p.not_before, p.expires_at, p.size,
-           p.frozen
+           p.frozen, coalesce(pg_sequence_last_value('seq'::regclass), 0)
     FROM revision r
     LEFT JOIN LATERAL (
         SELECT o.*
@@ -64,6 +64,7 @@ pub(super) const POINTERS: &str = "
 /// A row of the outbox, or none beside the revision.
 struct PointerRow {
     revision: i64,
+    given: i64,
     pointer: Option<(Shard, Pointer)>,
 }
 
@@ -72,6 +73,7 @@ impl<'r> FromRow<'r, PgRow> for PointerRow {
         let shard: Option<i16> = row.try_get(1)?;
         Ok(Self {
             revision: row.try_get(0)?,
+            given: row.try_get(11)?,
             pointer: shard.map(|shard| pointer(shard, row)).transpose()?,
         })
     }
@@ -110,8 +112,9 @@ pub(super) async fn pointers(
 ) -> Result<Pointers, StoreError> {
     owner::check(store, lease)?;
     let read = &store.0.read;
-    let reading = read.cursor(|cursor| cursor.reading(lease.shards, limit, Now::now()));
+    // What is waited for a connection does not count as reading.
     let mut conn = store.0.engine.get().await?;
+    let reading = read.cursor(|cursor| cursor.reading(lease.shards, limit, Now::now()));
     let rows: Vec<PointerRow> = sqlx::query_as(POINTERS)
         .bind(&reading.shards)
         .bind(&reading.after)
@@ -119,9 +122,9 @@ pub(super) async fn pointers(
         .bind(i64::from(limit))
         .fetch_all(&mut *conn)
         .await?;
-    let revision = rows
+    let (revision, given) = rows
         .first()
-        .map(|row| row.revision)
+        .map(|row| (row.revision, row.given))
         .ok_or_else(|| corrupt("no revision"))?;
     let mut events: Vec<Pointer> = rows
         .into_iter()
@@ -132,7 +135,7 @@ pub(super) async fn pointers(
     events.truncate(fit(&events));
     let is_cut = events.len() < found || u32::try_from(found).is_ok_and(|found| found >= limit);
     let keys: Vec<(Shard, i64)> = events.iter().map(|p| key(p.seq)).collect();
-    read.cursor(|cursor| cursor.read(&reading, &keys, is_cut, Now::now()));
+    read.cursor(|cursor| cursor.read(&reading, &keys, is_cut, given, Now::now()));
     // Each shard's are in order as it is.
     events.sort_by_key(|pointer| pointer.seq);
     read_unfrozen(&mut conn, &mut events).await?;
@@ -203,21 +206,22 @@ pub(super) const LOOK: &str = "
             FROM outbox o
             WHERE o.shard = s.shard AND o.seq > s.after
             ORDER BY o.seq
-            LIMIT 1) o)
+            LIMIT 1) o), coalesce(pg_sequence_last_value('seq'::regclass), 0)
     FROM revision r
     WHERE r.id = 1";
 
 /// The registry's revision, and whether something is to be routed.
 pub(super) async fn look(store: &PostgresStore, lease: &Lease) -> Result<(i64, bool), StoreError> {
     let read = &store.0.read;
+    let mut conn = store.0.engine.get().await?;
     let reading: Reading = read.cursor(|cursor| cursor.reading(lease.shards, 1, Now::now()));
-    let (revision, first): (i64, Vec<i64>) = sqlx::query_as(LOOK)
+    let (revision, first, given): (i64, Vec<i64>, i64) = sqlx::query_as(LOOK)
         .bind(&reading.shards)
         .bind(&reading.after)
-        .fetch_one(&mut *store.0.engine.get().await?)
+        .fetch_one(&mut *conn)
         .await?;
     let found: Vec<(Shard, i64)> = first.into_iter().map(key).collect();
-    read.cursor(|cursor| cursor.looked(&reading, &found, Now::now()));
+    read.cursor(|cursor| cursor.looked(&reading, &found, given, Now::now()));
     Ok((revision, !found.is_empty()))
 }
 

@@ -2,8 +2,8 @@
 //! our lanes, told.
 //!
 //! A notification says of some lanes in which shard they lie, which they are and when their first delivery is due:
-//! `shard:subscription:due_at`, with commas between them. One that is lost costs time only: all lanes are looked at once
-//! a minute.
+//! `shard:subscription:due_at`, with commas between them. Another says `shards`: some were given back. One that is lost
+//! costs time only: all lanes are looked at once a minute, and shards with each renewal.
 
 use std::{
     collections::BTreeMap,
@@ -23,10 +23,13 @@ use tokio::{runtime::Handle, time::Instant};
 use tracing::debug;
 
 use super::{PostgresStore, connect::Schema, due, owner, pointers};
-use crate::{Changed, Lease, Pending, Shard, Shards, StoreError};
+use crate::{Changed, Lease, Pending, SHARDS, Shard, StoreError};
 
 /// PostgreSQL takes no longer name of a channel.
 const LONGEST_NAME: usize = 63;
+
+/// What says that shards were given back.
+pub(super) const SHARDS_GIVEN: &str = "shards";
 
 /// As many lanes as one notification has room for.
 const LANES: usize = 200;
@@ -96,30 +99,35 @@ pub(super) async fn changed(store: &PostgresStore, lease: &Lease) -> Result<Chan
     owner::check(store, lease)?;
     let (revision, has_pointers) = pointers::look(store, lease).await?;
     let seen = store.0.poke.seen.swap(revision, Ordering::AcqRel);
+    let heard = heard(store, lease).await?;
     Ok(Changed {
         anything: seen != revision || has_pointers,
-        lanes: heard(store, lease).await?,
+        shards: heard.given,
+        lanes: heard.into_pending(),
     })
 }
 
-/// Lanes of this lease that others wrote into. All of them where something may have been missed.
-async fn heard(store: &PostgresStore, lease: &Lease) -> Result<Vec<Pending>, StoreError> {
+/// What concerns this lease: lanes that others wrote into. All of them where something may have been missed.
+async fn heard(store: &PostgresStore, lease: &Lease) -> Result<Heard, StoreError> {
     let poke = &store.0.poke;
+    let mut heard = Heard::default();
     let Some(mut listener) = poke.ear(|ear| ear.listener.take()) else {
-        return begin(store, lease).await;
+        heard.see(begin(store, lease).await?);
+        return Ok(heard);
     };
-    let mut lanes = Lanes::of(lease.shards);
     while let Some(PgListenerSays(said)) = listener.next().await {
         match said {
-            Some(payload) if lanes.hear(&payload).is_some() => {}
+            Some(payload) if heard.hear(&payload).is_some() => {}
+            // Anybody can say anything on a channel, so it is not begun anew each time that something odd comes.
             _ => {
-                poke.stop();
-                return begin(store, lease).await;
+                drop(listener);
+                heard.see(begin(store, lease).await?);
+                return Ok(heard);
             }
         }
     }
     poke.ear(|ear| ear.listener = Some(listener));
-    Ok(lanes.into_pending())
+    Ok(heard)
 }
 
 /// A notification, or the end of the connection.
@@ -202,31 +210,42 @@ fn write(lanes: &[(Shard, Pending)]) -> String {
     lanes.join(",")
 }
 
-/// The lanes that were heard of, of some shards.
-struct Lanes {
-    shards: Shards,
+/// What was heard of. Lanes of others are among it, for the next lease may bring them.
+#[derive(Default)]
+struct Heard {
     first: BTreeMap<i64, Timestamp>,
+    given: bool,
 }
 
-impl Lanes {
-    fn of(shards: Shards) -> Self {
-        Self {
-            shards,
-            first: BTreeMap::new(),
+impl Heard {
+    /// These lanes were looked at.
+    fn see(&mut self, lanes: Vec<Pending>) {
+        for lane in lanes {
+            self.note(lane.subscription, lane.due_at);
         }
+    }
+
+    fn note(&mut self, subscription: i64, due_at: Timestamp) {
+        let first = self.first.entry(subscription).or_insert(due_at);
+        *first = due_at.min(*first);
     }
 
     /// `None` where it is not understood.
     fn hear(&mut self, payload: &str) -> Option<()> {
+        if payload == SHARDS_GIVEN {
+            self.given = true;
+            return Some(());
+        }
         for lane in payload.split(',') {
             let mut parts = lane.split(':');
-            let shard = Shard(parts.next()?.parse().ok().filter(|n| *n < crate::SHARDS)?);
+            parts
+                .next()?
+                .parse()
+                .ok()
+                .filter(|shard: &u8| *shard < SHARDS)?;
             let subscription = parts.next()?.parse().ok()?;
             let due_at = Timestamp::from_millis(parts.next()?.parse().ok()?);
-            if self.shards.contains(shard) {
-                let first = self.first.entry(subscription).or_insert(due_at);
-                *first = due_at.min(*first);
-            }
+            self.note(subscription, due_at);
         }
         Some(())
     }
@@ -261,15 +280,21 @@ mod tests {
             (Shard(1), lane(10, 400)),
             (Shard(63), lane(30, -7)),
         ];
-        let mut lanes = Lanes::of([Shard(1), Shard(63)].into_iter().collect());
-        lanes.hear(&write(&told)).expect("understood");
-        assert_eq!(lanes.into_pending(), [lane(10, 400), lane(30, -7)]);
+        let mut heard = Heard::default();
+        heard.hear(&write(&told)).expect("understood");
+        assert!(!heard.given);
+        heard.hear(SHARDS_GIVEN).expect("understood");
+        assert!(heard.given);
+        assert_eq!(
+            heard.into_pending(),
+            [lane(10, 400), lane(20, 600), lane(30, -7)]
+        );
     }
 
     #[test]
     fn what_is_not_understood_is_noticed() {
         for odd in ["", "look", "1:2", "64:1:1", "1:x:3", "1:2:3,", "-1:2:3"] {
-            assert!(Lanes::of(Shards::ALL).hear(odd).is_none(), "{odd}");
+            assert!(Heard::default().hear(odd).is_none(), "{odd}");
         }
     }
 

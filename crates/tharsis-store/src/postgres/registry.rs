@@ -254,6 +254,10 @@ impl PostgresStore {
     /// Begins a write to a subscription, once the writes before it are through.
     async fn turn(&self) -> Result<Write, StoreError> {
         let mut write = self.0.lists.begin().await?;
+        // Whoever is stopped in the midst of it must not keep workers from what they settle and route for long.
+        sqlx::query("SET LOCAL idle_in_transaction_session_timeout = '3s'")
+            .execute(&mut *write)
+            .await?;
         bump(&mut write).await?;
         Ok(write)
     }

@@ -105,8 +105,7 @@ pub(super) async fn route(
     routed: &[Routed],
 ) -> Result<(), StoreError> {
     owner::check(store, lease)?;
-    let everything = owner::everything(lease);
-    if routed.is_empty() || everything.is_empty() {
+    if routed.is_empty() || lease.owned().is_empty() {
         return Ok(());
     }
     let c = Columns::of(routed);
@@ -135,7 +134,7 @@ pub(super) async fn route(
         .bind(c.end_ats)
         .bind(c.ends)
         .bind(c.end_codes)
-        .bind(owner::array(everything))
+        .bind(owner::array(lease.owned()))
         .bind(store.0.poke.channel())
         .fetch_one(&mut *store.0.engine.get().await?)
         .await?;

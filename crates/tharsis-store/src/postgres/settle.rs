@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{Fate, Lease, Position, Settlement, StoreError};
 
-/// Each settlement finds its row by the pair. A success takes it wherever it is; all else takes it only as it was read,
-/// and only where its subscription's shard is still this worker's. What is recorded follows from the rows that were taken
+/// Each settlement finds its row by the pair and the number that it has until it ends: a replay gives another. A success
+/// takes it wherever it is; all else takes it only as it was read, and only where its subscription's shard is still this
+/// worker's. A success that is written again, after a lost answer, is recorded once. What is recorded follows from the rows that were taken
 /// out, and from successes without one. The revision is written before the state of a subscription, as the registry does.
 ///
 /// `$3` are the subscriptions, which settlements name by their place; `$24` says that nothing needs to be owned.
@@ -37,7 +38,7 @@ pub(super) const SETTLE: &str = "
             SELECT d.ctid AS tid,
                    (d.lane, d.due_at, d.seq, d.attempts) = (g.lane, g.due_at, g.seq, g.attempts) AS is_as_read
             FROM delivery d
-            WHERE d.event = g.event AND d.subscription = ($3)[g.sub]
+            WHERE d.event = g.event AND d.subscription = ($3)[g.sub] AND d.seq = g.seq
             OFFSET 0) d ON true
         WHERE $24 OR (SELECT cardinality(shards) FROM held) > 0
     ), gone AS (
@@ -65,6 +66,10 @@ pub(super) const SETTLE: &str = "
                t.at, t.duration_us, t.code, t.status, t.ended, t.after, t.again, t.detail, t.excerpt
         FROM taken t
         WHERE t.is_taken AND t.number IS NOT NULL
+          AND (t.is_as_read OR NOT t.is_success OR NOT EXISTS (
+              SELECT 1 FROM attempt a
+              WHERE a.event = t.event AND a.subscription = t.subscription
+                AND a.at = t.at AND a.duration_us = t.duration_us AND a.ended = 'delivered'))
         ON CONFLICT (event, subscription, number) DO UPDATE
         SET at = excluded.at, duration_us = excluded.duration_us, code = excluded.code, status = excluded.status,
             ended = excluded.ended, after = excluded.after, due_at = excluded.due_at, detail = excluded.detail,
@@ -129,7 +134,7 @@ async fn write<'a>(
     settlements: &[&'a Settlement],
 ) -> Result<Left<'a>, StoreError> {
     let c = Columns::of(settlements);
-    let needs_nothing = owner::everything(lease).is_empty();
+    let needs_nothing = lease.owned().is_empty();
     let (owned, left, raced): (i32, Vec<i64>, Vec<i64>) = sqlx::query_as(SETTLE)
         .bind(lease.worker.as_uuid())
         .bind(lease.epoch)

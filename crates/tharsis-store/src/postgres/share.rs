@@ -48,7 +48,7 @@ pub(super) fn share(rows: &[Owned], claim: Claim<'_>) -> Share {
         .filter(|row| row.owner != claim.me && row.until > claim.now));
     let target = target(&claim);
 
-    let free = Shards(last(mine, excess(mine, target)).0 & claim.give.0);
+    let free = last(mine, excess(mine, target)).within(claim.give);
     let keep = mine.without(free);
     let takable = Shards::ALL.without(mine).without(held);
     let take = first(takable, target.saturating_sub(keep.count()));
@@ -136,7 +136,7 @@ mod tests {
             };
             let share = share(&self.rows, claim);
             self.check(me, &share);
-            let owned = Shards(share.keep.0 | share.take.0);
+            let owned = share.keep.with(share.take);
             self.rows
                 .retain(|row| row.owner != me && !share.take.contains(row.shard));
             let until = Timestamp::from_millis(self.now + LEASE);
@@ -158,7 +158,7 @@ mod tests {
                 }
             }
             let mine = of(self.rows.iter().filter(|row| row.owner == me));
-            assert_eq!(share.keep.0 | share.free.0, mine.0);
+            assert_eq!(share.keep.with(share.free), mine);
             assert_eq!(share.keep.0 & share.free.0, 0);
             assert_eq!(share.take.0 & mine.0, 0);
             assert_eq!(share.surplus.without(share.keep), Shards::default());

@@ -21,13 +21,18 @@ impl Outbox for SqliteStore {
         owner::hold(self, worker).await
     }
 
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        owner::release(self, lease)
+    async fn release(
+        &self,
+        lease: &Lease,
+        keep: Option<Shards>,
+    ) -> Result<Option<Lease>, StoreError> {
+        owner::release(self, lease, keep).await
     }
 
     /// Nobody else writes into its lanes, so there are none to tell of.
     async fn changed(&self, lease: &Lease) -> Result<Changed, StoreError> {
         Ok(Changed {
+            shards: false,
             anything: owner::changed(self, lease).await?,
             lanes: Vec::new(),
         })

@@ -192,11 +192,25 @@ fn lease(worker: WorkerId, epoch: i64, clock: Timestamp) -> Lease {
     }
 }
 
-/// Gives the lease back. The file stays: who deletes a locked file makes room for a second owner.
-pub(super) fn release(store: &SqliteStore, lease: &Lease) -> Result<(), StoreError> {
+/// Gives the lease back once nothing is to be kept, for one process owns all or nothing. The file stays: who deletes a
+/// locked file makes room for a second owner.
+pub(super) async fn release(
+    store: &SqliteStore,
+    lease: &Lease,
+    keep: Option<Shards>,
+) -> Result<Option<Lease>, StoreError> {
     store.0.owner.check(lease)?;
-    store.0.owner.set(None);
-    Ok(())
+    let Some(keep) = keep else {
+        store.0.owner.set(None);
+        return Ok(None);
+    };
+    let clock = clock(store.0.writer.turn().await.conn()).await?;
+    Ok(Some(Lease {
+        shards: Shards::default(),
+        surplus: keep,
+        clock,
+        ..*lease
+    }))
 }
 
 impl SqliteStore {

@@ -279,6 +279,21 @@ async fn record_success(
     position: Position,
     attempt: &Attempt,
 ) -> Result<(), StoreError> {
+    // Written again after a lost answer: what is there now came later.
+    let is_recorded: bool = sqlx::query_scalar(
+        "SELECT EXISTS (
+             SELECT 1 FROM tharsis_attempt
+             WHERE event = ?1 AND subscription = ?2 AND at = ?3 AND duration_us = ?4 AND ended = 'delivered')",
+    )
+    .bind(position.seq)
+    .bind(position.subscription)
+    .bind(attempt.at.as_millis())
+    .bind(micros(attempt))
+    .fetch_one(&mut *conn)
+    .await?;
+    if is_recorded {
+        return Ok(());
+    }
     sqlx::query("DELETE FROM tharsis_delivery WHERE event = ?1 AND subscription = ?2")
         .bind(position.seq)
         .bind(position.subscription)

@@ -35,6 +35,7 @@ macro_rules! every_story {
             publishing {
                 an_event_is_published_once,
                 a_batch_reports_what_it_refuses_by_its_place,
+                instants_beyond_the_years_1970_to_9999_are_refused,
                 another_payload_under_a_key_is_refused,
                 keys_belong_to_their_client,
                 one_key_from_a_hundred_tasks_is_one_event,
@@ -55,6 +56,7 @@ macro_rules! every_story {
                 a_failure_moves_it_and_is_remembered,
                 a_row_that_moved_is_left_alone,
                 a_success_counts_wherever_its_row_has_gone,
+                what_is_written_again_after_a_lost_answer_is_there_once,
                 a_fault_of_ours_records_nothing,
                 an_end_without_a_request_can_come_twice,
                 gone_for_good_disables_once,
@@ -114,6 +116,7 @@ mod several {
     stories! {
         live_workers_share_evenly,
         surplus_is_kept_until_it_is_given,
+        who_leaves_keeps_what_is_under_way_and_the_others_are_told,
         each_sees_what_lies_in_its_own_shards,
         owners_of_foreign_lanes_are_told,
         what_was_given_away_is_left_alone_but_for_successes,

@@ -23,7 +23,16 @@ pub(crate) async fn a_lease_is_held_renewed_and_given_back<S: Store>(store: S) {
         (first.shards, first.surplus)
     );
     assert!(renewed.clock >= first.clock);
-    store.release(&renewed).await.expect("given back");
+    let one = Shards(1);
+    let kept = store.release(&renewed, Some(one)).await;
+    let kept = kept.expect("given back").expect("some is left");
+    assert_eq!(
+        (kept.shards, kept.surplus, kept.epoch),
+        (Shards::default(), one, first.epoch)
+    );
+    assert!(store.owned().await.expect("asked"));
+    let over = store.release(&kept, None).await;
+    assert_eq!(over.expect("given back"), None);
     assert!(!store.owned().await.expect("asked"));
     let next = store
         .hold(worker(2), Shards::default())
@@ -48,7 +57,7 @@ pub(crate) async fn without_the_lease_nothing_moves<S: Store>(store: S) {
         worker: worker(9),
         ..old
     };
-    house.store.release(&old).await.expect("given back");
+    house.store.release(&old, None).await.expect("given back");
 
     for lease in [old, foreign] {
         let store = &house.store;
@@ -63,7 +72,7 @@ pub(crate) async fn without_the_lease_nothing_moves<S: Store>(store: S) {
         let settled = store.settle(&lease, &[house.ended(&due, End::Dead)]).await;
         assert_eq!(code(settled), "lease_lost");
         assert_eq!(code(store.work_off(&lease, house.now).await), "lease_lost");
-        assert_eq!(code(store.release(&lease).await), "lease_lost");
+        assert_eq!(code(store.release(&lease, None).await), "lease_lost");
     }
     // Publishing needs none.
     house.publish(&[event(client(1), 10)]).await;

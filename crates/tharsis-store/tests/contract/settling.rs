@@ -1,5 +1,5 @@
 use tharsis_core::{delivery::End, subscription::State};
-use tharsis_store::{Fate, Remaining, Settlement, Status};
+use tharsis_store::{Fate, Remaining, ReplayChoice, Settlement, Status};
 
 use crate::harness::{House, Store, client, enveloped, seconds};
 
@@ -117,10 +117,26 @@ pub(crate) async fn a_success_counts_wherever_its_row_has_gone<S: Store>(store: 
         .map(|d| d.id)
         .collect();
     assert_eq!(left, [due[2].id]);
+}
 
-    // Once more, as after a lost answer: it is history, not a delivery.
+pub(crate) async fn what_is_written_again_after_a_lost_answer_is_there_once<S: Store>(store: S) {
+    let house = House::new(store).await;
+    house.routed(6).await;
+    let due = house.due(&house.ours, house.now).await;
+    let successes: Vec<_> = due.iter().map(|d| house.ended(d, End::Delivered)).collect();
+    house.settle(&successes).await;
     assert_eq!(house.settle(&successes).await, []);
-    assert_eq!(house.row(due[0].id).await.attempts, 3);
+    let shown = house.store.delivery(due[0].id).await.expect("a delivery");
+    assert_eq!(shown.attempts.len(), 1);
+
+    // What was asked for since is not undone by it.
+    let chosen = ReplayChoice::Deliveries(vec![due[0].id]);
+    house.store.replay(&chosen, house.now).await.expect("asked");
+    house.work_off(house.now + seconds(10)).await;
+    assert_eq!(house.settle(&successes).await, []);
+    let again = house.due(&house.ours, house.now + seconds(10)).await;
+    let again: Vec<_> = again.iter().map(|d| d.id).collect();
+    assert_eq!(again, [due[0].id]);
 }
 
 pub(crate) async fn a_fault_of_ours_records_nothing<S: Store>(store: S) {

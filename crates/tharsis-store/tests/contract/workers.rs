@@ -70,6 +70,11 @@ async fn hold(store: &PostgresStore, n: u8, give: Shards) -> Lease {
     store.hold(worker(n), give).await.expect("a lease")
 }
 
+async fn leave(house: &House<PostgresStore>, keep: Shards) -> Lease {
+    let left = house.store.release(&house.lease, Some(keep)).await;
+    left.expect("given back").expect("some is left")
+}
+
 /// A store whose leases are short.
 async fn open_short(schema: &Schema) -> PostgresStore {
     let options = Options {
@@ -120,7 +125,10 @@ pub(crate) async fn live_workers_share_evenly(schema: &Schema) {
     assert!(records[0].lease_age.expect("a lease") < seconds(15));
 
     // Who stops gives all at once.
-    stores[0].release(&leases[0]).await.expect("given back");
+    stores[0]
+        .release(&leases[0], None)
+        .await
+        .expect("given back");
     assert_eq!(hold(&stores[1], 2, NOTHING).await.shards.count(), 32);
     assert_eq!(hold(&stores[2], 3, NOTHING).await.shards.count(), 32);
     assert_eq!(stores[0].workers().await.expect("workers").len(), 2);
@@ -157,6 +165,63 @@ pub(crate) async fn surplus_is_kept_until_it_is_given(schema: &Schema) {
     let again = hold(&house.store, 1, given).await;
     assert_eq!(again.shards, house.lease.shards);
     assert_eq!(hold(&second, 2, NOTHING).await.shards, Shards(!0 << 32));
+}
+
+pub(crate) async fn who_leaves_keeps_what_is_under_way_and_the_others_are_told(schema: &Schema) {
+    let mut house = House::new(schema.open().await).await;
+    let busy = in_one_of(&house, Shards::ALL).await;
+    house.reload().await;
+    house.routed(2).await;
+    let in_flight = house.due(&busy, house.now).await.remove(0);
+    let keep = Shards(1 << Shard::of_subscription(busy.id).0);
+    let second = schema.open().await;
+    let waiting = hold(&second, 2, NOTHING).await;
+    let told = async || second.changed(&waiting).await.expect("changes").shards;
+    told().await;
+    assert!(!told().await, "nothing was given back yet");
+
+    house.lease = leave(&house, keep).await;
+    assert_eq!((house.lease.shards, house.lease.surplus), (NOTHING, keep));
+    assert!(told().await);
+    let most = hold(&second, 2, NOTHING).await;
+    assert_eq!(
+        most.shards,
+        Shards::ALL.without(keep),
+        "it shares with nobody"
+    );
+
+    // What is under way is settled as ever; nothing new is begun.
+    assert_eq!(house.due(&busy, house.now).await.len(), 0);
+    let then = house.now + seconds(5);
+    assert_eq!(house.settle(&[house.again(&in_flight, then)]).await, []);
+    assert_eq!(house.row(in_flight.id).await.status, Status::Retrying);
+    house.lease = leave(&house, keep).await;
+    assert_eq!(house.lease.surplus, keep);
+
+    house.lease = leave(&house, NOTHING).await;
+    assert_eq!(house.lease.owned(), NOTHING);
+    assert!(told().await);
+    assert_eq!(hold(&second, 2, NOTHING).await.shards, Shards::ALL);
+    // Successes that come late are recorded still.
+    assert_eq!(
+        house
+            .settle(&[house.ended(&in_flight, End::Delivered)])
+            .await,
+        []
+    );
+    assert_eq!(
+        house.row(in_flight.id).await.status,
+        Status::Ended(End::Delivered)
+    );
+    assert_eq!(second.workers().await.expect("workers").len(), 2);
+
+    let over = house.store.release(&house.lease, None).await;
+    assert_eq!(over.expect("over"), None);
+    assert_eq!(
+        code(house.store.release(&house.lease, None).await),
+        "lease_lost"
+    );
+    assert_eq!(second.workers().await.expect("workers").len(), 1);
 }
 
 pub(crate) async fn each_sees_what_lies_in_its_own_shards(schema: &Schema) {

@@ -88,8 +88,12 @@ impl Outbox for Shared {
         ask!(self, worker, Effect::Hold(give), Input::Hold(_, answer) => answer)
     }
 
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        ask!(self, lease.worker, Effect::Release(*lease), Input::Release(answer) => answer)
+    async fn release(
+        &self,
+        lease: &Lease,
+        keep: Option<Shards>,
+    ) -> Result<Option<Lease>, StoreError> {
+        ask!(self, lease.worker, Effect::Release(*lease, keep), Input::Release(_, answer) => answer)
     }
 
     async fn changed(&self, lease: &Lease) -> Result<Changed, StoreError> {

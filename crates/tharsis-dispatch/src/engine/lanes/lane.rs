@@ -16,6 +16,11 @@ const SLOW: Duration = Duration::from_millis(500);
 /// The first read of a lane: few rows, for nothing is known of their size.
 const FIRST_ROWS: usize = 16;
 
+/// A lane that is read again sooner than this takes more rows at once, and one that is not for so long fewer: what lies in
+/// memory is read again with every look from the start, and is not there for others.
+const SOON: Duration = Duration::from_millis(250);
+const LATE: Duration = Duration::from_secs(2);
+
 /// What a row is reckoned at until some have been seen.
 const USUAL_BYTES: usize = 2 * 1024;
 
@@ -74,6 +79,10 @@ pub(super) struct Lane {
     pub(super) timer: Option<Timestamp>,
     /// The largest payload of the last read.
     row_bytes: usize,
+    /// How many rows it likes to have in the cache: enough to keep all its requests busy while it is read again.
+    appetite: usize,
+    /// When it was last read on.
+    fed: Option<Instant>,
     pub(super) in_flight: usize,
     pub(super) pace: Pace,
     /// A request has ended. Until then it gets one at a time: a thousand dead receivers that come due in the same moment,
@@ -116,6 +125,8 @@ impl Lane {
             rewinding: false,
             timer: None,
             row_bytes: USUAL_BYTES,
+            appetite: FIRST_ROWS,
+            fed: None,
             in_flight: 0,
             pace: Pace::Quick,
             tried: false,
@@ -150,18 +161,20 @@ impl Lane {
 
     /// Whether it should be read: something may be due, and less than half of what it likes to have is in the cache.
     pub(super) fn hungers(&self) -> bool {
-        self.wanted
-            && !self.held
-            && self.reading.is_none()
-            && self.cache.len() <= self.appetite() / 2
+        self.wanted && !self.held && self.reading.is_none() && self.cache.len() <= self.appetite / 2
     }
 
-    /// How many rows it likes to have in the cache: enough to keep all its requests busy while it is read again.
-    fn appetite(&self) -> usize {
-        match self.pace {
-            _ if !self.tried => FIRST_ROWS,
-            Pace::Quick => self.allowed().saturating_mul(16).clamp(64, 1024),
-            Pace::Slow => self.allowed().saturating_mul(2).clamp(FIRST_ROWS, 256),
+    /// It is read on now. Its appetite follows from how soon that is.
+    fn feed(&mut self, now: Instant) {
+        let most = self.allowed().saturating_mul(16).clamp(64, 1024);
+        let before = self.fed.replace(now);
+        let Some(since) = before.map(|at| now.saturating_duration_since(at)) else {
+            return;
+        };
+        if since < SOON {
+            self.appetite = (self.appetite * 2).min(most);
+        } else if since > LATE {
+            self.appetite = (self.appetite / 2).max(FIRST_ROWS);
         }
     }
 
@@ -173,9 +186,17 @@ impl Lane {
     }
 
     /// Begins a read of at most so many rows. Rows that are known are read over, so they come on top.
-    pub(super) fn begin_read(&mut self, subscription: i64, rows: usize) -> (LaneRead, usize) {
+    pub(super) fn begin_read(
+        &mut self,
+        subscription: i64,
+        rows: usize,
+        now: Instant,
+    ) -> (LaneRead, usize) {
+        if self.after.is_some() {
+            self.feed(now);
+        }
         let room = rows
-            .min(self.appetite().saturating_sub(self.cache.len()))
+            .min(self.appetite.saturating_sub(self.cache.len()))
             .max(1);
         let over = if self.after.is_none() {
             self.known.len()

@@ -22,8 +22,13 @@ use turns::Turns;
 
 use super::now::{Alarm, Now};
 
-/// How long rows that appeared behind a lane's cursor may stay unseen.
+/// How long rows that appeared behind a lane's cursor may stay unseen, if nobody told of them.
 const REWIND: Duration = Duration::from_secs(2);
+
+/// To read from the start takes long where many rows lie dead that some old transaction can still see. It may take one part
+/// of so many, but is not put off for longer than this.
+const REWIND_PART: u32 = 20;
+const LONGEST_REWIND: Duration = Duration::from_secs(300);
 
 /// The most lanes of one read.
 const LANES: usize = 256;
@@ -56,11 +61,11 @@ pub(super) struct Lanes {
     aside: Aside,
     /// Lanes that want to be read, first come, first served.
     queue: VecDeque<i64>,
-    /// Lanes of the read that is under way.
+    /// Lanes of the read that is under way, and since when.
     reading: Vec<i64>,
+    reading_since: Option<Instant>,
     timers: BTreeSet<(Timestamp, i64)>,
-    /// All wait equally long, so they are in order.
-    rewinds: VecDeque<(Instant, i64)>,
+    rewinds: BTreeSet<(Instant, i64)>,
     slots: Slots,
     cache_bytes: usize,
     cached_bytes: usize,
@@ -85,8 +90,9 @@ impl Lanes {
             aside: Aside::default(),
             queue: VecDeque::new(),
             reading: Vec::new(),
+            reading_since: None,
             timers: BTreeSet::new(),
-            rewinds: VecDeque::new(),
+            rewinds: BTreeSet::new(),
             slots: Slots::new(max_in_flight),
             cache_bytes,
             cached_bytes: 0,
@@ -225,11 +231,11 @@ impl Lanes {
                 self.feed(id);
             }
         }
-        while let Some(&(at, id)) = self.rewinds.front() {
+        while let Some(&(at, id)) = self.rewinds.first() {
             if !alarm.rings(at) {
                 break;
             }
-            self.rewinds.pop_front();
+            self.rewinds.pop_first();
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.rewinding = false;
                 if lane.has_cursor() {
@@ -287,12 +293,13 @@ impl Lanes {
                 self.queue.push_front(id);
                 break;
             }
-            let (read, room) = lane.begin_read(id, wanted);
+            let (read, room) = lane.begin_read(id, wanted, now.instant);
             free = free.saturating_sub(room * lane.row_bytes());
             rows -= room.min(rows);
             self.reading.push(id);
             reads.push(read);
         }
+        self.reading_since = Some(now.instant);
         reads
     }
 
@@ -315,6 +322,11 @@ impl Lanes {
     }
 
     fn end_read(&mut self, answered: bool, now: Now) {
+        let since = self.reading_since.take();
+        let took = since.map_or(Duration::ZERO, |at| {
+            now.instant.saturating_duration_since(at)
+        });
+        let rewind = now.instant + REWIND.max((took * REWIND_PART).min(LONGEST_REWIND));
         for id in std::mem::take(&mut self.reading) {
             let Some(lane) = self.lanes.get_mut(&id) else {
                 continue;
@@ -322,7 +334,7 @@ impl Lanes {
             let noted = lane.end_read(answered);
             if lane.has_cursor() && !lane.rewinding {
                 lane.rewinding = true;
-                self.rewinds.push_back((now.instant + REWIND, id));
+                self.rewinds.insert((rewind, id));
             }
             if let Some(due_at) = noted {
                 self.note(id, due_at, now);

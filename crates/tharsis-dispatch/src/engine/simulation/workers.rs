@@ -290,6 +290,33 @@ fn a_surplus_is_given_back_at_once_and_not_with_the_next_renewal() {
 }
 
 #[test]
+fn a_worker_that_leaves_keeps_only_what_hangs_and_another_has_the_rest_within_a_second() {
+    stories(10, |seed| {
+        let mut world = town(seed, &[Receiver::Hangs; 12]);
+        let leaves = world.start_engine();
+        let stays = world.start_engine();
+        world.run_for(20 * SEC);
+        assert!(are_even(&world), "{:?}", shares(&world));
+        for _ in 0..4 {
+            publish_to_all(&mut world);
+        }
+        world.run_for(SEC);
+        world.tell(leaves, Input::Shutdown);
+        wait_until(&mut world, SEC, |world| {
+            shards_of(world, stays).count() >= 52
+        });
+        // What hangs does so for 3 seconds.
+        wait_until(&mut world, 4 * SEC, |world| {
+            shards_of(world, stays) == Shards::ALL
+        });
+        assert!(!world.living().contains(&leaves));
+        world.finished.take();
+        wind_up(&mut world);
+        assert!(world.excused.is_empty(), "nobody lost anything");
+    });
+}
+
+#[test]
 fn workers_that_run_until_idle_all_end() {
     use Receiver::{Broken, Hangs, Healthy};
     stories(10, |seed| {

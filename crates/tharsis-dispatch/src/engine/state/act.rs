@@ -74,7 +74,7 @@ impl State {
 
     /// Renews the lease in time, or at once where a surplus can be given back: somebody waits for it.
     fn keep_lease(&mut self, now: Instant, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
-        let give = self.free_surplus(now);
+        let give = self.ownership.surplus(now).without(self.leaving());
         let hold = &mut self.does.hold;
         if !hold.is_under_way() && (!give.is_empty() || alarm.rings(self.ownership.renew_at(now))) {
             hold.want();
@@ -126,6 +126,7 @@ impl State {
     }
 
     fn route(&mut self, lease: Lease, now: Now, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
+        let routing_at = self.routing_at(now.clock);
         let does = &mut self.does;
         // Until these are routed, the next read would bring them again.
         if self.unrouted.is_none() && !does.route.is_under_way() && does.point.starts(alarm) {
@@ -142,7 +143,7 @@ impl State {
             does.route.begin();
             does.route.occupy(lease.shards);
             let routes = Arc::clone(routes);
-            effects.push(Effect::Route(lease, routes, pointers.events, now.clock));
+            effects.push(Effect::Route(lease, routes, pointers.events, routing_at));
         }
     }
 
@@ -202,7 +203,8 @@ impl State {
         }
     }
 
-    /// No request starts any more; those in flight end or are dropped, all is settled, and the lease is given back.
+    /// No request starts any more; those in flight end or are dropped, all is settled, and the lease is given back: each
+    /// shard as soon as nothing of it is under way, for its deliveries wait for another worker.
     fn wind_up(
         &mut self,
         stopping: Stopping,
@@ -222,13 +224,19 @@ impl State {
             self.finish(effects);
             return;
         }
-        let unsettled = self.lanes.in_flight() > 0 || !self.settling.is_empty();
-        if unsettled {
-            self.keep_lease(now, alarm, effects);
-            if let Some(lease) = self.ownership.lease(now) {
+        let unsettled = self.is_unsettled();
+        match self.ownership.lease(now) {
+            Some(lease) => {
+                self.leave(lease, now, alarm, effects);
                 self.settle(lease, now, alarm, effects);
+                return;
             }
-            return;
+            // To write down what came of the rest.
+            None if unsettled => {
+                self.keep_lease(now, alarm, effects);
+                return;
+            }
+            None => {}
         }
         if self.does.any_under_way() {
             return;
@@ -238,22 +246,37 @@ impl State {
             count_until: Some(count_until),
             ..stopping
         });
-        let counted = stopping.counted || alarm.rings(count_until);
-        match self.ownership.lease(now) {
-            None => self.finish(effects),
-            Some(_) if !counted => {
-                self.does.count.want();
-                if self.does.count.starts(alarm) {
-                    effects.push(Effect::Count(self.ownership.clock(now)));
-                }
+        if stopping.counted || alarm.rings(count_until) {
+            self.finish(effects);
+            return;
+        }
+        self.does.count.want();
+        if self.does.count.starts(alarm) {
+            effects.push(Effect::Count(self.ownership.clock(now)));
+        }
+    }
+
+    /// Gives back what nothing is under way in any more, and goes on to own the rest.
+    fn leave(&mut self, lease: Lease, now: Instant, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
+        let keep = if self.is_unsettled() {
+            // A renewal that is under way may bring more than what is owned now.
+            if self.does.hold.is_under_way() || self.does.release.is_under_way() {
+                return;
             }
-            Some(lease) if !stopping.released => {
-                self.does.release.want();
-                if self.does.release.starts(alarm) {
-                    effects.push(Effect::Release(lease));
-                }
+            Some(lease.owned().within(self.leaving()))
+        } else {
+            if self.does.any_under_way() {
+                return;
             }
-            Some(_) => self.finish(effects),
+            None
+        };
+        let does = &mut self.does;
+        let is_to_change = keep.is_none_or(|keep| keep != lease.owned());
+        if is_to_change || alarm.rings(self.ownership.renew_at(now)) {
+            does.release.want();
+        }
+        if does.release.starts(alarm) {
+            effects.push(Effect::Release(lease, keep));
         }
     }
 

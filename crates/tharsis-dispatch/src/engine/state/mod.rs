@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tharsis_core::subscription::Target;
+use tharsis_core::{Timestamp, subscription::Target};
 use tharsis_store::{Pending, Pointers, Shard, Shards, StoreError};
 use tracing::warn;
 
@@ -48,6 +48,8 @@ pub(super) struct State {
     settling: Settling,
     /// Read, but not yet routed: a newer registry must be loaded first.
     unrouted: Option<Pointers>,
+    /// The instant that was routed with last.
+    routed_at: Timestamp,
     polling: Polling,
     does: Operations,
     safety_at: Instant,
@@ -86,7 +88,6 @@ struct Stopping {
     /// Then the count is not waited for any longer; known once all is settled.
     count_until: Option<Instant>,
     counted: bool,
-    released: bool,
 }
 
 impl State {
@@ -99,6 +100,7 @@ impl State {
             options,
             settling: Settling::default(),
             unrouted: None,
+            routed_at: Timestamp::default(),
             polling: Polling::new(now),
             does: Operations::default(),
             safety_at: now + SAFETY,
@@ -139,6 +141,11 @@ impl State {
             ]
             .into_iter()
             .all(Operation::is_at_rest)
+    }
+
+    /// Something was sent of which it is not yet written down what came of it.
+    fn is_unsettled(&self) -> bool {
+        self.lanes.in_flight() > 0 || !self.settling.is_empty()
     }
 
     /// The answer of an operation; after a failure it waits, and all is read again.
@@ -185,13 +192,25 @@ impl State {
         self.does.work_off.want();
     }
 
-    /// The lanes of our shards are worked with; those of others begin nothing any more.
+    /// The instant to route with. Each renewal tells the database's clock a little differently, and what is published later
+    /// must not be due earlier for that; a clock that was set back is followed.
+    fn routing_at(&mut self, clock: Timestamp) -> Timestamp {
+        const ASTRAY: Duration = Duration::from_secs(1);
+        if self.routed_at <= clock || self.routed_at.since(clock) > ASTRAY {
+            self.routed_at = clock;
+        }
+        self.routed_at
+    }
+
+    /// The lanes of our shards are worked with; those of others begin nothing any more, and none does at the end of a run.
     fn take_lanes(&mut self, now: Instant) {
-        let (Some(routes), Some(shards), Some(moment)) = (
-            &self.routes,
-            self.ownership.shards(),
-            self.ownership.now(now),
-        ) else {
+        let shards = match self.stopping {
+            Some(_) => Some(Shards::default()),
+            None => self.ownership.shards(),
+        };
+        let (Some(routes), Some(shards), Some(moment)) =
+            (&self.routes, shards, self.ownership.now(now))
+        else {
             return;
         };
         let ours = |(_, target): &&(i64, Arc<Target>)| {
@@ -203,13 +222,12 @@ impl State {
         }
     }
 
-    /// What of the surplus can be given back: nothing of it is under way any more.
-    fn free_surplus(&self, now: Instant) -> Shards {
-        self.ownership
-            .surplus(now)
-            .without(self.lanes.leaving())
-            .without(self.does.route.occupies())
-            .without(self.does.work_off.occupies())
+    /// What is not to be given back yet, though nothing begins in it any more: something of it is under way.
+    fn leaving(&self) -> Shards {
+        self.lanes
+            .leaving()
+            .with(self.does.route.occupies())
+            .with(self.does.work_off.occupies())
     }
 
     /// Rows were written that are due then.

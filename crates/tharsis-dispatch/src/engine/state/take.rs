@@ -40,7 +40,7 @@ impl State {
             Input::WorkOff(result) => self.worked_off(result, now),
             Input::Maintain(result) => self.maintained(result, now),
             Input::Count(result) => self.counted(result, now),
-            Input::Release(result) => self.released(result, now),
+            Input::Release(asked, result) => self.released(asked, result, now),
             Input::Woken => {
                 self.polling.worked(now);
                 self.does.point.want();
@@ -53,6 +53,15 @@ impl State {
         let Some(lease) = self.answer(|does| &mut does.hold, result, now) else {
             return;
         };
+        let before = self.ownership.shards().unwrap_or_default();
+        let lost = before.without(lease.owned());
+        if !lost.is_empty() {
+            let shards = lost.count();
+            warn!(
+                shards,
+                "part of the lease is lost: other workers have these shards, or had"
+            );
+        }
         if self.ownership.hold(lease, asked, now) {
             let (shards, surplus) = (lease.shards.count(), lease.surplus.count());
             info!(
@@ -71,6 +80,9 @@ impl State {
         self.note(&changed.lanes, now);
         if changed.anything {
             self.does.point.want();
+        }
+        if changed.shards {
+            self.ownership.hurry(now);
         }
         if changed != Changed::default() {
             self.polling.worked(now);
@@ -284,13 +296,18 @@ impl State {
         }
     }
 
-    fn released(&mut self, result: Result<(), StoreError>, now: Instant) {
-        let released = self.answer(|does| &mut does.release, result, now).is_some();
-        if released {
-            self.ownership.lose();
-        }
-        if let Some(stopping) = &mut self.stopping {
-            stopping.released = released;
+    fn released(
+        &mut self,
+        asked: Instant,
+        result: Result<Option<Lease>, StoreError>,
+        now: Instant,
+    ) {
+        match self.answer(|does| &mut does.release, result, now) {
+            Some(Some(left)) => {
+                self.ownership.hold(left, asked, now);
+            }
+            Some(None) => self.ownership.lose(),
+            None => {}
         }
     }
 
@@ -299,8 +316,8 @@ impl State {
             grace: now + self.options.grace,
             count_until: None,
             counted: false,
-            released: false,
         });
+        self.take_lanes(now);
     }
 }
 

@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,8 @@ pub(in crate::engine) struct Leases {
     shards: BTreeMap<Shard, Owned>,
     workers: BTreeMap<WorkerId, Live>,
     epoch: i64,
+    /// Who has not heard yet that shards were given back.
+    to_be_told: BTreeSet<WorkerId>,
     /// Shards whose lease had run out and that another worker took, and whose they were.
     pub(in crate::engine) taken_over: Vec<(WorkerId, Shard)>,
 }
@@ -35,6 +37,18 @@ struct Owned {
 struct Live {
     epoch: i64,
     until: Instant,
+    /// It counts for nobody's share any more.
+    leaving: bool,
+}
+
+impl Live {
+    fn new(epoch: i64, until: Instant) -> Self {
+        Self {
+            epoch,
+            until,
+            leaving: false,
+        }
+    }
 }
 
 impl Leases {
@@ -51,6 +65,7 @@ impl Leases {
             shards: (0..SHARDS).map(nobodys).collect(),
             workers: BTreeMap::new(),
             epoch: 0,
+            to_be_told: BTreeSet::new(),
             taken_over: Vec::new(),
         }
     }
@@ -68,13 +83,13 @@ impl Leases {
         let epoch = self.workers.get(&worker).map(|live| live.epoch);
         let mut epoch = epoch.unwrap_or_else(|| self.next_epoch());
         let until = now + LENGTH;
-        self.workers.insert(worker, Live { epoch, until });
+        self.workers.insert(worker, Live::new(epoch, until));
 
         let share = self.share_of(worker);
         self.take_back(worker, give, share);
         if self.take(worker, share, now) {
             epoch = self.epoch;
-            self.workers.insert(worker, Live { epoch, until });
+            self.workers.insert(worker, Live::new(epoch, until));
         }
         for owned in self.shards.values_mut() {
             if owned.owner == Some(worker) {
@@ -102,8 +117,10 @@ impl Leases {
 
     /// How many shards it should have. The first workers get one more where they cannot be split evenly.
     fn share_of(&self, worker: WorkerId) -> u32 {
-        let place = self.workers.range(..worker).count();
-        let (each, more) = (64 / self.workers.len(), 64 % self.workers.len());
+        let stays = |(id, live): (&WorkerId, &Live)| (!live.leaving).then_some(*id);
+        let stay: Vec<WorkerId> = self.workers.iter().filter_map(stays).collect();
+        let place = stay.iter().filter(|id| **id < worker).count();
+        let (each, more) = (64 / stay.len(), 64 % stay.len());
         u32::try_from(each + usize::from(place < more)).expect("at most 64")
     }
 
@@ -116,6 +133,7 @@ impl Leases {
                 && too_many
             {
                 owned.owner = None;
+                self.to_be_told.extend(self.workers.keys());
             }
         }
     }
@@ -141,27 +159,56 @@ impl Leases {
 
     /// What of the lease is still the worker's.
     pub(super) fn check(&self, lease: &Lease) -> Result<Shards, StoreError> {
-        let of_lease = Shards(lease.shards.0 | lease.surplus.0);
         let is_its = |shard: &Shard| {
             let owned = &self.shards[shard];
             owned.owner == Some(lease.worker) && owned.epoch <= lease.epoch
         };
-        let valid: Shards = of_lease.iter().filter(is_its).collect();
-        if valid.is_empty() && !of_lease.is_empty() {
+        let valid: Shards = lease.owned().iter().filter(is_its).collect();
+        if valid.is_empty() && !lease.owned().is_empty() {
             return Err(StoreError::LeaseLost);
         }
         Ok(valid)
     }
 
-    pub(super) fn release(&mut self, lease: &Lease) -> Result<(), StoreError> {
+    pub(super) fn release(
+        &mut self,
+        lease: &Lease,
+        keep: Option<Shards>,
+        now: Instant,
+        clock: Timestamp,
+    ) -> Result<Option<Lease>, StoreError> {
         self.check(lease)?;
-        for owned in self.shards.values_mut() {
+        let until = now + LENGTH;
+        for (shard, owned) in &mut self.shards {
             if owned.owner == Some(lease.worker) {
-                owned.owner = None;
+                owned.until = until;
+                if !keep.is_some_and(|keep| keep.contains(*shard)) {
+                    owned.owner = None;
+                }
             }
         }
-        self.workers.remove(&lease.worker);
-        Ok(())
+        let left = self.workers.remove(&lease.worker);
+        self.to_be_told.extend(self.workers.keys());
+        if keep.is_none() {
+            return Ok(None);
+        }
+        let leaving = Live {
+            leaving: true,
+            ..Live::new(left.map_or(lease.epoch, |live| live.epoch), until)
+        };
+        self.workers.insert(lease.worker, leaving);
+        Ok(Some(Lease {
+            shards: Shards::default(),
+            surplus: self.of(lease.worker),
+            clock,
+            renew_after: RENEWAL,
+            ..*lease
+        }))
+    }
+
+    /// Says it once to each who was there.
+    pub(super) fn were_given_back(&mut self, to: WorkerId) -> bool {
+        self.to_be_told.remove(&to)
     }
 
     /// Another worker has had all of them, and is gone again.

@@ -322,7 +322,10 @@ impl Model {
                 Input::Maintain(Ok(()))
             }
             Effect::Count(_) => Input::Count(Ok(self.remaining(now))),
-            Effect::Release(lease) => Input::Release(self.leases.release(lease)),
+            Effect::Release(lease, keep) => {
+                let clock = self.clock(now);
+                Input::Release(asked, self.leases.release(lease, *keep, now, clock))
+            }
             Effect::Send(_) | Effect::Abandon | Effect::Finish => {
                 unreachable!("no operation of the store")
             }
@@ -345,6 +348,7 @@ impl Model {
         let ours: BTreeMap<i64, Timestamp> = ours;
         Ok(Changed {
             anything: told != Some(self.commits),
+            shards: self.leases.were_given_back(lease.worker),
             lanes: ours.into_iter().map(pending).collect(),
         })
     }
@@ -566,7 +570,7 @@ pub(in crate::engine) fn failed(effect: &Effect, asked: Instant) -> Input {
         Effect::WorkOff(..) => Input::WorkOff(error()),
         Effect::Maintain(_) => Input::Maintain(error()),
         Effect::Count(_) => Input::Count(error()),
-        Effect::Release(_) => Input::Release(error()),
+        Effect::Release(..) => Input::Release(asked, error()),
         Effect::Send(_) | Effect::Abandon | Effect::Finish => {
             unreachable!("no operation of the store")
         }

@@ -52,6 +52,7 @@ impl Engine {
     fn note(&mut self, input: &Input) {
         match input {
             Input::Hold(_, Ok(lease)) => self.lease = Some(*lease),
+            Input::Release(_, Ok(left)) => self.lease = *left,
             Input::Route(_) => drop(self.under_way.remove("route")),
             Input::WorkOff(_) => drop(self.under_way.remove("work_off")),
             Input::Read(_) => drop(self.under_way.remove("read")),
@@ -75,7 +76,14 @@ impl Engine {
     fn asks(&mut self, effect: &Effect, model: &Model) {
         let told = self.lease.map_or(Shards::default(), |lease| lease.shards);
         match effect {
-            Effect::Hold(give) => self.gives(*give, model),
+            Effect::Hold(give) => {
+                let kept = give.without(self.surplus());
+                assert!(kept.is_empty(), "gives what is no surplus");
+                self.gives(*give, model);
+            }
+            Effect::Release(lease, keep) => {
+                self.gives(lease.owned().without(keep.unwrap_or_default()), model);
+            }
             Effect::Route(lease, _, pointers, _) => {
                 for pointer in pointers {
                     let shard = Shard::of_client(pointer.client);
@@ -108,10 +116,6 @@ impl Engine {
 
     /// Nothing of what it gives back is under way.
     fn gives(&self, give: Shards, model: &Model) {
-        assert!(
-            give.without(self.surplus()).is_empty(),
-            "gives what is no surplus"
-        );
         for shard in self.at_work(model).iter() {
             assert!(
                 !give.contains(shard),
@@ -283,8 +287,9 @@ impl World {
                 self.schedule(after, Happening::Request { life, flight });
             }
             Effect::Abandon => {
-                if let Some(engine) = self.engines.remove(&life) {
+                if let Some(mut engine) = self.engines.remove(&life) {
                     self.excuse_open(&engine);
+                    engine.open.retain(|_, open| !open.in_flight);
                     self.engines.insert(life, engine);
                 }
                 self.take_from_agenda(|happening| {
