@@ -41,6 +41,7 @@ mod program;
 mod publisher;
 mod subscribe;
 mod wait;
+mod wire;
 mod world;
 
 pub use foreign::{node, node_example, python_example};
@@ -51,6 +52,7 @@ pub use process::{Finished, Running, Stood};
 pub use publisher::{Journal, Publisher};
 pub use subscribe::{Subscribe, Subscription};
 pub use wait::{pause, wait_until};
+pub use wire::Wire;
 pub use world::{Report, World};
 
 /// Tells each of these stories on both databases, as tests of its name in modules of theirs.

@@ -1,6 +1,8 @@
-use std::{env, path::Path, sync::Mutex};
+use std::{env, io, path::Path, sync::Mutex};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection, postgres::PgConnectOptions};
+
+use crate::Wire;
 
 /// Which database a story is told on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +94,16 @@ impl Place {
         // The program's own URL has the schema in it, which is nothing that a driver knows.
         let options: PgConnectOptions = url.parse()?;
         PgConnection::connect_with(&options.options([("search_path", schema)])).await
+    }
+
+    /// A way to it that counts what is asked on it.
+    pub(crate) async fn wire(&self) -> io::Result<Wire> {
+        let (Self::Schema { server, .. } | Self::Database { server, .. }) = self else {
+            panic!("this story's outbox is in SQLite");
+        };
+        let server = server.parse().expect("TEST_DATABASE_URL is a URL");
+        // No file lies in a folder then.
+        Wire::to(&self.url(Path::new("")), &server).await
     }
 
     /// Removes what of it lies on the server.

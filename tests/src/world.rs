@@ -29,6 +29,7 @@ use crate::{
     oracle,
     place::{Place, Reader},
     program,
+    wire::Wire,
 };
 
 /// What a command may take at most. Far above what any needs, so that only a hang reaches it.
@@ -470,14 +471,25 @@ impl World {
     /// The outbox, opened by this very process as an engine would embed it.
     #[track_caller]
     pub fn emitter(&self) -> Emitter {
-        let options = tharsis::Options {
+        self.block_on(Emitter::open(&self.database_url(), self.options()))
+            .expect("the world's database can be opened")
+    }
+
+    /// What the library is told in place of the configuration.
+    pub fn options(&self) -> tharsis::Options {
+        tharsis::Options {
             egress: self.egress(),
             ca_file: Some(self.path("ca.pem")),
             key_file: Some(self.path("tharsis.key")),
             ..tharsis::Options::default()
-        };
-        self.block_on(Emitter::open(&self.database_url(), options))
-            .expect("the world's database can be opened")
+        }
+    }
+
+    /// A way to the outbox on PostgreSQL that counts what is asked on it.
+    #[track_caller]
+    pub fn wire(&self) -> Wire {
+        self.block_on(self.place.wire())
+            .expect("there is a free port")
     }
 
     /// The lines with this in them that processes of the world have written to standard error, killed ones too.
