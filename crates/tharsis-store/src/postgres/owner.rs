@@ -207,10 +207,13 @@ struct Live {
     leaving: bool,
 }
 
+/// `the clock, id, until, leaving`, without a worker where there is none.
+type LiveRow = (Instant, Option<Uuid>, Option<Instant>, Option<bool>);
+
 /// The workers, and the database's clock. A statement of its own, for it is to see what was renewed before the shards
 /// were locked.
 async fn workers_now(conn: &mut PgConnection) -> Result<(Vec<Live>, Timestamp), StoreError> {
-    let rows: Vec<(Instant, Option<Uuid>, Option<Instant>, Option<bool>)> = sqlx::query_as(
+    let rows: Vec<LiveRow> = sqlx::query_as(
         "SELECT c.now, w.id, w.until, w.leaving
          FROM (SELECT clock_timestamp() AS now) c
          LEFT JOIN worker w ON true",
@@ -220,7 +223,7 @@ async fn workers_now(conn: &mut PgConnection) -> Result<(Vec<Live>, Timestamp), 
     let Some(Instant(now)) = rows.first().map(|(now, ..)| *now) else {
         return Err(corrupt("no clock"));
     };
-    let live = |(_, id, until, leaving): (_, Option<Uuid>, Option<Instant>, Option<bool>)| {
+    let live = |(_, id, until, leaving): LiveRow| {
         let Instant(until) = until?;
         Some(Live {
             id: WorkerId::from_uuid(id?),
