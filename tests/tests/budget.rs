@@ -61,7 +61,8 @@ fn say(figures: &str) {
 fn backlog(on: Database) -> (World, Inbox) {
     let world = World::alone_on(on);
     let shop = world.receiver("shop").start();
-    world.subscribe(&Subscribe::new(ALPHA, &shop));
+    // As many as the benchmarks have under way: what is settled together depends on it.
+    world.subscribe(&Subscribe::new(ALPHA, &shop).max_in_flight(64));
     world.publish(&world.predictions(ALPHA, DELIVERIES));
     (world, shop)
 }
@@ -101,8 +102,9 @@ fn a_delivery_from_postgresql() {
         statements * 10 <= DELIVERIES as u64,
         "{statements} statements"
     );
+    // The pool asks each connection that comes back whether it is still there: two for a statement.
     assert!(
-        round_trips * 10 <= DELIVERIES as u64,
+        round_trips * 5 <= DELIVERIES as u64,
         "{round_trips} round trips"
     );
     assert!(log <= 1_000, "{log} bytes of write-ahead log a delivery");

@@ -19,7 +19,7 @@ const ENOUGH: usize = 256;
 const BATCH: usize = 512;
 
 /// How long the first settlement waits for others.
-const PATIENCE: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Why a subscription is disabled whose receiver is gone for good.
 const GONE: &str = "http_410";

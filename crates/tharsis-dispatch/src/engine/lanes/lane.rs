@@ -16,6 +16,9 @@ const SLOW: Duration = Duration::from_millis(500);
 /// The first read of a lane: few rows, for nothing is known of their size.
 const FIRST_ROWS: usize = 16;
 
+/// The most rows that one lane has in memory.
+const MOST_ROWS: usize = 1024;
+
 /// A lane that is read again sooner than this takes more rows at once, and one that is not for so long fewer: what lies in
 /// memory is read again with every look from the start, and is not there for others.
 const SOON: Duration = Duration::from_millis(250);
@@ -166,13 +169,12 @@ impl Lane {
 
     /// It is read on now. Its appetite follows from how soon that is.
     fn feed(&mut self, now: Instant) {
-        let most = self.allowed().saturating_mul(16).clamp(64, 1024);
         let before = self.fed.replace(now);
         let Some(since) = before.map(|at| now.saturating_duration_since(at)) else {
             return;
         };
         if since < SOON {
-            self.appetite = (self.appetite * 2).min(most);
+            self.appetite = (self.appetite * 2).min(MOST_ROWS);
         } else if since > LATE {
             self.appetite = (self.appetite / 2).max(FIRST_ROWS);
         }
