@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
 use crate::{
@@ -11,8 +11,11 @@ use crate::{
     world::{self, Plan},
 };
 
-/// How often the receiver is asked whether it has all.
+/// How often the receiver is asked whether it has all: seldom, for asking takes from what is measured.
 const EVERY: Duration = Duration::from_millis(500);
+
+/// When a worker that delivers nothing any more is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The most that was resident at any moment, from the worker's start until the backlog's last delivery.
 pub(crate) async fn measure(plan: &Plan, backlog: usize) -> anyhow::Result<Value> {
@@ -25,8 +28,14 @@ pub(crate) async fn measure(plan: &Plan, backlog: usize) -> anyhow::Result<Value
 
         let began = Instant::now();
         let worker = work::start(&outside, 256).await?;
-        while receiver.count().await? < all {
+        let (mut received, mut grew) = (0, Instant::now());
+        while received < all {
             tokio::time::sleep(EVERY).await;
+            let now = receiver.count().await?;
+            if now > received {
+                (received, grew) = (now, Instant::now());
+            }
+            ensure!(grew.elapsed() < PATIENCE, "{received} of {all} arrived");
         }
         let took = began.elapsed();
         let peak = peak(worker.process()?)?;

@@ -107,7 +107,7 @@ pub(super) async fn changed(store: &PostgresStore, lease: &Lease) -> Result<Chan
     })
 }
 
-/// What concerns this lease: lanes that others wrote into. All of them where something may have been missed.
+/// What others said: lanes that they wrote into, and all of this lease where something may have been missed.
 async fn heard(store: &PostgresStore, lease: &Lease) -> Result<Heard, StoreError> {
     let poke = &store.0.poke;
     let mut heard = Heard::default();

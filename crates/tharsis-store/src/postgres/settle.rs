@@ -13,8 +13,8 @@ use crate::{Fate, Lease, Position, Settlement, StoreError};
 
 /// Each settlement finds its row by the pair and the number that it has until it ends: a replay gives another. A success
 /// takes it wherever it is; all else takes it only as it was read, and only where its subscription's shard is still this
-/// worker's. A success that is written again, after a lost answer, is recorded once. What is recorded follows from the rows that were taken
-/// out, and from successes without one. The revision is written before the state of a subscription, as the registry does.
+/// worker's. A success that is written again, after a lost answer, is recorded once. What is recorded follows from the
+/// rows that were taken out, and from successes without one. The revision is written before the state of a subscription, as the registry does.
 ///
 /// `$3` are the subscriptions, which settlements name by their place; `$24` says that nothing needs to be owned.
 pub(super) const SETTLE: &str = "
