@@ -1,4 +1,5 @@
 use std::{
+    error::Error,
     fmt,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, PoisonError, RwLock},
@@ -6,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, request::Parts};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -19,7 +20,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    Answer, Authority, Flaw, Received, ReceiverError,
+    Answer, Authority, Flaw, Judge, Received, ReceiverError, Reply,
     answer::{Answers, Serving},
     clock,
     ledger::Ledger,
@@ -42,6 +43,8 @@ pub struct Options {
     pub answer: Answer,
     /// How it answers on these paths.
     pub paths: Vec<(String, Answer)>,
+    /// Who decides about each request instead, but for HEAD.
+    pub judge: Option<Judge>,
     /// Where what it receives goes to.
     pub sink: Sink,
 }
@@ -83,6 +86,7 @@ pub struct Receiver {
 struct Shared {
     verify: Option<Verify>,
     answers: RwLock<Arc<Answers>>,
+    judge: Option<Judge>,
     sink: Sink,
     ledger: Ledger,
 }
@@ -98,6 +102,7 @@ impl Options {
             verify: None,
             answer: Answer::default(),
             paths: Vec::new(),
+            judge: None,
             sink: Sink::default(),
         }
     }
@@ -122,6 +127,7 @@ impl Receiver {
         let shared = Arc::new(Shared {
             verify: options.verify,
             answers: RwLock::new(Arc::new(answers(options.answer, options.paths))),
+            judge: options.judge,
             sink: options.sink,
             ledger: Ledger::new(),
         });
@@ -262,7 +268,7 @@ async fn handle(
     shared: &Shared,
     peer: SocketAddr,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, hyper::Error> {
+) -> Result<Response<Full<Bytes>>, Box<dyn Error + Send + Sync>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let is_head = head.method == Method::HEAD;
@@ -270,19 +276,49 @@ async fn handle(
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
     let serving = answers.to(head.uri.path());
-    record(shared, peer, head, body);
+    let reply = record(shared, peer, head, body);
     if !is_head {
         shared.ledger.count_one();
     }
-    if !serving.answer.delay.is_zero() {
-        tokio::time::sleep(serving.answer.delay).await;
+    match reply {
+        Some(reply) => obey(reply).await,
+        None => {
+            pause(serving.answer.delay).await;
+            Ok(respond(
+                &serving.answer,
+                serving.next_status(is_head),
+                is_head,
+            ))
+        }
     }
-    Ok(respond(serving, is_head))
 }
 
-fn record(shared: &Shared, peer: SocketAddr, head: Parts, body: Bytes) {
-    if matches!(shared.sink, Sink::Count) && shared.verify.is_none() {
-        return;
+/// Does what the judge has decided.
+async fn obey(reply: Reply) -> Result<Response<Full<Bytes>>, Box<dyn Error + Send + Sync>> {
+    let Reply { answer, done } = reply;
+    let Some(answer) = answer else {
+        // The connection is closed without a word.
+        return Err("no answer is given".into());
+    };
+    pause(answer.delay).await;
+    done();
+    Ok(respond(&answer, answer.status, false))
+}
+
+async fn pause(delay: Duration) {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+}
+
+/// Keeps, sends or counts it, and asks the judge, if there is one.
+fn record(shared: &Shared, peer: SocketAddr, head: Parts, body: Bytes) -> Option<Reply> {
+    let judge = shared
+        .judge
+        .as_ref()
+        .filter(|_| head.method != Method::HEAD);
+    if matches!(shared.sink, Sink::Count) && shared.verify.is_none() && judge.is_none() {
+        return None;
     }
     let (verified, reason) = verdict(shared.verify.as_ref(), &head, &body);
     let received = Received {
@@ -295,6 +331,7 @@ fn record(shared: &Shared, peer: SocketAddr, head: Parts, body: Bytes) {
         verified,
         reason,
     };
+    let reply = judge.map(|judge| judge.decide(&received));
     match &shared.sink {
         Sink::Keep => shared.ledger.keep(received),
         Sink::Count => {}
@@ -302,6 +339,7 @@ fn record(shared: &Shared, peer: SocketAddr, head: Parts, body: Bytes) {
         Sink::Channel(channel) => drop(channel.send(received)),
         Sink::Call(call) => call(received),
     }
+    reply
 }
 
 fn verdict(verify: Option<&Verify>, head: &Parts, body: &Bytes) -> (Option<bool>, Option<String>) {
@@ -324,15 +362,15 @@ fn verdict(verify: Option<&Verify>, head: &Parts, body: &Bytes) -> (Option<bool>
     }
 }
 
-fn respond(serving: &Serving, is_head: bool) -> Response<Full<Bytes>> {
+fn respond(answer: &Answer, status: StatusCode, is_head: bool) -> Response<Full<Bytes>> {
     let mut response = Response::new(if is_head {
         Full::default()
     } else {
-        Full::new(serving.answer.body.clone())
+        Full::new(answer.body.clone())
     });
-    *response.status_mut() = serving.next_status(is_head);
-    if !serving.answer.headers.is_empty() {
-        *response.headers_mut() = serving.answer.headers.clone();
+    *response.status_mut() = status;
+    if !answer.headers.is_empty() {
+        *response.headers_mut() = answer.headers.clone();
     }
     response
 }
