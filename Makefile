@@ -1,7 +1,7 @@
 # `make` lists the targets. Each does one thing; `make test` does all that must hold before a change lands.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install fmt clippy doc alone deny package build generated unit plans receivers stories advisories generate bench bench-postgres
+.PHONY: help demo test install fmt clippy doc alone deny package build generated unit plans receivers stories advisories chaos generate bench bench-postgres
 
 help: ## this list
 	@sed -nE 's/^([a-z -]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %s\n           %s\n", $$1, $$2 }'
@@ -21,6 +21,13 @@ fmt clippy doc alone deny package build generated unit plans receivers stories: 
 advisories: ## known vulnerabilities among the dependencies (fetches the RustSec database)
 	@scripts/install cargo-deny
 	target/tools/bin/cargo-deny --locked check advisories
+
+# As many worlds side by side as fit two cores; interrupted, it goes on with the same SEED. WORLD=n tells one again.
+KILLS ?= 1000
+chaos: ## kill workers, publishers and servers KILLS times, and judge what became of the promises
+	@scripts/install postgres faketime
+	cargo build --workspace --all-targets
+	target/debug/chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(WORLD),--world $(WORLD))
 
 generate: build ## write the generated pages of docs/ anew
 	@scripts/generate

@@ -144,6 +144,11 @@ impl Inbox {
         usize::try_from(self.receiver.count()).expect("they fit into memory")
     }
 
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.receiver.addr().port()
+    }
+
     /// How many connections were made to it, before any TLS.
     pub fn connections(&self) -> u64 {
         self.receiver.connections()

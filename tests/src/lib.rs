@@ -31,6 +31,8 @@
 //! of each test process runs `cargo build --package tharsis-cli` with the profile and the target folder that the test
 //! itself was built with, which does nothing where it is fresh. `THARSIS_TEST_PROGRAM` names another one to test.
 
+pub mod chaos;
+mod clock;
 mod foreign;
 mod inbox;
 mod line;
@@ -39,17 +41,20 @@ mod place;
 mod process;
 mod program;
 mod publisher;
+mod server;
 mod subscribe;
 mod wait;
 mod wire;
 mod world;
 
+pub use clock::Clock;
 pub use foreign::{node, node_example, python_example};
 pub use inbox::{Inbox, InboxBuilder};
 pub use line::{ALPHA, BETA, Line, mark_of};
 pub use place::Database;
 pub use process::{Finished, Running, Stood};
 pub use publisher::{Journal, Publisher};
+pub use server::{Down, Server};
 pub use subscribe::{Subscribe, Subscription};
 pub use wait::{pause, wait_until};
 pub use wire::Wire;

@@ -40,10 +40,11 @@ impl Place {
     }
 
     pub(crate) fn new_schema(name: String) -> Self {
-        Self::Schema {
-            server: server(),
-            name,
-        }
+        Self::schema_on(server(), name)
+    }
+
+    pub(crate) fn schema_on(server: String, name: String) -> Self {
+        Self::Schema { server, name }
     }
 
     pub(crate) async fn new_database(name: String) -> Result<Self, sqlx::Error> {

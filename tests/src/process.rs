@@ -30,8 +30,8 @@ pub struct Running {
 pub struct Stood {
     /// A moment before.
     pub at: Timestamp,
-    /// From where it had connections.
-    pub ports: HashSet<u16>,
+    /// Its connections: from which port to which. A port alone may be used for several, to different ports.
+    pub connections: HashSet<(u16, u16)>,
 }
 
 /// What a process left behind.
@@ -89,6 +89,11 @@ impl Running {
         read(&self.err)
     }
 
+    /// The file that its standard error goes to.
+    pub fn stderr_file(&self) -> &Path {
+        &self.err
+    }
+
     /// Whether it has not ended yet.
     pub fn is_alive(&mut self) -> bool {
         self.status().is_none()
@@ -119,7 +124,7 @@ impl Running {
         });
         Stood {
             at,
-            ports: self.ports(),
+            connections: self.connections(),
         }
     }
 
@@ -128,8 +133,8 @@ impl Running {
         kill_process(self.pid(), Signal::CONT).expect("it is our child");
     }
 
-    /// From where it has connections at present.
-    pub fn ports(&self) -> HashSet<u16> {
+    /// Its connections at present: from which port to which.
+    pub fn connections(&self) -> HashSet<(u16, u16)> {
         let sockets: HashSet<String> = fs::read_dir(format!("/proc/{}/fd", self.id()))
             .expect("a living process lies in /proc")
             .flatten()
@@ -140,17 +145,18 @@ impl Running {
                 Some(inode.to_owned())
             })
             .collect();
-        let table = self.proc("net/tcp");
-        table
-            .lines()
-            .skip(1)
+        // The table is not read at one instant: while others connect, a part of it may be missed.
+        let tables = [self.proc("net/tcp"), self.proc("net/tcp")];
+        (tables.iter().flat_map(|table| table.lines()))
             .filter_map(|line| {
-                // Its own address, as `0100007F:1F90`, is the second field, and the socket's inode the tenth.
+                // Two addresses, as `0100007F:1F90`, are the second and third field, and the socket's inode the tenth.
                 let fields: Vec<&str> = line.split_whitespace().collect();
-                let (_, port) = fields.get(1)?.split_once(':')?;
-                sockets
-                    .contains(*fields.get(9)?)
-                    .then(|| u16::from_str_radix(port, 16).expect("a port is hexadecimal"))
+                let port = |field: usize| {
+                    let (_, port) = fields.get(field)?.split_once(':')?;
+                    u16::from_str_radix(port, 16).ok()
+                };
+                let is_its = sockets.contains(*fields.get(9)?);
+                is_its.then_some((port(1)?, port(2)?))
             })
             .collect()
     }

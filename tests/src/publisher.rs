@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Running, World, program, wait_until};
+use crate::{Clock, Running, World, program, wait_until};
 
 /// A process that publishes (`src/bin/publisher.rs`), and its journal.
 #[derive(Debug)]
@@ -21,9 +21,15 @@ pub struct Publisher {
 pub struct Journal(PathBuf);
 
 impl Publisher {
-    /// Starts one of this kind (`mixed`, `held`, `timed:N`) on behalf of these.
+    /// Starts one of this kind (`mixed`, `stubborn`, `held`, `timed:N`) on behalf of these.
     #[track_caller]
     pub fn start(world: &World, how: &str, clients: &[impl AsRef<str>]) -> Self {
+        Self::start_at(world, Clock::default(), how, clients)
+    }
+
+    /// The same on a host with this clock.
+    #[track_caller]
+    pub fn start_at(world: &World, clock: Clock, how: &str, clients: &[impl AsRef<str>]) -> Self {
         let seed = world.random().u64(..);
         let journal = world.path(&format!("journal-{seed:016x}"));
         let clients: Vec<&str> = clients.iter().map(AsRef::as_ref).collect();
@@ -32,6 +38,7 @@ impl Publisher {
             .args([how, &world.database_url(), &clients.join(",")])
             .arg(seed.to_string())
             .arg(&journal);
+        clock.set(&mut command);
         Self {
             process: world.spawn_other(command),
             journal: Journal(journal),

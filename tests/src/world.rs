@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     env,
     ffi::{OsStr, OsString},
     fmt::Write as _,
@@ -24,8 +24,8 @@ use tharsis_receiver::Authority;
 use tokio::runtime::Runtime;
 
 use crate::{
-    Database, Finished, InboxBuilder, Line, Running, Subscribe, Subscription,
-    line::uuid,
+    Clock, Database, Finished, InboxBuilder, Line, Running, Server, Subscribe, Subscription,
+    line::{mark_of, uuid},
     oracle,
     place::{Place, Reader},
     program,
@@ -94,7 +94,17 @@ impl World {
     pub fn alone_on(database: Database) -> Self {
         let turn = program::lock_file("stories.lock");
         turn.lock().expect("a file can be locked");
-        Self::with(turn, |_| Self::place(database))
+        Self::with(turn, seed(), |_| Self::place(database))
+    }
+
+    /// A new one whose seed is this, on SQLite, or in a schema of this server.
+    pub fn seeded(seed: u64, server: Option<&Server>) -> Self {
+        let turn = program::lock_file("stories.lock");
+        turn.lock_shared().expect("a file can be locked");
+        Self::with(turn, seed, |_| match server {
+            None => Place::file(),
+            Some(server) => Place::schema_on(server.url().to_owned(), story_name()),
+        })
     }
 
     /// A new one in a PostgreSQL database of its own, where everything has the name that it has by default.
@@ -109,7 +119,7 @@ impl World {
     fn beside_others(place: impl FnOnce(&Runtime) -> Place) -> Self {
         let turn = program::lock_file("stories.lock");
         turn.lock_shared().expect("a file can be locked");
-        Self::with(turn, place)
+        Self::with(turn, seed(), place)
     }
 
     fn place(database: Database) -> Place {
@@ -119,11 +129,7 @@ impl World {
         }
     }
 
-    fn with(turn: File, place: impl FnOnce(&Runtime) -> Place) -> Self {
-        let seed = match env::var("THARSIS_TEST_SEED") {
-            Ok(seed) => seed.parse().expect("THARSIS_TEST_SEED is a number"),
-            Err(_) => fastrand::u64(..),
-        };
+    fn with(turn: File, seed: u64, place: impl FnOnce(&Runtime) -> Place) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("tharsis-story-")
             .tempdir()
@@ -334,7 +340,13 @@ impl World {
     /// Delivers until nothing is left but what is held or scheduled.
     #[track_caller]
     pub fn run_until_idle(&self) -> Finished {
-        self.start(["--json", "run", "--until-idle"], Stdio::null())
+        self.run_until_idle_at(Clock::default())
+    }
+
+    /// The same on a host with this clock.
+    #[track_caller]
+    pub fn run_until_idle_at(&self, clock: Clock) -> Finished {
+        self.start_at(clock, ["--json", "run", "--until-idle"])
             .finish(DRAIN_BOUND)
             .ok()
     }
@@ -343,6 +355,12 @@ impl World {
     #[track_caller]
     pub fn spawn_run(&self) -> Running {
         self.spawn(["run"])
+    }
+
+    /// The same on a host with this clock.
+    #[track_caller]
+    pub fn spawn_run_at(&self, clock: Clock) -> Running {
+        self.start_at(clock, ["run"])
     }
 
     /// How many shards each worker has by its process id, as `worker list` shows it.
@@ -544,6 +562,27 @@ impl World {
         self.reading(async |reader| reader.texts(query).await)
     }
 
+    /// The mark of each event in the outbox, by the event's id.
+    #[track_caller]
+    pub fn marks(&self) -> HashMap<String, String> {
+        let id = if self.is_on(Database::Sqlite) {
+            "lower(hex(id))"
+        } else {
+            "replace(id::text, '-', '')"
+        };
+        let events = self.select(&format!(
+            "SELECT {id} || payload FROM {}",
+            self.table("event")
+        ));
+        (events.iter())
+            .map(|event| {
+                let (id, payload) = event.split_at(32);
+                let parts = [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]];
+                (parts.join("-"), mark_of(payload.as_bytes()))
+            })
+            .collect()
+    }
+
     /// A connection to PostgreSQL such as any program has, with the outbox's schema in its search path.
     #[track_caller]
     pub fn connect(&self) -> PgConnection {
@@ -613,6 +652,17 @@ impl World {
     ) -> Running {
         let log = self.log(OsStr::new("tharsis"));
         Running::start(self.command(arguments), stdin, None, &log)
+    }
+
+    fn start_at<S: AsRef<OsStr>>(
+        &self,
+        clock: Clock,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Running {
+        let log = self.log(OsStr::new("tharsis"));
+        let mut command = self.command(arguments);
+        clock.set(&mut command);
+        Running::start(command, Stdio::null(), None, &log)
     }
 
     /// The program in the world's folder, without what the test's own environment would tell it.
@@ -692,6 +742,14 @@ impl Report {
                 })
                 .collect(),
         }
+    }
+}
+
+/// That of `THARSIS_TEST_SEED`, or any.
+fn seed() -> u64 {
+    match env::var("THARSIS_TEST_SEED") {
+        Ok(seed) => seed.parse().expect("THARSIS_TEST_SEED is a number"),
+        Err(_) => fastrand::u64(..),
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! - `mixed`: until it is killed or the file `JOURNAL.stop` is there, it publishes single events, batches, and events in
 //!   transactions of its own, of which it rolls some back; on PostgreSQL some of these with plain SQL;
+//! - `stubborn`: the same, and where the database fails it writes that down and tries again what may not be committed;
 //! - `held`: it publishes in a transaction and never comes to an end of it;
 //! - `timed:N`: it publishes N single events one after the other, and writes down how long each took.
 //!
@@ -15,14 +16,17 @@ use std::{
     env,
     fs::{File, OpenOptions},
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use tharsis::{
     Emitter, Event, Options, PublishOn,
-    sqlx::{self, Connection, PgConnection, SqliteConnection, postgres::PgConnectOptions},
+    sqlx::{
+        self, Connection, PgConnection, SqliteConnection, postgres::PgConnectOptions,
+        sqlite::SqliteConnectOptions,
+    },
 };
 use tharsis_tests::Line;
 
@@ -35,17 +39,20 @@ async fn main() -> anyhow::Result<()> {
     let mut publisher = Publisher {
         emitter: Emitter::open(database, Options::default()).await?,
         own: Own::connect(database).await?,
+        database: database.clone(),
         clients: clients.split(',').map(ToOwned::to_owned).collect(),
         random: fastrand::Rng::with_seed(seed.parse()?),
         journal: Journal::open(Path::new(journal))?,
+        stop: Path::new(journal).with_extension("stop"),
+        is_stubborn: false,
     };
     let done = match how.split_once(':') {
         Some(("timed", count)) => publisher.timed(count.parse()?).await,
         None if how == "held" => publisher.held().await,
-        None if how == "mixed" => {
-            publisher
-                .mixed(&Path::new(journal).with_extension("stop"))
-                .await
+        None if how == "mixed" => publisher.mixed().await,
+        None if how == "stubborn" => {
+            publisher.is_stubborn = true;
+            publisher.mixed().await
         }
         _ => anyhow::bail!("there is no way to publish called {how}"),
     };
@@ -58,9 +65,12 @@ async fn main() -> anyhow::Result<()> {
 struct Publisher {
     emitter: Emitter,
     own: Own,
+    database: String,
     clients: Vec<String>,
     random: fastrand::Rng,
     journal: Journal,
+    stop: PathBuf,
+    is_stubborn: bool,
 }
 
 /// The engine's own connection, beside the emitter's.
@@ -72,7 +82,11 @@ enum Own {
 impl Own {
     async fn connect(database: &str) -> anyhow::Result<Self> {
         if database.starts_with("sqlite:") {
-            return Ok(Self::Sqlite(SqliteConnection::connect(database).await?));
+            let options: SqliteConnectOptions = database.parse()?;
+            let options = options.busy_timeout(Duration::from_secs(30));
+            return Ok(Self::Sqlite(
+                SqliteConnection::connect_with(&options).await?,
+            ));
         }
         // The schema is ours to say, and not a driver's to know.
         let (server, schema) = database
@@ -99,57 +113,76 @@ impl Publisher {
         Ok(())
     }
 
-    async fn mixed(&mut self, stop: &Path) -> anyhow::Result<()> {
-        while !stop.exists() {
-            match self.random.u8(0..4) {
-                0 => self.single().await?,
-                1 => self.batch().await?,
-                _ => self.transaction().await?,
+    async fn mixed(&mut self) -> anyhow::Result<()> {
+        while !self.stop.exists() {
+            let kind = self.random.u8(0..4);
+            let count = match kind {
+                0 => 1,
+                1 => self.random.usize(1..=20),
+                _ => self.random.usize(1..=5),
+            };
+            let lines: Vec<Line> = (0..count).map(|_| self.line()).collect();
+            // One transaction of three is rolled back.
+            let doomed = kind > 1 && self.random.u8(0..3) == 0;
+            let intention = if doomed { "dooms" } else { "intends" };
+            self.journal.write_all(intention, &lines)?;
+            let mut is_first = true;
+            loop {
+                let done = match kind {
+                    0 | 1 => self.publish(&lines, is_first).await,
+                    _ => self.transaction(&lines, doomed, is_first).await,
+                };
+                match done {
+                    Ok(()) if doomed => break,
+                    Ok(()) => break self.journal.write_all("committed", &lines)?,
+                    Err(error) if !self.is_stubborn => return Err(error),
+                    Err(error) => self.journal.write("failed", &format!("{error:#}"))?,
+                }
+                if doomed || self.stop.exists() {
+                    break;
+                }
+                is_first = false;
+                self.go_on_after_a_failure().await;
             }
             // An engine thinks between its events; without a pause it would only measure the disk.
-            let pause = Duration::from_millis(self.random.u64(0..20));
+            let longest = if self.is_stubborn { 60 } else { 20 };
+            let pause = Duration::from_millis(self.random.u64(0..longest));
             tokio::time::sleep(pause).await;
         }
         Ok(())
     }
 
-    async fn single(&mut self) -> anyhow::Result<()> {
-        let line = self.line();
-        self.journal.write("intends", &line.mark)?;
-        let published = self
-            .emitter
-            .publish(&Event::parse(line.text.as_bytes())?)
-            .await?;
-        anyhow::ensure!(!published.duplicate, "{} is a duplicate", line.mark);
-        self.journal.write("committed", &line.mark)
-    }
-
-    async fn batch(&mut self) -> anyhow::Result<()> {
-        let lines: Vec<Line> = (0..self.random.usize(1..=20))
-            .map(|_| self.line())
-            .collect();
-        self.journal.write_all("intends", &lines)?;
+    /// The emitter's; what failed before may have been committed, and is a duplicate now.
+    async fn publish(&mut self, lines: &[Line], is_first: bool) -> anyhow::Result<()> {
         let events: Result<Vec<Event>, _> = lines
             .iter()
             .map(|line| Event::parse(line.text.as_bytes()))
             .collect();
-        for published in self.emitter.publish_all(&events?).await? {
-            published?;
-        }
-        self.journal.write_all("committed", &lines)
+        let events = events?;
+        let published = match &events[..] {
+            [event] => vec![self.emitter.publish(event).await?],
+            events => {
+                let published = self.emitter.publish_all(events).await?;
+                published.into_iter().collect::<Result<_, _>>()?
+            }
+        };
+        let again = published.iter().any(|published| published.duplicate);
+        anyhow::ensure!(!(again && is_first), "something is a duplicate");
+        Ok(())
     }
 
-    /// A transaction of the engine's own, beside whose business the events are published; one in three is rolled back.
-    async fn transaction(&mut self) -> anyhow::Result<()> {
-        let doomed = self.random.u8(0..3) == 0;
+    /// A transaction of the engine's own, beside whose business the events are published.
+    async fn transaction(
+        &mut self,
+        lines: &[Line],
+        doomed: bool,
+        is_first: bool,
+    ) -> anyhow::Result<()> {
         let by_sql = self.random.bool();
-        let lines: Vec<Line> = (0..self.random.usize(1..=5)).map(|_| self.line()).collect();
-        self.journal
-            .write_all(if doomed { "dooms" } else { "intends" }, &lines)?;
         match &mut self.own {
             Own::Sqlite(connection) => {
                 let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-                publish_in(&self.emitter, &mut transaction, &lines).await?;
+                publish_in(&self.emitter, &mut transaction, lines).await?;
                 if doomed {
                     return Ok(transaction.rollback().await?);
                 }
@@ -158,9 +191,9 @@ impl Publisher {
             Own::Postgres(connection) => {
                 let mut transaction = connection.begin().await?;
                 if by_sql {
-                    publish_by_sql(&mut transaction, &lines).await?;
+                    publish_by_sql(&mut transaction, lines, is_first).await?;
                 } else {
-                    publish_in(&self.emitter, &mut transaction, &lines).await?;
+                    publish_in(&self.emitter, &mut transaction, lines).await?;
                 }
                 if doomed {
                     return Ok(transaction.rollback().await?);
@@ -169,7 +202,15 @@ impl Publisher {
             }
         }
         self.emitter.wake();
-        self.journal.write_all("committed", &lines)
+        Ok(())
+    }
+
+    /// As an engine does whose connection has broken.
+    async fn go_on_after_a_failure(&mut self) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if let Ok(own) = Own::connect(&self.database).await {
+            self.own = own;
+        }
     }
 
     async fn held(&mut self) -> anyhow::Result<()> {
@@ -214,7 +255,11 @@ async fn publish_in<C: PublishOn>(
 }
 
 /// As an engine in another language does it.
-async fn publish_by_sql(connection: &mut PgConnection, lines: &[Line]) -> anyhow::Result<()> {
+async fn publish_by_sql(
+    connection: &mut PgConnection,
+    lines: &[Line],
+    is_first: bool,
+) -> anyhow::Result<()> {
     let types: Vec<&str> = lines.iter().map(Line::event_type).collect();
     let clients: Vec<String> = lines.iter().map(Line::client).collect();
     let texts: Vec<&str> = lines.iter().map(|line| &*line.text).collect();
@@ -225,7 +270,11 @@ async fn publish_by_sql(connection: &mut PgConnection, lines: &[Line]) -> anyhow
             .bind(texts)
             .fetch_all(connection)
             .await?;
-    anyhow::ensure!(duplicates == vec![false; lines.len()], "{duplicates:?}");
+    let again = duplicates.contains(&true);
+    anyhow::ensure!(
+        duplicates.len() == lines.len() && !(again && is_first),
+        "{duplicates:?}"
+    );
     Ok(())
 }
 

@@ -6,12 +6,7 @@ use serde_json::{Value, json};
 use tharsis::system_now;
 use tharsis_tests::{ALPHA, Database, Inbox, Running, Subscribe, World, wait_until};
 
-use crate::{
-    House, SOON,
-    fault::{Fault, assert_duplicates_are_explained},
-    promised::Promised,
-    wait_for_a_share, wait_for_shares,
-};
+use crate::{House, SOON, frozen, wait_for_a_share, wait_for_shares};
 
 #[test]
 fn workers_that_stand_still_beyond_their_lease_lose_nothing_and_every_duplicate_is_explained() {
@@ -34,7 +29,7 @@ fn workers_that_stand_still_beyond_their_lease_lose_nothing_and_every_duplicate_
         house.go_on(20);
         let thawed = system_now();
         zombie.thaw();
-        paused.push(Fault::pause(stood, thawed));
+        paused.push(frozen(stood, thawed));
     }
     let journal = publisher.stop();
     for worker in workers {
@@ -43,10 +38,8 @@ fn workers_that_stand_still_beyond_their_lease_lose_nothing_and_every_duplicate_
     }
     world.run_until_idle();
 
-    let promised = Promised::read(&[journal]);
-    assert!(promised.committed.len() > 20 * PAUSES);
-    promised.assert_kept(&world, &house.inboxes);
-    assert_duplicates_are_explained(&world, &house.inboxes, &paused);
+    let figures = house.assert_promises_are_kept(&world, journal, paused);
+    assert!(figures.events > 20 * PAUSES);
 }
 
 /// Eight requests of a worker are under way when it is frozen. They are answered with `first` while it stands still; then

@@ -4,12 +4,7 @@ use std::time::{Duration, Instant};
 
 use tharsis_tests::{Database, Running, World};
 
-use crate::{
-    House, SOON,
-    fault::{Fault, assert_duplicates_are_explained},
-    promised::{Promised, assert_no_duplicates, assert_settled_once},
-    wait_for_shares,
-};
+use crate::{House, SOON, assert_settled_once, killed, wait_for_shares};
 
 /// How long a lease is unless it is said otherwise.
 const LEASE: Duration = Duration::from_secs(15);
@@ -20,12 +15,12 @@ const AT_ONCE: Duration = Duration::from_secs(7);
 fn a_worker_that_is_killed_is_followed_within_its_lease_and_nothing_is_lost() {
     let world = World::on(Database::Postgres);
     let house = House::new(&world);
-    let (killed, other) = (world.spawn_run(), world.spawn_run());
+    let (one, other) = (world.spawn_run(), world.spawn_run());
     wait_for_shares(&world, 2, SOON);
     let publisher = house.publisher(&world);
     house.go_on(20);
     let begin = Instant::now();
-    let kill = Fault::kill(killed.kill9());
+    let kill = killed(one.kill9());
     wait_for_shares(&world, 1, LEASE + AT_ONCE);
     let took = begin.elapsed();
     let journal = publisher.stop();
@@ -34,8 +29,7 @@ fn a_worker_that_is_killed_is_followed_within_its_lease_and_nothing_is_lost() {
     assert!(took < LEASE + Duration::from_secs(2), "{took:?}");
 
     world.run_until_idle();
-    Promised::read(&[journal]).assert_kept(&world, &house.inboxes);
-    assert_duplicates_are_explained(&world, &house.inboxes, &[kill]);
+    house.assert_promises_are_kept(&world, journal, vec![kill]);
     assert_settled_once(&world);
 }
 
@@ -65,8 +59,8 @@ fn of_workers_that_are_ended_in_turn_nothing_comes_twice_and_their_shards_are_ta
         worker.finish(SOON).ok();
     }
     world.run_until_idle();
-    Promised::read(&[journal]).assert_kept(&world, &house.inboxes);
-    assert_no_duplicates(&house.inboxes);
+    let figures = house.assert_promises_are_kept(&world, journal, Vec::new());
+    assert_eq!(figures.duplicates, 0);
     assert_settled_once(&world);
 }
 
@@ -87,7 +81,7 @@ fn of_workers_that_are_added_to_one_at_work_nothing_comes_twice() {
         worker.finish(SOON).ok();
     }
     world.run_until_idle();
-    Promised::read(&[journal]).assert_kept(&world, &house.inboxes);
-    assert_no_duplicates(&house.inboxes);
+    let figures = house.assert_promises_are_kept(&world, journal, Vec::new());
+    assert_eq!(figures.duplicates, 0);
     assert_settled_once(&world);
 }

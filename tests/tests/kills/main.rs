@@ -1,14 +1,18 @@
-//! Workers and publishers that are killed, frozen, ended and added at any moment lose nothing, and invent nothing.
+//! Workers that are killed, frozen, ended and added in ways that are told exactly. What only chance can find is in `chaos`.
 
-mod fault;
 mod frozen;
 mod killed;
 mod leases;
-mod promised;
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
-use tharsis_tests::{Inbox, Publisher, Running, Subscribe, World, wait_until};
+use serde_json::Value;
+use tharsis::Timestamp;
+use tharsis_tests::{
+    Clock, Inbox, Journal, Publisher, Running, Stood, Subscribe, World,
+    chaos::{Answered, Evidence, Figures, Receipt, Trouble, Troubles, judge, lost_leases},
+    mark_of, wait_until,
+};
 
 /// What a machine under load may need for anything that takes milliseconds.
 const SOON: Duration = Duration::from_secs(20);
@@ -16,8 +20,10 @@ const SOON: Duration = Duration::from_secs(20);
 /// So many that their lanes and their pointers lie in the shards of every worker.
 const CLIENTS: usize = 8;
 
-/// Those on whose behalf is published, and two receivers: one gets everything of all of them, the other nudges alone. Each
-/// client has a subscription to each, so an event comes to either receiver once.
+/// Requests of a subscription under way at once.
+const MAX_IN_FLIGHT: u32 = 8;
+
+/// Those on whose behalf is published, and two receivers that get everything of all of them.
 struct House {
     clients: Vec<String>,
     inboxes: [Inbox; 2],
@@ -25,14 +31,12 @@ struct House {
 
 impl House {
     fn new(world: &World) -> Self {
-        let inboxes = [
-            world.receiver("everything").start(),
-            world.receiver("nudges").start(),
-        ];
+        let inboxes = ["one", "other"].map(|name| world.receiver(name).start());
         let clients: Vec<String> = (0..CLIENTS).map(|_| world.client()).collect();
         for client in &clients {
-            world.subscribe(&Subscribe::new(client, &inboxes[0]));
-            world.subscribe(&Subscribe::new(client, &inboxes[1]).event("nudge"));
+            for inbox in &inboxes {
+                world.subscribe(&Subscribe::new(client, inbox).max_in_flight(MAX_IN_FLIGHT));
+            }
         }
         Self { clients, inboxes }
     }
@@ -45,8 +49,85 @@ impl House {
     /// Waits until so many more deliveries have come.
     #[track_caller]
     fn go_on(&self, more: usize) {
-        let [everything, _] = &self.inboxes;
-        everything.wait_for(everything.count() + more, SOON);
+        let [one, _] = &self.inboxes;
+        one.wait_for(one.count() + more, SOON);
+    }
+
+    /// The publisher did not fail; all that it committed was delivered, and nothing else; what came twice is explained by
+    /// these. Nobody is at work any more.
+    #[track_caller]
+    fn assert_promises_are_kept(
+        &self,
+        world: &World,
+        journal: Journal,
+        mut troubles: Vec<Trouble>,
+    ) -> Figures {
+        assert_eq!(journal.steps("failed"), Vec::<String>::new());
+        for inbox in &self.inboxes {
+            inbox.assert_all_verified();
+        }
+        for line in world.said("lease is lost") {
+            troubles.extend(lost_leases(&line, Clock::default()));
+        }
+        let mut receipts: Vec<Receipt> = self.inboxes.iter().flat_map(receipts).collect();
+        receipts.sort_by_key(|receipt| receipt.at);
+        let names = self.inboxes.iter().map(|inbox| inbox.name.clone());
+        let names: Vec<String> = names.collect();
+        let evidence = Evidence {
+            // All are answered at once, on connections that are kept: they say who made each request.
+            troubles: Troubles {
+                known: receipts.iter().map(|receipt| receipt.connection).collect(),
+                all: troubles,
+            },
+            receipts,
+            subscriptions: (self.clients.iter())
+                .map(|client| (client.clone(), names.clone()))
+                .collect(),
+            workers: 4,
+            // Those of all clients go to one inbox.
+            max_in_flight: CLIENTS * usize::try_from(MAX_IN_FLIGHT).expect("it is small"),
+            ..Evidence::default()
+        };
+        let (figures, findings) = judge(&evidence.ask(world, &[journal]));
+        assert_eq!(findings, Vec::<String>::new());
+        let ends: HashSet<&str> = figures.ends.keys().map(String::as_str).collect();
+        assert_eq!(ends, HashSet::from(["delivered"]));
+        assert_eq!(world.integrity(), "ok");
+        figures
+    }
+}
+
+/// What an inbox that takes everything has got.
+fn receipts(inbox: &Inbox) -> Vec<Receipt> {
+    (inbox.posts().iter())
+        .map(|post| Receipt {
+            mark: mark_of(&post.body),
+            path: inbox.name.clone(),
+            connection: (post.peer.port(), inbox.port()),
+            at: post.at,
+            until: Some(post.at),
+            answer: Answered::Taken,
+        })
+        .collect()
+}
+
+fn killed(Stood { at, connections }: Stood) -> Trouble {
+    Trouble::Killed { at, connections }
+}
+
+fn frozen(stood: Stood, until: Timestamp) -> Trouble {
+    Trouble::Frozen {
+        from: stood.at,
+        until,
+        connections: stood.connections,
+    }
+}
+
+/// Every answer was a success, so one that was settled ended its delivery: what came twice was settled once.
+#[track_caller]
+fn assert_settled_once(world: &World) {
+    for delivery in world.deliveries(&["--limit=1000000"]) {
+        assert_eq!(delivery["attempts"], Value::from(1), "{delivery}");
     }
 }
 
