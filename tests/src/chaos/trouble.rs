@@ -172,11 +172,16 @@ impl Troubles {
             .collect()
     }
 
-    /// Whether a process that was started then may have found no database.
+    /// Whether a process that was started then may have found no database, or stood still while it waited for it.
     pub(super) fn touch(&self, started: Timestamp) -> bool {
-        self.downs().any(|(from, until)| {
-            before(from, SETTING_OUT) <= started && started <= until + ALLOWANCE
-        })
+        let spans = self.all.iter().filter_map(|trouble| match trouble {
+            Trouble::Frozen { from, until, .. } | Trouble::Down { from, until, .. } => {
+                Some((*from, *until))
+            }
+            Trouble::Killed { .. } | Trouble::Lost { .. } => None,
+        });
+        let mut spans = spans.map(|(from, until)| (before(from, SETTING_OUT), until + ALLOWANCE));
+        spans.any(|(from, until)| from <= started && started <= until)
     }
 
     fn downs(&self) -> impl Iterator<Item = (Timestamp, Timestamp)> {
