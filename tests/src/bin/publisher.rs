@@ -4,8 +4,11 @@
 //!
 //! - `mixed`: until it is killed or the file `JOURNAL.stop` is there, it publishes single events, batches, and events in
 //!   transactions of its own, of which it rolls some back; on PostgreSQL some of these with plain SQL;
+//! - `together`: until then eight callers publish single events at once, so that they are committed together;
 //! - `held`: it publishes in a transaction and never comes to an end of it;
 //! - `timed:N`: it publishes N single events one after the other, and writes down how long each took.
+//!
+//! Where `THARSIS_FAILPOINT` arms something, it ends there.
 //!
 //! The journal has a line for each step: `intends MARK` before an event may be written, `dooms MARK` before an event is
 //! written that will never be committed, `committed MARK` after the commit returned, `took MICROSECONDS`, `holds`,
@@ -23,8 +26,10 @@ use anyhow::Context;
 use tharsis::{
     Emitter, Event, Options, PublishOn,
     sqlx::{self, Connection, PgConnection, SqliteConnection, postgres::PgConnectOptions},
+    store::failpoint,
 };
 use tharsis_tests::Line;
+use tokio::task::JoinSet;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -32,6 +37,11 @@ async fn main() -> anyhow::Result<()> {
     let [how, database, clients, seed, journal] = &arguments[..] else {
         anyhow::bail!("publisher HOW DATABASE CLIENTS SEED JOURNAL");
     };
+    if let Ok(settings) = env::var("THARSIS_FAILPOINT")
+        && !settings.is_empty()
+    {
+        failpoint::arm(&settings)?;
+    }
     let mut publisher = Publisher {
         emitter: Emitter::open(database, Options::default()).await?,
         own: Own::connect(database).await?,
@@ -39,14 +49,12 @@ async fn main() -> anyhow::Result<()> {
         random: fastrand::Rng::with_seed(seed.parse()?),
         journal: Journal::open(Path::new(journal))?,
     };
+    let stop = Path::new(journal).with_extension("stop");
     let done = match how.split_once(':') {
         Some(("timed", count)) => publisher.timed(count.parse()?).await,
         None if how == "held" => publisher.held().await,
-        None if how == "mixed" => {
-            publisher
-                .mixed(&Path::new(journal).with_extension("stop"))
-                .await
-        }
+        None if how == "mixed" => publisher.mixed(&stop).await,
+        None if how == "together" => publisher.together(&stop).await,
         _ => anyhow::bail!("there is no way to publish called {how}"),
     };
     if let Err(error) = &done {
@@ -109,6 +117,27 @@ impl Publisher {
             // An engine thinks between its events; without a pause it would only measure the disk.
             let pause = Duration::from_millis(self.random.u64(0..20));
             tokio::time::sleep(pause).await;
+        }
+        Ok(())
+    }
+
+    async fn together(&mut self, stop: &Path) -> anyhow::Result<()> {
+        while !stop.exists() {
+            let lines: Vec<Line> = (0..8).map(|_| self.line()).collect();
+            self.journal.write_all("intends", &lines)?;
+            let mut callers = JoinSet::new();
+            for line in lines {
+                let emitter = self.emitter.clone();
+                callers.spawn(async move {
+                    emitter
+                        .publish(&Event::parse(line.text.as_bytes())?)
+                        .await?;
+                    anyhow::Ok(line.mark)
+                });
+            }
+            while let Some(mark) = callers.join_next().await {
+                self.journal.write("committed", &mark??)?;
+            }
         }
         Ok(())
     }
