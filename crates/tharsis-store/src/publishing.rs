@@ -219,9 +219,9 @@ async fn alone<S: Commit>(store: &S, group: &Group) -> Result<Vec<Found>, StoreE
     let events: Vec<&Ready> = group.events.iter().collect();
     let turn = store.turn().await?;
     reached(Failpoint::PublishBegun);
-    let found = store.commit(turn, &events).await;
+    let found = store.commit(turn, &events).await?;
     reached(Failpoint::PublishCommitted);
-    found
+    Ok(found)
 }
 
 /// Commits all of these together and tells those who wait for them. When it fails, only who was alone is told why.
@@ -232,10 +232,10 @@ async fn commit<S: Commit>(store: &S, turn: S::Turn, mut jobs: Vec<Job>) {
     let events: Vec<&Ready> = jobs.iter().flat_map(|job| &job.group.events).collect();
     reached(Failpoint::PublishBegun);
     let found = store.commit(turn, &events).await;
-    reached(Failpoint::PublishCommitted);
     // Nobody listens where a caller has gone away; the events are durable all the same.
     match found {
         Ok(found) => {
+            reached(Failpoint::PublishCommitted);
             let mut found = found.into_iter();
             for job in jobs {
                 let its = found.by_ref().take(job.group.events.len()).collect();
