@@ -64,7 +64,7 @@ failpoints! {
     PublishInBegun = "publish_in.begun",
     /// It was written, and the caller has not committed.
     PublishInWritten = "publish_in.written",
-    /// Pointers were read.
+    /// Pointers were read, and are to be routed.
     RouteRead = "route.read",
     /// It is decided who gets their events.
     RouteDecided = "route.decided",

@@ -126,7 +126,11 @@ fn rows(world: &World, table: &str) -> usize {
 /// How many events are not routed, and deliveries not finished.
 #[track_caller]
 fn unfinished(world: &World) -> usize {
-    rows(world, "outbox") + rows(world, "delivery")
+    let [outbox, delivery] = ["outbox", "delivery"].map(|table| world.table(table));
+    number(
+        world,
+        &format!("(SELECT count(*) FROM {outbox}) + (SELECT count(*) FROM {delivery})"),
+    )
 }
 
 /// Waits until this is so, or the process has died.
@@ -141,4 +145,15 @@ fn wait_unless_dead(process: &mut Running, what: &str, mut is_so: impl FnMut() -
 #[track_caller]
 fn wait_for_quiet(world: &World, process: &mut Running) {
     wait_unless_dead(process, "all is settled", || unfinished(world) == 0);
+}
+
+#[test]
+fn a_failpoint_that_is_not_known_is_refused() {
+    let world = World::new();
+    let run = world.spawn_armed("settle.comitted:3", ["--json", "run"]);
+    let refused = run.finish(SOON).expect(2).error();
+    assert_eq!(refused["code"], "bad_failpoint");
+    let hint = refused["hint"].as_str().expect("a hint");
+    assert!(hint.contains("settle.committed"), "{refused}");
+    assert!(!world.path("outbox.db").exists(), "nothing was begun");
 }

@@ -22,6 +22,8 @@ pub(crate) enum Story {
 pub(crate) enum Leaves {
     /// As if it had never begun.
     Nothing,
+    /// The same, but lanes are read while requests are under way: one that was may be sent again.
+    NothingBesideRequests,
     /// As if it were done, but that nobody knows.
     Done,
     /// A request that was answered and is not written down: it is sent again.
@@ -42,7 +44,7 @@ pub(crate) fn points(story: Story, on: Database) -> impl Iterator<Item = (Failpo
 
 fn place(point: Failpoint) -> (Story, &'static [Database], Leaves) {
     use Failpoint as F;
-    use Leaves::{Done, Nothing, Unsettled};
+    use Leaves::{Done, Nothing, NothingBesideRequests, Unsettled};
     match point {
         F::OpenCreated | F::OpenConnected | F::OpenSwitched => (Story::Migrate, SQLITE, Nothing),
         F::MigrateBegun | F::MigrateApplied | F::MigrateRecorded => (Story::Migrate, BOTH, Nothing),
@@ -58,7 +60,8 @@ fn place(point: Failpoint) -> (Story, &'static [Database], Leaves) {
         F::RouteRead | F::RouteDecided => (Story::Deliver, BOTH, Nothing),
         F::RouteDelivered | F::RouteWritten => (Story::Deliver, SQLITE, Nothing),
         F::RouteCommitted => (Story::Deliver, BOTH, Done),
-        F::ReadAnswered | F::SendBegun => (Story::Deliver, BOTH, Nothing),
+        F::ReadAnswered => (Story::Deliver, BOTH, NothingBesideRequests),
+        F::SendBegun => (Story::Deliver, BOTH, Nothing),
         F::SendAnswered | F::SettleAsked => (Story::Deliver, BOTH, Unsettled),
         F::SettleTaken | F::SettleWritten => (Story::Deliver, SQLITE, Unsettled),
         F::SettleCommitted => (Story::Deliver, BOTH, Done),

@@ -160,12 +160,11 @@ where
             }
             Effect::Load => self.ask(USUAL, Input::Load, async move { outbox.snapshot().await }),
             Effect::Point(lease) => self.ask(USUAL, Input::Point, async move {
-                let pointers = outbox.pointers(&lease, POINTERS).await;
-                reached(Failpoint::RouteRead);
-                pointers
+                outbox.pointers(&lease, POINTERS).await
             }),
             Effect::Route(lease, routes, pointers, now) => {
                 self.ask(USUAL, Input::Route, async move {
+                    reached(Failpoint::RouteRead);
                     let routed = routing::route(&routes, &pointers, now);
                     reached(Failpoint::RouteDecided);
                     outbox.route(&lease, &routed).await?;
