@@ -1,6 +1,7 @@
 use std::{
     collections::HashSet,
     fs::{self, File},
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -41,6 +42,8 @@ pub struct Finished {
     pub command: String,
     /// `None` when a signal ended it.
     pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
     /// Its standard output.
     pub stdout: String,
     /// Its standard error.
@@ -188,6 +191,7 @@ impl Running {
         Finished {
             command: self.command.clone(),
             code: status.code(),
+            signal: status.signal(),
             stdout: self.stdout(),
             stderr: self.stderr(),
         }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Clock, Running, World, program, wait_until};
+use crate::{Clock, Running, World, program, wait_until, world::FAILPOINT};
 
 /// A process that publishes (`src/bin/publisher.rs`), and its journal.
 #[derive(Debug)]
@@ -21,15 +21,32 @@ pub struct Publisher {
 pub struct Journal(PathBuf);
 
 impl Publisher {
-    /// Starts one of this kind (`mixed`, `stubborn`, `held`, `timed:N`) on behalf of these.
+    /// Starts one of this kind (`mixed`, `stubborn`, `together`, `held`, `timed:N`) on behalf of these.
     #[track_caller]
     pub fn start(world: &World, how: &str, clients: &[impl AsRef<str>]) -> Self {
-        Self::start_at(world, Clock::default(), how, clients)
+        Self::start_armed(world, "", how, clients)
+    }
+
+    /// The same, with what is armed there: see `tharsis::store::failpoint`.
+    #[track_caller]
+    pub fn start_armed(
+        world: &World,
+        settings: &str,
+        how: &str,
+        clients: &[impl AsRef<str>],
+    ) -> Self {
+        Self::start_at(world, Clock::default(), settings, how, clients)
     }
 
     /// The same on a host with this clock.
     #[track_caller]
-    pub fn start_at(world: &World, clock: Clock, how: &str, clients: &[impl AsRef<str>]) -> Self {
+    pub fn start_at(
+        world: &World,
+        clock: Clock,
+        settings: &str,
+        how: &str,
+        clients: &[impl AsRef<str>],
+    ) -> Self {
         let seed = world.random().u64(..);
         let journal = world.path(&format!("journal-{seed:016x}"));
         let clients: Vec<&str> = clients.iter().map(AsRef::as_ref).collect();
@@ -37,7 +54,8 @@ impl Publisher {
         command
             .args([how, &world.database_url(), &clients.join(",")])
             .arg(seed.to_string())
-            .arg(&journal);
+            .arg(&journal)
+            .env(FAILPOINT, settings);
         clock.set(&mut command);
         Self {
             process: world.spawn_other(command),

@@ -36,6 +36,8 @@ use crate::{
 const COMMAND_BOUND: Duration = Duration::from_secs(60);
 /// What a whole drain may take at most.
 const DRAIN_BOUND: Duration = Duration::from_secs(120);
+/// What tells a process what is armed in it.
+pub(crate) const FAILPOINT: &str = "THARSIS_FAILPOINT";
 /// How much of each process' output a failed story shows.
 const TAIL: usize = 4096;
 
@@ -448,6 +450,23 @@ impl World {
     #[track_caller]
     pub fn spawn<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Running {
         self.start(arguments, Stdio::null())
+    }
+
+    /// The same, with what is armed there: see `tharsis::store::failpoint`.
+    #[track_caller]
+    pub fn spawn_armed<S: AsRef<OsStr>>(
+        &self,
+        settings: &str,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Running {
+        let mut command = self.command(arguments);
+        command.env(FAILPOINT, settings);
+        Running::start(
+            command,
+            Stdio::null(),
+            None,
+            &self.log(OsStr::new("tharsis")),
+        )
     }
 
     /// The same, with its standard output going elsewhere.

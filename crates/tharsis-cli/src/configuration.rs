@@ -181,6 +181,17 @@ impl Configuration {
     }
 }
 
+/// Arms what a story of Tharsis's own wants to go wrong in this process.
+#[cfg(debug_assertions)]
+pub(crate) fn arm_failpoints() -> Result<(), Failure> {
+    const FAILPOINT: &str = "THARSIS_FAILPOINT";
+    match std::env::var(FAILPOINT) {
+        Ok(settings) if !settings.is_empty() => tharsis::store::failpoint::arm(&settings)
+            .map_err(|invalid| Failure::from(invalid).at(FAILPOINT).into_usage()),
+        _ => Ok(()),
+    }
+}
+
 fn first(choices: [Option<String>; 3]) -> Option<String> {
     choices.into_iter().flatten().next()
 }

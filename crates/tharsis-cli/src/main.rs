@@ -32,6 +32,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    #[cfg(debug_assertions)]
+    configuration::arm_failpoints()?;
     let configuration = Configuration::load(&arguments.global)?;
     telemetry::start(&configuration)?;
     let context = Context {

@@ -28,6 +28,9 @@ pub enum StoreError {
     /// The lease is no longer ours: stop, forget, acquire again.
     #[error("the lease of this worker is lost")]
     LeaseLost,
+    /// There is no room for what was to be written, and nothing of it was. Trying again helps once there is.
+    #[error("the database has no room left")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database did not do it; trying again may help.
     #[error("the database failed")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -53,8 +56,17 @@ impl StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
+        if is_full(&error) {
+            return Self::Full(error.into());
+        }
         Self::database(error)
     }
+}
+
+/// `SQLITE_FULL`, and PostgreSQL's `disk_full`.
+fn is_full(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|refusal| refusal.code());
+    matches!(code.as_deref(), Some("13" | "53100"))
 }
 
 /// A row that this version of the program could not have written.

@@ -9,7 +9,10 @@ use std::{
 use tharsis_core::secret::{SealingKey, Secret, SecretRow};
 use tracing::{info, warn};
 
-use crate::{Random, StoreError};
+use crate::{
+    Random, StoreError,
+    failpoint::{Failpoint, reached},
+};
 
 /// What the database knows of its key.
 pub(crate) struct Known {
@@ -115,8 +118,11 @@ impl KeyFile {
         let mut file = options.open(&unfinished)?;
         file.write_all(key.to_file_text().as_bytes())?;
         file.sync_all()?;
+        reached(Failpoint::KeyWritten);
         fs::rename(&unfinished, &self.path)?;
-        sync_folder(&self.path)
+        sync_folder(&self.path)?;
+        reached(Failpoint::KeyMade);
+        Ok(())
     }
 
     fn warn_if_open(&self) {

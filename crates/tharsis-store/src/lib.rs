@@ -5,6 +5,8 @@
 extern crate self as tharsis_store;
 
 mod error;
+#[doc(hidden)]
+pub mod failpoint;
 mod filter;
 mod key;
 mod outbox;

@@ -12,7 +12,10 @@ use tharsis_core::{
 };
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::{Published, StoreError};
+use crate::{
+    Published, StoreError,
+    failpoint::{Failpoint, reached},
+};
 
 /// What one transaction takes, so that no lock is held for longer than a few milliseconds.
 const EVENTS: usize = 256;
@@ -199,6 +202,7 @@ async fn together<S: Commit>(
         group: Arc::clone(group),
         done,
     });
+    reached(Failpoint::PublishWaiting);
     loop {
         tokio::select! {
             biased;
@@ -214,7 +218,10 @@ async fn together<S: Commit>(
 async fn alone<S: Commit>(store: &S, group: &Group) -> Result<Vec<Found>, StoreError> {
     let events: Vec<&Ready> = group.events.iter().collect();
     let turn = store.turn().await?;
-    store.commit(turn, &events).await
+    reached(Failpoint::PublishBegun);
+    let found = store.commit(turn, &events).await?;
+    reached(Failpoint::PublishCommitted);
+    Ok(found)
 }
 
 /// Commits all of these together and tells those who wait for them. When it fails, only who was alone is told why.
@@ -223,14 +230,17 @@ async fn commit<S: Commit>(store: &S, turn: S::Turn, mut jobs: Vec<Job>) {
         return;
     }
     let events: Vec<&Ready> = jobs.iter().flat_map(|job| &job.group.events).collect();
+    reached(Failpoint::PublishBegun);
     let found = store.commit(turn, &events).await;
     // Nobody listens where a caller has gone away; the events are durable all the same.
     match found {
         Ok(found) => {
+            reached(Failpoint::PublishCommitted);
             let mut found = found.into_iter();
             for job in jobs {
                 let its = found.by_ref().take(job.group.events.len()).collect();
                 let _ = job.done.send(Ok(its));
+                reached(Failpoint::PublishTold);
             }
         }
         Err(error) => {

@@ -32,6 +32,7 @@ impl Error {
             Self::Store(StoreError::NotFound { .. }) => "not_found",
             Self::Store(StoreError::Unusable { code, .. }) => code,
             Self::Store(StoreError::LeaseLost) => "lease_lost",
+            Self::Store(StoreError::Full(_)) => "database_full",
             Self::Store(_) => "database_failed",
             Self::Check(check) => &check.code,
             Self::Client(client) => client.code,
@@ -46,6 +47,9 @@ impl Error {
                 invalid.hint.as_deref()
             }
             Self::Store(StoreError::Unusable { hint, .. }) => Some(hint),
+            Self::Store(StoreError::Full(_)) => Some(
+                "make room where the database lies, and do it again: what is in it is kept, and a worker goes on by itself",
+            ),
             Self::Store(_) | Self::Run(_) => None,
             Self::Check(check) => Some(&check.hint),
             Self::Client(client) => Some(&client.hint),

@@ -5,8 +5,11 @@
 //! - `mixed`: until it is killed or the file `JOURNAL.stop` is there, it publishes single events, batches, and events in
 //!   transactions of its own, of which it rolls some back; on PostgreSQL some of these with plain SQL;
 //! - `stubborn`: the same, and where the database fails it writes that down and tries again what may not be committed;
+//! - `together`: until then eight callers publish single events at once, so that they are committed together;
 //! - `held`: it publishes in a transaction and never comes to an end of it;
 //! - `timed:N`: it publishes N single events one after the other, and writes down how long each took.
+//!
+//! Where `THARSIS_FAILPOINT` arms something, it ends there.
 //!
 //! The journal has a line for each step: `intends MARK` before an event may be written, `dooms MARK` before an event is
 //! written that will never be committed, `committed MARK` after the commit returned, `took MICROSECONDS`, `holds`,
@@ -27,8 +30,10 @@ use tharsis::{
         self, Connection, PgConnection, SqliteConnection, postgres::PgConnectOptions,
         sqlite::SqliteConnectOptions,
     },
+    store::failpoint,
 };
 use tharsis_tests::Line;
+use tokio::task::JoinSet;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -36,6 +41,11 @@ async fn main() -> anyhow::Result<()> {
     let [how, database, clients, seed, journal] = &arguments[..] else {
         anyhow::bail!("publisher HOW DATABASE CLIENTS SEED JOURNAL");
     };
+    if let Ok(settings) = env::var("THARSIS_FAILPOINT")
+        && !settings.is_empty()
+    {
+        failpoint::arm(&settings)?;
+    }
     let mut publisher = Publisher {
         emitter: Emitter::open(database, Options::default()).await?,
         own: Own::connect(database).await?,
@@ -54,6 +64,7 @@ async fn main() -> anyhow::Result<()> {
             publisher.is_stubborn = true;
             publisher.mixed().await
         }
+        None if how == "together" => publisher.together().await,
         _ => anyhow::bail!("there is no way to publish called {how}"),
     };
     if let Err(error) = &done {
@@ -148,6 +159,27 @@ impl Publisher {
             let longest = if self.is_stubborn { 60 } else { 20 };
             let pause = Duration::from_millis(self.random.u64(0..longest));
             tokio::time::sleep(pause).await;
+        }
+        Ok(())
+    }
+
+    async fn together(&mut self) -> anyhow::Result<()> {
+        while !self.stop.exists() {
+            let lines: Vec<Line> = (0..8).map(|_| self.line()).collect();
+            self.journal.write_all("intends", &lines)?;
+            let mut callers = JoinSet::new();
+            for line in lines {
+                let emitter = self.emitter.clone();
+                callers.spawn(async move {
+                    emitter
+                        .publish(&Event::parse(line.text.as_bytes())?)
+                        .await?;
+                    anyhow::Ok(line.mark)
+                });
+            }
+            while let Some(mark) = callers.join_next().await {
+                self.journal.write("committed", &mark??)?;
+            }
         }
         Ok(())
     }

@@ -62,6 +62,8 @@ pub fn tell(plan: &Plan, server: Option<&Server>, stop: &AtomicBool) -> Option<T
 struct Town<'a> {
     plan: &'a Plan,
     world: World,
+    /// What is armed in processes: the limit of the file.
+    armed: String,
     server: Option<&'a Server>,
     ledger: Ledger,
     _receivers: Vec<Receiver>,
@@ -92,9 +94,11 @@ impl<'a> Town<'a> {
     fn found(plan: &'a Plan, server: Option<&'a Server>) -> Self {
         let world = World::seeded(plan.seed, server);
         world.lease("1s");
-        if plan.database == Database::Sqlite {
-            world.set_environment("THARSIS_FAILPOINT", &format!("sqlite.pages={PAGES}"));
-        }
+        let armed = match plan.database {
+            Database::Sqlite => format!("sqlite.pages={PAGES}"),
+            Database::Postgres => String::new(),
+        };
+        world.set_environment("THARSIS_FAILPOINT", &armed);
         let clients: Vec<String> = (0..10 / plan.fan_out).map(|_| world.client()).collect();
         let mut tempers = plan.tempers.iter().cycle();
         let mut subscriptions: HashMap<String, Vec<String>> = HashMap::new();
@@ -140,6 +144,7 @@ impl<'a> Town<'a> {
         let mut town = Self {
             plan,
             world,
+            armed,
             server,
             ledger,
             _receivers: receivers,
@@ -180,7 +185,8 @@ impl<'a> Town<'a> {
 
     fn add_publisher(&mut self) {
         let clock = self.host();
-        let publisher = Publisher::start_at(&self.world, clock, "stubborn", &self.clients);
+        let publisher =
+            Publisher::start_at(&self.world, clock, &self.armed, "stubborn", &self.clients);
         self.journals.push(publisher.journal.clone());
         self.publishers.push(publisher);
     }

@@ -18,7 +18,10 @@ use tharsis_core::{
     signer::{self, Request},
     subscription::Target,
 };
-use tharsis_store::{Outbox, StoreError};
+use tharsis_store::{
+    Outbox, StoreError,
+    failpoint::{Failpoint, reached},
+};
 use tokio::task::JoinSet;
 
 use super::{
@@ -161,7 +164,9 @@ where
             }),
             Effect::Route(lease, routes, pointers, now) => {
                 self.ask(USUAL, Input::Route, async move {
+                    reached(Failpoint::RouteRead);
                     let routed = routing::route(&routes, &pointers, now);
+                    reached(Failpoint::RouteDecided);
                     outbox.route(&lease, &routed).await?;
                     Ok(routing::done(&routed))
                 })
@@ -174,7 +179,9 @@ where
                 );
             }
             Effect::Read(lease, lanes, now) => self.ask(USUAL, Input::Read, async move {
-                outbox.due(&lease, &lanes, now).await
+                let rows = outbox.due(&lease, &lanes, now).await;
+                reached(Failpoint::ReadAnswered);
+                rows
             }),
             Effect::Settle(lease, settlements) => self.ask(USUAL, Input::Settle, async move {
                 outbox.settle(&lease, &settlements).await
@@ -238,7 +245,10 @@ async fn attempt<F: Future<Output = Outcome>>(
 ) -> Result<Outcome, Invalid> {
     let settings = &target.subscription.settings;
     let request = signer::request(settings, target.secret.as_ref(), payload)?;
-    Ok(send(request).await)
+    reached(Failpoint::SendBegun);
+    let outcome = send(request).await;
+    reached(Failpoint::SendAnswered);
+    Ok(outcome)
 }
 
 /// One panic must not end the worker, nor be held against the receiver.

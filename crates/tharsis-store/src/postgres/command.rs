@@ -16,7 +16,9 @@ use super::{
     owner, poke, registry, replay,
     value::{Instant, corrupt, expect_changed},
 };
-use crate::{CommandAccepted, Lease, Pending, Shard, Shards, StoreError, WorkedOff, status};
+use crate::{
+    CommandAccepted, Lease, Pending, Shard, Shards, StoreError, WorkedOff, failpoint, status,
+};
 
 /// Rows of one chunk: a few milliseconds of their locks.
 pub(super) const CHUNK: u32 = 500;
@@ -33,7 +35,7 @@ pub(super) async fn ask(
     check_unfinished(&mut write, pair, id).await?;
     insert(&mut write, kind, pair.1, Some(pair.0), now).await?;
     registry::bump(&mut write).await?;
-    write.commit().await?;
+    write.commit(failpoint::ASK_COMMAND).await?;
     Ok(CommandAccepted {
         owned: owner::owned(store).await?,
     })
@@ -101,17 +103,21 @@ pub(super) async fn work_off(
     };
     let mut write = store.0.engine.begin().await?;
     let shards = owner::fence(&mut write, lease).await?;
-    let touched = match task {
+    let (touched, points) = match task {
         Task::Commands(shard) if shards.contains(shard) => {
             let commands = next_commands(&mut write, shard).await?;
-            carry_out(&mut write, shard, &commands, now).await?
+            let touched = carry_out(&mut write, shard, &commands, now).await?;
+            (touched, failpoint::COMMAND)
         }
-        Task::Commands(_) => Vec::new(),
-        Task::Replay(seq) => replay::step(&mut write, seq, shards, now).await?,
+        Task::Commands(_) => (Vec::new(), failpoint::COMMAND),
+        Task::Replay(seq) => {
+            let touched = replay::step(&mut write, seq, shards, now).await?;
+            (touched, failpoint::REPLAY)
+        }
     };
     let (own, foreign) = apart(touched, shards);
     poke::tell(&mut write, store, &foreign).await?;
-    write.commit().await?;
+    write.commit(points).await?;
     Ok(WorkedOff {
         lanes: own,
         // Where a part of the lease is gone, a new one says first what is left.

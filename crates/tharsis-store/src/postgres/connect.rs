@@ -18,7 +18,11 @@ use tokio::{
 };
 
 use super::error::not_opened;
-use crate::{StoreError, redacted};
+use crate::{
+    StoreError,
+    failpoint::{self, reached},
+    redacted,
+};
 
 /// How long the first connection may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -310,11 +314,18 @@ impl Drop for Conn {
 pub(super) struct Write(Conn);
 
 impl Write {
-    pub(super) async fn commit(self) -> Result<(), StoreError> {
-        self.end("COMMIT").await
+    /// Commits what was written between these points.
+    pub(super) async fn commit(
+        self,
+        [written, committed]: failpoint::Commit,
+    ) -> Result<(), StoreError> {
+        reached(written);
+        self.end("COMMIT").await?;
+        reached(committed);
+        Ok(())
     }
 
-    /// Gives it up, and keeps the connection.
+    /// Gives it up, or ends one that only read, and keeps the connection.
     pub(super) async fn roll_back(self) -> Result<(), StoreError> {
         self.end("ROLLBACK").await
     }

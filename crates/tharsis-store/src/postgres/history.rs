@@ -37,7 +37,7 @@ pub(super) async fn deliveries(
         .filter(|_| more)
         .map(|last| Cursor::at(*last).to_text(filter));
     let items = rows(&mut read, &pairs, &unreadable).await?;
-    read.commit().await?;
+    read.roll_back().await?;
     Ok(Page { items, next })
 }
 
@@ -49,7 +49,7 @@ pub(super) async fn count(
     let unreadable = unreadable(&mut read, store.key()?).await?;
     let matching = Matching::of(&mut read, filter, &unreadable).await?;
     let count = matching.count(&mut read).await?;
-    read.commit().await?;
+    read.roll_back().await?;
     Ok(count)
 }
 

@@ -8,6 +8,7 @@ use tharsis_core::secret::SealingKey;
 use super::error::explain;
 use crate::{
     Random, StoreError,
+    failpoint::{Failpoint, reached},
     key::{KeyFile, Known},
 };
 
@@ -41,6 +42,7 @@ pub(super) async fn make(
         .bind(known.sealed)
         .execute(conn)
         .await?;
+    reached(Failpoint::KeyNoted);
     Ok(())
 }
 

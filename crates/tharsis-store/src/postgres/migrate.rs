@@ -9,7 +9,10 @@ use super::{
     error::{code, explain, not_permitted, schema_missing},
     key, partition,
 };
-use crate::StoreError;
+use crate::{
+    StoreError,
+    failpoint::{Failpoint, reached},
+};
 
 /// Append-only: a migration that was released is never changed or removed.
 const MIGRATIONS: &[Migration] = &[Migration {
@@ -120,17 +123,20 @@ pub(super) async fn migrate(
     if applied > newest() {
         return Err(too_new(applied));
     }
+    reached(Failpoint::MigrateBegun);
     let mut names = Vec::new();
     for migration in MIGRATIONS.iter().filter(|m| m.version > applied) {
         sqlx::raw_sql(migration.sql)
             .execute(&mut *write)
             .await
             .map_err(explain)?;
+        reached(Failpoint::MigrateApplied);
         sqlx::query("INSERT INTO migration (version, name) VALUES ($1, $2)")
             .bind(migration.version)
             .bind(migration.name)
             .execute(&mut *write)
             .await?;
+        reached(Failpoint::MigrateRecorded);
         names.push(migration.name);
         info!(
             migration.version = migration.version,
@@ -140,11 +146,13 @@ pub(super) async fn migrate(
     }
     if applied == 0 {
         partition::make_first(&mut write).await?;
+        reached(Failpoint::MigratePartitioned);
     }
     if let Some(file) = &options.key_file {
         key::make(&mut write, file, options.random).await?;
     }
     write.commit().await?;
+    reached(Failpoint::MigrateCommitted);
     Ok(names)
 }
 

@@ -20,7 +20,10 @@ use super::{
     share::{Claim, Owned, Share, share},
     value::{Instant, corrupt},
 };
-use crate::{Lease, Shard, Shards, StoreError, WorkerRecord};
+use crate::{
+    Lease, Shard, Shards, StoreError, WorkerRecord,
+    failpoint::{self, Failpoint, reached},
+};
 
 /// What this store owns, as far as it knows.
 #[derive(Default)]
@@ -143,7 +146,10 @@ pub(super) async fn hold(
         return Err(StoreError::LeaseLost);
     }
     let (epoch, clock) = write_share(&mut write, store, worker, &share, &gone).await?;
-    write.commit().await?;
+    write.commit(failpoint::LEASE).await?;
+    if before.is_some() {
+        reached(Failpoint::LeaseRenewed);
+    }
 
     // Not below that of a lease under which something may be under way, though its newest shards were given back.
     let epoch = epoch.max(before.map(|held| held.epoch)).unwrap_or(0);
@@ -302,7 +308,9 @@ pub(super) async fn release(
     keep: Option<Shards>,
 ) -> Result<Option<Lease>, StoreError> {
     check(store, lease)?;
+    reached(Failpoint::ReleaseAsked);
     let (kept, clock) = leave(store, lease.worker, keep).await?;
+    reached(Failpoint::ReleaseCommitted);
     let owner = &store.0.owner;
     let Some(keep) = keep else {
         owner.forget();

@@ -18,7 +18,7 @@ use super::{
     forget::drop_forgotten,
     value::Instant,
 };
-use crate::StoreError;
+use crate::{StoreError, failpoint};
 
 const DAY: i64 = 86_400_000;
 
@@ -188,7 +188,7 @@ pub(super) async fn end(
     const DEADLOCK_DETECTED: &str = "40P01";
     match done {
         Ok(()) => {
-            write.commit().await?;
+            write.commit(failpoint::PARTITION).await?;
             Ok(true)
         }
         Err(error)

@@ -4,7 +4,11 @@ use sqlx::PgConnection;
 use tharsis_core::{EventId, event::Event};
 
 use super::{connect::Schema, publish, value::corrupt};
-use crate::{Published, StoreError, publishing::check};
+use crate::{
+    Published, StoreError,
+    failpoint::{Failpoint, reached},
+    publishing::check,
+};
 
 pub(super) async fn publish_in(
     conn: &mut PgConnection,
@@ -14,7 +18,9 @@ pub(super) async fn publish_in(
 ) -> Result<Published, StoreError> {
     check(event)?;
     let ready = (event.clone(), event.idempotency());
+    reached(Failpoint::PublishInBegun);
     let found = publish::insert(conn, schema, &[&ready], &[*id.as_uuid()]).await?;
+    reached(Failpoint::PublishInWritten);
     let found = found
         .into_iter()
         .next()

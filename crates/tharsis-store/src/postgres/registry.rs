@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page, Registry,
-    Removed, Replay, ReplayChoice, StoreError,
+    Removed, Replay, ReplayChoice, StoreError, failpoint,
     subscription::{SettingsRow, may_follow, name_taken, secret_row, stays_as_it_is},
 };
 
@@ -192,7 +192,7 @@ impl Registry for PostgresStore {
                 .await?;
         }
         command::ask_remains(&mut write, seq, now).await?;
-        write.commit().await?;
+        write.commit(failpoint::REGISTRY).await?;
         Ok(Removed {
             unfinished: unfinished.unsigned_abs(),
         })
@@ -292,7 +292,7 @@ impl PostgresStore {
         id: SubscriptionId,
     ) -> Result<Subscription, StoreError> {
         let (_, target) = subscription::find(&mut *write, self.key()?, id).await?;
-        write.commit().await?;
+        write.commit(failpoint::REGISTRY).await?;
         Ok(target.subscription)
     }
 }

@@ -18,7 +18,7 @@ use super::{
     value::{Instant, corrupt, expect_changed},
 };
 use crate::{
-    Pending, Replay, ReplayChoice, Shard, Shards, StoreError,
+    Pending, Replay, ReplayChoice, Shard, Shards, StoreError, failpoint,
     filter::{from_text, to_text},
     status::no_delivery,
 };
@@ -101,7 +101,7 @@ pub(super) async fn ask(
         }
     }
     registry::bump(&mut write).await?;
-    write.commit().await?;
+    write.commit(failpoint::ASK_REPLAY).await?;
     Ok(row.replay)
 }
 

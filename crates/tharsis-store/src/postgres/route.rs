@@ -10,7 +10,10 @@ use super::{
     pointers::{self, key},
     value::{Instant, text},
 };
-use crate::{Lease, Routed, StoreError};
+use crate::{
+    Lease, Routed, StoreError,
+    failpoint::{Failpoint, reached},
+};
 
 /// Arrays are joined by places in them, and rows of tables found by their keys and taken out by where they lie: so the
 /// work grows with what is routed, whatever the planner thinks of the tables.
@@ -138,6 +141,7 @@ pub(super) async fn route(
         .bind(store.0.poke.channel())
         .fetch_one(&mut *store.0.engine.get().await?)
         .await?;
+    reached(Failpoint::RouteCommitted);
     if owned == 0 {
         return Err(StoreError::LeaseLost);
     }

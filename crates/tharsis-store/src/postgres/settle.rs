@@ -9,7 +9,10 @@ use super::{
     PostgresStore, owner,
     value::{Instant, corrupt, text},
 };
-use crate::{Fate, Lease, Position, Settlement, StoreError};
+use crate::{
+    Fate, Lease, Position, Settlement, StoreError,
+    failpoint::{Failpoint, reached},
+};
 
 /// Each settlement finds its row by the pair and the number that it has until it ends: a replay gives another. A success
 /// takes it wherever it is; all else takes it only as it was read, and only where its subscription's shard is still this
@@ -135,6 +138,7 @@ async fn write<'a>(
 ) -> Result<Left<'a>, StoreError> {
     let c = Columns::of(settlements);
     let needs_nothing = lease.owned().is_empty();
+    reached(Failpoint::SettleAsked);
     let (owned, left, raced): (i32, Vec<i64>, Vec<i64>) = sqlx::query_as(SETTLE)
         .bind(lease.worker.as_uuid())
         .bind(lease.epoch)
@@ -162,6 +166,7 @@ async fn write<'a>(
         .bind(needs_nothing)
         .fetch_one(&mut *store.0.engine.get().await?)
         .await?;
+    reached(Failpoint::SettleCommitted);
     if owned == 0 && !needs_nothing {
         return Err(StoreError::LeaseLost);
     }

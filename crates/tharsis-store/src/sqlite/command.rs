@@ -12,7 +12,7 @@ use super::{
     owner, registry, replay,
     value::{count, expect_changed, json},
 };
-use crate::{CommandAccepted, Lease, Pending, StoreError, WorkedOff, status};
+use crate::{CommandAccepted, Lease, Pending, StoreError, WorkedOff, failpoint, status};
 
 /// Rows of one chunk: a few milliseconds of the lock.
 pub(super) const CHUNK: u32 = 500;
@@ -37,7 +37,7 @@ pub(super) async fn ask(
     .execute(&mut *write)
     .await?;
     registry::bump(&mut write).await?;
-    write.commit().await?;
+    write.commit(failpoint::ASK_COMMAND).await?;
     store.wrote();
     Ok(CommandAccepted {
         owned: store.0.owner.is_held()?,
@@ -90,11 +90,14 @@ pub(super) async fn work_off(
     owner::fence(&mut write, lease).await?;
     let commands = next_commands(&mut write).await?;
     let (touched, more) = if commands.is_empty() {
-        replay::step(&mut write, now).await?
+        let done = replay::step(&mut write, now).await?;
+        write.commit(failpoint::REPLAY).await?;
+        done
     } else {
-        (carry_out(&mut write, &commands, now).await?, true)
+        let touched = carry_out(&mut write, &commands, now).await?;
+        write.commit(failpoint::COMMAND).await?;
+        (touched, true)
     };
-    write.commit().await?;
     Ok(WorkedOff {
         lanes: touched
             .into_iter()

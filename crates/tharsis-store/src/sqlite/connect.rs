@@ -6,7 +6,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, SqliteConnection, SqlitePool,
+    AssertSqlSafe, ConnectOptions, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 use tharsis_core::Invalid;
@@ -17,7 +17,10 @@ use super::{
     queue::Queue,
     write::{self, Jitter, Patience, Writer},
 };
-use crate::StoreError;
+use crate::{
+    StoreError,
+    failpoint::{self, Failpoint, reached},
+};
 
 /// Older ones can corrupt a write-ahead log that several connections write to and check out (sqlite.org/wal.html,
 /// "The WAL-reset bug").
@@ -74,6 +77,7 @@ impl Database {
         } else {
             #[cfg(unix)]
             create_private(&self.path);
+            reached(Failpoint::OpenCreated);
         }
         let options = SqliteConnectOptions::new()
             .filename(&self.path)
@@ -88,10 +92,12 @@ impl Database {
             .connect()
             .await
             .map_err(|error| not_opened(&self.path, error))?;
+        reached(Failpoint::OpenConnected);
         check_version(&mut conn).await?;
         check_encoding(&mut conn, &self.path).await?;
         let path = std::fs::canonicalize(&self.path).map_err(StoreError::database)?;
         let switched_to_wal = switch_to_wal(&mut conn, &path, &mut Jitter::new(random)?).await?;
+        reached(Failpoint::OpenSwitched);
         // Whoever comes first after all had gone recovers the log, and the others wait for that here.
         sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1")
             .fetch_optional(&mut conn)
@@ -100,6 +106,11 @@ impl Database {
         sqlx::query("PRAGMA busy_timeout = 0")
             .execute(&mut conn)
             .await?;
+        if let Some(pages) = failpoint::sqlite_pages() {
+            sqlx::query(AssertSqlSafe(format!("PRAGMA max_page_count = {pages}")))
+                .execute(&mut conn)
+                .await?;
+        }
 
         let readers = options
             .filename(&path)

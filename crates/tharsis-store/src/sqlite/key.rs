@@ -7,7 +7,7 @@ use tharsis_core::secret::SealingKey;
 
 use super::{Random, write::Writer};
 use crate::{
-    StoreError,
+    StoreError, failpoint,
     key::{KeyFile, Known},
 };
 
@@ -34,7 +34,7 @@ pub(super) async fn load_or_create(
         .bind(known.sealed)
         .execute(&mut *write)
         .await?;
-    write.commit().await?;
+    write.commit(failpoint::KEY).await?;
     Ok(key)
 }
 

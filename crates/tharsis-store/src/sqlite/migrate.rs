@@ -4,7 +4,10 @@ use sqlx::SqliteConnection;
 use tracing::info;
 
 use super::write::Writer;
-use crate::StoreError;
+use crate::{
+    StoreError,
+    failpoint::{self, Failpoint, reached},
+};
 
 /// Append-only: a migration that was released is never changed or removed.
 const MIGRATIONS: &[Migration] = &[Migration {
@@ -37,9 +40,11 @@ pub(super) async fn migrate(writer: &Writer) -> Result<Vec<String>, StoreError> 
             "start the version of the program that migrated it, or a newer one",
         ));
     }
+    reached(Failpoint::MigrateBegun);
     let mut names = Vec::new();
     for migration in MIGRATIONS.iter().filter(|m| m.version > applied) {
         sqlx::raw_sql(migration.sql).execute(&mut *write).await?;
+        reached(Failpoint::MigrateApplied);
         record(&mut write, migration).await?;
         info!(
             migration.version = migration.version,
@@ -48,7 +53,7 @@ pub(super) async fn migrate(writer: &Writer) -> Result<Vec<String>, StoreError> 
         );
         names.push(migration.name.to_owned());
     }
-    write.commit().await?;
+    write.commit(failpoint::MIGRATE).await?;
     Ok(names)
 }
 

@@ -19,7 +19,11 @@ use super::{
     SqliteStore,
     value::{Id, Millis, blob},
 };
-use crate::{Lease, Shards, StoreError, WorkerRecord, worker};
+use crate::{
+    Lease, Shards, StoreError, WorkerRecord,
+    failpoint::{self, Failpoint, reached},
+    worker,
+};
 
 /// A lease on SQLite is lost with the process only; its length makes a process that slept look again.
 const LEASE: Duration = Duration::from_secs(15);
@@ -156,12 +160,14 @@ pub(super) async fn hold(store: &SqliteStore, worker: WorkerId) -> Result<Lease,
             return Err(StoreError::LeaseLost);
         }
         let clock = clock(turn.conn()).await?;
+        reached(Failpoint::LeaseRenewed);
         return Ok(lease(worker, epoch, clock));
     }
     let mut file = owner.lock().await?;
+    reached(Failpoint::LeaseLocked);
     let mut write = store.0.writer.begin().await?;
     let (epoch, clock) = take(&mut write, worker).await?;
-    write.commit().await?;
+    write.commit(failpoint::LEASE).await?;
     file.set_len(0).map_err(StoreError::database)?;
     file.rewind().map_err(StoreError::database)?;
     write!(
@@ -172,6 +178,7 @@ pub(super) async fn hold(store: &SqliteStore, worker: WorkerId) -> Result<Lease,
         env!("CARGO_PKG_VERSION")
     )
     .map_err(StoreError::database)?;
+    reached(Failpoint::LeaseTold);
     owner.set(Some(Held {
         _file: file,
         worker,
@@ -201,7 +208,9 @@ pub(super) async fn release(
 ) -> Result<Option<Lease>, StoreError> {
     store.0.owner.check(lease)?;
     let Some(keep) = keep else {
+        reached(Failpoint::ReleaseAsked);
         store.0.owner.set(None);
+        reached(Failpoint::ReleaseCommitted);
         return Ok(None);
     };
     let clock = clock(store.0.writer.turn().await.conn()).await?;

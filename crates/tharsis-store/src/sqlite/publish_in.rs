@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     Published, StoreError,
+    failpoint::{Failpoint, reached},
     publishing::{Found, check},
 };
 
@@ -23,9 +24,11 @@ pub(super) async fn publish_in(
     check(event)?;
     refuse_attached(conn).await?;
     let idempotency = event.idempotency();
+    reached(Failpoint::PublishInBegun);
     if let Err(error) = insert(conn, event, &idempotency, id).await {
         return Err(explain(conn, error).await);
     }
+    reached(Failpoint::PublishInWritten);
     let found = find(conn, &idempotency, id).await?;
     Ok(found.judge(&idempotency)?)
 }

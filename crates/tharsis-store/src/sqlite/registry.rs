@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page, Registry,
-    Removed, Replay, ReplayChoice, StoreError,
+    Removed, Replay, ReplayChoice, StoreError, failpoint,
     subscription::{SettingsRow, may_follow, name_taken, secret_row, stays_as_it_is},
 };
 
@@ -177,7 +177,7 @@ impl Registry for SqliteStore {
                 .await?;
         command::ask_remains(&mut write, seq, now).await?;
         bump(&mut write).await?;
-        write.commit().await?;
+        write.commit(failpoint::REGISTRY).await?;
         self.wrote();
         Ok(Removed { unfinished })
     }
@@ -265,7 +265,7 @@ impl SqliteStore {
     ) -> Result<Subscription, StoreError> {
         bump(&mut write).await?;
         let (_, target) = subscription::find(&mut *write, &self.0.key, id).await?;
-        write.commit().await?;
+        write.commit(failpoint::REGISTRY).await?;
         self.wrote();
         Ok(target.subscription)
     }

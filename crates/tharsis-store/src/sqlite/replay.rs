@@ -14,7 +14,7 @@ use super::{
     value::{Id, Millis, blob, expect_changed, json},
 };
 use crate::{
-    Replay, ReplayChoice, StoreError,
+    Replay, ReplayChoice, StoreError, failpoint,
     filter::{from_text, to_text},
     status::no_delivery,
 };
@@ -106,7 +106,7 @@ pub(super) async fn ask(
         .await?;
     }
     registry::bump(&mut write).await?;
-    write.commit().await?;
+    write.commit(failpoint::ASK_REPLAY).await?;
     store.wrote();
     Ok(row.replay)
 }

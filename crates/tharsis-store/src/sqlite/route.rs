@@ -11,7 +11,10 @@ use super::{
     SqliteStore, owner,
     value::{corrupt, count, hex, json, uuid},
 };
-use crate::{Lease, Pointer, Pointers, Routed, StoreError};
+use crate::{
+    Lease, Pointer, Pointers, Routed, StoreError,
+    failpoint::{self, Failpoint, reached},
+};
 
 /// How many bytes of payloads one read hands over to be frozen.
 const BYTES: usize = 4 * 1024 * 1024;
@@ -144,13 +147,14 @@ pub(super) async fn route(
     if !ends.is_empty() {
         insert_ends(&mut write, &json(&ends)?).await?;
     }
+    reached(Failpoint::RouteDelivered);
     // Last: the statements above take only what still has its pointer.
     sqlx::query(TAKE_POINTERS)
         .bind(pointers)
         .bind(all_settled)
         .execute(&mut *write)
         .await?;
-    write.commit().await
+    write.commit(failpoint::ROUTE).await
 }
 
 /// An event that was changed since it was read, and is neither frozen nor refused, is read and routed again.

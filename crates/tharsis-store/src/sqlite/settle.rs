@@ -10,7 +10,10 @@ use super::{
     SqliteStore, owner,
     value::{count, expect_changed, hex, json},
 };
-use crate::{Attempt, Fate, Lease, Position, Settlement, StoreError};
+use crate::{
+    Attempt, Fate, Lease, Position, Settlement, StoreError,
+    failpoint::{self, Failpoint, reached},
+};
 
 pub(super) async fn settle(
     store: &SqliteStore,
@@ -23,11 +26,13 @@ pub(super) async fn settle(
     }
     let rows = json(&settlements.iter().map(Row::of).collect::<Vec<_>>())?;
 
+    reached(Failpoint::SettleAsked);
     let mut write = store.0.writer.begin().await?;
     owner::fence(&mut write, lease).await?;
     if take_out(&mut write, &rows).await? == count(settlements.iter()) {
+        reached(Failpoint::SettleTaken);
         apply(&mut write, settlements.iter(), &rows).await?;
-        write.commit().await?;
+        write.commit(failpoint::SETTLE).await?;
         return Ok(Vec::new());
     }
     // Some row is not as it was read, which is rare: give up, and find out which.
@@ -62,7 +67,7 @@ async fn settle_apart(
             _ => left_alone.push(settlement.position),
         }
     }
-    write.commit().await?;
+    write.commit(failpoint::SETTLE).await?;
     Ok(left_alone)
 }
 

@@ -20,7 +20,10 @@ use tokio::{
 };
 
 use super::{Random, queue::Queue};
-use crate::StoreError;
+use crate::{
+    StoreError,
+    failpoint::{self, reached},
+};
 
 /// How long this process may keep coming back to the lock before it leaves it free.
 const GROUP: Duration = Duration::from_millis(5);
@@ -163,9 +166,15 @@ pub(super) struct Write(Option<OwnedMutexGuard<State>>);
 const UNTIL_ITS_END: &str = "the guard is taken where the transaction ends: on commit and on drop";
 
 impl Write {
-    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+    /// Commits what was written between these points.
+    pub(super) async fn commit(
+        mut self,
+        [written, committed]: failpoint::Commit,
+    ) -> Result<(), StoreError> {
+        reached(written);
         let state = self.state();
         sqlx::query("COMMIT").execute(&mut state.conn).await?;
+        reached(committed);
         state.open = false;
         state.ended = Instant::now();
         self.0 = None;
