@@ -22,7 +22,7 @@ pub(in crate::engine) const POINTERS: u32 = 512;
 
 /// Settlements that may wait for the store, beside one for each slot. No request starts when there are more: this is the
 /// back-pressure.
-const UNSETTLED: usize = 2048;
+pub(in crate::engine) const UNSETTLED: usize = 2048;
 
 /// How long settling and releasing may take once the grace period has passed.
 const LAST: Duration = Duration::from_secs(2);
