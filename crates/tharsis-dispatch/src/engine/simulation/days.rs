@@ -19,8 +19,8 @@ use super::{
     world::World,
 };
 
-/// As many as take a minute or so.
-const DAYS: u64 = 2_000;
+/// As many as take one processor a minute or so.
+const DAYS: u64 = 5_000;
 
 fn runner(seed: u64) -> TestRunner {
     let config = Config {

@@ -260,9 +260,9 @@ impl Model {
         self.rows.iter().map(|row| row.id).collect()
     }
 
-    /// How many rows this delivery has.
-    pub(in crate::engine) fn rows_of(&self, id: DeliveryId) -> usize {
-        self.rows.iter().filter(|row| row.id == id).count()
+    /// The delivery of each row.
+    pub(in crate::engine) fn rows(&self) -> impl Iterator<Item = DeliveryId> {
+        self.rows.iter().map(|row| row.id)
     }
 
     pub(in crate::engine) fn has_row(&self, at: Position) -> bool {

@@ -14,7 +14,7 @@ use super::{
 use crate::engine::{
     simulation::model::Model,
     state::UNSETTLED,
-    step::{Effect, Flight},
+    step::{Effect, Flight, Input},
 };
 
 /// Why a receiver may get a delivery once more than it should.
@@ -137,36 +137,50 @@ impl World {
     // === what was published ===
 
     /// Looks at what an operation has changed.
-    pub(super) fn check_after(&self, effect: &Effect) {
-        match effect {
-            Effect::Route(_, _, pointers, _) => {
-                pointers
-                    .iter()
-                    .for_each(|pointer| self.check_event(pointer.event));
+    pub(super) fn check_after(&self, effect: &Effect, answer: &Input) {
+        match (effect, answer) {
+            (Effect::Route(_, _, pointers, _), _) => {
+                self.check(pointers.iter().map(|pointer| pointer.event));
             }
-            Effect::Settle(_, settlements) => {
-                settlements
-                    .iter()
-                    .for_each(|settlement| self.check_event(settlement.event));
+            (Effect::Settle(_, settlements), _) => {
+                self.check(settlements.iter().map(|settlement| settlement.event));
             }
-            Effect::WorkOff(..) => self.check_events(),
-            Effect::Hold(_) | Effect::Release(..) => self.check_owners(),
+            (Effect::WorkOff(..), Input::WorkOff(Ok(done))) if !done.lanes.is_empty() => {
+                self.check_events();
+            }
+            (Effect::Hold(_) | Effect::Release(..), _) => self.check_owners(),
             _ => {}
         }
     }
 
     pub(in crate::engine::simulation) fn check_events(&self) {
-        self.ledger
-            .promised
-            .keys()
-            .for_each(|event| self.check_event(*event));
+        self.check(self.ledger.promised.keys().copied());
+    }
+
+    fn check(&self, events: impl ExactSizeIterator<Item = EventId>) {
+        // To look once through all rows costs less than to look once for each of many.
+        const MANY: usize = 8;
+        let mut rows: BTreeMap<DeliveryId, usize> = BTreeMap::new();
+        if events.len() < MANY {
+            let events: Vec<EventId> = events.collect();
+            let touched = self.model.rows().filter(|id| events.contains(&id.event));
+            touched.for_each(|id| *rows.entry(id).or_default() += 1);
+            events
+                .into_iter()
+                .for_each(|event| self.check_event(event, &rows));
+        } else {
+            self.model
+                .rows()
+                .for_each(|id| *rows.entry(id).or_default() += 1);
+            events.for_each(|event| self.check_event(event, &rows));
+        }
     }
 
     /// An event is a pointer, or has for each subscription that wanted it a row or an end: never both, never neither.
-    fn check_event(&self, event: EventId) {
+    fn check_event(&self, event: EventId, rows: &BTreeMap<DeliveryId, usize>) {
         let is_unrouted = self.model.is_unrouted(event);
         for (lane, id) in self.ledger.promised.get(&event).into_iter().flatten() {
-            let rows = self.model.rows_of(*id);
+            let rows = rows.get(id).copied().unwrap_or_default();
             let end = self.model.ended.get(id);
             let found = rows + usize::from(end.is_some());
             // Of a subscription that was removed nothing need be left.

@@ -139,7 +139,7 @@ impl World {
                 }
             }
         }
-        self.check_after(effect);
+        self.check_after(effect, &input);
         input
     }
 
