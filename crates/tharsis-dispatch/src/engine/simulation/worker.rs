@@ -494,3 +494,33 @@ fn maintenance_is_seen_to_at_the_start_and_hourly_and_stops_nothing_where_it_fai
     world.run_for(3_599 * SEC);
     assert_eq!(world.model.maintained, 3);
 }
+
+#[test]
+fn a_registry_that_the_server_lost_is_not_routed_by() {
+    stories(60, |seed| {
+        let mut world = world(seed, &[Receiver::Gone]);
+        world.start_engine();
+        world.run_for(SEC);
+        // What disables a subscription is a settlement, which waits for no disk.
+        world.publish(client(1));
+        world.doom(500 * SEC / 1_000, 700 * SEC / 1_000);
+        world.run_for(SEC);
+        let before = world.model.revision();
+        while world.is_down() {
+            world.run_for(Duration::from_millis(1));
+        }
+        let mut events = Vec::new();
+        // Another change gets the number that the lost one had.
+        world.add(2, target(1, 2), Receiver::Healthy);
+        assert_eq!(world.model.revision(), before + 1);
+        for _ in 0..40 {
+            let event = world.publish(client(1));
+            world.run_for(Duration::from_millis(100));
+            events.push(event);
+        }
+        world.run_for(10 * SEC);
+        for event in events {
+            assert_eq!(end_of(&world, event, 2), Some(End::Delivered));
+        }
+    });
+}

@@ -136,7 +136,10 @@ impl State {
             let needed = self.unrouted.as_ref().map(|pointers| pointers.revision);
             needed.is_some_and(|needed| routes.revision >= needed)
         });
+        // A registry that is to be read again may not be so any more, whatever its number: a server that crashed may have
+        // lost its newest revisions and have given others under the same numbers.
         if let Some(routes) = routes
+            && does.load.is_at_rest()
             && does.route.may_start(alarm)
             && let Some(pointers) = self.unrouted.take()
         {

@@ -260,6 +260,10 @@ impl Model {
         self.rows.iter().map(|row| row.id).collect()
     }
 
+    pub(in crate::engine) fn revision(&self) -> i64 {
+        self.revision
+    }
+
     /// The delivery of each row.
     pub(in crate::engine) fn rows(&self) -> impl Iterator<Item = DeliveryId> {
         self.rows.iter().map(|row| row.id)
