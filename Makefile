@@ -1,7 +1,7 @@
 # `make` lists the targets. Each does one thing; `make test` does all that must hold before a change lands.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install fmt clippy doc alone deny package build generated unit plans receivers stories advisories generate bench bench-postgres
+.PHONY: help demo test install fmt clippy doc alone deny package build generated unit plans receivers stories simulate advisories generate bench bench-postgres
 
 help: ## this list
 	@sed -nE 's/^([a-z -]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %s\n           %s\n", $$1, $$2 }'
@@ -17,6 +17,9 @@ install: ## only install what the tests need and is missing
 
 fmt clippy doc alone deny package build generated unit plans receivers stories: ## one stage of `make test`
 	@scripts/test $@
+
+simulate: ## more bad days of the engine than `make unit` tells: make simulate DAYS=100000 SEED=0
+	THARSIS_SIMULATION_DAYS=$(or $(DAYS),100000) THARSIS_SIMULATION_SEED=$(or $(SEED),0) cargo test -p tharsis-dispatch --lib days::every
 
 advisories: ## known vulnerabilities among the dependencies (fetches the RustSec database)
 	@scripts/install cargo-deny

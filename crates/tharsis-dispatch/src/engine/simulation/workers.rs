@@ -69,13 +69,15 @@ pub(super) fn wait_until(
     world.now - start
 }
 
-/// Lets the workers deliver what there is, ends them, and looks at what they did.
-pub(super) fn wind_up(world: &mut World) {
-    let all_ended = |world: &World| world.model.is_empty();
+/// Longer than all retries take.
+const LONG: Duration = Duration::from_secs(7_200);
+
+/// Lets the workers deliver what there is, within so long, ends them, and looks at what they did.
+pub(super) fn wind_up(world: &mut World, within: Duration) {
     let start = world.now;
-    while !all_ended(world) {
+    while !world.model.is_empty() {
         let left = world.model.remaining(world.now);
-        assert!(world.now < start + 7_200 * SEC, "stuck with {left:?}");
+        assert!(world.now < start + within, "stuck with {left:?}");
         world.run_for(10 * SEC);
     }
     for life in world.living() {
@@ -122,7 +124,7 @@ fn workers_that_come_and_go_in_order_double_nothing() {
         }
         world.run_for(30 * SEC);
         assert!(are_even(&world), "{:?}", shares(&world));
-        wind_up(&mut world);
+        wind_up(&mut world, LONG);
         assert!(world.excused.is_empty(), "nobody lost anything");
         world.assert_attempts_are_recorded();
     });
@@ -148,7 +150,7 @@ fn a_new_worker_has_its_share_as_soon_as_what_hangs_has_ended() {
             shards_of(world, second).count() >= 20
         });
         wait_until(&mut world, 4 * SEC, are_even);
-        wind_up(&mut world);
+        wind_up(&mut world, LONG);
         assert!(world.excused.is_empty());
     });
 }
@@ -200,7 +202,7 @@ fn a_worker_that_leaves_keeps_only_what_hangs_and_another_has_the_rest_within_a_
         });
         assert!(!world.living().contains(&leaves));
         world.finished.take();
-        wind_up(&mut world);
+        wind_up(&mut world, LONG);
         assert!(world.excused.is_empty(), "nobody lost anything");
     });
 }
@@ -221,7 +223,7 @@ fn workers_that_run_until_idle_all_end() {
         }
         wait_until(&mut world, 3_600 * SEC, |world| world.living().is_empty());
         assert!(world.model.is_empty());
-        wind_up(&mut world);
+        wind_up(&mut world, LONG);
         assert!(world.excused.is_empty());
         world.assert_attempts_are_recorded();
     });
@@ -241,7 +243,7 @@ fn a_worker_that_was_killed_is_replaced_when_its_lease_has_ended() {
         // The lease, and a renewal of those who take over.
         wait_until(&mut world, 21 * SEC, are_even);
         wait_until(&mut world, SEC, |world| world.model.is_empty());
-        wind_up(&mut world);
+        wind_up(&mut world, LONG);
     });
 }
 
@@ -269,7 +271,7 @@ fn a_worker_without_shards_waits_for_some() {
     wait_until(&mut world, SEC, |world| world.model.is_empty());
     world.go_on(first);
     wait_until(&mut world, 10 * SEC, are_even);
-    wind_up(&mut world);
+    wind_up(&mut world, LONG);
 }
 
 #[test]
@@ -293,7 +295,7 @@ fn a_surplus_that_becomes_ours_again_is_worked_with_again() {
         for receiver in world.receivers.values_mut() {
             *receiver = Receiver::Healthy;
         }
-        wind_up(&mut world);
+        wind_up(&mut world, LONG);
         assert!(world.excused.is_empty());
     });
 }
@@ -318,7 +320,7 @@ fn a_worker_that_wakes_after_its_lease_settles_nothing_wrongly() {
         world.go_on(first);
         world.run_for(30 * SEC);
         assert!(are_even(&world), "{:?}", shares(&world));
-        wind_up(&mut world);
+        wind_up(&mut world, LONG);
         let dead = world.model.ended.values().filter(|end| **end == End::Dead);
         assert_eq!(dead.count(), 30, "10 for each that does not take it");
         for (id, attempts) in &world.model.attempts {

@@ -20,6 +20,9 @@ use crate::engine::{
 /// Retries are soon, so that a day has an evening.
 const RETRIES: &str = "500ms,3s,12s";
 
+/// Retries, a look at all lanes each minute, and a clock that was set back.
+const EVENING: Duration = Duration::from_secs(600);
+
 /// Subscriptions that there may be.
 const MOST: i64 = 14;
 
@@ -217,7 +220,7 @@ impl Telling {
         let world = &mut self.world;
         // A clock that was set back makes the lease of a dead worker longer.
         wait_until(world, 180 * SEC, are_even);
-        wind_up(world);
+        wind_up(world, EVENING);
         self.world
     }
 }
