@@ -20,7 +20,7 @@ use super::{
 };
 
 /// As many as take one processor a minute or so.
-const DAYS: u64 = 5_000;
+const DAYS: u64 = 10_000;
 
 fn runner(seed: u64) -> TestRunner {
     let config = Config {

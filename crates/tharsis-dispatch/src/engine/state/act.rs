@@ -132,13 +132,9 @@ impl State {
         if self.unrouted.is_none() && !does.route.is_under_way() && does.point.starts(alarm) {
             effects.push(Effect::Point(lease));
         }
-        let routes = self.routes.as_ref().filter(|routes| {
-            let needed = self.unrouted.as_ref().map(|pointers| pointers.revision);
-            needed.is_some_and(|needed| routes.revision >= needed)
-        });
-        // A registry that is to be read again may not be so any more, whatever its number: a server that crashed may have
-        // lost its newest revisions and have given others under the same numbers.
-        if let Some(routes) = routes
+        // A registry that is to be read again may be older than the pointers or, whatever its number, not be so any more: a
+        // server that crashed may have lost its newest revisions and have given others under the same numbers.
+        if let Some(routes) = &self.routes
             && does.load.is_at_rest()
             && does.route.may_start(alarm)
             && let Some(pointers) = self.unrouted.take()
