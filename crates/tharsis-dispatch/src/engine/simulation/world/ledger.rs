@@ -241,6 +241,11 @@ impl World {
     /// A request starts: its lane is the engine's and will be for a while, and the limits hold.
     pub(super) fn check_flight(&mut self, life: Life, flight: &Flight) {
         let (id, lane) = (flight.due.id, flight.due.position.subscription);
+        let expires_at = flight.due.expires_at;
+        assert!(
+            expires_at.is_none_or(|at| at > flight.at),
+            "{id} is sent though it has expired"
+        );
         let engine = self.engines.get(&life).expect("it has just acted");
         let lost = self.check_lane(engine, lane, id);
         self.check_pause(engine, lane);
