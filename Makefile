@@ -1,7 +1,7 @@
 # `make` lists the targets. Each does one thing; `make test` does all that must hold before a change lands.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install fmt clippy doc alone deny package build generated unit plans receivers stories advisories chaos generate bench bench-postgres
+.PHONY: help demo test install fmt clippy doc alone deny package build generated unit plans receivers stories simulate chaos advisories generate bench bench-postgres
 
 help: ## this list
 	@sed -nE 's/^([a-z -]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %s\n           %s\n", $$1, $$2 }'
@@ -18,9 +18,8 @@ install: ## only install what the tests need and is missing
 fmt clippy doc alone deny package build generated unit plans receivers stories: ## one stage of `make test`
 	@scripts/test $@
 
-advisories: ## known vulnerabilities among the dependencies (fetches the RustSec database)
-	@scripts/install cargo-deny
-	target/tools/bin/cargo-deny --locked check advisories
+simulate: ## more bad days of the engine than `make unit` tells: make simulate DAYS=100000 SEED=0
+	THARSIS_SIMULATION_DAYS=$(or $(DAYS),100000) THARSIS_SIMULATION_SEED=$(or $(SEED),0) cargo test -p tharsis-dispatch --lib days::every
 
 # As many worlds side by side as fit two cores; interrupted, it goes on with the same SEED. WORLD=n tells one again.
 KILLS ?= 1000
@@ -28,6 +27,10 @@ chaos: ## kill workers, publishers and servers KILLS times, and judge what becam
 	@scripts/install postgres faketime
 	cargo build --workspace --all-targets
 	target/debug/chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(WORLD),--world $(WORLD))
+
+advisories: ## known vulnerabilities among the dependencies (fetches the RustSec database)
+	@scripts/install cargo-deny
+	target/tools/bin/cargo-deny --locked check advisories
 
 generate: build ## write the generated pages of docs/ anew
 	@scripts/generate

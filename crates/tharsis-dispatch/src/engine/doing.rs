@@ -39,6 +39,15 @@ const HOLD: Duration = Duration::from_secs(5);
 const USUAL: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::MAX;
 
+/// How long the answer to this operation is waited for.
+pub(super) fn patience(effect: &Effect) -> Duration {
+    match effect {
+        Effect::Hold(_) | Effect::Release(..) => HOLD,
+        Effect::Maintain(_) | Effect::Count(_) => LONG,
+        _ => USUAL,
+    }
+}
+
 /// The monotonic clock. The only place of the engine that asks it; a runtime whose time is paused for a test is obeyed.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -131,7 +140,7 @@ where
 
     fn perform(&mut self, effect: Effect) {
         let outbox = Arc::clone(&self.outbox);
-        let worker = self.worker;
+        let (worker, patience) = (self.worker, patience(&effect));
         match effect {
             Effect::Send(flight) => {
                 let send = self.send.clone();
@@ -147,23 +156,27 @@ where
             }
             Effect::Hold(give) => {
                 let asked = now();
-                self.ask(HOLD, move |result| Input::Hold(asked, result), async move {
-                    outbox.hold(worker, give).await
-                });
-            }
-            Effect::Poll(lease) => {
                 self.ask(
-                    USUAL,
-                    Input::Poll,
-                    async move { outbox.changed(&lease).await },
+                    patience,
+                    move |result| Input::Hold(asked, result),
+                    async move { outbox.hold(worker, give).await },
                 );
             }
-            Effect::Load => self.ask(USUAL, Input::Load, async move { outbox.snapshot().await }),
-            Effect::Point(lease) => self.ask(USUAL, Input::Point, async move {
+            Effect::Poll(lease) => {
+                self.ask(patience, Input::Poll, async move {
+                    outbox.changed(&lease).await
+                });
+            }
+            Effect::Load => self.ask(
+                patience,
+                Input::Load,
+                async move { outbox.snapshot().await },
+            ),
+            Effect::Point(lease) => self.ask(patience, Input::Point, async move {
                 outbox.pointers(&lease, POINTERS).await
             }),
             Effect::Route(lease, routes, pointers, now) => {
-                self.ask(USUAL, Input::Route, async move {
+                self.ask(patience, Input::Route, async move {
                     reached(Failpoint::RouteRead);
                     let routed = routing::route(&routes, &pointers, now);
                     reached(Failpoint::RouteDecided);
@@ -172,41 +185,35 @@ where
                 })
             }
             Effect::Discover(lease) => {
-                self.ask(
-                    USUAL,
-                    Input::Discover,
-                    async move { outbox.lanes(&lease).await },
-                );
+                self.ask(patience, Input::Discover, async move {
+                    outbox.lanes(&lease).await
+                });
             }
-            Effect::Read(lease, lanes, now) => self.ask(USUAL, Input::Read, async move {
+            Effect::Read(lease, lanes, now) => self.ask(patience, Input::Read, async move {
                 let rows = outbox.due(&lease, &lanes, now).await;
                 reached(Failpoint::ReadAnswered);
                 rows
             }),
-            Effect::Settle(lease, settlements) => self.ask(USUAL, Input::Settle, async move {
+            Effect::Settle(lease, settlements) => self.ask(patience, Input::Settle, async move {
                 outbox.settle(&lease, &settlements).await
             }),
-            Effect::WorkOff(lease, now) => self.ask(USUAL, Input::WorkOff, async move {
+            Effect::WorkOff(lease, now) => self.ask(patience, Input::WorkOff, async move {
                 outbox.work_off(&lease, now).await
             }),
             Effect::Maintain(now) => {
-                self.ask(
-                    LONG,
-                    Input::Maintain,
-                    async move { outbox.maintain(now).await },
-                );
+                self.ask(patience, Input::Maintain, async move {
+                    outbox.maintain(now).await
+                });
             }
             Effect::Count(now) => {
-                self.ask(
-                    LONG,
-                    Input::Count,
-                    async move { outbox.remaining(now).await },
-                );
+                self.ask(patience, Input::Count, async move {
+                    outbox.remaining(now).await
+                });
             }
             Effect::Release(lease, keep) => {
                 let asked = now();
                 self.ask(
-                    HOLD,
+                    patience,
                     move |result| Input::Release(asked, result),
                     async move { outbox.release(&lease, keep).await },
                 );

@@ -215,8 +215,10 @@ impl Pools {
             "idle_in_transaction_session_timeout",
             (lease / 5).as_millis().max(100),
         )]);
+        // Were the last leases lost with the server, two workers would own what had changed hands.
         let leases = engine
             .clone()
+            .options([("synchronous_commit", "on")])
             .options([("lock_timeout", (lease / 3).as_millis().max(100))]);
         let lists = database.options.clone().options([
             ("plan_cache_mode", "force_custom_plan"),
@@ -368,6 +370,21 @@ mod tests {
         match Database::at(url) {
             Ok(database) => Ok(database.schema.0),
             Err(invalid) => Err(invalid.code),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_engine_waits_for_no_disk_but_where_leases_change_hands() {
+        let url = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is set");
+        let database = Database::at(&url).expect("a URL");
+        let pools = Pools::of(&database, Duration::from_secs(15));
+        for (pool, expected) in [(&pools.engine, "off"), (&pools.leases, "on")] {
+            let mut conn = pool.get().await.expect("a connection");
+            let waits: String = sqlx::query_scalar("SHOW synchronous_commit")
+                .fetch_one(&mut *conn)
+                .await
+                .expect("shown");
+            assert_eq!(waits, expected);
         }
     }
 

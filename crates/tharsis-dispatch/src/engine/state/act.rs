@@ -22,7 +22,7 @@ pub(in crate::engine) const POINTERS: u32 = 512;
 
 /// Settlements that may wait for the store, beside one for each slot. No request starts when there are more: this is the
 /// back-pressure.
-const UNSETTLED: usize = 2048;
+pub(in crate::engine) const UNSETTLED: usize = 2048;
 
 /// How long settling and releasing may take once the grace period has passed.
 const LAST: Duration = Duration::from_secs(2);
@@ -132,11 +132,10 @@ impl State {
         if self.unrouted.is_none() && !does.route.is_under_way() && does.point.starts(alarm) {
             effects.push(Effect::Point(lease));
         }
-        let routes = self.routes.as_ref().filter(|routes| {
-            let needed = self.unrouted.as_ref().map(|pointers| pointers.revision);
-            needed.is_some_and(|needed| routes.revision >= needed)
-        });
-        if let Some(routes) = routes
+        // A registry that is to be read again may be older than the pointers or, whatever its number, not be so any more: a
+        // server that crashed may have lost its newest revisions and have given others under the same numbers.
+        if let Some(routes) = &self.routes
+            && does.load.is_at_rest()
             && does.route.may_start(alarm)
             && let Some(pointers) = self.unrouted.take()
         {

@@ -16,6 +16,8 @@ mod act;
 mod take;
 
 pub(super) use act::POINTERS;
+#[cfg(test)]
+pub(super) use act::UNSETTLED;
 
 /// Pointers and commands are looked for this often, also when nothing is said to have changed.
 const SAFETY: Duration = Duration::from_secs(5);

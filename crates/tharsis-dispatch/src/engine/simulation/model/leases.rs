@@ -15,8 +15,9 @@ const SOON: Duration = Duration::from_millis(500);
 
 /// Who owns which shard, as the contract has it: live workers share them evenly, and who has more than its share is asked
 /// to give the rest back.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::engine) struct Leases {
+    start: Instant,
     shards: BTreeMap<Shard, Owned>,
     workers: BTreeMap<WorkerId, Live>,
     epoch: i64,
@@ -26,14 +27,14 @@ pub(in crate::engine) struct Leases {
     pub(in crate::engine) taken_over: Vec<(WorkerId, Shard)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Owned {
     owner: Option<WorkerId>,
     epoch: i64,
     until: Instant,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Live {
     epoch: i64,
     until: Instant,
@@ -62,6 +63,7 @@ impl Leases {
             (Shard(shard), owned)
         };
         Self {
+            start,
             shards: (0..SHARDS).map(nobodys).collect(),
             workers: BTreeMap::new(),
             epoch: 0,
@@ -209,6 +211,21 @@ impl Leases {
     /// Says it once to each who was there.
     pub(super) fn were_given_back(&mut self, to: WorkerId) -> bool {
         self.to_be_told.remove(&to)
+    }
+
+    /// Leases end by the database's clock: one that is set forward brings their ends nearer.
+    pub(super) fn clock_set_by(&mut self, millis: i64) {
+        let by = Duration::from_millis(millis.unsigned_abs());
+        let shards = self.shards.values_mut().map(|owned| &mut owned.until);
+        let workers = self.workers.values_mut().map(|live| &mut live.until);
+        for until in shards.chain(workers) {
+            if millis < 0 {
+                *until += by;
+            } else {
+                // An instant that the monotonic clock does not know is past in any case.
+                *until = until.checked_sub(by).unwrap_or(self.start);
+            }
+        }
     }
 
     /// Another worker has had all of them, and is gone again.

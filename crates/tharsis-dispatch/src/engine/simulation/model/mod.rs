@@ -25,7 +25,7 @@ use crate::engine::{
 use leases::Leases;
 
 /// The outbox as its contract describes it, in memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::engine) struct Model {
     /// The database's clock is ahead of the monotonic one by this and by what is added to it.
     start: Instant,
@@ -184,6 +184,18 @@ impl Model {
         self.ended.insert(row.id, End::Cancelled);
     }
 
+    /// Somebody sets the database's clock by so many milliseconds, and with it how long leases last.
+    pub(in crate::engine) fn set_clock_by(&mut self, millis: i64) {
+        self.skew += millis;
+        self.leases.clock_set_by(millis);
+    }
+
+    /// All sessions end: what was to be told in them is not, and who comes back finds all new.
+    pub(in crate::engine) fn end_sessions(&mut self) {
+        self.told.clear();
+        self.foreign.clear();
+    }
+
     /// Nobody who asks what changed is told.
     pub(in crate::engine) fn hide_change(&mut self) {
         for told in self.told.values_mut() {
@@ -246,6 +258,24 @@ impl Model {
 
     pub(in crate::engine) fn deliveries(&self) -> BTreeSet<DeliveryId> {
         self.rows.iter().map(|row| row.id).collect()
+    }
+
+    pub(in crate::engine) fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// The delivery of each row.
+    pub(in crate::engine) fn rows(&self) -> impl Iterator<Item = DeliveryId> {
+        self.rows.iter().map(|row| row.id)
+    }
+
+    pub(in crate::engine) fn has_row(&self, at: Position) -> bool {
+        self.rows.iter().any(|row| row.position == at)
+    }
+
+    pub(in crate::engine) fn is_unrouted(&self, event: EventId) -> bool {
+        let pointer = self.events.get(&event);
+        pointer.is_some_and(|pointer| self.pointers.contains_key(&pointer.seq))
     }
 
     /// Everything that was published has ended.
@@ -406,13 +436,12 @@ impl Model {
                     self.ended.insert(id, end);
                     continue;
                 }
-                let seq = self.seq();
                 self.rows.push(Due {
                     position: Position {
                         subscription: to.subscription,
                         lane: 0,
                         due_at: to.due_at,
-                        seq,
+                        seq: one.seq,
                     },
                     id,
                     event_type: pointer.event_type.clone(),
@@ -456,7 +485,8 @@ impl Model {
             let Some(n) = self.rows.iter().position(|row| {
                 let as_read =
                     row.position == settlement.position && row.attempts == settlement.attempts;
-                ours && as_read || success && row.position.seq == settlement.position.seq
+                (row.id.event, row.position.subscription) == (settlement.event, lane)
+                    && (ours && as_read || success && row.position.seq == settlement.position.seq)
             }) else {
                 if success {
                     self.succeed_late(settlement);

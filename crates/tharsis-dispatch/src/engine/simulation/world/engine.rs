@@ -1,24 +1,27 @@
 //! One run of the engine in the world, and what it may do at each moment.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use tharsis_core::{DeliveryId, WorkerId};
-use tharsis_store::{Lease, Settlement, Shard, Shards};
+use tharsis_core::{DeliveryId, WorkerId, delivery::End};
+use tharsis_store::{Fate, Lease, Settlement, Shard, Shards};
 
-use super::{Faults, Happening, World};
+use super::{Cause, Happening, World, store::Pool};
 use crate::engine::{
     Options, Progress,
     simulation::model::Model,
     state::State,
-    step::{Effect, Flight, Input},
+    step::{Effect, Input},
 };
 
 /// Which start of the engine it is. What an earlier one began is not answered to a later one.
 pub(in crate::engine::simulation) type Life = u32;
+
+/// No start: nothing is answered to it.
+const NOBODY: Life = 0;
 
 pub(super) struct Engine {
     pub(super) state: State,
@@ -29,12 +32,17 @@ pub(super) struct Engine {
     pub(super) stopped: Option<Vec<Input>>,
     /// Nothing that it asks reaches the store.
     pub(super) cut_off: bool,
-    /// It was stopped or cut off before.
+    /// Connections that its server's crash has left dead.
+    pub(super) stale: BTreeSet<Pool>,
+    /// It was stopped or cut off before, or its server crashed.
     pub(super) troubled: bool,
+    /// It was asked to end: it begins nothing any more.
+    leaves: bool,
     /// Deliveries that are in flight, or of which it is not yet known that they are settled.
     pub(super) open: BTreeMap<DeliveryId, Open>,
-    /// The lease that it was told of last.
+    /// The lease that it was told of last, and when it was asked for.
     lease: Option<Lease>,
+    pub(super) asked: Instant,
     /// What operations under way change or read, by their kind.
     under_way: BTreeMap<&'static str, Shards>,
     settling: Option<Arc<Vec<Settlement>>>,
@@ -48,33 +56,62 @@ pub(super) struct Open {
 }
 
 impl Engine {
-    /// Takes in that the engine is about to be told this.
-    fn note(&mut self, input: &Input) {
+    /// Takes in that the engine is about to be told this. Returns the deliveries of which it learns that they have ended
+    /// with a success.
+    fn note(&mut self, input: &Input) -> Vec<DeliveryId> {
         match input {
-            Input::Hold(_, Ok(lease)) => self.lease = Some(*lease),
-            Input::Release(_, Ok(left)) => self.lease = *left,
+            Input::Hold(asked, Ok(lease)) => (self.lease, self.asked) = (Some(*lease), *asked),
+            Input::Release(asked, Ok(left)) => (self.lease, self.asked) = (*left, *asked),
+            Input::Shutdown => self.leaves = true,
             Input::Route(_) => drop(self.under_way.remove("route")),
             Input::WorkOff(_) => drop(self.under_way.remove("work_off")),
             Input::Read(_) => drop(self.under_way.remove("read")),
             Input::Settle(result) => {
                 let settling = self.settling.take();
                 if result.is_ok() {
-                    let settled = settling.iter().flat_map(|batch| batch.iter());
-                    for settlement in settled {
-                        self.open.retain(|id, open| {
-                            id.event != settlement.event
-                                || open.lane != settlement.position.subscription
-                        });
-                    }
+                    return self.close(&settling.unwrap_or_default());
                 }
             }
             _ => {}
         }
+        Vec::new()
+    }
+
+    /// These are settled.
+    fn close(&mut self, settled: &[Settlement]) -> Vec<DeliveryId> {
+        let mut succeeded = Vec::new();
+        for settlement in settled {
+            let lane = settlement.position.subscription;
+            let is_it = |(id, open): (&DeliveryId, &Open)| {
+                (id.event == settlement.event && open.lane == lane).then_some(*id)
+            };
+            let Some(id) = self.open.iter().find_map(is_it) else {
+                continue;
+            };
+            self.open.remove(&id);
+            if settlement.fate == Fate::Ended(End::Delivered) {
+                succeeded.push(id);
+            }
+        }
+        succeeded
+    }
+
+    /// What it was told to work with.
+    pub(super) fn told(&self) -> Shards {
+        self.lease.map_or(Shards::default(), |lease| lease.shards)
+    }
+
+    /// What it may begin something in, as far as it knows.
+    pub(super) fn believes(&self, now: Instant) -> Shards {
+        let lasts = |lease: &Lease| !self.leaves && now < self.asked + lease.length;
+        self.lease
+            .filter(lasts)
+            .map_or(Shards::default(), |lease| lease.shards)
     }
 
     /// Checks what the engine asks of the store against what it was told.
     fn asks(&mut self, effect: &Effect, model: &Model) {
-        let told = self.lease.map_or(Shards::default(), |lease| lease.shards);
+        let told = self.told();
         match effect {
             Effect::Hold(give) => {
                 let kept = give.without(self.surplus());
@@ -82,6 +119,7 @@ impl Engine {
                 self.gives(*give, model);
             }
             Effect::Release(lease, keep) => {
+                self.leaves = true;
                 self.gives(lease.owned().without(keep.unwrap_or_default()), model);
             }
             Effect::Route(lease, _, pointers, _) => {
@@ -156,9 +194,12 @@ impl World {
             wait: None,
             stopped: None,
             cut_off: false,
+            stale: BTreeSet::new(),
             troubled: false,
+            leaves: false,
             open: BTreeMap::new(),
             lease: None,
+            asked: self.now,
             under_way: BTreeMap::new(),
             settling: None,
         };
@@ -177,6 +218,10 @@ impl World {
         self.engines.keys().copied().collect()
     }
 
+    pub(in crate::engine::simulation) fn is_living(&self, life: Life) -> bool {
+        self.engines.contains_key(&life)
+    }
+
     pub(in crate::engine::simulation) fn worker(&self, life: Life) -> WorkerId {
         self.engines[&life].worker
     }
@@ -187,28 +232,48 @@ impl World {
         engine.surplus().without(engine.at_work(&self.model))
     }
 
-    /// `kill -9`. What the store was doing is done, or is not.
+    /// `kill -9`. What is on its way to the store or to a receiver arrives, or does not.
     pub(in crate::engine::simulation) fn kill(&mut self, life: Life) {
         let Some(engine) = self.engines.remove(&life) else {
             return;
         };
-        self.excuse_open(&engine);
-        for happening in self.take_from_agenda(|happening| happening.life() == life) {
-            if let Happening::Store { asked, effect, .. } = happening
-                && !engine.cut_off
-                && self.below(2) == 0
-            {
-                self.perform_in_store(&effect, engine.worker, asked);
+        self.excuse_open(&engine, Cause::Killed);
+        self.drop_requests(life);
+        for (at, happening) in std::mem::take(&mut self.agenda) {
+            let arrives = match &happening {
+                Happening::Store(_) => !engine.cut_off && self.below(2) == 0,
+                _ => false,
+            };
+            if !happening.is_of(life) || arrives {
+                self.agenda.insert(at, happening);
             }
         }
     }
 
+    /// Nobody waits for these requests any more. Some are on the wire already.
+    fn drop_requests(&mut self, life: Life) {
+        for (at, happening) in std::mem::take(&mut self.agenda) {
+            let is_dropped = happening.is_of(life) && happening.is_of_a_request();
+            let happening = match happening {
+                Happening::Request { flight, .. } if is_dropped && self.below(2) == 0 => {
+                    Happening::Request {
+                        life: NOBODY,
+                        flight,
+                    }
+                }
+                _ if is_dropped => continue,
+                other => other,
+            };
+            self.agenda.insert(at, happening);
+        }
+    }
+
     /// What is in flight, or taken but not settled, may be sent once more.
-    fn excuse_open(&mut self, engine: &Engine) {
+    fn excuse_open(&mut self, engine: &Engine, cause: Cause) {
         let unfinished = self.model.deliveries();
         for (id, open) in &engine.open {
             if !open.lost && (open.in_flight || unfinished.contains(id)) {
-                *self.excused.entry(*id).or_default() += 1;
+                self.excuse(*id, cause);
             }
         }
     }
@@ -256,7 +321,9 @@ impl World {
             inputs.push(input);
             return;
         }
-        engine.note(&input);
+        let told = engine.note(&input);
+        self.excuse_told_in_vain(told);
+        let engine = self.engines.get_mut(&life).expect("it is there");
         engine.state.take(input, self.now);
         self.act(life);
     }
@@ -288,102 +355,24 @@ impl World {
             }
             Effect::Abandon => {
                 if let Some(mut engine) = self.engines.remove(&life) {
-                    self.excuse_open(&engine);
+                    self.excuse_open(&engine, Cause::Dropped);
                     engine.open.retain(|_, open| !open.in_flight);
                     self.engines.insert(life, engine);
                 }
-                self.take_from_agenda(|happening| {
-                    happening.life() == life && happening.is_of_a_request()
-                });
+                self.drop_requests(life);
             }
             Effect::Finish => {
                 let engine = self.engines.remove(&life).expect("it has just acted");
                 // It ended without the store, so it may not have settled all.
-                self.excuse_open(&engine);
+                self.excuse_open(&engine, Cause::NotSettled);
                 self.finished = Some(engine.state.result().map_err(|e| e.to_string()));
             }
             effect => {
-                self.operations += 1;
-                if let Some(engine) = self.engines.get_mut(&life) {
-                    engine.asks(&effect, &self.model);
-                }
-                let after = self.way();
-                let asked = self.now;
-                self.schedule(
-                    after,
-                    Happening::Store {
-                        life,
-                        asked,
-                        effect,
-                    },
-                );
+                let engine = self.engines.get_mut(&life).expect("it has just acted");
+                engine.asks(&effect, &self.model);
+                let worker = engine.worker;
+                self.ask(life, worker, effect);
             }
         }
-    }
-
-    /// Carries an operation out. What others took over with it is lost for those who had it.
-    pub(super) fn perform_in_store(
-        &mut self,
-        effect: &Effect,
-        worker: WorkerId,
-        asked: Instant,
-    ) -> Input {
-        let input = self.model.perform(effect, worker, asked, self.now);
-        for (before, shard) in std::mem::take(&mut self.model.leases.taken_over) {
-            let engine = self.engines.values_mut().find(|e| e.worker == before);
-            for (id, open) in engine.into_iter().flat_map(|e| &mut e.open) {
-                if !open.lost && self.model.shard(open.lane) == shard {
-                    open.lost = true;
-                    *self.excused.entry(*id).or_default() += 1;
-                }
-            }
-        }
-        input
-    }
-
-    /// A request starts: its lane is the engine's and will be for a while, and the limit holds over all workers.
-    fn check_flight(&mut self, life: Life, flight: &Flight) {
-        let (id, lane) = (flight.due.id, flight.due.position.subscription);
-        let shard = self.model.shard(lane);
-        let engine = self.engines.get_mut(&life).expect("it has just acted");
-        let told = engine.lease.expect("it has a lease").shards;
-        assert!(told.contains(shard), "{id} is in {shard:?}, not told of");
-        let (owner, until) = self.model.leases.owner(shard).expect("it has an owner");
-        assert_eq!(owner, engine.worker, "{id} is in the shard of another");
-        assert!(
-            self.now + Duration::from_secs(2) <= until,
-            "a request starts {:?} before another worker may take over",
-            until.saturating_duration_since(self.now)
-        );
-        let open = Open {
-            lane,
-            in_flight: true,
-            lost: false,
-        };
-        let before = engine.open.insert(id, open);
-        assert!(before.is_none(), "{id} is in flight or unsettled already");
-        let Faults {
-            lost,
-            ambiguous,
-            slow,
-            ..
-        } = self.faults;
-        let troubled = engine.troubled || lost + ambiguous + slow > 0;
-        if let Some(since) = self.paused_since.get(&lane) {
-            // A poll, a read of pointers and of the registry, each of which may take 20 ms.
-            let late = self.now - *since;
-            let seen = troubled || late < Duration::from_millis(250 + 60);
-            assert!(seen, "sent {late:?} after the pause");
-        }
-        let open = self
-            .engines
-            .values()
-            .flat_map(|engine| engine.open.values());
-        let flying = open.filter(|open| open.lane == lane && open.in_flight && !open.lost);
-        let limit = flight.target.subscription.settings.max_in_flight;
-        assert!(
-            flying.count() <= usize::try_from(limit).expect("small"),
-            "more than {limit} requests to subscription {lane} at once"
-        );
     }
 }

@@ -1,59 +1,29 @@
 mod engine;
+mod ledger;
 mod oracle;
+mod people;
+mod receiver;
+mod store;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-use tharsis_core::{
-    ClientId, DeliveryId, EventId, Timestamp,
-    delivery::{Fault, Outcome},
-};
-use tharsis_store::StoreError;
+use tharsis_core::{ClientId, DeliveryId, EventId, Timestamp};
 
-use super::model::{Model, failed};
+use super::model::Model;
 use crate::engine::{
     Options, Summary,
     random::Random,
-    step::{Effect, Flight, Input},
+    step::{Flight, Input},
 };
 use engine::Engine;
 pub(super) use engine::Life;
-
-/// What a receiver does with a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Receiver {
-    /// Takes it.
-    Healthy,
-    /// Answers 500, always.
-    Broken,
-    /// Takes one of three, answers 503 to the others.
-    Flaky,
-    /// Takes it, but never answers before the timeout.
-    Hangs,
-    /// Is gone for good.
-    Gone,
-    /// We run out of descriptors for every second request.
-    Ours,
-    /// We never have a descriptor for it.
-    Never,
-}
-
-/// How often the store fails, in percent of its operations.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Faults {
-    /// Nothing was done.
-    pub(super) lost: u64,
-    /// It was done, but the answer was lost.
-    pub(super) ambiguous: u64,
-    /// It takes up to twenty seconds.
-    pub(super) slow: u64,
-    /// Nothing is ever settled.
-    pub(super) no_settling: bool,
-    /// Maintenance fails, in a way that would end the run if anything else failed so.
-    pub(super) no_maintenance: bool,
-}
+use ledger::{Cause, Ledger};
+pub(super) use receiver::Receiver;
+pub(super) use store::Faults;
+use store::{Asked, Server};
 
 /// Engines, their store, their receivers and the time, all in one thread and repeatable from a seed.
 pub(super) struct World {
@@ -62,6 +32,11 @@ pub(super) struct World {
     pub(super) model: Model,
     pub(super) receivers: BTreeMap<i64, Receiver>,
     pub(super) faults: Faults,
+    server: Server,
+    /// When it crashed last.
+    crashed: Option<Instant>,
+    /// When the database's clock was last set forward so far that a lease may have ended for it.
+    set_forward: Option<Instant>,
     pub(super) options: Options,
     engines: BTreeMap<Life, Engine>,
     lives: Life,
@@ -69,9 +44,10 @@ pub(super) struct World {
     next: u64,
     /// Every request that reached its receiver.
     pub(super) received: Vec<Received>,
-    /// Deliveries that may be received once more than it should be, because we lost what came of a request.
-    pub(super) excused: BTreeMap<DeliveryId, usize>,
+    /// Why deliveries may be received once more than they should be.
+    pub(super) excused: BTreeMap<DeliveryId, Vec<Cause>>,
     pub(super) published: Vec<(EventId, ClientId)>,
+    ledger: Ledger,
     pub(super) finished: Option<Result<Summary, String>>,
     /// Operations of the store so far.
     pub(super) operations: usize,
@@ -91,11 +67,7 @@ pub(super) struct Received {
 #[derive(Debug)]
 enum Happening {
     /// The store carries out an operation, and answers.
-    Store {
-        life: Life,
-        asked: Instant,
-        effect: Effect,
-    },
+    Store(Asked),
     /// A request reaches its receiver, who answers.
     Request {
         life: Life,
@@ -105,14 +77,19 @@ enum Happening {
         life: Life,
         input: Input,
     },
+    /// The database server loses what is not on its disk.
+    Crash,
+    /// It is there again.
+    Recovery,
 }
 
 impl Happening {
-    fn life(&self) -> Life {
+    fn is_of(&self, of: Life) -> bool {
         match self {
-            Self::Store { life, .. } | Self::Request { life, .. } | Self::Input { life, .. } => {
-                *life
-            }
+            Self::Store(Asked { life, .. })
+            | Self::Request { life, .. }
+            | Self::Input { life, .. } => *life == of,
+            Self::Crash | Self::Recovery => false,
         }
     }
 
@@ -141,6 +118,9 @@ impl World {
             model: model(start),
             receivers,
             faults: Faults::default(),
+            server: Server::Up,
+            crashed: None,
+            set_forward: None,
             options: Options::default(),
             engines: BTreeMap::new(),
             lives: 0,
@@ -149,6 +129,7 @@ impl World {
             received: Vec::new(),
             excused: BTreeMap::new(),
             published: Vec::new(),
+            ledger: Ledger::default(),
             finished: None,
             operations: 0,
             paused_since: BTreeMap::new(),
@@ -161,15 +142,6 @@ impl World {
 
     fn millis(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_micros(1_000 * from + self.below(1_000 * (to - from)))
-    }
-
-    /// How long the way to the store takes, or back.
-    fn way(&mut self) -> Duration {
-        if self.faults.slow > 0 && self.below(200) < self.faults.slow {
-            self.millis(0, 20_000)
-        } else {
-            self.millis(0, 10)
-        }
     }
 
     // === the only engine of a story ===
@@ -239,33 +211,7 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Store {
-                life,
-                asked,
-                effect,
-            } => {
-                let Some(engine) = self.engines.get(&life) else {
-                    return;
-                };
-                let (worker, cut_off) = (engine.worker, engine.cut_off);
-                let percent = self.below(100);
-                let (lost, ambiguous) = (self.faults.lost, self.faults.ambiguous);
-                let refused = self.faults.no_settling && matches!(effect, Effect::Settle(..));
-                let input = if self.faults.no_maintenance && matches!(effect, Effect::Maintain(_)) {
-                    Input::Maintain(Err(unusable()))
-                } else if percent < lost || refused || cut_off {
-                    failed(&effect, asked)
-                } else {
-                    let input = self.perform_in_store(&effect, worker, asked);
-                    if percent < lost + ambiguous {
-                        failed(&effect, asked)
-                    } else {
-                        input
-                    }
-                };
-                let after = self.way();
-                self.schedule(after, Happening::Input { life, input });
-            }
+            Happening::Store(asked) => self.carry_out(&asked),
             Happening::Request { life, flight } => self.receive(life, flight),
             Happening::Input { life, input } => {
                 if let Input::Send(flight, _) = &input
@@ -276,79 +222,12 @@ impl World {
                 }
                 self.tell(life, input);
             }
+            Happening::Crash => self.crash(),
+            Happening::Recovery => self.server = Server::Up,
         }
     }
 
-    fn receive(&mut self, life: Life, flight: Flight) {
-        let lane = flight.due.position.subscription;
-        let receiver = self.receivers[&lane];
-        let quick = self.millis(1, 30);
-        let chance = self.below(6);
-        let (status, code, took) = match receiver {
-            Receiver::Flaky if chance < 4 => (Some(503), "http_503", quick),
-            Receiver::Healthy | Receiver::Flaky => (Some(200), "http_200", quick),
-            Receiver::Broken => (Some(500), "http_500", quick),
-            Receiver::Hangs => (None, "timeout_response_headers", Duration::from_secs(3)),
-            Receiver::Gone => (Some(410), "http_410", quick),
-            Receiver::Never => (None, "local_resource", Duration::ZERO),
-            Receiver::Ours if chance < 3 => (None, "local_resource", Duration::ZERO),
-            Receiver::Ours => (Some(200), "http_200", quick),
-        };
-        let fault = match (status, code) {
-            (Some(200), _) => Fault::None,
-            (_, "local_resource") => Fault::Ours,
-            _ => Fault::Theirs,
-        };
-        if fault != Fault::Ours {
-            self.received.push(Received {
-                id: flight.due.id,
-                lane,
-                at: self.now,
-                published_at: flight.due.published_at,
-                taken: fault == Fault::None,
-            });
-        }
-        let outcome = Outcome {
-            code: code.into(),
-            fault,
-            status,
-            retry_after: None,
-            excerpt: Vec::new(),
-            detail: None,
-            duration: took,
-        };
-        let input = Input::Send(flight, Ok(outcome));
-        self.schedule(took, Happening::Input { life, input });
-    }
-
-    // === what people do ===
-
-    pub(super) fn publish(&mut self, client: ClientId) -> EventId {
-        self.publish_with(client, None, None)
-    }
-
-    pub(super) fn publish_with(
-        &mut self,
-        client: ClientId,
-        expires_in: Option<Duration>,
-        starts_in: Option<Duration>,
-    ) -> EventId {
-        let event = self.model.publish(client, expires_in, starts_in, self.now);
-        self.published.push((event, client));
-        event
-    }
-
-    pub(super) fn pause(&mut self, lane: i64) {
-        self.model
-            .set_state(lane, tharsis_core::subscription::State::Paused);
-        self.paused_since.entry(lane).or_insert(self.now);
-    }
-
-    pub(super) fn resume(&mut self, lane: i64) {
-        self.model
-            .set_state(lane, tharsis_core::subscription::State::Active);
-        self.paused_since.remove(&lane);
-    }
+    // === what happens to the only engine of a story ===
 
     /// We are cut off from the store for so long that another worker takes over.
     pub(super) fn cut_off(&mut self, time: Duration) {
@@ -371,12 +250,10 @@ impl World {
         if held_until.is_some_and(|until| self.now < until) {
             return;
         }
-        let taken = self.received.iter().filter(|r| r.taken).map(|r| r.id);
-        let taken: BTreeSet<DeliveryId> = taken.collect();
         for id in self.model.take_over(self.now) {
             let open = self.engines.values_mut().find_map(|e| e.open.get_mut(&id));
-            if taken.contains(&id) || open.as_ref().is_some_and(|open| open.in_flight) {
-                *self.excused.entry(id).or_default() += 1;
+            if self.ledger.is_taken(id) || open.as_ref().is_some_and(|open| open.in_flight) {
+                self.excused.entry(id).or_default().push(Cause::TakenOver);
             }
             if let Some(open) = open {
                 open.lost = true;
@@ -388,14 +265,7 @@ impl World {
                 published_at: Timestamp::default(),
                 taken: true,
             });
+            self.take(id);
         }
-    }
-}
-
-fn unusable() -> StoreError {
-    StoreError::Unusable {
-        code: "no_partition",
-        message: "there is no room for another partition".to_owned(),
-        hint: "make some".to_owned(),
     }
 }
