@@ -7,6 +7,8 @@ extern crate self as tharsis_store;
 mod error;
 mod filter;
 mod key;
+#[cfg(feature = "model")]
+pub mod model;
 mod outbox;
 pub mod postgres;
 mod publishing;

@@ -1,54 +1,51 @@
+//! The outbox as its contract describes it, in memory, for tests.
+
 mod leases;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::Bytes;
 use tharsis_core::{
-    ClientId, DeliveryId, EventId, SubscriptionId, Timestamp, WorkerId,
+    DeliveryId, EventId, SubscriptionId, Timestamp, WorkerId,
     delivery::End,
     subscription::{State, Target},
 };
-use tharsis_store::{
+
+pub use self::leases::Leases;
+use crate::{
     Changed, Due, Fate, LaneRead, Lease, Pending, Pointer, Pointers, Position, Remaining, Routed,
     Rows, Settlement, Shard, Shards, Snapshot, StoreError, WorkedOff,
 };
 
-use crate::engine::{
-    samples,
-    step::{Effect, Input},
-};
-
-use leases::Leases;
-
-/// The outbox as its contract describes it, in memory.
+/// The outbox. Each of its methods is an operation of the traits, and is handed the instant.
 #[derive(Debug)]
-pub(in crate::engine) struct Model {
-    /// The database's clock is ahead of the monotonic one by this and by what is added to it.
-    start: Instant,
-    pub(in crate::engine) skew: i64,
+pub struct Model {
     revision: i64,
-    pub(in crate::engine) targets: BTreeMap<i64, Target>,
+    /// The subscriptions that are not removed, by their short numbers.
+    pub targets: BTreeMap<i64, Target>,
     /// The names of all subscriptions that there ever were.
     names: BTreeMap<i64, SubscriptionId>,
     events: BTreeMap<EventId, Pointer>,
     pointers: BTreeMap<i64, EventId>,
-    rows: Vec<Due>,
-    /// How each delivery ended, with the codes of its attempts.
-    pub(in crate::engine) ended: BTreeMap<DeliveryId, End>,
-    pub(in crate::engine) attempts: BTreeMap<DeliveryId, Vec<u32>>,
+    /// The unfinished deliveries, in the order of routing.
+    pub rows: Vec<Due>,
+    /// How each delivery ended.
+    pub ended: BTreeMap<DeliveryId, End>,
+    /// The numbers of the attempts of each delivery.
+    pub attempts: BTreeMap<DeliveryId, Vec<u32>>,
     commands: Vec<Command>,
     next_seq: i64,
-    pub(in crate::engine) leases: Leases,
+    /// Who owns which shard.
+    pub leases: Leases,
     /// Commits of others than workers so far, and those that each worker was told of.
     commits: u64,
     told: BTreeMap<WorkerId, u64>,
     /// Lanes into which another than their owner wrote, who was not told yet.
     foreign: BTreeMap<i64, Timestamp>,
-    pub(in crate::engine) maintained: usize,
 }
 
 /// What to do in a lane.
@@ -66,10 +63,9 @@ enum Kind {
 }
 
 impl Model {
-    pub(in crate::engine) fn new(start: Instant, targets: BTreeMap<i64, Target>) -> Self {
+    /// With these subscriptions, by their short numbers; `start` is before every other instant.
+    pub fn new(start: Instant, targets: BTreeMap<i64, Target>) -> Self {
         Self {
-            start,
-            skew: 1_000_000,
             revision: 1,
             names: targets
                 .iter()
@@ -87,12 +83,7 @@ impl Model {
             commits: 0,
             told: BTreeMap::new(),
             foreign: BTreeMap::new(),
-            maintained: 0,
         }
-    }
-
-    pub(in crate::engine) fn clock(&self, now: Instant) -> Timestamp {
-        Timestamp::from_millis(self.skew) + now.duration_since(self.start)
     }
 
     fn seq(&mut self) -> i64 {
@@ -102,75 +93,56 @@ impl Model {
 
     // === what others do ===
 
-    pub(in crate::engine) fn publish(
-        &mut self,
-        client: ClientId,
-        expires_in: Option<Duration>,
-        starts_in: Option<Duration>,
-        now: Instant,
-    ) -> EventId {
+    /// Publishes an event under the next number.
+    pub fn publish(&mut self, pointer: impl FnOnce(i64) -> Pointer) -> EventId {
         let seq = self.seq();
-        let clock = self.clock(now);
-        let mut name = [0; 10];
-        name[..8].copy_from_slice(&seq.to_be_bytes());
-        let event = EventId::new(clock, name);
-        let pointer = Pointer {
-            seq,
-            event,
-            client,
-            event_type: "nudge".into(),
-            published_at: clock,
-            not_before: starts_in.map(|wait| clock + wait),
-            expires_at: expires_in.map(|wait| clock + wait),
-            size: 100,
-            unfrozen: None,
-        };
+        let pointer = pointer(seq);
+        let event = pointer.event;
         self.events.insert(event, pointer);
         self.pointers.insert(seq, event);
         self.commits += 1;
         event
     }
 
-    pub(in crate::engine) fn set_state(&mut self, lane: i64, state: State) {
+    /// Pauses a subscription, lets it go again, or disables it.
+    pub fn set_state(&mut self, lane: i64, state: State) {
         if let Some(target) = self.targets.get_mut(&lane) {
             target.subscription.state = state;
         }
         self.registry_written();
     }
 
-    pub(in crate::engine) fn remove(&mut self, lane: i64) {
+    /// Removes a subscription.
+    pub fn remove(&mut self, lane: i64) {
         self.targets.remove(&lane);
         let kind = Kind::Remains;
         self.commands.push(Command { lane, kind });
         self.registry_written();
     }
 
-    pub(in crate::engine) fn add(&mut self, lane: i64, target: Target) {
+    /// Adds a subscription under this short number.
+    pub fn add(&mut self, lane: i64, target: Target) {
         self.names.insert(lane, target.subscription.id);
         self.targets.insert(lane, target);
         self.registry_written();
     }
 
-    /// Asks for an unfinished delivery to be tried now.
-    pub(in crate::engine) fn retry(&mut self, n: usize) {
-        if let Some((lane, id)) = self.unfinished(n) {
-            let kind = Kind::Retry(id);
+    /// Asks the owner to make an unfinished delivery due now.
+    pub fn retry(&mut self, id: DeliveryId) {
+        self.ask(Kind::Retry(id), id);
+    }
+
+    /// Asks the owner to end an unfinished delivery.
+    pub fn cancel(&mut self, id: DeliveryId) {
+        self.ask(Kind::Cancel(id), id);
+    }
+
+    fn ask(&mut self, kind: Kind, id: DeliveryId) {
+        if let Some(row) = self.rows.iter().find(|row| row.id == id) {
+            let lane = row.position.subscription;
             self.commands.push(Command { lane, kind });
             self.registry_written();
         }
-    }
-
-    pub(in crate::engine) fn cancel(&mut self, n: usize) -> Option<DeliveryId> {
-        let (lane, id) = self.unfinished(n)?;
-        let kind = Kind::Cancel(id);
-        self.commands.push(Command { lane, kind });
-        self.registry_written();
-        Some(id)
-    }
-
-    fn unfinished(&self, n: usize) -> Option<(i64, DeliveryId)> {
-        let row = self.rows.get(n % self.rows.len().max(1))?;
-        Some((row.position.subscription, row.id))
     }
 
     fn registry_written(&mut self) {
@@ -179,27 +151,18 @@ impl Model {
     }
 
     /// A command ends a delivery, and we know of the command already.
-    pub(in crate::engine) fn end(&mut self, n: usize) {
+    pub fn end(&mut self, n: usize) {
         let row = self.rows.remove(n);
         self.ended.insert(row.id, End::Cancelled);
     }
 
-    /// Nobody who asks what changed is told.
-    pub(in crate::engine) fn hide_change(&mut self) {
-        for told in self.told.values_mut() {
-            *told = self.commits;
-        }
-        self.foreign.clear();
-    }
-
     /// Another worker takes over when the lease has run out, delivers all that is due, and gives the outbox back.
-    pub(in crate::engine) fn take_over(&mut self, now: Instant) -> Vec<DeliveryId> {
+    pub fn take_over(&mut self, now: Instant, clock: Timestamp) -> Vec<DeliveryId> {
         assert!(
             self.leases.held_until().is_none_or(|until| now >= until),
             "nobody takes what is held"
         );
         self.leases.pass_through_other_hands();
-        let clock = self.clock(now);
         let (due, left) = std::mem::take(&mut self.rows).into_iter().partition(|row| {
             row.position.due_at <= clock && !self.is_paused(row.position.subscription)
         });
@@ -215,46 +178,46 @@ impl Model {
         due.into_iter().map(|row| row.id).collect()
     }
 
-    /// Another router writes a delivery into a lane of ours, and nobody tells us.
-    pub(in crate::engine) fn write_unseen(&mut self, lane: i64, now: Instant) -> EventId {
-        let client = self.targets[&lane].subscription.settings.client;
-        let event = self.publish(client, None, None, now);
-        let pointers = self
-            .pointers
-            .values()
-            .map(|id| self.events[id].clone())
-            .collect::<Vec<_>>();
-        let routes = crate::engine::routing::Routes::new(&self.snapshot());
-        let routed = crate::engine::routing::route(&routes, &pointers, self.clock(now));
-        self.write(Shards::ALL, None, &routed);
-        self.hide_change();
-        event
+    /// Nobody who asks what changed is told.
+    pub fn hide_change(&mut self) {
+        for told in self.told.values_mut() {
+            *told = self.commits;
+        }
+        self.foreign.clear();
     }
 
     // === what there is ===
 
+    /// Everything that is not routed yet, oldest first.
+    pub fn unrouted(&self) -> Vec<Pointer> {
+        let events = self.pointers.values();
+        events.map(|id| self.events[id].clone()).collect()
+    }
+
     /// Where the lane of a subscription lies.
-    pub(in crate::engine) fn shard(&self, lane: i64) -> Shard {
+    pub fn shard(&self, lane: i64) -> Shard {
         Shard::of_subscription(self.names[&lane])
     }
 
-    pub(in crate::engine) fn is_paused(&self, lane: i64) -> bool {
+    /// Whether the deliveries of a subscription are held.
+    pub fn is_paused(&self, lane: i64) -> bool {
         self.targets
             .get(&lane)
             .is_none_or(|target| target.subscription.state != State::Active)
     }
 
-    pub(in crate::engine) fn deliveries(&self) -> BTreeSet<DeliveryId> {
+    /// The unfinished ones.
+    pub fn deliveries(&self) -> BTreeSet<DeliveryId> {
         self.rows.iter().map(|row| row.id).collect()
     }
 
     /// Everything that was published has ended.
-    pub(in crate::engine) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.pointers.is_empty() && self.rows.is_empty()
     }
 
-    pub(in crate::engine) fn remaining(&self, now: Instant) -> Remaining {
-        let clock = self.clock(now);
+    /// What is not finished.
+    pub fn remaining(&self, clock: Timestamp) -> Remaining {
         let mut remaining = Remaining {
             unrouted: u64::try_from(self.pointers.len()).expect("few"),
             commands: u64::try_from(self.commands.len()).expect("few"),
@@ -275,69 +238,13 @@ impl Model {
 
     // === the operations ===
 
-    /// Carries out one operation, all or nothing.
-    pub(in crate::engine) fn perform(
-        &mut self,
-        effect: &Effect,
-        worker: WorkerId,
-        asked: Instant,
-        now: Instant,
-    ) -> Input {
-        match effect {
-            Effect::Hold(give) => {
-                let clock = self.clock(now);
-                Input::Hold(asked, Ok(self.leases.hold(worker, *give, now, clock)))
-            }
-            Effect::Poll(lease) => Input::Poll(self.changed(lease)),
-            Effect::Load => Input::Load(Ok(self.snapshot())),
-            Effect::Point(lease) => {
-                Input::Point(self.ours(lease).map(|ours| self.first_pointers(ours)))
-            }
-            Effect::Route(lease, routes, pointers, now) => {
-                let routed = crate::engine::routing::route(routes, pointers, *now);
-                let done = crate::engine::routing::done(&routed);
-                Input::Route(self.route(lease, &routed).map(|()| done))
-            }
-            Effect::Discover(lease) => {
-                Input::Discover(self.ours(lease).map(|ours| self.lanes(ours)))
-            }
-            Effect::Read(lease, lanes, now) => Input::Read(self.ours(lease).map(|ours| {
-                let lanes: Vec<LaneRead> = lanes
-                    .iter()
-                    .filter(|lane| ours.contains(self.shard(lane.subscription)))
-                    .copied()
-                    .collect();
-                samples::read(&self.rows, &lanes, *now)
-            })),
-            Effect::Settle(lease, settlements) => {
-                // Also what is surplus: it is owned until it is given back.
-                let owned = self.leases.check(lease);
-                Input::Settle(owned.map(|owned| self.settle(owned, settlements)))
-            }
-            Effect::WorkOff(lease, now) => {
-                Input::WorkOff(self.ours(lease).map(|ours| self.work_off(ours, *now)))
-            }
-            Effect::Maintain(_) => {
-                self.maintained += 1;
-                Input::Maintain(Ok(()))
-            }
-            Effect::Count(_) => Input::Count(Ok(self.remaining(now))),
-            Effect::Release(lease, keep) => {
-                let clock = self.clock(now);
-                Input::Release(asked, self.leases.release(lease, *keep, now, clock))
-            }
-            Effect::Send(_) | Effect::Abandon | Effect::Finish => {
-                unreachable!("no operation of the store")
-            }
-        }
-    }
-
     /// What may be worked with under this lease.
     fn ours(&self, lease: &Lease) -> Result<Shards, StoreError> {
         Ok(self.leases.check(lease)?.without(lease.surplus))
     }
 
-    fn changed(&mut self, lease: &Lease) -> Result<Changed, StoreError> {
+    /// What the worker was not told of yet.
+    pub fn changed(&mut self, lease: &Lease) -> Result<Changed, StoreError> {
         let owned = self.leases.check(lease)?;
         let told = self.told.insert(lease.worker, self.commits);
         let names = &self.names;
@@ -353,7 +260,8 @@ impl Model {
         })
     }
 
-    fn snapshot(&self) -> Snapshot {
+    /// The registry.
+    pub fn snapshot(&self) -> Snapshot {
         let targets = self.targets.iter();
         Snapshot {
             revision: self.revision,
@@ -363,23 +271,29 @@ impl Model {
         }
     }
 
-    fn first_pointers(&self, ours: Shards) -> Pointers {
+    /// The first pointers of the shards of this lease.
+    pub fn pointers(&self, lease: &Lease, limit: u32) -> Result<Pointers, StoreError> {
+        let ours = self.ours(lease)?;
         let events = self.pointers.values().map(|id| &self.events[id]);
         let ours = events.filter(|event| ours.contains(Shard::of_client(event.client)));
-        Pointers {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(Pointers {
             revision: self.revision,
-            events: ours.take(20).cloned().collect(),
-        }
+            events: ours.take(limit).cloned().collect(),
+        })
     }
 
-    pub(in crate::engine) fn route(
-        &mut self,
-        lease: &Lease,
-        routed: &[Routed],
-    ) -> Result<(), StoreError> {
+    /// Writes what routing decided.
+    pub fn route(&mut self, lease: &Lease, routed: &[Routed]) -> Result<(), StoreError> {
         let ours = self.ours(lease)?;
         self.write(ours, Some(lease.worker), routed);
         Ok(())
+    }
+
+    /// Another router writes everything, and nobody is told.
+    pub fn route_unseen(&mut self, routed: &[Routed]) {
+        self.write(Shards::ALL, None, routed);
+        self.hide_change();
     }
 
     /// Writes down what was routed of these shards; the owners of lanes in other shards will be told.
@@ -431,7 +345,9 @@ impl Model {
         }
     }
 
-    fn lanes(&self, ours: Shards) -> Vec<Pending> {
+    /// Every lane with unfinished deliveries.
+    pub fn lanes(&self, lease: &Lease) -> Result<Vec<Pending>, StoreError> {
+        let ours = self.ours(lease)?;
         let mut first: BTreeMap<i64, Timestamp> = BTreeMap::new();
         for Position {
             subscription,
@@ -444,10 +360,29 @@ impl Model {
                 *at = due_at.min(*at);
             }
         }
-        first.into_iter().map(pending).collect()
+        Ok(first.into_iter().map(pending).collect())
     }
 
-    fn settle(&mut self, owned: Shards, settlements: &[Settlement]) -> Vec<Position> {
+    /// The due rows of these lanes.
+    pub fn due(
+        &self,
+        lease: &Lease,
+        lanes: &[LaneRead],
+        now: Timestamp,
+    ) -> Result<Rows, StoreError> {
+        let ours = self.ours(lease)?;
+        let is_ours = |lane: &&LaneRead| ours.contains(self.shard(lane.subscription));
+        let lanes: Vec<LaneRead> = lanes.iter().filter(is_ours).copied().collect();
+        Ok(read(&self.rows, &lanes, now))
+    }
+
+    /// Records attempts and moves or ends deliveries, also in what is surplus: it is owned until it is given back.
+    pub fn settle(
+        &mut self,
+        lease: &Lease,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Position>, StoreError> {
+        let owned = self.leases.check(lease)?;
         let mut unchanged = Vec::new();
         for settlement in settlements {
             let lane = settlement.position.subscription;
@@ -494,7 +429,7 @@ impl Model {
                 self.revision += 1;
             }
         }
-        unchanged
+        Ok(unchanged)
     }
 
     /// The row is gone. If it ended otherwise than with a success, it has ended with this one now.
@@ -510,10 +445,11 @@ impl Model {
     }
 
     /// One command at a time, so that there is often more.
-    fn work_off(&mut self, ours: Shards, clock: Timestamp) -> WorkedOff {
+    pub fn work_off(&mut self, lease: &Lease, clock: Timestamp) -> Result<WorkedOff, StoreError> {
+        let ours = self.ours(lease)?;
         let is_ours = |command: &Command| ours.contains(self.shard(command.lane));
         let Some(n) = self.commands.iter().rposition(is_ours) else {
-            return WorkedOff::default();
+            return Ok(WorkedOff::default());
         };
         let more = self.commands[..n].iter().any(is_ours);
         let command = self.commands.remove(n);
@@ -534,10 +470,10 @@ impl Model {
             self.rows.retain(|row| row.id != id);
             self.ended.insert(id, End::Cancelled);
         }
-        WorkedOff {
+        Ok(WorkedOff {
             lanes: touched.into_iter().map(pending).collect(),
             more,
-        }
+        })
     }
 }
 
@@ -553,26 +489,29 @@ fn next_number(before: &[u32]) -> u32 {
     before.iter().max().map_or(1, |last| last + 1)
 }
 
-/// The answer to an operation that failed, or whose answer was lost.
-pub(in crate::engine) fn failed(effect: &Effect, asked: Instant) -> Input {
-    fn error<T>() -> Result<T, StoreError> {
-        Err(StoreError::Database("there is no connection".into()))
-    }
-    match effect {
-        Effect::Hold(_) => Input::Hold(asked, error()),
-        Effect::Poll(_) => Input::Poll(error()),
-        Effect::Load => Input::Load(error()),
-        Effect::Point(_) => Input::Point(error()),
-        Effect::Route(..) => Input::Route(error()),
-        Effect::Discover(_) => Input::Discover(error()),
-        Effect::Read(..) => Input::Read(error::<Rows>()),
-        Effect::Settle(..) => Input::Settle(error()),
-        Effect::WorkOff(..) => Input::WorkOff(error()),
-        Effect::Maintain(_) => Input::Maintain(error()),
-        Effect::Count(_) => Input::Count(error()),
-        Effect::Release(..) => Input::Release(asked, error()),
-        Effect::Send(_) | Effect::Abandon | Effect::Finish => {
-            unreachable!("no operation of the store")
+/// Answers a read as the contract of the store says, from rows in any order.
+pub fn read(rows: &[Due], reads: &[LaneRead], now: Timestamp) -> Rows {
+    let mut answer = Rows::default();
+    for read in reads {
+        let mut lane: Vec<&Due> = rows
+            .iter()
+            .filter(|row| row.position.subscription == read.subscription)
+            .filter(|row| read.after.is_none_or(|after| row.position > after))
+            .collect();
+        lane.sort_by_key(|row| row.position);
+        let limit = usize::try_from(read.limit).unwrap_or(usize::MAX);
+        let due = lane.iter().filter(|row| row.position.due_at <= now);
+        let before = answer.due.len();
+        answer.due.extend(due.take(limit).map(|row| (*row).clone()));
+        let later = lane.iter().find(|row| row.position.due_at > now);
+        if answer.due.len() - before < limit
+            && let Some(later) = later
+        {
+            answer.later.push(Pending {
+                subscription: read.subscription,
+                due_at: later.position.due_at,
+            });
         }
     }
+    answer
 }

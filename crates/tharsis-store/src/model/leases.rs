@@ -3,8 +3,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::{Lease, SHARDS, Shard, Shards, StoreError};
 use tharsis_core::{Timestamp, WorkerId};
-use tharsis_store::{Lease, SHARDS, Shard, Shards, StoreError};
 
 /// How long a lease lasts.
 const LENGTH: Duration = Duration::from_secs(15);
@@ -16,14 +16,14 @@ const SOON: Duration = Duration::from_millis(500);
 /// Who owns which shard, as the contract has it: live workers share them evenly, and who has more than its share is asked
 /// to give the rest back.
 #[derive(Debug)]
-pub(in crate::engine) struct Leases {
+pub struct Leases {
     shards: BTreeMap<Shard, Owned>,
     workers: BTreeMap<WorkerId, Live>,
     epoch: i64,
     /// Who has not heard yet that shards were given back.
     to_be_told: BTreeSet<WorkerId>,
     /// Shards whose lease had run out and that another worker took, and whose they were.
-    pub(in crate::engine) taken_over: Vec<(WorkerId, Shard)>,
+    pub taken_over: Vec<(WorkerId, Shard)>,
 }
 
 #[derive(Debug)]
@@ -52,7 +52,8 @@ impl Live {
 }
 
 impl Leases {
-    pub(super) fn new(start: Instant) -> Self {
+    /// All are nobody's.
+    pub fn new(start: Instant) -> Self {
         let nobodys = |shard| {
             let owned = Owned {
                 owner: None,
@@ -72,7 +73,8 @@ impl Leases {
 
     // === what is asked of the store ===
 
-    pub(super) fn hold(
+    /// Takes the lease of a worker, or renews it, and takes back what is given.
+    pub fn hold(
         &mut self,
         worker: WorkerId,
         give: Shards,
@@ -158,7 +160,7 @@ impl Leases {
     }
 
     /// What of the lease is still the worker's.
-    pub(super) fn check(&self, lease: &Lease) -> Result<Shards, StoreError> {
+    pub fn check(&self, lease: &Lease) -> Result<Shards, StoreError> {
         let is_its = |shard: &Shard| {
             let owned = &self.shards[shard];
             owned.owner == Some(lease.worker) && owned.epoch <= lease.epoch
@@ -170,7 +172,8 @@ impl Leases {
         Ok(valid)
     }
 
-    pub(super) fn release(
+    /// A worker leaves, and goes on to own what is to be kept.
+    pub fn release(
         &mut self,
         lease: &Lease,
         keep: Option<Shards>,
@@ -207,12 +210,12 @@ impl Leases {
     }
 
     /// Says it once to each who was there.
-    pub(super) fn were_given_back(&mut self, to: WorkerId) -> bool {
+    pub fn were_given_back(&mut self, to: WorkerId) -> bool {
         self.to_be_told.remove(&to)
     }
 
     /// Another worker has had all of them, and is gone again.
-    pub(super) fn pass_through_other_hands(&mut self) {
+    pub fn pass_through_other_hands(&mut self) {
         let epoch = self.next_epoch();
         for owned in self.shards.values_mut() {
             owned.owner = None;
@@ -224,25 +227,25 @@ impl Leases {
     // === what there is ===
 
     /// The shards of a worker.
-    pub(in crate::engine) fn of(&self, worker: WorkerId) -> Shards {
+    pub fn of(&self, worker: WorkerId) -> Shards {
         let its =
             |(shard, owned): (&Shard, &Owned)| (owned.owner == Some(worker)).then_some(*shard);
         self.shards.iter().filter_map(its).collect()
     }
 
     /// Whose this shard is, and until when if the lease is not renewed.
-    pub(in crate::engine) fn owner(&self, shard: Shard) -> Option<(WorkerId, Instant)> {
+    pub fn owner(&self, shard: Shard) -> Option<(WorkerId, Instant)> {
         let owned = &self.shards[&shard];
         owned.owner.map(|owner| (owner, owned.until))
     }
 
     /// Somebody who owns something.
-    pub(in crate::engine) fn any_owner(&self) -> Option<WorkerId> {
+    pub fn any_owner(&self) -> Option<WorkerId> {
         self.shards.values().find_map(|owned| owned.owner)
     }
 
     /// When the last lease ends, if none is renewed.
-    pub(in crate::engine) fn held_until(&self) -> Option<Instant> {
+    pub fn held_until(&self) -> Option<Instant> {
         let held = self.shards.values().filter(|owned| owned.owner.is_some());
         held.map(|owned| owned.until).max()
     }
