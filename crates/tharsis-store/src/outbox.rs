@@ -2,8 +2,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tharsis_core::{
-    ClientId, DeliveryId, EventId, Invalid, SubscriptionId, Timestamp, WorkerId, delivery::End,
-    event::Event, subscription::Target,
+    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, WorkerId,
+    delivery::End, event::Event, subscription::Target,
 };
 
 use crate::StoreError;
@@ -23,6 +23,11 @@ impl Shard {
 
     /// The shard that the pointers of this client's events lie in, so that one owner routes them in order.
     pub fn of_client(id: ClientId) -> Self {
+        Self::of(id.as_uuid().as_bytes())
+    }
+
+    /// The shard that this replay lies in.
+    pub fn of_replay(id: ReplayId) -> Self {
         Self::of(id.as_uuid().as_bytes())
     }
 

@@ -1,15 +1,20 @@
 //! The store of the simulation: the model of the outbox behind what the engine asks.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::{Deref, DerefMut},
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tharsis_core::{
-    ClientId, DeliveryId, EventId, Timestamp, WorkerId, subscription::Target as Subscribed,
+    ClientId, DeliveryId, EventId, SubscriptionId, Timestamp, WorkerId,
+    delivery::End,
+    subscription::{State, Target as Subscribed},
 };
-use tharsis_store::{Pointer, Remaining, Rows, StoreError, model};
+use tharsis_store::{
+    Attempt, Due, Fate, LaneRead, Pointer, Remaining, Rows, Settlement, Shards, StoreError, model,
+};
 
 use crate::engine::{
     routing,
@@ -65,7 +70,8 @@ impl Model {
         now: Instant,
     ) -> EventId {
         let clock = self.clock(now);
-        self.model.publish(|seq| {
+        let payload = Bytes::from_static(b"{\"type\":\"nudge\"}");
+        self.model.insert(payload, |seq| {
             let mut name = [0; 10];
             name[..8].copy_from_slice(&seq.to_be_bytes());
             Pointer {
@@ -84,30 +90,83 @@ impl Model {
 
     /// Asks for an unfinished delivery to be tried now.
     pub(in crate::engine) fn retry(&mut self, n: usize) {
-        if let Some(id) = self.unfinished(n) {
-            self.model.retry(id);
+        if let Some(id) = self.nth(n) {
+            self.model.retry(id).expect("it is unfinished");
         }
     }
 
     pub(in crate::engine) fn cancel(&mut self, n: usize) -> Option<DeliveryId> {
-        let id = self.unfinished(n)?;
-        self.model.cancel(id);
+        let id = self.nth(n)?;
+        self.model.cancel(id).expect("it is unfinished");
         Some(id)
     }
 
-    fn unfinished(&self, n: usize) -> Option<DeliveryId> {
+    fn nth(&self, n: usize) -> Option<DeliveryId> {
         let row = self.rows.get(n % self.rows.len().max(1))?;
         Some(row.id)
+    }
+
+    pub(in crate::engine) fn deliveries(&self) -> BTreeSet<DeliveryId> {
+        self.unfinished()
     }
 
     pub(in crate::engine) fn remaining(&self, now: Instant) -> Remaining {
         self.model.remaining(self.clock(now))
     }
 
+    pub(in crate::engine) fn add(&mut self, lane: i64, target: Subscribed) {
+        self.model.admit(lane, target);
+    }
+
+    pub(in crate::engine) fn remove(&mut self, lane: i64) {
+        if let Some(id) = self.name(lane) {
+            let removed = self.model.remove(id, Timestamp::default());
+            removed.expect("it is there");
+        }
+    }
+
+    pub(in crate::engine) fn pause(&mut self, lane: i64) {
+        if let Some(id) = self.name(lane) {
+            let paused = self.model.pause(id, Timestamp::default());
+            paused.expect("it is there");
+        }
+    }
+
+    pub(in crate::engine) fn resume(&mut self, lane: i64) {
+        if let Some(id) = self.name(lane) {
+            let resumed = self.model.resume(id, Timestamp::default());
+            resumed.expect("it is there");
+        }
+    }
+
+    fn name(&self, lane: i64) -> Option<SubscriptionId> {
+        let target = self.targets.get(&lane)?;
+        Some(target.subscription.id)
+    }
+
+    /// A command ends a delivery, and we know of the command already.
+    pub(in crate::engine) fn end(&mut self, n: usize) {
+        let row = self.rows.remove(n);
+        self.ended.insert(row.id, End::Cancelled);
+    }
+
     /// Another worker takes over when the lease has run out, delivers all that is due, and gives the outbox back.
     pub(in crate::engine) fn take_over(&mut self, now: Instant) -> Vec<DeliveryId> {
         let clock = self.clock(now);
-        self.model.take_over(now, clock)
+        let another = WorkerId::new(Timestamp::default(), [9; 10]);
+        let taken = self.model.hold(another, Shards::default(), now, clock);
+        let lease = taken.expect("it is new");
+        assert_eq!(lease.shards, Shards::ALL, "nobody takes what is held");
+        self.leases.taken_over.clear();
+        let active = |target: &Subscribed| target.subscription.state == State::Active;
+        let lanes = self.targets.iter().filter(|(_, target)| active(target));
+        let reads: Vec<LaneRead> = lanes.map(|(lane, _)| whole(*lane)).collect();
+        let rows = self.due(&lease, &reads, clock).expect("it is held").due;
+        let delivered: Vec<Settlement> = rows.iter().map(|due| delivered(due, clock)).collect();
+        self.settle(&lease, &delivered).expect("it is held");
+        let left = self.release(&lease, None, now, clock);
+        assert_eq!(left.expect("it is held"), None);
+        rows.into_iter().map(|due| due.id).collect()
     }
 
     /// Another router writes a delivery into a lane of ours, and nobody tells us.
@@ -131,7 +190,7 @@ impl Model {
         match effect {
             Effect::Hold(give) => {
                 let clock = self.clock(now);
-                Input::Hold(asked, Ok(self.leases.hold(worker, *give, now, clock)))
+                Input::Hold(asked, self.hold(worker, *give, now, clock))
             }
             Effect::Poll(lease) => Input::Poll(self.changed(lease)),
             Effect::Load => Input::Load(Ok(self.snapshot())),
@@ -152,12 +211,39 @@ impl Model {
             Effect::Count(_) => Input::Count(Ok(self.remaining(now))),
             Effect::Release(lease, keep) => {
                 let clock = self.clock(now);
-                Input::Release(asked, self.leases.release(lease, *keep, now, clock))
+                Input::Release(asked, self.model.release(lease, *keep, now, clock))
             }
             Effect::Send(_) | Effect::Abandon | Effect::Finish => {
                 unreachable!("no operation of the store")
             }
         }
+    }
+}
+
+fn whole(lane: i64) -> LaneRead {
+    LaneRead {
+        subscription: lane,
+        after: None,
+        limit: u32::MAX,
+    }
+}
+
+fn delivered(due: &Due, at: Timestamp) -> Settlement {
+    Settlement {
+        position: due.position,
+        event: due.id.event,
+        attempts: due.attempts,
+        attempt: Some(Attempt {
+            number: due.attempts + 1,
+            at,
+            duration: Duration::ZERO,
+            code: "http_200".to_owned(),
+            status: Some(200),
+            excerpt: Vec::new(),
+            detail: None,
+        }),
+        fate: Fate::Ended(End::Delivered),
+        disable: None,
     }
 }
 

@@ -339,14 +339,12 @@ impl World {
     }
 
     pub(super) fn pause(&mut self, lane: i64) {
-        self.model
-            .set_state(lane, tharsis_core::subscription::State::Paused);
+        self.model.pause(lane);
         self.paused_since.entry(lane).or_insert(self.now);
     }
 
     pub(super) fn resume(&mut self, lane: i64) {
-        self.model
-            .set_state(lane, tharsis_core::subscription::State::Active);
+        self.model.resume(lane);
         self.paused_since.remove(&lane);
     }
 

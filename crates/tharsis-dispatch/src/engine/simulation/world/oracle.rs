@@ -44,9 +44,10 @@ impl World {
             }
             assert!(!unfinished.contains(id), "{id} has ended twice");
         }
-        for (id, numbers) in &self.model.attempts {
+        for (id, attempts) in &self.model.attempts {
             // An end without a request is number 0, whatever attempts were made before it.
-            let requests: Vec<_> = numbers.iter().copied().filter(|&n| n != 0).collect();
+            let numbers = attempts.iter().map(|one| one.attempt.number);
+            let requests: Vec<_> = numbers.filter(|&n| n != 0).collect();
             let mut sorted = requests.clone();
             sorted.sort_unstable();
             sorted.dedup();
