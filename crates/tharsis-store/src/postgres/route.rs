@@ -10,7 +10,7 @@ use super::{
     pointers::{self, key},
     value::{Instant, text},
 };
-use crate::{Lease, Routed, StoreError};
+use crate::{Lease, Routed, Shards, StoreError};
 
 /// Arrays are joined by places in them, and rows of tables found by their keys and taken out by where they lie: so the
 /// work grows with what is routed, whatever the planner thinks of the tables.
@@ -108,7 +108,7 @@ pub(super) async fn route(
     if routed.is_empty() || lease.owned().is_empty() {
         return Ok(());
     }
-    let c = Columns::of(routed);
+    let c = Columns::of(routed, lease.shards);
     let (owned, _): (i32, i64) = sqlx::query_as(ROUTE)
         .bind(lease.worker.as_uuid())
         .bind(lease.epoch)
@@ -173,11 +173,13 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(routed: &'a [Routed]) -> Self {
+    /// In what is surplus nothing is routed.
+    fn of(routed: &'a [Routed], shards: Shards) -> Self {
+        let routed = routed.iter().filter(|one| shards.contains(key(one.seq).0));
         let mut columns = Self::default();
         let mut places = HashMap::new();
-        let any_unfrozen = routed.iter().any(|one| one.frozen.is_some());
-        for (one, pointer) in routed.iter().zip(1..) {
+        let any_unfrozen = routed.clone().any(|one| one.frozen.is_some());
+        for (one, pointer) in routed.zip(1..) {
             let (shard, seq) = key(one.seq);
             columns.shards.push(shard.0.into());
             columns.seqs.push(seq);

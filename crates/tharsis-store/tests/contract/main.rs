@@ -93,6 +93,7 @@ macro_rules! every_story {
             ownership {
                 a_lease_is_held_renewed_and_given_back,
                 without_the_lease_nothing_moves,
+                under_a_lease_without_shards_nothing_is_found,
                 publishers_do_not_disturb_the_owner,
             }
         }
