@@ -335,8 +335,9 @@ pub struct Published {
 ///   order of the lanes among each other is open.
 /// - `settle` is one transaction. A row that is no longer as it was read is left alone and its position returned;
 ///   nothing is recorded for it, except that a success is always recorded, once however often it is written, and ends the
-///   delivery wherever its row has moved meanwhile and even if it has ended otherwise. A settlement that disables does so
-///   in the same transaction, once, and bumps the registry's revision.
+///   delivery wherever its row has moved meanwhile and even if it has ended otherwise. What a replay made due again since
+///   the row was read stays due, with one attempt more. A settlement that disables does so in the same transaction, once,
+///   and bumps the registry's revision. A batch names each delivery once, and each end comes with an attempt.
 /// - `work_off` is one transaction a chunk: a command is gone, or a replay's cursor has moved, with the deliveries that
 ///   changed or not at all. A replay takes each delivery once, and none of an event that was published after it was asked
 ///   for.

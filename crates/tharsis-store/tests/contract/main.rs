@@ -57,6 +57,7 @@ macro_rules! every_story {
                 a_row_that_moved_is_left_alone,
                 a_success_counts_wherever_its_row_has_gone,
                 what_is_written_again_after_a_lost_answer_is_there_once,
+                a_late_success_does_not_undo_a_replay,
                 a_fault_of_ours_records_nothing,
                 an_end_without_a_request_can_come_twice,
                 gone_for_good_disables_once,

@@ -139,6 +139,32 @@ pub(crate) async fn what_is_written_again_after_a_lost_answer_is_there_once<S: S
     assert_eq!(again, [due[0].id]);
 }
 
+pub(crate) async fn a_late_success_does_not_undo_a_replay<S: Store>(store: S) {
+    let house = House::new(store).await;
+    house.routed(2).await;
+    let in_flight = house.due(&house.ours, house.now).await.remove(0);
+    let id = in_flight.id;
+    house.store.cancel(id, house.now).await.expect("accepted");
+    house.work_off(house.now + seconds(10)).await;
+    let chosen = ReplayChoice::Deliveries(vec![id]);
+    house.store.replay(&chosen, house.now).await.expect("asked");
+    house.work_off(house.now + seconds(10)).await;
+
+    let late = [house.ended(&in_flight, End::Delivered)];
+    assert_eq!(house.settle(&late).await, []);
+    assert_eq!(house.settle(&late).await, [], "once");
+    let again = house.due(&house.ours, house.now + seconds(10)).await;
+    let again = again.first().expect("it is still due");
+    assert_eq!((again.id, again.attempts, again.tries), (id, 1, 0));
+
+    // What comes of it is recorded, too, and counts.
+    assert_eq!(house.settle(&[house.ended(again, End::Dead)]).await, []);
+    let detail = house.store.delivery(id).await.expect("a delivery");
+    let numbers: Vec<_> = detail.attempts.iter().map(|a| a.attempt.number).collect();
+    assert_eq!(numbers, [0, 1, 2]);
+    assert_eq!(detail.row.status, Status::Ended(End::Dead));
+}
+
 pub(crate) async fn a_fault_of_ours_records_nothing<S: Store>(store: S) {
     let house = House::new(store).await;
     house.routed(2).await;
