@@ -62,6 +62,7 @@ macro_rules! every_story {
                 an_end_without_a_request_can_come_twice,
                 gone_for_good_disables_once,
                 what_is_not_finished_is_counted,
+                what_was_tried_before_its_time_waits_for_a_retry,
             }
             registry {
                 a_subscription_comes_back_as_it_was_added,

@@ -1,7 +1,7 @@
 use tharsis_core::{delivery::End, subscription::State};
 use tharsis_store::{Fate, Remaining, ReplayChoice, Settlement, Status};
 
-use crate::harness::{House, Store, client, enveloped, seconds};
+use crate::harness::{House, Store, client, enveloped, event, seconds};
 
 pub(crate) async fn a_success_ends_a_delivery<S: Store>(store: S) {
     let house = House::new(store).await;
@@ -273,6 +273,34 @@ pub(crate) async fn gone_for_good_disables_once<S: Store>(store: S) {
         .await
         .expect("resumed");
     assert_eq!(house.row(due[2].id).await.status, Status::Pending);
+}
+
+pub(crate) async fn what_was_tried_before_its_time_waits_for_a_retry<S: Store>(store: S) {
+    let house = House::new(store).await;
+    let later = event(client(1), 1).with_not_before(house.now + seconds(600));
+    house.publish(&[later.expect("it never expires")]).await;
+    let due_at = house.now + seconds(600);
+    let mut plan = house.route_plan(10).await;
+    for to in plan.iter_mut().flat_map(|one| &mut one.to) {
+        to.due_at = due_at;
+    }
+    let routed = house.store.route(&house.lease, &plan).await;
+    routed.expect("routed");
+    let left = async || {
+        let left = house.store.remaining(house.now).await.expect("counted");
+        (left.pending, left.scheduled)
+    };
+    assert_eq!(left().await, (0, 1));
+
+    let waits = house.due(&house.ours, due_at).await.remove(0);
+    house.store.retry(waits.id, house.now).await.expect("asked");
+    house.work_off(house.now).await;
+    assert_eq!(left().await, (1, 0), "somebody wants it now");
+    let due = house.due(&house.ours, house.now).await.remove(0);
+    let again = house.again(&due, house.now + seconds(5));
+    assert_eq!(house.settle(&[again]).await, []);
+    assert_eq!(house.row(due.id).await.status, Status::Retrying);
+    assert_eq!(left().await, (1, 0), "it is waited for");
 }
 
 pub(crate) async fn what_is_not_finished_is_counted<S: Store>(store: S) {
