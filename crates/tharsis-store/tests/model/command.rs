@@ -132,7 +132,7 @@ pub(crate) fn commands() -> impl Strategy<Value = Vec<Command>> {
             },
         ]
     });
-    (begin, vec(command(), 1..24)).prop_map(|(mut all, more)| {
+    (begin, vec(command(), 1..40)).prop_map(|(mut all, more)| {
         all.extend(more);
         all
     })
@@ -143,7 +143,7 @@ fn command_publish() -> impl Strategy<Value = Command> {
 }
 
 fn command() -> impl Strategy<Value = Command> {
-    let small = 0..8_usize;
+    let small = 0..6_usize;
     let worker = 0..2_usize;
     prop_oneof![
         5 => command_publish(),
@@ -167,7 +167,7 @@ fn command() -> impl Strategy<Value = Command> {
         7 => (worker.clone(), 1..5_u32).prop_map(|(worker, limit)| Command::Read { worker, limit }),
         10 => (how(), worker.clone(), vec((small, fate()), 1..4))
             .prop_map(|(how, worker, some)| Command::Settle(how, worker, some)),
-        1 => worker.clone().prop_map(Command::SettleAgain),
+        2 => worker.clone().prop_map(Command::SettleAgain),
         7 => (how(), worker.clone()).prop_map(|(how, worker)| Command::WorkOff(how, worker)),
         3 => (1..40_u16).prop_map(Command::Wait),
         1 => (worker, any::<bool>()).prop_map(|(worker, returns)| Command::Kill { worker, returns }),
@@ -272,6 +272,17 @@ impl fmt::Debug for Command {
                 write!(f, "worker {worker} is killed{then}")
             }
             Self::RunOut(worker) => write!(f, "the lease of worker {worker} runs out"),
+        }
+    }
+}
+
+impl How {
+    /// How often, and after what time it is given up before.
+    pub(crate) fn times(self) -> Vec<Option<u16>> {
+        match self {
+            Self::Once => vec![None],
+            Self::Twice => vec![None, None],
+            Self::GivenUp(micros) => vec![Some(micros)],
         }
     }
 }

@@ -17,8 +17,10 @@ pub(crate) trait Database {
     /// How many workers may deliver at the same time.
     const WORKERS: usize;
 
-    /// An empty one.
     async fn new() -> Self;
+
+    /// Begins anew with nothing in it.
+    async fn clear(&mut self);
 
     /// A store on it, as another process would have it.
     async fn open(&self) -> Self::Store;
@@ -46,6 +48,10 @@ impl Database for Sqlite {
 
     async fn new() -> Self {
         Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    async fn clear(&mut self) {
+        *self = Self::new().await;
     }
 
     async fn open(&self) -> SqliteStore {
@@ -100,6 +106,24 @@ impl Database for Postgres {
 
     async fn new() -> Self {
         Self(Schema::new().await)
+    }
+
+    /// Quicker than a new schema. What is there but once stays, and the shards are nobody's.
+    async fn clear(&mut self) {
+        let clear = format!(
+            "DO $$ DECLARE tables text; BEGIN
+                 SELECT string_agg(format('%I.%I', schemaname, tablename), ', ') INTO tables
+                 FROM pg_tables
+                 WHERE schemaname = '{schema}' AND tablename NOT IN ('migration', 'key', 'revision', 'shard');
+                 EXECUTE 'TRUNCATE ' || tables;
+                 UPDATE \"{schema}\".shard SET owner = NULL;
+             END $$",
+            schema = self.0.name
+        );
+        let mut conn = self.connect().await;
+        let cleared = sqlx::raw_sql(AssertSqlSafe(clear)).execute(&mut conn).await;
+        cleared.expect("cleared");
+        conn.close().await.expect("closed");
     }
 
     async fn open(&self) -> PostgresStore {

@@ -6,12 +6,13 @@ use tharsis_core::DeliveryId;
 use tharsis_store::{DeliveryFilter, DeliveryRow, Outbox, Registry};
 
 use crate::{
+    answer::{Told, failed, in_order, pair, plain, same},
     database::Database,
     harness::seconds,
-    story::{Story, Told, failed, in_order, pair, plain, same},
+    story::Story,
 };
 
-impl<D: Database> Story<D> {
+impl<D: Database> Story<'_, D> {
     /// What is looked at after each command.
     pub(crate) async fn compare(&self) -> Told {
         let store = self.any();
