@@ -46,6 +46,11 @@ pub(crate) enum Command {
         limit: u32,
     },
     Route(How, usize),
+    /// And between the reading and the writing a subscription is removed.
+    RouteWhileRemoved {
+        worker: usize,
+        of: usize,
+    },
     Read {
         worker: usize,
         limit: u32,
@@ -53,6 +58,11 @@ pub(crate) enum Command {
     Settle(How, usize, Vec<(usize, Fate)>),
     SettleAgain(usize),
     WorkOff(How, usize),
+    /// Somebody changes their mind, whatever is under way.
+    CancelAndReplay {
+        worker: usize,
+        of: usize,
+    },
 
     // By nobody.
     Wait(u16),
@@ -164,6 +174,10 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (worker.clone(), any::<bool>()).prop_map(|(worker, keeps)| Command::Leave { worker, keeps }),
         3 => (worker.clone(), 1..5_u32).prop_map(|(worker, limit)| Command::Plan { worker, limit }),
         6 => (how(), worker.clone()).prop_map(|(how, worker)| Command::Route(how, worker)),
+        1 => (worker.clone(), small.clone())
+            .prop_map(|(worker, of)| Command::RouteWhileRemoved { worker, of }),
+        1 => (worker.clone(), small.clone())
+            .prop_map(|(worker, of)| Command::CancelAndReplay { worker, of }),
         7 => (worker.clone(), 1..5_u32).prop_map(|(worker, limit)| Command::Read { worker, limit }),
         10 => (how(), worker.clone(), vec((small, fate()), 1..4))
             .prop_map(|(how, worker, some)| Command::Settle(how, worker, some)),
@@ -265,6 +279,18 @@ impl fmt::Debug for Command {
                 write!(f, "worker {worker} settles of what was read {some:?}{how}")
             }
             Self::SettleAgain(worker) => write!(f, "worker {worker} settles the same again"),
+            Self::RouteWhileRemoved { worker, of } => {
+                write!(
+                    f,
+                    "subscription #{of} is removed while worker {worker} routes"
+                )
+            }
+            Self::CancelAndReplay { worker, of } => {
+                write!(
+                    f,
+                    "delivery #{of} is cancelled and replayed by worker {worker}"
+                )
+            }
             Self::WorkOff(how, worker) => write!(f, "worker {worker} works commands off{how}"),
             Self::Wait(seconds) => write!(f, "{seconds} s pass"),
             Self::Kill { worker, returns } => {

@@ -157,6 +157,20 @@ impl<'a, D: Database> Story<'a, D> {
                 self.write(How::Once, self.at(*worker), &settled).await
             }
             Command::WorkOff(how, worker) => self.work_off(*how, self.at(*worker)).await,
+            Command::RouteWhileRemoved { worker, of } => {
+                let worker = self.at(*worker);
+                self.plan(worker, ALL).await?;
+                self.remove(*of).await?;
+                self.route(How::Once, worker).await
+            }
+            Command::CancelAndReplay { worker, of } => {
+                let worker = self.at(*worker);
+                let ids: Vec<DeliveryId> = self.delivery(*of).into_iter().collect();
+                self.cancel(*of).await?;
+                self.work_off(How::Once, worker).await?;
+                self.replay(ReplayChoice::Deliveries(ids)).await?;
+                self.work_off(How::Once, worker).await
+            }
             Command::Wait(time) => {
                 self.now = self.now + seconds(u64::from(*time));
                 Ok(())
