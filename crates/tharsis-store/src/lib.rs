@@ -9,6 +9,8 @@ mod error;
 pub mod failpoint;
 mod filter;
 mod key;
+#[cfg(feature = "model")]
+pub mod model;
 mod outbox;
 pub mod postgres;
 mod publishing;

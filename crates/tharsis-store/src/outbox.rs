@@ -2,8 +2,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tharsis_core::{
-    ClientId, DeliveryId, EventId, Invalid, SubscriptionId, Timestamp, WorkerId, delivery::End,
-    event::Event, subscription::Target,
+    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, WorkerId,
+    delivery::End, event::Event, subscription::Target,
 };
 
 use crate::StoreError;
@@ -23,6 +23,11 @@ impl Shard {
 
     /// The shard that the pointers of this client's events lie in, so that one owner routes them in order.
     pub fn of_client(id: ClientId) -> Self {
+        Self::of(id.as_uuid().as_bytes())
+    }
+
+    /// The shard that this replay lies in.
+    pub fn of_replay(id: ReplayId) -> Self {
         Self::of(id.as_uuid().as_bytes())
     }
 
@@ -135,7 +140,8 @@ pub struct Position {
     pub lane: i64,
     /// When it is due.
     pub due_at: Timestamp,
-    /// The order of routing.
+    /// The order of routing, among those that are due at the same instant. Where what a replay made due stands among them
+    /// is open.
     pub seq: i64,
 }
 
@@ -322,7 +328,8 @@ pub struct Published {
 ///   pointer or not at all: publish all of them again, for the same event again makes no second one. Among publishers of
 ///   one key, at whatever time and from however many processes, one wins and all others get its id or, under an explicit
 ///   key with another payload, a refusal.
-/// - Pointers come in the order of publication. `route` is one transaction: the deliveries appear and the pointers go,
+/// - Pointers come in the order of publication; where there are more than are asked for, the first ones of some shards,
+///   and none is left out for ever. `route` is one transaction: the deliveries appear and the pointers go,
 ///   or nothing happens. Routing the same pointer twice makes no second delivery. A delivery for a subscription that was
 ///   removed meanwhile ends `cancelled` with the code `subscription_removed`.
 /// - `due` is a read: it changes nothing and may be repeated. It returns rows whose `due_at` is not after `now`, each
@@ -330,8 +337,9 @@ pub struct Published {
 ///   order of the lanes among each other is open.
 /// - `settle` is one transaction. A row that is no longer as it was read is left alone and its position returned;
 ///   nothing is recorded for it, except that a success is always recorded, once however often it is written, and ends the
-///   delivery wherever its row has moved meanwhile and even if it has ended otherwise. A settlement that disables does so
-///   in the same transaction, once, and bumps the registry's revision.
+///   delivery wherever its row has moved meanwhile and even if it has ended otherwise. What a replay made due again since
+///   the row was read stays due, with one attempt more. A settlement that disables does so in the same transaction, once,
+///   and bumps the registry's revision. A batch names each delivery once, and each end comes with an attempt.
 /// - `work_off` is one transaction a chunk: a command is gone, or a replay's cursor has moved, with the deliveries that
 ///   changed or not at all. A replay takes each delivery once, and none of an event that was published after it was asked
 ///   for.
@@ -346,8 +354,9 @@ pub struct Published {
 /// - After a crash at any point every committed event is either still a pointer, or a delivery for each subscription that
 ///   wanted it, or has an end in the history.
 /// - Methods that take a lease fail with [`StoreError::LeaseLost`] when nothing of it is the caller's any more, or another
-///   owner came after it, and then have written nothing. A lease without shards is not lost for that: under it nothing is
-///   found, and `settle` records successes.
+///   owner came after it, and then have written nothing. One that only reads, or finds nothing to do, may still answer
+///   where this process cannot know of it yet. A lease without shards is not lost for that: under it nothing is found, and
+///   `settle` records successes.
 /// - A future that is dropped before it is through leaves no transaction open, and none half done.
 pub trait Outbox: Send + Sync + 'static {
     /// Publishes a batch in transactions of its own, some hundred events each; publishes that come together may share
@@ -361,7 +370,8 @@ pub trait Outbox: Send + Sync + 'static {
     /// Takes the lease, or renews it if this store holds it for this worker, and gives back what of its
     /// [surplus](Lease::surplus) is named; to name what is not its surplus any more does nothing, so that it can be asked
     /// again after a lost answer. Live workers share the shards evenly; a lease may be empty for a while. Fails with
-    /// `already_owned`, naming the owner, where only one process may own.
+    /// `already_owned`, naming the owner, where only one process may own; and once with `LeaseLost` when all that this
+    /// worker had is another's by now, so that it learns of it.
     fn hold(
         &self,
         worker: WorkerId,
@@ -371,7 +381,8 @@ pub trait Outbox: Send + Sync + 'static {
     /// Leaves: gives the lease back but for the shards to `keep`, in which something is still under way, and with it what a
     /// renewal whose answer was lost gave this worker. Those are [surplus](Lease::surplus) from now on, and are renewed by
     /// asking again; the others' shares are counted without this worker. A lease that comes to be without shards records
-    /// successes still; with `None` it is over. Returns what is left of it.
+    /// successes still; with `None` it is over, whether anything of it was left or not. Returns what is left of it. Where only one process may own, it owns all
+    /// until then.
     fn release(
         &self,
         lease: &Lease,
@@ -385,7 +396,7 @@ pub trait Outbox: Send + Sync + 'static {
     /// The registry with secrets opened.
     fn snapshot(&self) -> impl Future<Output = Result<Snapshot, StoreError>> + Send;
 
-    /// The first `limit` pointers, oldest first, and the registry's revision.
+    /// Up to `limit` pointers, oldest first, and the registry's revision.
     fn pointers(
         &self,
         lease: &Lease,
@@ -399,8 +410,8 @@ pub trait Outbox: Send + Sync + 'static {
         routed: &[Routed],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Every lane with unfinished deliveries, and when its first one is due. Asked after taking the lease, and once a
-    /// minute.
+    /// Every lane with unfinished deliveries, but for those of removed subscriptions, and when its first one is due. Asked
+    /// after taking the lease, and once a minute.
     fn lanes(&self, lease: &Lease)
     -> impl Future<Output = Result<Vec<Pending>, StoreError>> + Send;
 
@@ -457,7 +468,7 @@ pub struct Remaining {
     pub pending: u64,
     /// Deliveries of subscriptions that are paused or disabled.
     pub held: u64,
-    /// Deliveries of events that are not to be attempted yet (`not_before`).
+    /// Deliveries of events that are not to be attempted yet (`not_before`), and were not.
     pub scheduled: u64,
     /// Replays and other commands that are not carried out yet.
     pub commands: u64,

@@ -7,7 +7,8 @@ use tharsis_core::{
     egress::Policy,
     subscription::{Draft, State, Subscription, Target},
 };
-use tharsis_store::{Due, LaneRead, Pending, Rows, Snapshot};
+use tharsis_store::Snapshot;
+pub(super) use tharsis_store::model::read;
 
 pub(super) fn client(n: u8) -> ClientId {
     ClientId::new(Timestamp::from_millis(1), [n; 10])
@@ -48,31 +49,4 @@ pub(super) fn snapshot(
             .map(|(id, target)| (id, Arc::new(target)))
             .collect(),
     }
-}
-
-/// Answers a read as the contract of the store says, from rows in any order.
-pub(super) fn read(rows: &[Due], reads: &[LaneRead], now: Timestamp) -> Rows {
-    let mut answer = Rows::default();
-    for read in reads {
-        let mut lane: Vec<&Due> = rows
-            .iter()
-            .filter(|row| row.position.subscription == read.subscription)
-            .filter(|row| read.after.is_none_or(|after| row.position > after))
-            .collect();
-        lane.sort_by_key(|row| row.position);
-        let limit = usize::try_from(read.limit).unwrap_or(usize::MAX);
-        let due = lane.iter().filter(|row| row.position.due_at <= now);
-        let before = answer.due.len();
-        answer.due.extend(due.take(limit).map(|row| (*row).clone()));
-        let later = lane.iter().find(|row| row.position.due_at > now);
-        if answer.due.len() - before < limit
-            && let Some(later) = later
-        {
-            answer.later.push(Pending {
-                subscription: read.subscription,
-                due_at: later.position.due_at,
-            });
-        }
-    }
-    answer
 }

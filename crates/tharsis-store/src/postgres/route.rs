@@ -11,7 +11,7 @@ use super::{
     value::{Instant, text},
 };
 use crate::{
-    Lease, Routed, StoreError,
+    Lease, Routed, Shards, StoreError,
     failpoint::{Failpoint, reached},
 };
 
@@ -111,7 +111,7 @@ pub(super) async fn route(
     if routed.is_empty() || lease.owned().is_empty() {
         return Ok(());
     }
-    let c = Columns::of(routed);
+    let c = Columns::of(routed, lease.shards);
     let (owned, _): (i32, i64) = sqlx::query_as(ROUTE)
         .bind(lease.worker.as_uuid())
         .bind(lease.epoch)
@@ -177,11 +177,13 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(routed: &'a [Routed]) -> Self {
+    /// In what is surplus nothing is routed.
+    fn of(routed: &'a [Routed], shards: Shards) -> Self {
+        let routed = routed.iter().filter(|one| shards.contains(key(one.seq).0));
         let mut columns = Self::default();
         let mut places = HashMap::new();
-        let any_unfrozen = routed.iter().any(|one| one.frozen.is_some());
-        for (one, pointer) in routed.iter().zip(1..) {
+        let any_unfrozen = routed.clone().any(|one| one.frozen.is_some());
+        for (one, pointer) in routed.zip(1..) {
             let (shard, seq) = key(one.seq);
             columns.shards.push(shard.0.into());
             columns.seqs.push(seq);

@@ -17,7 +17,8 @@ use crate::{
 /// Each settlement finds its row by the pair and the number that it has until it ends: a replay gives another. A success
 /// takes it wherever it is; all else takes it only as it was read, and only where its subscription's shard is still this
 /// worker's. A success that is written again, after a lost answer, is recorded once. What is recorded follows from the
-/// rows that were taken out, and from successes without one. The revision is written before the state of a subscription, as the registry does.
+/// rows that were taken out, and from successes without one: then a replay's row, if there is one, has one attempt more.
+/// The revision is written before the state of a subscription, as the registry does.
 ///
 /// `$3` are the subscriptions, which settlements name by their place; `$24` says that nothing needs to be owned.
 pub(super) const SETTLE: &str = "
@@ -78,6 +79,17 @@ pub(super) const SETTLE: &str = "
             ended = excluded.ended, after = excluded.after, due_at = excluded.due_at, detail = excluded.detail,
             excerpt = excluded.excerpt
         WHERE attempt.number = 0
+    ), late AS (
+        UPDATE delivery SET attempts = attempts + 1
+        WHERE ctid = ANY (ARRAY(
+            SELECT d.ctid
+            FROM taken t
+            CROSS JOIN LATERAL (
+                SELECT d.ctid FROM delivery d WHERE d.event = t.event AND d.subscription = t.subscription OFFSET 0) d
+            WHERE t.tid IS NULL AND NOT EXISTS (
+                SELECT 1 FROM attempt a
+                WHERE a.event = t.event AND a.subscription = t.subscription
+                  AND a.at = t.at AND a.duration_us = t.duration_us AND a.ended = 'delivered')))
     ), disabled AS MATERIALIZED (
         SELECT DISTINCT ON (t.subscription) t.subscription, t.disable AS reason, coalesce(t.at, t.due_at) AS since
         FROM taken t

@@ -83,7 +83,7 @@ pub(super) async fn work_off(
     now: Timestamp,
 ) -> Result<WorkedOff, StoreError> {
     store.0.owner.check(lease)?;
-    if is_idle(store).await? {
+    if lease.shards.is_empty() || is_idle(store).await? {
         return Ok(WorkedOff::default());
     }
     let mut write = store.0.writer.begin().await?;

@@ -25,6 +25,9 @@ pub(super) const LANES: &str = "
 
 pub(super) async fn lanes(store: &SqliteStore, lease: &Lease) -> Result<Vec<Pending>, StoreError> {
     store.0.owner.check(lease)?;
+    if lease.shards.is_empty() {
+        return Ok(Vec::new());
+    }
     let rows: Vec<FirstRow> = sqlx::query_as(LANES).fetch_all(&store.0.reads).await?;
     Ok(rows.into_iter().filter_map(pending).collect())
 }
@@ -139,6 +142,9 @@ pub(super) async fn due(
     now: Timestamp,
 ) -> Result<Rows, StoreError> {
     store.0.owner.check(lease)?;
+    if lease.shards.is_empty() {
+        return Ok(Rows::default());
+    }
     let arguments: Vec<(i64, i64, i64, u32)> = lanes.iter().map(argument).collect();
     let most = lanes.iter().map(|lane| lane.limit).max().unwrap_or(0);
     let mut read = store.0.reads.acquire().await?;

@@ -12,10 +12,10 @@ const REMAINING: &str = "
             + (SELECT count(*) FROM tharsis_replay WHERE finished_at IS NULL),
         count(*),
         count(*) FILTER (WHERE held),
-        count(*) FILTER (WHERE NOT held AND due_at > ?1 AND EXISTS (
+        count(*) FILTER (WHERE NOT held AND due_at > ?1 AND tries = 0 AND EXISTS (
             SELECT 1 FROM tharsis_event e WHERE e.seq = event AND e.not_before > ?1))
     FROM (
-        SELECT event, due_at,
+        SELECT event, due_at, tries,
                subscription IN (SELECT subscription FROM tharsis_subscription_state)
                OR subscription IN (SELECT value FROM jsonb_each(?2)) AS held
         FROM tharsis_delivery)";

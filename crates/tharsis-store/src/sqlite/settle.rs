@@ -62,7 +62,7 @@ async fn settle_apart(
     for (_, settlement) in moved {
         match (&settlement.attempt, settlement.fate) {
             (Some(attempt), Fate::Ended(End::Delivered)) => {
-                record_success(&mut write, settlement.position, attempt).await?;
+                record_success(&mut write, settlement, attempt).await?;
             }
             _ => left_alone.push(settlement.position),
         }
@@ -281,9 +281,10 @@ async fn disable(
 /// A success counts wherever its row has gone meanwhile: to another due time, or out of the outbox by another end.
 async fn record_success(
     conn: &mut SqliteConnection,
-    position: Position,
+    settlement: &Settlement,
     attempt: &Attempt,
 ) -> Result<(), StoreError> {
+    let position = settlement.position;
     // Written again after a lost answer: what is there now came later.
     let is_recorded: bool = sqlx::query_scalar(
         "SELECT EXISTS (
@@ -299,11 +300,21 @@ async fn record_success(
     if is_recorded {
         return Ok(());
     }
-    sqlx::query("DELETE FROM tharsis_delivery WHERE event = ?1 AND subscription = ?2")
-        .bind(position.seq)
-        .bind(position.subscription)
-        .execute(&mut *conn)
-        .await?;
+    // Where it has ended since it was read, what is there is of a replay, and stays. An end without a request stands after
+    // the attempts that had been made then, so its instant says whether it came before this one began.
+    sqlx::query(
+        "DELETE FROM tharsis_delivery
+         WHERE event = ?1 AND subscription = ?2 AND NOT EXISTS (
+             SELECT 1 FROM tharsis_attempt
+             WHERE event = ?1 AND subscription = ?2 AND ended IS NOT NULL
+               AND (coalesce(after, number) > ?3 OR number = 0 AND after = ?3 AND at >= ?4))",
+    )
+    .bind(position.seq)
+    .bind(position.subscription)
+    .bind(settlement.attempts)
+    .bind(attempt.at.as_millis())
+    .execute(&mut *conn)
+    .await?;
     let recorded = sqlx::query(
         "INSERT INTO tharsis_attempt
              (event, subscription, number, at, duration_us, code, status, ended, detail, excerpt)
@@ -321,8 +332,18 @@ async fn record_success(
     .bind(attempt.status)
     .bind(attempt.detail.as_deref())
     .bind((!attempt.excerpt.is_empty()).then_some(attempt.excerpt.as_slice()))
-    .execute(conn)
+    .execute(&mut *conn)
     .await?
     .rows_affected();
-    expect_changed("settle: a success", 1, recorded)
+    expect_changed("settle: a success", 1, recorded)?;
+    sqlx::query(
+        "UPDATE tharsis_delivery
+         SET attempts = (SELECT max(number) FROM tharsis_attempt WHERE event = ?1 AND subscription = ?2)
+         WHERE event = ?1 AND subscription = ?2",
+    )
+    .bind(position.seq)
+    .bind(position.subscription)
+    .execute(conn)
+    .await?;
+    Ok(())
 }

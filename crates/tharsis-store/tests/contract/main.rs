@@ -57,10 +57,12 @@ macro_rules! every_story {
                 a_row_that_moved_is_left_alone,
                 a_success_counts_wherever_its_row_has_gone,
                 what_is_written_again_after_a_lost_answer_is_there_once,
+                a_late_success_does_not_undo_a_replay,
                 a_fault_of_ours_records_nothing,
                 an_end_without_a_request_can_come_twice,
                 gone_for_good_disables_once,
                 what_is_not_finished_is_counted,
+                what_was_tried_before_its_time_waits_for_a_retry,
             }
             registry {
                 a_subscription_comes_back_as_it_was_added,
@@ -93,6 +95,7 @@ macro_rules! every_story {
             ownership {
                 a_lease_is_held_renewed_and_given_back,
                 without_the_lease_nothing_moves,
+                under_a_lease_without_shards_nothing_is_found,
                 publishers_do_not_disturb_the_owner,
             }
         }

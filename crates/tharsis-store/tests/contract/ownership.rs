@@ -106,3 +106,29 @@ pub(crate) async fn publishers_do_not_disturb_the_owner<S: Store>(store: S) {
     let left = house.store.remaining(house.now).await.expect("counted");
     assert_eq!(left, tharsis_store::Remaining::default());
 }
+
+pub(crate) async fn under_a_lease_without_shards_nothing_is_found<S: Store>(store: S) {
+    let mut house = House::new(store).await;
+    house.routed(2).await;
+    let due = house.due(&house.ours, house.now).await.remove(0);
+    house.publish(&[event(client(1), 9)]).await;
+    let plan = house.route_plan(10).await;
+    let cancelled = house.store.cancel(due.id, house.now).await;
+    cancelled.expect("accepted");
+    let before = house.store.remaining(house.now).await.expect("counted");
+    let left = house.store.release(&house.lease, Some(Shards::ALL)).await;
+    house.lease = left.expect("given back").expect("some is left");
+    assert_eq!(house.lease.shards, Shards::default());
+
+    let (store, lease) = (&house.store, &house.lease);
+    let pointers = store.pointers(lease, 10).await.expect("pointers");
+    assert!(pointers.revision > 1 && pointers.events.is_empty());
+    assert_eq!(store.lanes(lease).await.expect("lanes"), []);
+    assert_eq!(house.due(&house.ours, house.now).await.len(), 0);
+    store.route(lease, &plan).await.expect("nothing to do");
+    assert_eq!(house.work_off(house.now).await, 0);
+    let left = store.remaining(house.now).await.expect("counted");
+    assert_eq!(left, before, "nothing has moved");
+    // What is under way comes to its end.
+    assert_eq!(house.settle(&[house.ended(&due, End::Dead)]).await, []);
+}

@@ -1,7 +1,7 @@
 use tharsis_core::{delivery::End, subscription::State};
 use tharsis_store::{Fate, Remaining, ReplayChoice, Settlement, Status};
 
-use crate::harness::{House, Store, client, enveloped, seconds};
+use crate::harness::{House, Store, client, enveloped, event, seconds};
 
 pub(crate) async fn a_success_ends_a_delivery<S: Store>(store: S) {
     let house = House::new(store).await;
@@ -139,6 +139,32 @@ pub(crate) async fn what_is_written_again_after_a_lost_answer_is_there_once<S: S
     assert_eq!(again, [due[0].id]);
 }
 
+pub(crate) async fn a_late_success_does_not_undo_a_replay<S: Store>(store: S) {
+    let house = House::new(store).await;
+    house.routed(2).await;
+    let in_flight = house.due(&house.ours, house.now).await.remove(0);
+    let id = in_flight.id;
+    house.store.cancel(id, house.now).await.expect("accepted");
+    house.work_off(house.now + seconds(10)).await;
+    let chosen = ReplayChoice::Deliveries(vec![id]);
+    house.store.replay(&chosen, house.now).await.expect("asked");
+    house.work_off(house.now + seconds(10)).await;
+
+    let late = [house.ended(&in_flight, End::Delivered)];
+    assert_eq!(house.settle(&late).await, []);
+    assert_eq!(house.settle(&late).await, [], "once");
+    let again = house.due(&house.ours, house.now + seconds(10)).await;
+    let again = again.first().expect("it is still due");
+    assert_eq!((again.id, again.attempts, again.tries), (id, 1, 0));
+
+    // What comes of it is recorded, too, and counts.
+    assert_eq!(house.settle(&[house.ended(again, End::Dead)]).await, []);
+    let detail = house.store.delivery(id).await.expect("a delivery");
+    let numbers: Vec<_> = detail.attempts.iter().map(|a| a.attempt.number).collect();
+    assert_eq!(numbers, [0, 1, 2]);
+    assert_eq!(detail.row.status, Status::Ended(End::Dead));
+}
+
 pub(crate) async fn a_fault_of_ours_records_nothing<S: Store>(store: S) {
     let house = House::new(store).await;
     house.routed(2).await;
@@ -247,6 +273,34 @@ pub(crate) async fn gone_for_good_disables_once<S: Store>(store: S) {
         .await
         .expect("resumed");
     assert_eq!(house.row(due[2].id).await.status, Status::Pending);
+}
+
+pub(crate) async fn what_was_tried_before_its_time_waits_for_a_retry<S: Store>(store: S) {
+    let house = House::new(store).await;
+    let later = event(client(1), 1).with_not_before(house.now + seconds(600));
+    house.publish(&[later.expect("it never expires")]).await;
+    let due_at = house.now + seconds(600);
+    let mut plan = house.route_plan(10).await;
+    for to in plan.iter_mut().flat_map(|one| &mut one.to) {
+        to.due_at = due_at;
+    }
+    let routed = house.store.route(&house.lease, &plan).await;
+    routed.expect("routed");
+    let left = async || {
+        let left = house.store.remaining(house.now).await.expect("counted");
+        (left.pending, left.scheduled)
+    };
+    assert_eq!(left().await, (0, 1));
+
+    let waits = house.due(&house.ours, due_at).await.remove(0);
+    house.store.retry(waits.id, house.now).await.expect("asked");
+    house.work_off(house.now).await;
+    assert_eq!(left().await, (1, 0), "somebody wants it now");
+    let due = house.due(&house.ours, house.now).await.remove(0);
+    let again = house.again(&due, house.now + seconds(5));
+    assert_eq!(house.settle(&[again]).await, []);
+    assert_eq!(house.row(due.id).await.status, Status::Retrying);
+    assert_eq!(left().await, (1, 0), "it is waited for");
 }
 
 pub(crate) async fn what_is_not_finished_is_counted<S: Store>(store: S) {

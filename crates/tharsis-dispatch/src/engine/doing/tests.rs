@@ -244,7 +244,7 @@ async fn a_wake_is_answered_at_once() {
         tokio::time::sleep(Duration::from_secs(60)).await;
         done.publish(1);
         // So that no poll finds it.
-        done.with(Model::hide_change);
+        done.with(|model| model.hide_change());
         let start = Instant::now();
         published.wake();
         let latency = at.await.expect("it is sent") - start;

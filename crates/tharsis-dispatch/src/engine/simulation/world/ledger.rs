@@ -163,15 +163,15 @@ impl World {
         let mut rows: BTreeMap<DeliveryId, usize> = BTreeMap::new();
         if events.len() < MANY {
             let events: Vec<EventId> = events.collect();
-            let touched = self.model.rows().filter(|id| events.contains(&id.event));
+            let touched = self.model.rows.iter().map(|row| row.id);
+            let touched = touched.filter(|id| events.contains(&id.event));
             touched.for_each(|id| *rows.entry(id).or_default() += 1);
             events
                 .into_iter()
                 .for_each(|event| self.check_event(event, &rows));
         } else {
-            self.model
-                .rows()
-                .for_each(|id| *rows.entry(id).or_default() += 1);
+            let all = self.model.rows.iter().map(|row| row.id);
+            all.for_each(|id| *rows.entry(id).or_default() += 1);
             events.for_each(|event| self.check_event(event, &rows));
         }
     }
@@ -209,8 +209,9 @@ impl World {
             Some(End::Cancelled) | None => {}
         }
         // An end without a request is number 0, whatever attempts were made before it.
-        let numbers = self.model.attempts.get(&id).into_iter().flatten();
-        let numbers: Vec<u32> = numbers.copied().filter(|number| *number != 0).collect();
+        let attempts = self.model.attempts.get(&id).into_iter().flatten();
+        let numbers = attempts.map(|one| one.attempt.number);
+        let numbers: Vec<u32> = numbers.filter(|number| *number != 0).collect();
         assert!(
             numbers.is_sorted_by(|a, b| a < b),
             "attempts of {id} are not numbered in order, each once: {numbers:?}"

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use tharsis_core::{
-    ClientId, EventId,
-    subscription::{State, Target},
-};
+use tharsis_core::{ClientId, EventId, subscription::Target};
 
 use super::{Receiver, World};
 
@@ -28,13 +25,13 @@ impl World {
     }
 
     pub(in crate::engine::simulation) fn pause(&mut self, lane: i64) {
-        self.model.set_state(lane, State::Paused);
+        self.model.pause(lane);
         self.flush();
         self.paused_since.entry(lane).or_insert(self.now);
     }
 
     pub(in crate::engine::simulation) fn resume(&mut self, lane: i64) {
-        self.model.set_state(lane, State::Active);
+        self.model.resume(lane);
         self.flush();
         self.paused_since.remove(&lane);
     }

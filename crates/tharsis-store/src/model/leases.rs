@@ -3,8 +3,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::{Lease, SHARDS, Shard, Shards, StoreError};
 use tharsis_core::{Timestamp, WorkerId};
-use tharsis_store::{Lease, SHARDS, Shard, Shards, StoreError};
 
 /// How long a lease lasts.
 const LENGTH: Duration = Duration::from_secs(15);
@@ -16,15 +16,17 @@ const SOON: Duration = Duration::from_millis(500);
 /// Who owns which shard, as the contract has it: live workers share them evenly, and who has more than its share is asked
 /// to give the rest back.
 #[derive(Debug, Clone)]
-pub(in crate::engine) struct Leases {
+pub struct Leases {
     start: Instant,
     shards: BTreeMap<Shard, Owned>,
     workers: BTreeMap<WorkerId, Live>,
     epoch: i64,
+    /// What each worker knows that it has.
+    held: BTreeMap<WorkerId, Held>,
     /// Who has not heard yet that shards were given back.
     to_be_told: BTreeSet<WorkerId>,
     /// Shards whose lease had run out and that another worker took, and whose they were.
-    pub(in crate::engine) taken_over: Vec<(WorkerId, Shard)>,
+    pub taken_over: Vec<(WorkerId, Shard)>,
 }
 
 #[derive(Debug, Clone)]
@@ -32,6 +34,14 @@ struct Owned {
     owner: Option<WorkerId>,
     epoch: i64,
     until: Instant,
+}
+
+/// The epochs of the first lease of a worker and of its newest one, and what that is of.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    since: i64,
+    epoch: i64,
+    owned: Shards,
 }
 
 #[derive(Debug, Clone)]
@@ -53,7 +63,8 @@ impl Live {
 }
 
 impl Leases {
-    pub(super) fn new(start: Instant) -> Self {
+    /// All are nobody's.
+    pub fn new(start: Instant) -> Self {
         let nobodys = |shard| {
             let owned = Owned {
                 owner: None,
@@ -67,6 +78,7 @@ impl Leases {
             shards: (0..SHARDS).map(nobodys).collect(),
             workers: BTreeMap::new(),
             epoch: 0,
+            held: BTreeMap::new(),
             to_be_told: BTreeSet::new(),
             taken_over: Vec::new(),
         }
@@ -74,14 +86,27 @@ impl Leases {
 
     // === what is asked of the store ===
 
-    pub(super) fn hold(
+    /// Takes the lease of a worker, or renews it, and takes back what of its surplus is given.
+    ///
+    /// # Errors
+    /// `LeaseLost`, once, when all that it had is another's by now.
+    pub fn hold(
         &mut self,
         worker: WorkerId,
         give: Shards,
         now: Instant,
         clock: Timestamp,
-    ) -> Lease {
-        self.workers.retain(|_, live| live.until > now);
+    ) -> Result<Lease, StoreError> {
+        self.workers
+            .retain(|id, live| *id == worker || live.until > now);
+        let before = self.held.get(&worker).copied();
+        if let Some(before) = before
+            && !before.owned.is_empty()
+            && self.of(worker).within(before.owned).is_empty()
+        {
+            self.held.remove(&worker);
+            return Err(StoreError::LeaseLost);
+        }
         let epoch = self.workers.get(&worker).map(|live| live.epoch);
         let mut epoch = epoch.unwrap_or_else(|| self.next_epoch());
         let until = now + LENGTH;
@@ -98,18 +123,25 @@ impl Leases {
                 owned.until = until;
             }
         }
-        let all = self.of(worker);
-        let surplus = surplus(all, share);
-        let settled = surplus.is_empty() && all.count() == share;
-        Lease {
+        let owned = self.of(worker);
+        let since = before.map_or(epoch, |held| held.since);
+        let held = Held {
+            since,
+            epoch,
+            owned,
+        };
+        self.held.insert(worker, held);
+        let surplus = surplus(owned, share);
+        let settled = surplus.is_empty() && owned.count() == share;
+        Ok(Lease {
             worker,
-            shards: all.without(surplus),
+            shards: owned.without(surplus),
             surplus,
             epoch,
             clock,
             length: LENGTH,
             renew_after: if settled { RENEWAL } else { SOON },
-        }
+        })
     }
 
     fn next_epoch(&mut self) -> i64 {
@@ -126,17 +158,11 @@ impl Leases {
         u32::try_from(each + usize::from(place < more)).expect("at most 64")
     }
 
-    /// Takes back what is given, as long as it is more than the share.
+    /// Takes back what is given of what is more than the share.
     fn take_back(&mut self, worker: WorkerId, give: Shards, share: u32) {
-        for shard in give.iter() {
-            let too_many = self.of(worker).count() > share;
-            if let Some(owned) = self.shards.get_mut(&shard)
-                && owned.owner == Some(worker)
-                && too_many
-            {
-                owned.owner = None;
-                self.to_be_told.extend(self.workers.keys());
-            }
+        for shard in surplus(self.of(worker), share).within(give).iter() {
+            self.shards.get_mut(&shard).expect("one of all").owner = None;
+            self.to_be_told.extend(self.workers.keys());
         }
     }
 
@@ -160,11 +186,15 @@ impl Leases {
     }
 
     /// What of the lease is still the worker's.
-    pub(super) fn check(&self, lease: &Lease) -> Result<Shards, StoreError> {
+    ///
+    /// # Errors
+    /// `LeaseLost` where the worker does not hold it, or nothing of it is left.
+    pub fn check(&self, lease: &Lease) -> Result<Shards, StoreError> {
         let is_its = |shard: &Shard| {
             let owned = &self.shards[shard];
             owned.owner == Some(lease.worker) && owned.epoch <= lease.epoch
         };
+        self.check_known(lease)?;
         let valid: Shards = lease.owned().iter().filter(is_its).collect();
         if valid.is_empty() && !lease.owned().is_empty() {
             return Err(StoreError::LeaseLost);
@@ -172,14 +202,30 @@ impl Leases {
         Ok(valid)
     }
 
-    pub(super) fn release(
+    /// That the worker holds it, as far as its process knows.
+    fn check_known(&self, lease: &Lease) -> Result<(), StoreError> {
+        match self.held.get(&lease.worker) {
+            Some(held) if (held.since..=held.epoch).contains(&lease.epoch) => Ok(()),
+            _ => Err(StoreError::LeaseLost),
+        }
+    }
+
+    /// A worker leaves, and goes on to own what is to be kept.
+    ///
+    /// # Errors
+    /// `LeaseLost`.
+    pub fn release(
         &mut self,
         lease: &Lease,
         keep: Option<Shards>,
         now: Instant,
         clock: Timestamp,
     ) -> Result<Option<Lease>, StoreError> {
-        self.check(lease)?;
+        // Who keeps nothing need not have anything any more.
+        match keep {
+            Some(_) => self.check(lease).map(drop)?,
+            None => self.check_known(lease)?,
+        }
         let until = now + LENGTH;
         for (shard, owned) in &mut self.shards {
             if owned.owner == Some(lease.worker) {
@@ -192,7 +238,12 @@ impl Leases {
         let left = self.workers.remove(&lease.worker);
         self.to_be_told.extend(self.workers.keys());
         if keep.is_none() {
+            self.held.remove(&lease.worker);
             return Ok(None);
+        }
+        let owned = self.of(lease.worker);
+        if let Some(held) = self.held.get_mut(&lease.worker) {
+            held.owned = owned;
         }
         let leaving = Live {
             leaving: true,
@@ -209,12 +260,12 @@ impl Leases {
     }
 
     /// Says it once to each who was there.
-    pub(super) fn were_given_back(&mut self, to: WorkerId) -> bool {
+    pub fn were_given_back(&mut self, to: WorkerId) -> bool {
         self.to_be_told.remove(&to)
     }
 
     /// Leases end by the database's clock: one that is set forward brings their ends nearer.
-    pub(super) fn clock_set_by(&mut self, millis: i64) {
+    pub fn clock_set_by(&mut self, millis: i64) {
         let by = Duration::from_millis(millis.unsigned_abs());
         let shards = self.shards.values_mut().map(|owned| &mut owned.until);
         let workers = self.workers.values_mut().map(|live| &mut live.until);
@@ -228,48 +279,53 @@ impl Leases {
         }
     }
 
-    /// Another worker has had all of them, and is gone again.
-    pub(super) fn pass_through_other_hands(&mut self) {
-        let epoch = self.next_epoch();
+    /// The process of a worker is gone, and nobody knows of what it held until that runs out.
+    pub fn forget(&mut self, worker: WorkerId) {
+        self.held.remove(&worker);
+    }
+
+    /// The lease of a worker runs out now.
+    pub fn run_out(&mut self, worker: WorkerId, now: Instant) {
         for owned in self.shards.values_mut() {
-            owned.owner = None;
-            owned.epoch = epoch;
+            if owned.owner == Some(worker) {
+                owned.until = now;
+            }
         }
-        self.workers.clear();
+        if let Some(live) = self.workers.get_mut(&worker) {
+            live.until = now;
+        }
     }
 
     // === what there is ===
 
     /// The shards of a worker.
-    pub(in crate::engine) fn of(&self, worker: WorkerId) -> Shards {
+    pub fn of(&self, worker: WorkerId) -> Shards {
         let its =
             |(shard, owned): (&Shard, &Owned)| (owned.owner == Some(worker)).then_some(*shard);
         self.shards.iter().filter_map(its).collect()
     }
 
     /// Whose this shard is, and until when if the lease is not renewed.
-    pub(in crate::engine) fn owner(&self, shard: Shard) -> Option<(WorkerId, Instant)> {
+    pub fn owner(&self, shard: Shard) -> Option<(WorkerId, Instant)> {
         let owned = &self.shards[&shard];
         owned.owner.map(|owner| (owner, owned.until))
     }
 
     /// Somebody who owns something.
-    pub(in crate::engine) fn any_owner(&self) -> Option<WorkerId> {
+    pub fn any_owner(&self) -> Option<WorkerId> {
         self.shards.values().find_map(|owned| owned.owner)
     }
 
     /// When the last lease ends, if none is renewed.
-    pub(in crate::engine) fn held_until(&self) -> Option<Instant> {
+    pub fn held_until(&self) -> Option<Instant> {
         let held = self.shards.values().filter(|owned| owned.owner.is_some());
         held.map(|owned| owned.until).max()
     }
 }
 
-/// What is more than the share: scattered over all shards, and the same ones each time, so that what remains of it after
-/// some were given back is still surplus.
+/// What is more than the share: the highest, so that what remains of it after some were given back is still surplus.
 fn surplus(all: Shards, share: u32) -> Shards {
-    let mut scattered: Vec<Shard> = all.iter().collect();
-    scattered.sort_by_key(|shard| (u32::from(shard.0) * 37) % 64);
-    let share = usize::try_from(share).expect("at most 64");
-    scattered.into_iter().skip(share).collect()
+    all.iter()
+        .skip(usize::try_from(share).expect("at most 64"))
+        .collect()
 }

@@ -1,0 +1,285 @@
+//! What people ask the owner to do, and the owner doing it, a little at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tharsis_core::{
+    DeliveryId, Invalid, ReplayId, Timestamp,
+    delivery::{End, codes},
+};
+
+use super::{
+    Model, count,
+    history::matches,
+    not_found,
+    outbox::{pending, unsent},
+};
+use crate::{Lease, Replay, ReplayChoice, ReplayState, Shard, Shards, StoreError, WorkedOff};
+
+/// So many deliveries are looked at by one chunk of a replay: few, so that there are often more.
+const CHUNK: usize = 3;
+
+/// What to do in a lane.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Command {
+    number: i64,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Retry(DeliveryId),
+    Cancel(DeliveryId),
+    Remains,
+}
+
+impl Command {
+    /// The end of everything that a removed subscription leaves behind.
+    pub(super) fn remains(number: i64) -> Self {
+        Self {
+            number,
+            kind: Kind::Remains,
+        }
+    }
+}
+
+/// A replay that was asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    replay: Replay,
+    choice: ReplayChoice,
+    /// The last event that had been published when it was asked for.
+    last: i64,
+    /// The last pair that was looked at, by the numbers of its event and its subscription.
+    cursor: (i64, i64),
+}
+
+impl Job {
+    pub(super) fn is_done(&self) -> bool {
+        self.replay.state == ReplayState::Done
+    }
+
+    fn shard(&self) -> Shard {
+        Shard::of_replay(self.replay.id)
+    }
+}
+
+impl Model {
+    /// Asks the owner to make an unfinished delivery due now.
+    ///
+    /// # Errors
+    /// `NotFound`, `delivery_ended`.
+    pub fn retry(&mut self, id: DeliveryId) -> Result<(), StoreError> {
+        self.ask(Kind::Retry(id), id)
+    }
+
+    /// Asks the owner to end an unfinished delivery.
+    ///
+    /// # Errors
+    /// `NotFound`, `delivery_ended`.
+    pub fn cancel(&mut self, id: DeliveryId) -> Result<(), StoreError> {
+        self.ask(Kind::Cancel(id), id)
+    }
+
+    fn ask(&mut self, kind: Kind, id: DeliveryId) -> Result<(), StoreError> {
+        let Some(row) = self.rows.iter().find(|row| row.id == id) else {
+            if self.attempts.contains_key(&id) {
+                return Err(Invalid::new("delivery_ended", "has ended already").into());
+            }
+            return Err(not_found("delivery", &id));
+        };
+        let number = row.position.subscription;
+        self.commands.push(Command { number, kind });
+        self.registry_written();
+        Ok(())
+    }
+
+    /// Writes a replay down, under the id that the database gave it.
+    ///
+    /// # Errors
+    /// `NotFound` where a delivery that is named never was.
+    pub fn replay(
+        &mut self,
+        id: ReplayId,
+        choice: &ReplayChoice,
+        now: Timestamp,
+    ) -> Result<Replay, StoreError> {
+        if let ReplayChoice::Deliveries(ids) = choice
+            && let Some(unknown) = ids.iter().find(|id| self.line(**id).is_none())
+        {
+            return Err(not_found("delivery", unknown));
+        }
+        let replay = Replay {
+            id,
+            state: ReplayState::Waiting,
+            examined: 0,
+            replayed: 0,
+            skipped: 0,
+            created_at: now,
+            finished_at: None,
+        };
+        self.jobs.push(Job {
+            replay: replay.clone(),
+            choice: choice.clone(),
+            last: self.last_seq,
+            cursor: (0, 0),
+        });
+        self.registry_written();
+        Ok(replay)
+    }
+
+    /// One replay.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn replay_state(&self, id: ReplayId) -> Result<Replay, StoreError> {
+        self.replays()
+            .into_iter()
+            .find(|replay| replay.id == id)
+            .ok_or_else(|| not_found("replay", &id))
+    }
+
+    /// The replays, newest first.
+    pub fn replays(&self) -> Vec<Replay> {
+        let newest_first = self.jobs.iter().rev();
+        newest_first.map(|job| job.replay.clone()).collect()
+    }
+
+    /// Whether something was asked for that lies in the shards of this lease.
+    pub fn has_work(&self, lease: &Lease) -> bool {
+        let ours = lease.shards;
+        let mut commands = self.commands.iter();
+        let mut jobs = self.jobs.iter().filter(|job| !job.is_done());
+        commands.any(|command| ours.contains(self.shard(command.number)))
+            || jobs.any(|job| ours.contains(job.shard()))
+    }
+
+    /// Carries out one command, or a chunk of a replay where there is none.
+    ///
+    /// # Errors
+    /// `LeaseLost`.
+    pub fn work_off(&mut self, lease: &Lease, now: Timestamp) -> Result<WorkedOff, StoreError> {
+        let ours = self.ours(lease)?;
+        let Some(touched) = self.next_of(ours, lease, now) else {
+            return Ok(WorkedOff::default());
+        };
+        Ok(WorkedOff {
+            lanes: touched.into_iter().map(pending).collect(),
+            more: true,
+        })
+    }
+
+    /// The lanes of these shards that were written into, and when the first delivery there is due.
+    fn next_of(
+        &mut self,
+        ours: Shards,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Option<BTreeMap<i64, Timestamp>> {
+        let mut commands = self.commands.iter();
+        if let Some(n) = commands.position(|command| ours.contains(self.shard(command.number))) {
+            let command = self.commands.remove(n);
+            self.carry_out(command, now);
+            return Some(BTreeMap::from([(command.number, now)]));
+        }
+        let is_next = |job: &Job| !job.is_done() && ours.contains(job.shard());
+        let n = self.jobs.iter().position(is_next)?;
+        let again = self.step(n, now);
+        let (own, foreign): (BTreeMap<_, _>, BTreeMap<_, _>) = again
+            .into_iter()
+            .partition(|(number, _)| lease.shards.contains(self.shard(*number)));
+        for (number, due_at) in foreign {
+            self.tell(number, due_at);
+        }
+        Some(own)
+    }
+
+    fn carry_out(&mut self, command: Command, now: Timestamp) {
+        match command.kind {
+            Kind::Retry(id) => {
+                for row in self.rows.iter_mut().filter(|row| row.id == id) {
+                    row.position.due_at = row.position.due_at.min(now);
+                }
+            }
+            Kind::Cancel(id) => self.end(codes::CANCELLED, now, |row| row.id == id),
+            Kind::Remains => self.end(codes::SUBSCRIPTION_REMOVED, now, |row| {
+                row.position.subscription == command.number
+            }),
+        }
+    }
+
+    /// Ends these deliveries `cancelled`.
+    fn end(&mut self, code: &str, now: Timestamp, which: impl Fn(&crate::Due) -> bool) {
+        let (ended, left) = std::mem::take(&mut self.rows).into_iter().partition(which);
+        self.rows = left;
+        let ended: Vec<crate::Due> = ended;
+        for row in ended {
+            self.record(row.id, unsent(code, now), Some(End::Cancelled), None);
+        }
+    }
+
+    /// One chunk of a replay. Returns the lanes that it wrote into.
+    fn step(&mut self, n: usize, now: Timestamp) -> BTreeMap<i64, Timestamp> {
+        let job = self.jobs[n].clone();
+        let chosen: Vec<((i64, i64), DeliveryId)> = self
+            .chosen(&job)
+            .into_iter()
+            .filter(|(pair, _)| *pair > job.cursor)
+            .take(CHUNK)
+            .collect();
+        let mut lanes = BTreeMap::new();
+        let mut replayed = 0;
+        for ((_, number), id) in &chosen {
+            if let Some(due_at) = self.due_again(*id, now) {
+                let seq = self.seq();
+                self.make_due(*id, *number, seq, due_at);
+                let first = lanes.entry(*number).or_insert(due_at);
+                *first = due_at.min(*first);
+                replayed += 1;
+            }
+        }
+        let is_done = chosen.len() < CHUNK;
+        let job = &mut self.jobs[n];
+        let replay = &mut job.replay;
+        replay.examined += count(chosen.len());
+        replay.replayed += replayed;
+        replay.skipped = replay.examined - replay.replayed;
+        replay.state = ReplayState::Running;
+        if is_done {
+            replay.state = ReplayState::Done;
+            replay.finished_at = Some(now);
+        }
+        if let Some((last, _)) = chosen.last() {
+            job.cursor = *last;
+        }
+        lanes
+    }
+
+    /// What a replay takes, in the order in which it does.
+    fn chosen(&self, job: &Job) -> BTreeSet<((i64, i64), DeliveryId)> {
+        let ids: BTreeSet<DeliveryId> = match &job.choice {
+            ReplayChoice::Deliveries(ids) => ids.iter().copied().collect(),
+            ReplayChoice::Filter(filter) => {
+                let ended = self.ended.keys().filter_map(|id| self.line(*id));
+                let matching = ended.filter(|line| matches(filter, line));
+                matching.map(|line| line.id).collect()
+            }
+        };
+        ids.into_iter()
+            .filter_map(|id| {
+                let event = self.events[&id.event].pointer.seq;
+                let pair = (event, self.number(id.subscription)?);
+                (event <= job.last).then_some((pair, id))
+            })
+            .collect()
+    }
+
+    /// When it is due again; `None` for what is left alone: unfinished, expired, refused, or without a subscription.
+    fn due_again(&self, id: DeliveryId, now: Timestamp) -> Option<Timestamp> {
+        let event = &self.events[&id.event].pointer;
+        let number = self.number(id.subscription)?;
+        let is_wanted = self.targets.contains_key(&number)
+            && event.expires_at.is_none_or(|at| at > now)
+            && *self.ended.get(&id)? != End::Refused;
+        is_wanted.then(|| event.not_before.map_or(now, |at| at.max(now)))
+    }
+}

@@ -1,0 +1,216 @@
+//! Subscriptions: each write bumps the revision.
+
+use tharsis_core::{
+    ClientId, Invalid, SubscriptionId, Timestamp,
+    secret::Secret,
+    subscription::{Settings, State, Subscription, Target, name_key},
+};
+
+use super::{Known, Model, command::Command, count, not_found};
+use crate::{Removed, StoreError};
+
+impl Model {
+    /// Adds a subscription under the id and the short number that the database gave it.
+    ///
+    /// # Errors
+    /// `name_taken`.
+    pub fn add(
+        &mut self,
+        (id, number): (SubscriptionId, i64),
+        settings: &Settings,
+        secret: Option<&Secret>,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
+        self.check_name(settings, None)?;
+        let subscription = Subscription {
+            id,
+            settings: settings.clone(),
+            state: State::Active,
+            secret_fingerprint: secret.map(Secret::fingerprint),
+            created_at: now,
+            updated_at: now,
+        };
+        let target = Target {
+            subscription: subscription.clone(),
+            secret: secret.cloned(),
+        };
+        self.admit(number, target);
+        Ok(subscription)
+    }
+
+    /// Adds a subscription as it is.
+    pub fn admit(&mut self, number: i64, target: Target) {
+        let known = Known {
+            id: target.subscription.id,
+            name: target.subscription.settings.name.clone(),
+            removed_at: None,
+        };
+        self.known.insert(number, known);
+        self.targets.insert(number, target);
+        self.registry_written();
+    }
+
+    fn check_name(&self, settings: &Settings, but: Option<i64>) -> Result<(), Invalid> {
+        let is_taken = self.targets.iter().any(|(number, target)| {
+            let other = &target.subscription.settings;
+            but != Some(*number)
+                && other.client == settings.client
+                && name_key(&other.name) == name_key(&settings.name)
+        });
+        if is_taken {
+            return Err(Invalid::new("name_taken", "is another's").at("name"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn registry_written(&mut self) {
+        self.revision += 1;
+        self.commits += 1;
+    }
+
+    /// One subscription.
+    ///
+    /// # Errors
+    /// `NotFound` for one that was removed, or never was.
+    pub fn find(&self, id: SubscriptionId) -> Result<Subscription, StoreError> {
+        let number = self.present(id)?;
+        Ok(self.targets[&number].subscription.clone())
+    }
+
+    /// All subscriptions of one client or of all, oldest first.
+    pub fn list(&self, client: Option<ClientId>) -> Vec<Subscription> {
+        let all = self.targets.values().map(|target| &target.subscription);
+        all.filter(|one| client.is_none_or(|client| one.settings.client == client))
+            .cloned()
+            .collect()
+    }
+
+    /// Its secret.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn secret(&self, id: SubscriptionId) -> Result<Option<Secret>, StoreError> {
+        let number = self.present(id)?;
+        Ok(self.targets[&number].secret.clone())
+    }
+
+    fn present(&self, id: SubscriptionId) -> Result<i64, StoreError> {
+        self.number(id)
+            .filter(|number| self.targets.contains_key(number))
+            .ok_or_else(|| not_found("subscription", &id))
+    }
+
+    /// Replaces the settings of a subscription.
+    ///
+    /// # Errors
+    /// `NotFound`, `not_changeable`, `name_taken`.
+    pub fn set(
+        &mut self,
+        id: SubscriptionId,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
+        let number = self.present(id)?;
+        let present = &self.targets[&number].subscription.settings;
+        if present.client != settings.client || present.profile != settings.profile {
+            return Err(Invalid::new("not_changeable", "cannot be changed").into());
+        }
+        self.check_name(settings, Some(number))?;
+        let known = self.known.get_mut(&number).expect("it is present");
+        known.name.clone_from(&settings.name);
+        self.write(number, now, |target| {
+            target.subscription.settings = settings.clone();
+        })
+    }
+
+    /// Holds its deliveries.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn pause(
+        &mut self,
+        id: SubscriptionId,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
+        let number = self.present(id)?;
+        self.write(number, now, |target| {
+            target.subscription.state = State::Paused;
+        })
+    }
+
+    /// Lets them go again.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn resume(
+        &mut self,
+        id: SubscriptionId,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
+        let number = self.present(id)?;
+        self.write(number, now, |target| {
+            target.subscription.state = State::Active;
+        })
+    }
+
+    /// Replaces its secret.
+    ///
+    /// # Errors
+    /// `NotFound`, `secret_required`, `secret_reused`.
+    pub fn rotate(
+        &mut self,
+        id: SubscriptionId,
+        secret: Option<&Secret>,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
+        let number = self.present(id)?;
+        let target = &self.targets[&number];
+        target.subscription.settings.accepts(secret)?;
+        if secret.is_some() && secret == target.secret.as_ref() {
+            return Err(Invalid::new("secret_reused", "is the present one").into());
+        }
+        self.write(number, now, |target| {
+            target.subscription.secret_fingerprint = secret.map(Secret::fingerprint);
+            target.secret = secret.cloned();
+        })
+    }
+
+    fn write(
+        &mut self,
+        number: i64,
+        now: Timestamp,
+        change: impl FnOnce(&mut Target),
+    ) -> Result<Subscription, StoreError> {
+        let target = self.targets.get_mut(&number).expect("it is present");
+        change(target);
+        target.subscription.updated_at = now;
+        let subscription = target.subscription.clone();
+        self.registry_written();
+        Ok(subscription)
+    }
+
+    /// Removes it, and asks for the end of what it leaves behind.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn remove(&mut self, id: SubscriptionId, now: Timestamp) -> Result<Removed, StoreError> {
+        let number = self.present(id)?;
+        self.targets.remove(&number);
+        let known = self.known.get_mut(&number).expect("it was present");
+        known.removed_at = Some(now);
+        self.commands.push(Command::remains(number));
+        self.registry_written();
+        let left = self.rows.iter();
+        let left = left.filter(|row| row.position.subscription == number);
+        Ok(Removed {
+            unfinished: count(left.count()),
+        })
+    }
+
+    /// Whether the deliveries of a subscription are held.
+    pub(super) fn is_held(&self, number: i64) -> bool {
+        self.targets
+            .get(&number)
+            .is_some_and(|target| target.subscription.state != State::Active)
+    }
+}
