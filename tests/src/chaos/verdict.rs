@@ -10,9 +10,9 @@ use super::{
     ledger::{Answered, Receipt},
 };
 
-/// What a kill, a stop or a crash may repeat at most for each worker that it hits: requests under way, and what the engine
-/// keeps of others before it stops sending (docs/ARCHITECTURE.md, "What a kill may repeat").
-const MOST_REPEATED: usize = 2 * 256 + 2048;
+/// What a kill, a stop or a crash may repeat at most for each worker that it hits: requests under way, and what is not settled
+/// (docs/ARCHITECTURE.md, "What can come twice").
+const MOST_REPEATED: usize = 256 + 2048;
 
 /// How late a receiver may notice that the other side has gone.
 const NOTICED: i64 = 250;
