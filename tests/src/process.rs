@@ -122,8 +122,9 @@ impl Running {
         );
         let at = tharsis::system_now();
         kill_process(self.pid(), Signal::STOP).expect("it is our child");
+        // It may have come to its end at this very moment.
         wait_until("a frozen process stands still", FREEZING, || {
-            (self.state() == "T").then_some(())
+            matches!(&*self.state(), "T" | "Z").then_some(())
         });
         Stood {
             at,
@@ -136,20 +137,23 @@ impl Running {
         kill_process(self.pid(), Signal::CONT).expect("it is our child");
     }
 
-    /// Its connections at present: from which port to which.
+    /// Its connections at present: from which port to which; none once it has ended.
     pub fn connections(&self) -> HashSet<(u16, u16)> {
-        let sockets: HashSet<String> = fs::read_dir(format!("/proc/{}/fd", self.id()))
-            .expect("a living process lies in /proc")
-            .flatten()
-            .filter_map(|entry| fs::read_link(entry.path()).ok())
-            .filter_map(|link| {
-                let link = link.to_str()?;
-                let inode = link.strip_prefix("socket:[")?.strip_suffix(']')?;
-                Some(inode.to_owned())
-            })
-            .collect();
+        let sockets: HashSet<String> = (fs::read_dir(format!("/proc/{}/fd", self.id()))
+            .into_iter())
+        .flatten()
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .filter_map(|link| {
+            let link = link.to_str()?;
+            let inode = link.strip_prefix("socket:[")?.strip_suffix(']')?;
+            Some(inode.to_owned())
+        })
+        .collect();
         // The table is not read at one instant: while others connect, a part of it may be missed.
-        let tables = [self.proc("net/tcp"), self.proc("net/tcp")];
+        let table =
+            || fs::read_to_string("/proc/net/tcp").expect("the kernel tells its connections");
+        let tables = [table(), table()];
         (tables.iter().flat_map(|table| table.lines()))
             .filter_map(|line| {
                 // Two addresses, as `0100007F:1F90`, are the second and third field, and the socket's inode the tenth.

@@ -1,7 +1,7 @@
 //! Chaos, the short form of it: 200 kills in eight worlds, of workers, publishers and servers, beside everything else that
 //! goes wrong. `make chaos` tells it by the thousand.
 
-use std::{env, sync::atomic::AtomicBool};
+use std::{env, path::Path, sync::atomic::AtomicBool};
 
 use tharsis_tests::{
     Database, Server,
@@ -16,13 +16,11 @@ fn promises_are_kept(database: Database, workers: usize, fan_out: usize) {
         Ok(seed) => seed.parse().expect("THARSIS_TEST_SEED is a number"),
         Err(_) => fastrand::u64(..),
     };
-    let plan = Plan {
-        workers,
-        fan_out,
-        ..Plan::draw(seed, database, KILLS)
-    };
-    let folder = tempfile::tempdir().expect("there is a temporary folder");
-    let server = (database == Database::Postgres).then(|| Server::start(folder.path()));
+    let plan = Plan::draw_with(seed, database, workers, fan_out, KILLS);
+    // Where the next run finds it, should this one be cut short.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = folder.join(format!("../target/chaos/test-{workers}-{fan_out}"));
+    let server = (database == Database::Postgres).then(|| Server::start(&folder));
     let told = tell(&plan, server.as_ref(), &AtomicBool::new(false));
     let told = told.expect("nobody stops it");
     assert_eq!(

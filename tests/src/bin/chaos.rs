@@ -6,29 +6,33 @@
 
 use std::{
     any::Any,
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::Write,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    pin::pin,
     process::ExitCode,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use serde_json::{Value, json};
 use tharsis_tests::{
     Database, Server,
-    chaos::{Plan, Told, tell},
+    chaos::{Figures, Plan, Told, tell},
 };
 
 /// Kills in one world.
 const KILLS: u64 = 25;
+
+/// When so many worlds have broken a promise, no more are told.
+const ENOUGH: usize = 10;
 
 fn main() -> anyhow::Result<ExitCode> {
     let campaign = Campaign::of(std::env::args().skip(1))?;
@@ -45,9 +49,11 @@ fn main() -> anyhow::Result<ExitCode> {
 /// One run of many worlds.
 struct Campaign {
     seed: u64,
-    /// How many worlds there are to be.
-    worlds: u64,
-    /// At once.
+    /// How many kills there are to be.
+    kills: u64,
+    /// Only this world.
+    only: Option<u64>,
+    /// Worlds at once.
     beside: u64,
     folder: PathBuf,
     next: AtomicU64,
@@ -60,6 +66,8 @@ struct Campaign {
 struct Done {
     file: File,
     told: BTreeMap<u64, Value>,
+    /// Worlds that are being told, and who does that.
+    under_way: u64,
     at_work: u64,
 }
 
@@ -90,32 +98,27 @@ impl Campaign {
         fs::create_dir_all(&folder)?;
         let path = folder.join(format!("{seed}.ndjson"));
         // One world alone is told again, whatever became of it.
-        let mut told = if only.is_some() {
-            BTreeMap::new()
-        } else {
-            read(&path)?
+        let told = match only {
+            Some(_) => BTreeMap::new(),
+            None => read(&path)?,
         };
-        let (first, worlds) = match only {
-            Some(world) => (world, world + 1),
-            None => (0, u64::div_ceil(kills, KILLS)),
-        };
-        told.retain(|world, _| *world < worlds);
         say(&format!(
-            "seed {seed}: {} worlds with {KILLS} kills each, {} of them told already; what became of them is in {}",
-            worlds - first,
+            "seed {seed}: {kills} kills, some {KILLS} in each world; {} worlds are told already; what became of them is in {}",
             told.len(),
             path.display()
         ));
         Ok(Self {
             seed,
-            worlds,
+            kills,
+            only,
             beside,
             folder,
-            next: AtomicU64::new(first),
+            next: AtomicU64::new(only.unwrap_or(0)),
             stop: AtomicBool::new(false),
             done: Mutex::new(Done {
                 file: OpenOptions::new().create(true).append(true).open(path)?,
                 told,
+                under_way: 0,
                 at_work: beside,
             }),
             begin: Instant::now(),
@@ -129,10 +132,11 @@ impl Campaign {
             .build();
         let runtime = runtime.expect("there are threads");
         runtime.block_on(async {
-            let mut look = tokio::time::interval(std::time::Duration::from_millis(100));
+            let mut look = tokio::time::interval(Duration::from_millis(100));
+            let mut signalled = pin!(signal());
             loop {
                 tokio::select! {
-                    _ = tokio::signal::ctrl_c() => {
+                    () = &mut signalled, if !self.stop.load(Ordering::Relaxed) => {
                         say("interrupted; started with the same seed it goes on where it was");
                         self.stop.store(true, Ordering::Relaxed);
                     }
@@ -149,20 +153,40 @@ impl Campaign {
     /// Tells one world after the other, each on this one's server.
     fn work(&self, number: u64) {
         let folder = self.folder.join(format!("server-{number}"));
-        let server = catch_unwind(|| Server::start(&folder));
-        while let Ok(server) = &server
-            && !self.stop.load(Ordering::Relaxed)
-        {
-            let world = self.next.fetch_add(1, Ordering::Relaxed);
-            if world >= self.worlds {
-                break;
+        match catch_unwind(|| Server::start(&folder)) {
+            Ok(server) => {
+                while let Some(world) = self.next() {
+                    self.tell(world, &server);
+                    self.lock().under_way -= 1;
+                }
             }
-            if !self.lock().told.contains_key(&world) {
-                self.tell(world, server);
+            Err(panic) => say(&format!("no server: {}", message(&*panic))),
+        }
+        self.lock().at_work -= 1;
+    }
+
+    /// The next world, as long as those that are told and those that are being told lack kills.
+    fn next(&self) -> Option<u64> {
+        let mut done = self.lock();
+        let expected = done.kills() + done.under_way * KILLS;
+        let failed = done.told.values().filter(|line| broke_a_promise(line));
+        if failed.count() >= ENOUGH {
+            return None;
+        }
+        let enough = match self.only {
+            Some(_) => done.under_way > 0 || !done.told.is_empty(),
+            None => expected >= self.kills,
+        };
+        if enough || self.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        done.under_way += 1;
+        loop {
+            let world = self.next.fetch_add(1, Ordering::Relaxed);
+            if !done.told.contains_key(&world) {
+                return Some(world);
             }
         }
-        drop(server);
-        self.lock().at_work -= 1;
     }
 
     fn tell(&self, world: u64, server: &Server) {
@@ -179,7 +203,11 @@ impl Campaign {
         let kills = usize::try_from(KILLS).expect("it is small");
         let plan = Plan::draw(seed.u64(..), database, kills);
         let begin = Instant::now();
-        let told = catch_unwind(AssertUnwindSafe(|| tell(&plan, Some(server), &self.stop)));
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            // The world before may have left it down.
+            server.up();
+            tell(&plan, Some(server), &self.stop)
+        }));
         let told = match told {
             Ok(None) => return,
             Ok(Some(told)) => Ok(told),
@@ -194,13 +222,13 @@ impl Campaign {
                 "cannot write down what became of world {world}: {error}"
             ));
         }
+        done.told.insert(world, line.clone());
         say(&format!(
             "{}/{}  {}",
-            done.told.len() + 1,
-            self.worlds,
+            done.kills(),
+            self.kills,
             in_words(&line)
         ));
-        done.told.insert(world, line);
     }
 
     fn conclude(self) -> anyhow::Result<ExitCode> {
@@ -231,18 +259,16 @@ impl Campaign {
             sum("duplicates"),
             most("most_of_one"),
         ));
-        let failed: BTreeSet<&u64> = told
-            .iter()
-            .filter(|(_, line)| line["findings"] != json!([]))
-            .map(|(world, _)| world)
-            .collect();
+        let failed = told.iter().filter(|(_, line)| broke_a_promise(line));
+        let failed: Vec<&u64> = failed.map(|(world, _)| world).collect();
         for world in &failed {
             say(&format!(
                 "world {world} broke a promise; tell it again: make chaos SEED={seed} WORLD={world}"
             ));
         }
-        let stopped = self.stop.into_inner();
-        Ok(if failed.is_empty() && !stopped {
+        // Whoever was interrupted, or had no server, has not told all.
+        let is_whole = self.only.is_some() && !told.is_empty() || sum("kills") >= self.kills;
+        Ok(if failed.is_empty() && is_whole {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
@@ -256,17 +282,41 @@ impl Campaign {
     }
 }
 
+impl Done {
+    fn kills(&self) -> u64 {
+        self.told
+            .values()
+            .filter_map(|line| line["kills"].as_u64())
+            .sum()
+    }
+}
+
+fn broke_a_promise(line: &Value) -> bool {
+    line["findings"] != json!([])
+}
+
+/// SIGINT or SIGTERM.
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened to");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
 fn line(world: u64, plan: &Plan, told: &Result<Told, String>, seconds: u64) -> Value {
     let (figures, findings) = match told {
-        Ok(Told { figures, findings }) => (figures.clone(), findings.clone()),
-        Err(panic) => (Default::default(), vec![panic.clone()]),
+        Ok(told) => (told.figures.clone(), told.findings.clone()),
+        Err(panic) => (Figures::default(), vec![panic.clone()]),
     };
+    let kills = told.as_ref().map_or(0, |told| told.kills);
     json!({
         "world": world,
         "database": format!("{:?}", plan.database).to_lowercase(),
         "workers": plan.workers,
         "fan_out": plan.fan_out,
-        "kills": plan.kills(),
+        "kills": kills,
         "strikes": plan.strikes.len(),
         "events": figures.events,
         "deliveries": figures.ends.values().sum::<usize>(),

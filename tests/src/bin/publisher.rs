@@ -146,7 +146,10 @@ impl Publisher {
                 match done {
                     Ok(()) if doomed => break,
                     Ok(()) => break self.journal.write_all("committed", &lines)?,
-                    Err(error) if !self.is_stubborn => return Err(error),
+                    // What is no failure of the database is one of ours.
+                    Err(error) if !(self.is_stubborn && is_of_the_database(&error)) => {
+                        return Err(error);
+                    }
                     Err(error) => self.journal.write("failed", &format!("{error:#}"))?,
                 }
                 if doomed || self.stop.exists() {
@@ -272,6 +275,12 @@ impl Publisher {
             Line::nudge(&mut self.random, client)
         }
     }
+}
+
+fn is_of_the_database(error: &anyhow::Error) -> bool {
+    let ours = error.downcast_ref::<tharsis::Error>();
+    error.is::<sqlx::Error>()
+        || ours.is_some_and(|error| matches!(error.code(), "database_failed" | "database_full"))
 }
 
 async fn publish_in<C: PublishOn>(

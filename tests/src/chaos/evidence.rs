@@ -12,6 +12,9 @@ pub struct Evidence {
     pub receipts: Vec<Receipt>,
     /// What happened.
     pub troubles: Troubles,
+    /// The paths of receivers that refuse something, or do not answer, so that a delivery may end `dead`; each refuses so many
+    /// requests before it does.
+    pub refusing: HashMap<String, usize>,
     /// The paths of each client's subscriptions.
     pub subscriptions: HashMap<String, Vec<String>>,
     /// The client of each event of which the outbox knows.
@@ -26,8 +29,10 @@ pub struct Evidence {
     pub doomed: HashSet<String>,
     /// Workers at once, at most.
     pub workers: usize,
-    /// Requests of a subscription that may be under way at once.
-    pub max_in_flight: usize,
+    /// Requests of a subscription that may be under way at once, where receivers can tell.
+    pub max_in_flight: Option<usize>,
+    /// Whether another worker may have a subscription before those requests of the first have ended.
+    pub is_shared: bool,
 }
 
 impl Evidence {

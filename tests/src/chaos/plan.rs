@@ -79,26 +79,43 @@ impl Plan {
     /// The plan of a world on this database with so many kills; everything else is drawn.
     pub fn draw(seed: u64, database: Database, kills: usize) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        // A file is on one host, where it has one owner.
-        let (workers, hosts) = match database {
-            Database::Sqlite => (1, 1),
-            Database::Postgres => (random.usize(1..=4), 3),
+        // A file has one owner.
+        let workers = match database {
+            Database::Sqlite => 1,
+            Database::Postgres => random.usize(1..=4),
         };
         let fan_out = random.choice([1, 5]).expect("there are two");
+        Self::draw_with(seed, database, workers, fan_out, kills)
+    }
+
+    /// The same with so many workers and this fan-out.
+    pub fn draw_with(
+        seed: u64,
+        database: Database,
+        workers: usize,
+        fan_out: usize,
+        kills: usize,
+    ) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        // A file is on one host.
+        let hosts = match database {
+            Database::Sqlite => 1,
+            Database::Postgres => 3,
+        };
         let mut plan = Self {
             seed,
             database,
             workers,
             fan_out,
             max_in_flight: random.u32(1..=8),
-            tempers: (0..random.usize(3..=8))
-                .map(|_| Temper::draw(&mut random))
+            // The first is always there to be waited for, and the second lasts long enough for limits to be seen.
+            tempers: [Temper::Healthy, Temper::Slow]
+                .into_iter()
+                .chain((0..random.usize(2..=6)).map(|_| Temper::draw(&mut random)))
                 .collect(),
             clocks: (0..hosts).map(|_| clock(&mut random)).collect(),
             strikes: Vec::new(),
         };
-        // Somebody is always there to be waited for.
-        plan.tempers[0] = Temper::Healthy;
         let mut left = kills;
         while left > 0 {
             let strike = Strike::draw(&mut random, database, workers);
@@ -115,6 +132,11 @@ impl Plan {
 }
 
 impl Temper {
+    /// Whether it never refuses or leaves anything without an answer.
+    pub fn takes_everything(self) -> bool {
+        matches!(self, Self::Healthy | Self::Slow)
+    }
+
     fn draw(random: &mut fastrand::Rng) -> Self {
         match random.u8(0..8) {
             0..3 => Self::Healthy,

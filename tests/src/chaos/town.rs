@@ -1,5 +1,5 @@
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fs,
     path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
@@ -12,9 +12,9 @@ use tharsis_receiver::{Options, Receiver, Verify};
 
 use super::{
     evidence::Evidence,
-    ledger::{Connection, Ledger},
+    ledger::Ledger,
     plan::{Blow, Plan, Strike},
-    trouble::{Trouble, Troubles, lost_leases},
+    trouble::{LEASE, TIMEOUT, Trouble, Troubles, lost_leases},
     verdict::{Figures, judge},
 };
 use crate::{
@@ -27,8 +27,16 @@ const SOON: Duration = Duration::from_secs(30);
 /// Processes that publish at the same time.
 const PUBLISHERS: usize = 2;
 
+/// Tries of a delivery: the first, and one after each of these.
+const RETRIES: [&str; 10] = [
+    "100ms", "200ms", "400ms", "800ms", "1s", "1s", "1s", "1s", "1s", "1s",
+];
+
 /// The file of a world on SQLite may have so many pages: far more than it needs.
 const PAGES: u32 = 16_384;
+
+/// Connections are looked at so often: a kill tells those of that moment alone.
+const LOOKS: Duration = Duration::from_millis(200);
 
 /// What became of a world.
 #[derive(Debug)]
@@ -37,6 +45,8 @@ pub struct Told {
     pub figures: Figures,
     /// What of the promises was not kept.
     pub findings: Vec<String>,
+    /// Processes that were ended by `kill -9`.
+    pub kills: usize,
 }
 
 /// Makes the world of this plan, lets everything happen, and judges what became of it; nothing, if it is to stop before.
@@ -55,30 +65,40 @@ pub fn tell(plan: &Plan, server: Option<&Server>, stop: &AtomicBool) -> Option<T
         town.wait_for(strike);
         town.strike(strike);
     }
+    let kills = town.kills;
     let (figures, findings) = judge(&town.wind_up());
-    Some(Told { figures, findings })
+    Some(Told {
+        figures,
+        findings,
+        kills,
+    })
 }
 
 struct Town<'a> {
     plan: &'a Plan,
-    world: World,
     /// What is armed in processes: the limit of the file.
     armed: String,
     server: Option<&'a Server>,
     ledger: Ledger,
     _receivers: Vec<Receiver>,
     subscriptions: HashMap<String, Vec<String>>,
+    refusing: HashMap<String, usize>,
     clients: Vec<String>,
     workers: Vec<Worker>,
-    publishers: Vec<Publisher>,
+    publishers: Vec<(Publisher, Timestamp)>,
     journals: Vec<Journal>,
-    /// Where workers have written what they have to say, and by which clock.
+    /// Where each worker that there ever was has written what it has to say, and by which clock.
     logs: Vec<(PathBuf, Clock)>,
     troubles: Troubles,
+    kills: usize,
     hosts: usize,
+    looked: Instant,
+    /// Dropped last: nobody works in it any more then.
+    world: World,
 }
 
 struct Worker {
+    number: usize,
     process: Running,
     started: Timestamp,
     frozen: Option<Frozen>,
@@ -86,14 +106,13 @@ struct Worker {
 
 struct Frozen {
     from: Timestamp,
-    connections: HashSet<Connection>,
     thaws: Instant,
 }
 
 impl<'a> Town<'a> {
     fn found(plan: &'a Plan, server: Option<&'a Server>) -> Self {
         let world = World::seeded(plan.seed, server);
-        world.lease("1s");
+        world.lease(&format!("{}ms", LEASE.as_millis()));
         let armed = match plan.database {
             Database::Sqlite => format!("sqlite.pages={PAGES}"),
             Database::Postgres => String::new(),
@@ -102,11 +121,16 @@ impl<'a> Town<'a> {
         let clients: Vec<String> = (0..10 / plan.fan_out).map(|_| world.client()).collect();
         let mut tempers = plan.tempers.iter().cycle();
         let mut subscriptions: HashMap<String, Vec<String>> = HashMap::new();
+        let mut refusing = HashMap::new();
         let mut by_path = HashMap::new();
         for client in &clients {
             for n in 0..plan.fan_out {
                 let path = format!("/{client}/{n}");
-                by_path.insert(path.clone(), *tempers.next().expect("it goes around"));
+                let temper = *tempers.next().expect("it goes around");
+                by_path.insert(path.clone(), temper);
+                if !temper.takes_everything() {
+                    refusing.insert(path.clone(), 1 + RETRIES.len());
+                }
                 subscriptions.entry(client.clone()).or_default().push(path);
             }
         }
@@ -131,8 +155,8 @@ impl<'a> Town<'a> {
                 ledger.listens(path, receiver.addr().port());
                 let subscribe = Subscribe::to_url(client, path, &receiver.url(path))
                     .secret(&secret)
-                    .retry("100ms,200ms,400ms,800ms,1s,1s,1s,1s,1s,1s")
-                    .timeout("3s")
+                    .retry(&RETRIES.join(","))
+                    .timeout(&format!("{}ms", TIMEOUT.as_millis()))
                     .max_in_flight(plan.max_in_flight);
                 world.subscribe(&subscribe);
                 receivers.push(receiver);
@@ -143,19 +167,22 @@ impl<'a> Town<'a> {
         }
         let mut town = Self {
             plan,
-            world,
             armed,
             server,
             ledger,
             _receivers: receivers,
             subscriptions,
+            refusing,
             clients,
             workers: Vec::new(),
             publishers: Vec::new(),
             journals: Vec::new(),
             logs: Vec::new(),
             troubles: Troubles::default(),
+            kills: 0,
             hosts: 0,
+            looked: Instant::now(),
+            world,
         };
         town.add_workers(plan.workers);
         for _ in 0..PUBLISHERS {
@@ -174,8 +201,10 @@ impl<'a> Town<'a> {
         while self.workers.len() < until {
             let clock = self.host();
             let process = self.world.spawn_run_at(clock);
+            let number = self.logs.len();
             self.logs.push((process.stderr_file().to_owned(), clock));
             self.workers.push(Worker {
+                number,
                 process,
                 started: system_now(),
                 frozen: None,
@@ -188,30 +217,44 @@ impl<'a> Town<'a> {
         let publisher =
             Publisher::start_at(&self.world, clock, &self.armed, "stubborn", &self.clients);
         self.journals.push(publisher.journal.clone());
-        self.publishers.push(publisher);
+        self.publishers.push((publisher, system_now()));
     }
 
     /// As a supervisor does: whoever finds no database at its start ends, and is started again.
     fn replace_who_ended(&mut self) {
-        let before = self.workers.len();
         let troubles = &self.troubles;
-        self.workers.retain_mut(|worker| {
-            let lives = worker.process.is_alive();
+        let lives = |process: &mut Running, started: Timestamp| {
+            let lives = process.is_alive();
             assert!(
-                lives || troubles.touch(worker.started),
-                "a worker ended by itself: {}",
-                worker.process.stderr()
+                lives || troubles.touch(started),
+                "a process ended by itself: {}",
+                process.stderr()
             );
             lives
-        });
-        self.add_workers(before);
-        let before = self.publishers.len();
+        };
+        let (workers, publishers) = (self.workers.len(), self.publishers.len());
+        self.workers
+            .retain_mut(|worker| lives(&mut worker.process, worker.started));
         self.publishers
-            .retain_mut(|publisher| publisher.process.is_alive());
-        while self.publishers.len() < before {
+            .retain_mut(|(publisher, started)| lives(&mut publisher.process, *started));
+        self.add_workers(workers);
+        while self.publishers.len() < publishers {
             self.add_publisher();
         }
         self.thaw(|frozen| frozen.thaws <= Instant::now());
+        self.look();
+    }
+
+    /// Writes down now and then who has which connections.
+    fn look(&mut self) {
+        if self.looked.elapsed() < LOOKS {
+            return;
+        }
+        self.looked = Instant::now();
+        for worker in &self.workers {
+            let connections = worker.process.connections();
+            self.troubles.saw(worker.number, &connections);
+        }
     }
 
     fn wait_for(&mut self, strike: &Strike) {
@@ -235,8 +278,9 @@ impl<'a> Town<'a> {
             }
             Blow::Freeze(time) => self.freeze(strike.whom, time),
             Blow::KillPublisher => {
-                let publisher = self.publishers.remove(strike.whom % PUBLISHERS);
-                drop(publisher);
+                // It is killed when it is dropped.
+                drop(self.publishers.remove(strike.whom % PUBLISHERS));
+                self.kills += 1;
                 self.add_publisher();
             }
             Blow::KillInTransaction => self.kill_in_transaction(strike.after),
@@ -260,14 +304,16 @@ impl<'a> Town<'a> {
         let at = whom % self.workers.len();
         let mut worker = self.workers.remove(at);
         if let Some(frozen) = worker.frozen.take() {
-            self.troubles.all.push(frozen.until(system_now()));
+            let frozen = frozen.until(worker.number, system_now());
+            self.troubles.all.push(frozen);
         }
         if worker.process.is_alive() {
             let stood = worker.process.kill9();
-            self.troubles.known.extend(&stood.connections);
+            self.kills += 1;
+            self.troubles.saw(worker.number, &stood.connections);
             self.troubles.all.push(Trouble::Killed {
+                worker: worker.number,
                 at: stood.at,
-                connections: stood.connections,
             });
         }
     }
@@ -279,10 +325,9 @@ impl<'a> Town<'a> {
             return;
         }
         let stood = worker.process.freeze();
-        self.troubles.known.extend(&stood.connections);
+        self.troubles.saw(worker.number, &stood.connections);
         worker.frozen = Some(Frozen {
             from: stood.at,
-            connections: stood.connections,
             thaws: Instant::now() + time,
         });
     }
@@ -290,7 +335,8 @@ impl<'a> Town<'a> {
     fn thaw(&mut self, which: impl Fn(&Frozen) -> bool) {
         for worker in &mut self.workers {
             if let Some(frozen) = worker.frozen.take_if(|frozen| which(frozen)) {
-                self.troubles.all.push(frozen.until(system_now()));
+                let frozen = frozen.until(worker.number, system_now());
+                self.troubles.all.push(frozen);
                 worker.process.thaw();
             }
         }
@@ -306,6 +352,7 @@ impl<'a> Town<'a> {
         publisher.wait_until_it("holds");
         pause(after.min(Duration::from_millis(100)));
         // It is killed when it is dropped.
+        self.kills += 1;
     }
 
     // === the server ===
@@ -316,6 +363,7 @@ impl<'a> Town<'a> {
         };
         let from = system_now();
         server.down(how);
+        self.kills += usize::from(how == Down::Killed);
         if let Some(whom) = a_worker {
             pause(time / 2);
             self.kill_worker(whom);
@@ -366,6 +414,10 @@ impl<'a> Town<'a> {
             // Its server may have ended it.
             let _ = self.world.block_on(connection.close());
         }
+        wait_until("there is room for a session again", SOON, || {
+            let connection = self.world.block_on(PgConnection::connect(server.url()));
+            connection.ok().map(drop)
+        });
         self.was_down(from, false);
     }
 
@@ -394,7 +446,7 @@ impl<'a> Town<'a> {
     /// Lets everybody come to an end in peace, and gathers what is known.
     fn wind_up(mut self) -> Evidence {
         self.replace_who_ended();
-        for publisher in self.publishers.drain(..) {
+        for (publisher, _) in self.publishers.drain(..) {
             publisher.stop();
         }
         self.ledger.calm_down();
@@ -402,14 +454,13 @@ impl<'a> Town<'a> {
         self.thaw(|_| true);
         for mut worker in self.workers.drain(..) {
             if worker.process.is_alive() {
-                self.troubles.known.extend(worker.process.connections());
+                let connections = worker.process.connections();
+                self.troubles.saw(worker.number, &connections);
+                worker.process.terminate();
             }
-            worker.process.terminate();
-            let started = worker.started;
-            let lives = worker.process.is_alive();
             let finished = worker.process.finish(SOON);
             assert!(
-                finished.code == Some(0) || !lives && self.troubles.touch(started),
+                finished.code == Some(0) || self.troubles.touch(worker.started),
                 "a worker ended otherwise than it was asked to: {finished:?}"
             );
         }
@@ -424,17 +475,21 @@ impl<'a> Town<'a> {
 
     fn evidence(mut self) -> Evidence {
         assert_eq!(self.ledger.wrong(), Vec::<String>::new());
-        for (log, clock) in &self.logs {
+        for (worker, (log, clock)) in self.logs.iter().enumerate() {
             let log = fs::read(log).unwrap_or_default();
             let lost = lost_leases(&String::from_utf8_lossy(&log), *clock);
+            let worker = Some(worker);
+            let lost = lost.into_iter().map(|at| Trouble::Lost { worker, at });
             self.troubles.all.extend(lost);
         }
         let evidence = Evidence {
             receipts: self.ledger.receipts(),
             troubles: self.troubles,
+            refusing: self.refusing,
             subscriptions: self.subscriptions,
             workers: self.plan.workers,
-            max_in_flight: usize::try_from(self.plan.max_in_flight).expect("it is small"),
+            max_in_flight: usize::try_from(self.plan.max_in_flight).ok(),
+            is_shared: self.plan.database == Database::Postgres,
             ..Evidence::default()
         };
         evidence.ask(&self.world, &self.journals)
@@ -442,11 +497,11 @@ impl<'a> Town<'a> {
 }
 
 impl Frozen {
-    fn until(self, until: Timestamp) -> Trouble {
+    fn until(self, worker: usize, until: Timestamp) -> Trouble {
         Trouble::Frozen {
+            worker,
             from: self.from,
             until,
-            connections: self.connections,
         }
     }
 }

@@ -1,4 +1,7 @@
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use tharsis::Timestamp;
 
@@ -18,27 +21,35 @@ const SETTING_OUT: Duration = Duration::from_secs(5);
 /// A request that was on its way when its worker was stopped is read a little later.
 const ON_ITS_WAY: Duration = Duration::from_millis(250);
 
-/// How long leases are in a world of chaos.
+/// How long leases are in a world of chaos, and how long a request may take.
 pub(super) const LEASE: Duration = Duration::from_secs(1);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Something that happened, and that may be why a delivery came twice.
+/// Something that happened, and that may be why a delivery came twice. Workers are known by their numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trouble {
     /// A worker was killed.
     Killed {
+        /// Which.
+        worker: usize,
         /// When.
         at: Timestamp,
-        /// Its connections.
-        connections: HashSet<Connection>,
     },
     /// A worker stood still.
     Frozen {
+        /// Which.
+        worker: usize,
         /// From when on.
         from: Timestamp,
         /// Until then.
         until: Timestamp,
-        /// Its connections.
-        connections: HashSet<Connection>,
+    },
+    /// A worker said that it had lost shards.
+    Lost {
+        /// Which, where that is known.
+        worker: Option<usize>,
+        /// When it said so.
+        at: Timestamp,
     },
     /// The database did not answer, or ended sessions.
     Down {
@@ -49,11 +60,6 @@ pub enum Trouble {
         /// Whether what was not flushed was lost.
         crashed: bool,
     },
-    /// A worker said that it had lost shards.
-    Lost {
-        /// When it said so.
-        at: Timestamp,
-    },
 }
 
 /// All that happened in a world.
@@ -61,11 +67,18 @@ pub enum Trouble {
 pub struct Troubles {
     /// In the order in which they were over.
     pub all: Vec<Trouble>,
-    /// Connections of which it is known whose they were. One that came and went between two looks is anybody's.
-    pub known: HashSet<Connection>,
+    /// Which workers had a connection when they were looked at. One that came and went between two looks is anybody's.
+    pub makers: HashMap<Connection, HashSet<usize>>,
 }
 
 impl Troubles {
+    /// This worker has these connections.
+    pub fn saw(&mut self, worker: usize, connections: &HashSet<Connection>) {
+        for connection in connections {
+            self.makers.entry(*connection).or_default().insert(worker);
+        }
+    }
+
     /// The first of them that explains why a delivery that was taken came again.
     pub(super) fn explain(&self, first: &Receipt, again: &Receipt) -> Option<usize> {
         self.all
@@ -82,34 +95,36 @@ impl Troubles {
 
     fn explains(&self, trouble: &Trouble, first: &Receipt, again: Option<&Receipt>) -> bool {
         let answered = first.until.unwrap_or(first.at);
-        let may_be_of = |receipt: &Receipt, connections: &HashSet<Connection>| {
-            let of_nobody = !self.known.contains(&receipt.connection);
-            of_nobody || connections.contains(&receipt.connection)
-        };
         let later = |at: Timestamp| again.is_none_or(|again| at <= again.at);
+        // It was answered, and could not be written down any more.
+        let cut_short = |worker: usize, at: Timestamp| {
+            self.may_be_of(first, worker)
+                && first.at <= at + ON_ITS_WAY
+                && self.unsettled_since(at) <= answered
+                && later(at)
+        };
         match trouble {
-            // It was answered and could not be written down any more.
-            Trouble::Killed { at, connections } => {
-                may_be_of(first, connections)
-                    && first.at <= *at + ON_ITS_WAY
-                    && self.unsettled_since(*at) <= answered
-                    && later(*at)
-            }
+            Trouble::Killed { worker, at } => cut_short(*worker, *at),
             Trouble::Frozen {
+                worker,
                 from,
                 until,
-                connections,
             } => {
-                let made = |receipt: &Receipt| may_be_of(receipt, connections);
-                let unsettled = made(first)
-                    && first.at <= *from + ON_ITS_WAY
-                    && self.unsettled_since(*from) <= answered
-                    && later(*from);
                 // It did not know yet what had become of its lease.
                 let belated = |receipt: &Receipt| {
-                    made(receipt) && *until <= receipt.at && receipt.at <= *until + ALLOWANCE
+                    self.may_be_of(receipt, *worker)
+                        && *until <= receipt.at
+                        && receipt.at <= *until + ALLOWANCE
                 };
-                unsettled || belated(first) || again.is_some_and(belated)
+                cut_short(*worker, *from) || belated(first) || again.is_some_and(belated)
+            }
+            // Another worker may have had the shard for a lease before this one noticed.
+            Trouble::Lost { worker, at } => {
+                let made = |receipt: &Receipt| worker.is_none_or(|n| self.may_be_of(receipt, n));
+                (made(first) || again.is_some_and(made))
+                    && first.at <= *at + ALLOWANCE
+                    && self.unsettled_since(before(*at, LEASE)) <= answered
+                    && later(before(*at, LEASE))
             }
             // It was written down, and that was lost.
             Trouble::Down {
@@ -122,13 +137,12 @@ impl Troubles {
                     && first.at <= *until
                     && later(*from)
             }
-            // Another worker may have had the shard for a lease before this one noticed.
-            Trouble::Lost { at } => {
-                first.at <= *at + ALLOWANCE
-                    && self.unsettled_since(before(*at, LEASE)) <= answered
-                    && later(before(*at, LEASE))
-            }
         }
+    }
+
+    fn may_be_of(&self, receipt: &Receipt, worker: usize) -> bool {
+        let makers = self.makers.get(&receipt.connection);
+        makers.is_none_or(|makers| makers.contains(&worker))
     }
 
     /// What was answered before then was written down at this instant, if its worker lived.
@@ -144,32 +158,30 @@ impl Troubles {
         since
     }
 
-    /// Whether more than a subscription's limit may be under way: of a worker that stands still, or has lost its lease
-    /// and does not know it yet, beside those of the next.
+    /// Whether more than a subscription's limit may be under way: of a worker that stands still or has lost its lease, until
+    /// its requests have ended, beside those of the next.
     pub(super) fn allow_twice(&self, at: Timestamp) -> bool {
         self.all.iter().any(|trouble| {
             let (from, until) = match trouble {
-                Trouble::Killed { .. } => return false,
+                Trouble::Killed { .. } | Trouble::Down { .. } => return false,
                 Trouble::Frozen { from, until, .. } => (*from, *until),
-                Trouble::Down { from, until, .. } => (*from, *until),
-                Trouble::Lost { at } => (before(*at, LEASE), *at),
+                // It may have asked in vain for a while before it was told.
+                Trouble::Lost { at, .. } => (before(*at, LEASE + ASKED_AGAIN), *at),
             };
-            before(from, ALLOWANCE) <= at && at <= until + ASKED_AGAIN
+            from <= at && at <= until + TIMEOUT
         })
     }
 
-    /// What happened around then, without the connections.
-    pub(super) fn around(&self, at: Timestamp) -> Vec<String> {
+    /// What happened around then.
+    pub(super) fn around(&self, at: Timestamp) -> Vec<&Trouble> {
         let near = |other: Timestamp| at.since(other).max(other.since(at)) < 10 * ALLOWANCE;
-        (self.all.iter())
-            .filter_map(|trouble| match trouble {
-                Trouble::Killed { at, .. } => near(*at).then(|| format!("a kill at {at:?}")),
-                Trouble::Frozen { from, until, .. } => (near(*from) || near(*until))
-                    .then(|| format!("one frozen from {from:?} to {until:?}")),
-                down @ Trouble::Down { from, .. } => near(*from).then(|| format!("{down:?}")),
-                Trouble::Lost { at } => near(*at).then(|| format!("a lost lease at {at:?}")),
-            })
-            .collect()
+        let is_near = |trouble: &&Trouble| match trouble {
+            Trouble::Killed { at, .. } | Trouble::Lost { at, .. } => near(*at),
+            Trouble::Frozen { from, until, .. } | Trouble::Down { from, until, .. } => {
+                near(*from) || near(*until)
+            }
+        };
+        self.all.iter().filter(is_near).collect()
     }
 
     /// Whether a process that was started then may have found no database, or stood still while it waited for it.
@@ -192,19 +204,16 @@ impl Troubles {
     }
 }
 
-/// When workers say in this log that they had lost shards, as they do on a machine that lets them wait for longer than a
-/// lease.
+/// When a worker says in its log that it had lost shards, as it does on a machine that lets it wait for longer than a lease.
 #[track_caller]
-pub fn lost_leases(log: &str, clock: Clock) -> Vec<Trouble> {
+pub fn lost_leases(log: &str, clock: Clock) -> Vec<Timestamp> {
     log.lines()
         .filter(|line| line.contains("lease is lost"))
         .map(|line| {
             let at = line.split_once(' ').map(|(at, _)| Timestamp::parse(at));
             let at = at.and_then(Result::ok);
             let at = at.expect("a line of the log begins with its time");
-            Trouble::Lost {
-                at: Timestamp::from_millis(at.as_millis() - 1_000 * clock.fast_by),
-            }
+            Timestamp::from_millis(at.as_millis() - 1_000 * clock.fast_by)
         })
         .collect()
 }

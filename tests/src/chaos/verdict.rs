@@ -8,11 +8,15 @@ use tharsis::Timestamp;
 use super::{
     evidence::Evidence,
     ledger::{Answered, Receipt},
+    trouble::Trouble,
 };
 
 /// What a kill, a stop or a crash may repeat at most for each worker that it hits: requests under way, and what is not settled
 /// (docs/ARCHITECTURE.md, "What can come twice").
 const MOST_REPEATED: usize = 256 + 2048;
+
+/// So few duplicates say nothing about how many of them are whose.
+const FEW: usize = 50;
 
 /// How late a receiver may notice that the other side has gone.
 const NOTICED: i64 = 250;
@@ -71,7 +75,7 @@ fn every_committed_event_has_ended(evidence: &Evidence, findings: &mut Vec<Strin
         for path in &evidence.subscriptions[client] {
             let status = evidence.deliveries.get(&(mark.clone(), path.clone()));
             match status.map(String::as_str) {
-                Some("delivered" | "dead" | "expired" | "refused" | "cancelled") => {}
+                Some("delivered" | "dead") => {}
                 status => findings.push(format!("{mark} for {path} has not ended: {status:?}")),
             }
         }
@@ -98,26 +102,34 @@ fn nothing_is_invented(evidence: &Evidence, findings: &mut Vec<String>) {
     }
 }
 
-/// A delivery ended `delivered` if it was taken, and only then.
+/// A delivery ended `delivered` if it was taken, and only then; and `dead` only if it was refused often enough.
 fn ends_are_true(evidence: &Evidence, findings: &mut Vec<String>) {
-    let mut taken: HashMap<(&str, &str), Vec<&Receipt>> = HashMap::new();
-    for receipt in taken_of(evidence) {
+    let mut came: HashMap<(&str, &str), Vec<&Receipt>> = HashMap::new();
+    for receipt in &evidence.receipts {
         let delivery = (receipt.mark.as_str(), receipt.path.as_str());
-        taken.entry(delivery).or_default().push(receipt);
+        came.entry(delivery).or_default().push(receipt);
     }
     for ((mark, path), status) in &evidence.deliveries {
-        let receipts = taken.get(&(mark.as_str(), path.as_str()));
-        match (status.as_str(), receipts) {
-            ("delivered", None) => {
+        let receipts = came.get(&(mark.as_str(), path.as_str()));
+        let (taken, refused): (Vec<&Receipt>, Vec<&Receipt>) =
+            (receipts.into_iter().flatten()).partition(|receipt| receipt.answer == Answered::Taken);
+        if status == "delivered" {
+            if taken.is_empty() {
                 findings.push(format!("{mark} is delivered, and {path} never took it"));
             }
-            ("delivered", Some(_)) | (_, None) => {}
-            (status, Some(receipts)) => {
-                let known = receipts.iter().find(|taken| !evidence.troubles.hide(taken));
-                if let Some(taken) = known {
-                    findings.push(format!("{mark} is {status}, and {path} took it: {taken:?}"));
-                }
-            }
+            continue;
+        }
+        let known = taken.iter().find(|taken| !evidence.troubles.hide(taken));
+        if let Some(taken) = known {
+            findings.push(format!("{mark} is {status}, and {path} took it: {taken:?}"));
+        }
+        // A connection that breaks may take one with it before it is read.
+        let enough = evidence.refusing.get(path);
+        if enough.is_none_or(|enough| refused.len() + taken.len() + 1 < *enough) {
+            let times = refused.len();
+            findings.push(format!(
+                "{mark} is {status}, and {path} refused it {times} times"
+            ));
         }
     }
 }
@@ -136,7 +148,8 @@ fn duplicates_are_explained(evidence: &Evidence, findings: &mut Vec<String>) -> 
         let delivery = (receipt.mark.as_str(), receipt.path.as_str());
         if let Some(first) = last_taken.get(&delivery) {
             count += 1;
-            of_anybody += usize::from(!evidence.troubles.known.contains(&first.connection));
+            let makers = &evidence.troubles.makers;
+            of_anybody += usize::from(!makers.contains_key(&first.connection));
             match evidence.troubles.explain(first, receipt) {
                 Some(trouble) => *explained.entry(trouble).or_default() += 1,
                 None => findings.push(format!(
@@ -149,9 +162,18 @@ fn duplicates_are_explained(evidence: &Evidence, findings: &mut Vec<String>) -> 
             last_taken.insert(delivery, receipt);
         }
     }
+    if 2 * of_anybody > count && count > FEW {
+        findings.push(format!(
+            "of {of_anybody} of {count} that came twice nobody knows who sent them"
+        ));
+    }
     for (trouble, repeated) in &explained {
-        if *repeated > evidence.workers * MOST_REPEATED {
-            let trouble = &evidence.troubles.all[*trouble];
+        let trouble = &evidence.troubles.all[*trouble];
+        let hit = match trouble {
+            Trouble::Down { .. } => evidence.workers,
+            Trouble::Killed { .. } | Trouble::Frozen { .. } | Trouble::Lost { .. } => 1,
+        };
+        if *repeated > hit * MOST_REPEATED {
             findings.push(format!("{repeated} came twice after one {trouble:?}"));
         }
     }
@@ -164,6 +186,9 @@ fn duplicates_are_explained(evidence: &Evidence, findings: &mut Vec<String>) -> 
 
 /// At no time were more requests of a subscription under way than it allows.
 fn limits_are_kept(evidence: &Evidence, findings: &mut Vec<String>) {
+    let Some(limit) = evidence.max_in_flight else {
+        return;
+    };
     let mut spans: HashMap<&str, Vec<(Timestamp, i32)>> = HashMap::new();
     for receipt in &evidence.receipts {
         let (from, until) = (receipt.at, end_of(receipt));
@@ -172,14 +197,14 @@ fn limits_are_kept(evidence: &Evidence, findings: &mut Vec<String>) {
             changes.extend([(from, 1), (until, -1)]);
         }
     }
-    let limit = i32::try_from(evidence.max_in_flight).unwrap_or(i32::MAX);
+    let limit = i32::try_from(limit).unwrap_or(i32::MAX);
     for (path, mut changes) in spans {
         // Of the same millisecond, ends come first.
         changes.sort_unstable();
         let mut open = 0;
         for (at, change) in changes {
             open += change;
-            let twice = evidence.troubles.allow_twice(at);
+            let twice = evidence.is_shared && evidence.troubles.allow_twice(at);
             let allowed = if twice { 2 * limit } else { limit };
             if open > allowed {
                 findings.push(format!("{open} requests to {path} were under way at {at}"));
@@ -196,9 +221,4 @@ fn end_of(receipt: &Receipt) -> Timestamp {
         Answered::Nothing => Timestamp::from_millis(until.as_millis() - NOTICED),
         Answered::Taken | Answered::Refused => until,
     }
-}
-
-fn taken_of(evidence: &Evidence) -> impl Iterator<Item = &Receipt> {
-    let receipts = evidence.receipts.iter();
-    receipts.filter(|receipt| receipt.answer == Answered::Taken)
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tharsis::system_now;
 use tharsis_tests::{ALPHA, Database, Inbox, Running, Subscribe, World, wait_until};
 
-use crate::{House, SOON, frozen, wait_for_a_share, wait_for_shares};
+use crate::{House, SOON, stopped, wait_for_a_share, wait_for_shares};
 
 #[test]
 fn workers_that_stand_still_beyond_their_lease_lose_nothing_and_every_duplicate_is_explained() {
@@ -29,7 +29,7 @@ fn workers_that_stand_still_beyond_their_lease_lose_nothing_and_every_duplicate_
         house.go_on(20);
         let thawed = system_now();
         zombie.thaw();
-        paused.push(frozen(stood, thawed));
+        paused.push((stood, Some(thawed)));
     }
     let journal = publisher.stop();
     for worker in workers {
@@ -38,7 +38,7 @@ fn workers_that_stand_still_beyond_their_lease_lose_nothing_and_every_duplicate_
     }
     world.run_until_idle();
 
-    let figures = house.assert_promises_are_kept(&world, journal, paused);
+    let figures = house.assert_promises_are_kept(&world, journal, stopped(paused));
     assert!(figures.events > 20 * PAUSES);
 }
 

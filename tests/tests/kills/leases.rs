@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tharsis_tests::{Database, Running, World};
 
-use crate::{House, SOON, assert_settled_once, killed, wait_for_shares};
+use crate::{House, SOON, assert_settled_once, stopped, wait_for_shares};
 
 /// How long a lease is unless it is said otherwise.
 const LEASE: Duration = Duration::from_secs(15);
@@ -20,7 +20,7 @@ fn a_worker_that_is_killed_is_followed_within_its_lease_and_nothing_is_lost() {
     let publisher = house.publisher(&world);
     house.go_on(20);
     let begin = Instant::now();
-    let kill = killed(one.kill9());
+    let stood = one.kill9();
     wait_for_shares(&world, 1, LEASE + AT_ONCE);
     let took = begin.elapsed();
     let journal = publisher.stop();
@@ -29,7 +29,7 @@ fn a_worker_that_is_killed_is_followed_within_its_lease_and_nothing_is_lost() {
     assert!(took < LEASE + Duration::from_secs(2), "{took:?}");
 
     world.run_until_idle();
-    house.assert_promises_are_kept(&world, journal, vec![kill]);
+    house.assert_promises_are_kept(&world, journal, stopped([(stood, None)]));
     assert_settled_once(&world);
 }
 
@@ -59,7 +59,7 @@ fn of_workers_that_are_ended_in_turn_nothing_comes_twice_and_their_shards_are_ta
         worker.finish(SOON).ok();
     }
     world.run_until_idle();
-    let figures = house.assert_promises_are_kept(&world, journal, Vec::new());
+    let figures = house.assert_promises_are_kept(&world, journal, stopped([]));
     assert_eq!(figures.duplicates, 0);
     assert_settled_once(&world);
 }
@@ -81,7 +81,7 @@ fn of_workers_that_are_added_to_one_at_work_nothing_comes_twice() {
         worker.finish(SOON).ok();
     }
     world.run_until_idle();
-    let figures = house.assert_promises_are_kept(&world, journal, Vec::new());
+    let figures = house.assert_promises_are_kept(&world, journal, stopped([]));
     assert_eq!(figures.duplicates, 0);
     assert_settled_once(&world);
 }

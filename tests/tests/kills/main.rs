@@ -20,9 +20,6 @@ const SOON: Duration = Duration::from_secs(20);
 /// So many that their lanes and their pointers lie in the shards of every worker.
 const CLIENTS: usize = 8;
 
-/// Requests of a subscription under way at once.
-const MAX_IN_FLIGHT: u32 = 8;
-
 /// Those on whose behalf is published, and two receivers that get everything of all of them.
 struct House {
     clients: Vec<String>,
@@ -35,7 +32,7 @@ impl House {
         let clients: Vec<String> = (0..CLIENTS).map(|_| world.client()).collect();
         for client in &clients {
             for inbox in &inboxes {
-                world.subscribe(&Subscribe::new(client, inbox).max_in_flight(MAX_IN_FLIGHT));
+                world.subscribe(&Subscribe::new(client, inbox));
             }
         }
         Self { clients, inboxes }
@@ -60,32 +57,33 @@ impl House {
         &self,
         world: &World,
         journal: Journal,
-        mut troubles: Vec<Trouble>,
+        mut troubles: Troubles,
     ) -> Figures {
         assert_eq!(journal.steps("failed"), Vec::<String>::new());
         for inbox in &self.inboxes {
             inbox.assert_all_verified();
         }
         for line in world.said("lease is lost") {
-            troubles.extend(lost_leases(&line, Clock::default()));
+            let lost = lost_leases(&line, Clock::default()).into_iter();
+            let worker = None;
+            (troubles.all).extend(lost.map(|at| Trouble::Lost { worker, at }));
         }
         let mut receipts: Vec<Receipt> = self.inboxes.iter().flat_map(receipts).collect();
         receipts.sort_by_key(|receipt| receipt.at);
+        // All are answered at once, on connections that are kept: what was not of those that were stopped is of another.
+        for receipt in &receipts {
+            let makers = troubles.makers.entry(receipt.connection);
+            makers.or_insert_with(|| HashSet::from([usize::MAX]));
+        }
         let names = self.inboxes.iter().map(|inbox| inbox.name.clone());
         let names: Vec<String> = names.collect();
         let evidence = Evidence {
-            // All are answered at once, on connections that are kept: they say who made each request.
-            troubles: Troubles {
-                known: receipts.iter().map(|receipt| receipt.connection).collect(),
-                all: troubles,
-            },
+            troubles,
             receipts,
             subscriptions: (self.clients.iter())
                 .map(|client| (client.clone(), names.clone()))
                 .collect(),
             workers: 4,
-            // Those of all clients go to one inbox.
-            max_in_flight: CLIENTS * usize::try_from(MAX_IN_FLIGHT).expect("it is small"),
             ..Evidence::default()
         };
         let (figures, findings) = judge(&evidence.ask(world, &[journal]));
@@ -111,16 +109,22 @@ fn receipts(inbox: &Inbox) -> Vec<Receipt> {
         .collect()
 }
 
-fn killed(Stood { at, connections }: Stood) -> Trouble {
-    Trouble::Killed { at, connections }
-}
-
-fn frozen(stood: Stood, until: Timestamp) -> Trouble {
-    Trouble::Frozen {
-        from: stood.at,
-        until,
-        connections: stood.connections,
+/// What explains duplicates: the workers that were stopped, with their numbers.
+fn stopped(troubles: impl IntoIterator<Item = (Stood, Option<Timestamp>)>) -> Troubles {
+    let mut all = Troubles::default();
+    for (worker, (stood, thawed)) in troubles.into_iter().enumerate() {
+        all.saw(worker, &stood.connections);
+        let from = stood.at;
+        all.all.push(match thawed {
+            None => Trouble::Killed { worker, at: from },
+            Some(until) => Trouble::Frozen {
+                worker,
+                from,
+                until,
+            },
+        });
     }
+    all
 }
 
 /// Every answer was a success, so one that was settled ended its delivery: what came twice was settled once.

@@ -6,8 +6,14 @@ use super::*;
 use crate::chaos::{Trouble, Troubles};
 
 const PATH: &str = "/shop/0";
-const WORKER: (u16, u16) = (40_000, 443);
-const OTHER: (u16, u16) = (40_001, 443);
+
+/// Two workers, with a connection each.
+const WORKER: usize = 0;
+const OTHER: usize = 1;
+
+fn connection(worker: usize) -> (u16, u16) {
+    (40_000 + u16::try_from(worker).expect("there are few"), 443)
+}
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(1_000_000 + millis)
@@ -17,7 +23,7 @@ fn taken(mark: &str, millis: i64) -> Receipt {
     Receipt {
         mark: mark.to_owned(),
         path: PATH.to_owned(),
-        connection: WORKER,
+        connection: connection(WORKER),
         at: at(millis),
         until: Some(at(millis + 1)),
         answer: Answered::Taken,
@@ -35,8 +41,11 @@ fn good() -> Evidence {
         receipts: vec![taken("a", 0), taken("b", 10)],
         troubles: Troubles {
             all: Vec::new(),
-            known: HashSet::from([WORKER, OTHER]),
+            makers: [WORKER, OTHER]
+                .map(|worker| (connection(worker), HashSet::from([worker])))
+                .into(),
         },
+        refusing: HashMap::new(),
         subscriptions: [("shop".to_owned(), vec![PATH.to_owned()])].into(),
         events: ["a", "b"]
             .map(|mark| (mark.to_owned(), "shop".to_owned()))
@@ -48,7 +57,8 @@ fn good() -> Evidence {
         intended: set(&["a", "b"]),
         doomed: set(&["c"]),
         workers: 1,
-        max_in_flight: 1,
+        max_in_flight: Some(1),
+        is_shared: true,
     }
 }
 
@@ -72,10 +82,10 @@ fn stand(evidence: &mut Evidence, mark: &str, status: &str) {
     evidence.deliveries.insert(pair, status.to_owned());
 }
 
-fn kill(millis: i64, connection: (u16, u16)) -> Trouble {
+fn kill(millis: i64, worker: usize) -> Trouble {
     Trouble::Killed {
+        worker,
         at: at(millis),
-        connections: HashSet::from([connection]),
     }
 }
 
@@ -110,16 +120,38 @@ fn a_subscription_that_was_left_out_is_found() {
 
 #[test]
 fn what_has_not_ended_is_found() {
-    for status in ["pending", "retrying", "held"] {
+    for status in [
+        "pending",
+        "retrying",
+        "held",
+        "cancelled",
+        "expired",
+        "refused",
+    ] {
         assert_found("has not ended", |evidence| stand(evidence, "b", status));
     }
 }
 
 #[test]
-fn a_visible_end_without_a_success_is_an_end() {
-    let found = findings(|evidence| {
+fn dead_is_an_end_where_the_receiver_refused_often_enough() {
+    let refuse = |evidence: &mut Evidence, times: i64| {
         evidence.receipts.pop();
         stand(evidence, "b", "dead");
+        for n in 0..times {
+            let mut refused = taken("b", 10 + n);
+            refused.answer = Answered::Refused;
+            evidence.receipts.push(refused);
+        }
+    };
+    assert_found("refused it 3 times", |evidence| refuse(evidence, 3));
+    let may_refuse = |evidence: &mut Evidence| evidence.refusing.insert(PATH.to_owned(), 4);
+    assert_found("refused it 2 times", |evidence| {
+        may_refuse(evidence);
+        refuse(evidence, 2);
+    });
+    let found = findings(|evidence| {
+        may_refuse(evidence);
+        refuse(evidence, 4);
     });
     assert_eq!(found, Vec::<String>::new());
 }
@@ -152,6 +184,7 @@ fn an_end_that_is_not_true_is_found() {
     // Its worker died before it could write that down.
     let found = findings(|evidence| {
         stand(evidence, "b", "dead");
+        evidence.refusing.insert(PATH.to_owned(), 1);
         evidence.troubles.all.push(kill(20, WORKER));
     });
     assert_eq!(found, Vec::<String>::new());
@@ -161,7 +194,7 @@ fn an_end_that_is_not_true_is_found() {
 fn a_duplicate_is_explained_by_a_kill_of_its_own_worker_at_its_own_time_alone() {
     let again = |evidence: &mut Evidence, trouble: Trouble| {
         let mut second = taken("b", 5_000);
-        second.connection = OTHER;
+        second.connection = connection(OTHER);
         evidence.receipts.push(second);
         evidence.troubles.all.push(trouble);
     };
@@ -197,17 +230,48 @@ fn a_duplicate_is_explained_by_a_kill_of_its_own_worker_at_its_own_time_alone() 
         }),
         Vec::<String>::new()
     );
-    let frozen = |from, until| Trouble::Frozen {
+    let frozen = |worker, from, until| Trouble::Frozen {
+        worker,
         from: at(from),
         until: at(until),
-        connections: HashSet::from([WORKER]),
     };
     assert_eq!(
-        findings(|evidence| again(evidence, frozen(100, 3_000))),
+        findings(|evidence| again(evidence, frozen(WORKER, 100, 3_000))),
+        Vec::<String>::new()
+    );
+    // It goes on, and sends what another has sent meanwhile.
+    assert_eq!(
+        findings(|evidence| again(evidence, frozen(OTHER, 3_000, 4_500))),
         Vec::<String>::new()
     );
     assert_found(unexplained, |evidence| {
-        again(evidence, frozen(3_000, 3_500))
+        again(evidence, frozen(WORKER, 3_000, 3_500));
+    });
+    let lost = |worker, millis| Trouble::Lost {
+        worker: Some(worker),
+        at: at(millis),
+    };
+    assert_eq!(
+        findings(|evidence| again(evidence, lost(WORKER, 1_500))),
+        Vec::<String>::new()
+    );
+    assert_found(unexplained, |evidence| again(evidence, lost(2, 1_500)));
+    assert_found(unexplained, |evidence| again(evidence, lost(WORKER, 3_500)));
+}
+
+#[test]
+fn it_is_found_when_nobody_looks_who_sends_what() {
+    assert_found("nobody knows who sent them", |evidence| {
+        evidence.troubles.all.push(kill(500, WORKER));
+        for n in 0..60 {
+            let mark = format!("n{n}");
+            let mut first = taken(&mark, 100);
+            first.connection = (50_000, 443);
+            evidence.receipts.extend([first, taken(&mark, 600)]);
+            evidence.events.insert(mark.clone(), "shop".to_owned());
+            stand(evidence, &mark, "delivered");
+            evidence.intended.insert(mark);
+        }
     });
 }
 
@@ -246,7 +310,7 @@ fn more_requests_at_once_than_the_limit_are_found() {
         for receipt in &mut evidence.receipts {
             receipt.until = Some(at(100));
         }
-        evidence.max_in_flight = usize::try_from(connections).expect("it is small");
+        evidence.max_in_flight = usize::try_from(connections).ok();
     };
     assert_found("2 requests to /shop/0 were under way", |evidence| {
         beside(evidence, 1)
@@ -255,14 +319,20 @@ fn more_requests_at_once_than_the_limit_are_found() {
         findings(|evidence| beside(evidence, 2)),
         Vec::<String>::new()
     );
+    let stop = || Trouble::Frozen {
+        worker: WORKER,
+        from: at(0),
+        until: at(50),
+    };
     // Those of one that stands still are open beside those of the next.
     let found = findings(|evidence| {
         beside(evidence, 1);
-        evidence.troubles.all.push(Trouble::Frozen {
-            from: at(0),
-            until: at(50),
-            connections: HashSet::new(),
-        });
+        evidence.troubles.all.push(stop());
     });
     assert_eq!(found, Vec::<String>::new());
+    assert_found("2 requests to /shop/0 were under way", |evidence| {
+        beside(evidence, 1);
+        evidence.troubles.all.push(stop());
+        evidence.is_shared = false;
+    });
 }
