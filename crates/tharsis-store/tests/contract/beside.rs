@@ -5,8 +5,8 @@ use std::{pin::pin, time::Duration};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tharsis_core::{DeliveryId, Timestamp, delivery::End, subscription::Subscription};
 use tharsis_store::{
-    DeliveryFilter, Due, LaneRead, Lease, Outbox, Registry, ReplayChoice, ReplayState, Shard,
-    Shards, Status, WorkedOff, postgres::PostgresStore,
+    Attempt, DeliveryFilter, Due, Fate, LaneRead, Lease, Outbox, Registry, ReplayChoice,
+    ReplayState, Settlement, Shard, Shards, Status, WorkedOff, postgres::PostgresStore,
 };
 use tokio::time::{sleep, timeout};
 
@@ -409,14 +409,28 @@ impl Two {
             .status
     }
 
-    /// Ends all deliveries of both.
+    /// Ends all deliveries of both, without a request.
     async fn end_all(&self) {
         for of in 0..2 {
-            for due in &self.due[of] {
-                let asked = self.stores[1 - of].cancel(due.id, self.now).await;
-                assert!(asked.expect("asked").owned);
-            }
-            while self.work_off(of).await.more {}
+            let ended = |due: &Due| Settlement {
+                position: due.position,
+                event: due.id.event,
+                attempts: due.attempts,
+                attempt: Some(Attempt {
+                    number: 0,
+                    at: self.now,
+                    duration: Duration::ZERO,
+                    code: "payload_invalid".to_owned(),
+                    status: None,
+                    excerpt: Vec::new(),
+                    detail: None,
+                }),
+                fate: Fate::Ended(End::Dead),
+                disable: None,
+            };
+            let all: Vec<Settlement> = self.due[of].iter().map(ended).collect();
+            let settled = self.stores[of].settle(&self.leases[of], &all).await;
+            assert_eq!(settled.expect("settled"), []);
         }
     }
 }
@@ -466,7 +480,7 @@ async fn a_replay_tells_the_owners_of_the_lanes_that_it_fills() {
             .expect("asked");
     }
     let mut filter = DeliveryFilter::default();
-    filter.status = vec![Status::Ended(End::Cancelled)];
+    filter.status = vec![Status::Ended(End::Dead)];
     let choice = ReplayChoice::Filter(filter);
     let asked = two.stores[0].replay(&choice, two.now).await.expect("asked");
 
