@@ -381,8 +381,8 @@ pub trait Outbox: Send + Sync + 'static {
     /// Leaves: gives the lease back but for the shards to `keep`, in which something is still under way, and with it what a
     /// renewal whose answer was lost gave this worker. Those are [surplus](Lease::surplus) from now on, and are renewed by
     /// asking again; the others' shares are counted without this worker. A lease that comes to be without shards records
-    /// successes still; with `None` it is over, whether anything of it was left or not. Returns what is left of it. Where only one process may own, it owns all
-    /// until then.
+    /// successes still; with `None` it is over, whether anything of it was left or not. Returns what is left of it. Where
+    /// only one process may own, it owns all until then.
     fn release(
         &self,
         lease: &Lease,
