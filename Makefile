@@ -18,8 +18,8 @@ install: ## only install what the tests need and is missing
 fmt clippy doc alone deny package build generated unit plans receivers stories: ## one stage of `make test`
 	@scripts/test $@
 
-simulate: ## more bad days of the engine than `make unit` tells: make simulate DAYS=100000 SEED=0
-	THARSIS_SIMULATION_DAYS=$(or $(DAYS),100000) THARSIS_SIMULATION_SEED=$(or $(SEED),0) cargo test -p tharsis-dispatch --lib days::every
+simulate: ## more bad days of the engine than `make unit` tells: make simulate DAYS=100000 SEED=10000
+	THARSIS_SIMULATION_DAYS=$(or $(DAYS),100000) THARSIS_SIMULATION_SEED=$(or $(SEED),10000) cargo test -p tharsis-dispatch --lib days::every
 
 # As many worlds side by side as fit two cores; interrupted, it goes on with the same SEED. WORLD=n tells one again.
 KILLS ?= 1000

@@ -160,12 +160,9 @@ pub(crate) fn sqlite_pages() -> Option<u32> {
 /// for the third time, and `sqlite.pages=4000` gives each SQLite file that is opened so many pages at most.
 ///
 /// # Errors
-/// `bad_failpoint` for what is not known, and in a build without failpoints.
+/// `bad_failpoint` for what is not known, and in a build without failpoints; then nothing of it is armed.
 pub fn arm(settings: &str) -> Result<(), Invalid> {
-    for setting in settings.split(',') {
-        armed::arm(setting.trim())?;
-    }
-    Ok(())
+    armed::arm(settings)
 }
 
 #[cfg(not(debug_assertions))]
@@ -222,15 +219,22 @@ mod armed {
         Some(SQLITE_PAGES.load(Relaxed)).filter(|pages| *pages > 0)
     }
 
-    pub(super) fn arm(setting: &str) -> Result<(), Invalid> {
+    pub(super) fn arm(settings: &str) -> Result<(), Invalid> {
+        let settings = settings.split(',').map(|setting| parse(setting.trim()));
+        for (number, value) in settings.collect::<Result<Vec<_>, _>>()? {
+            number.store(value, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// The number that is set, and to what.
+    fn parse(setting: &str) -> Result<(&'static AtomicU32, u32), Invalid> {
         if let Some(pages) = setting.strip_prefix("sqlite.pages=") {
-            SQLITE_PAGES.store(number(setting, pages)?, Relaxed);
-            return Ok(());
+            return Ok((&SQLITE_PAGES, number(setting, pages)?));
         }
         let (name, nth) = setting.split_once(':').unwrap_or((setting, "1"));
         let point: Failpoint = name.parse()?;
-        LEFT[point as usize].store(number(setting, nth)?, Relaxed);
-        Ok(())
+        Ok((&LEFT[point as usize], number(setting, nth)?))
     }
 
     fn number(setting: &str, text: &str) -> Result<u32, Invalid> {
@@ -239,6 +243,37 @@ mod armed {
             Invalid::new("bad_failpoint", format!("{setting} has no number above 0"))
                 .hint("write POINT:NTH, or sqlite.pages=PAGES")
         })
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        /// The points are the dispatcher's: nothing else in this process comes to them. None is left armed.
+        #[test]
+        fn what_is_not_known_is_refused_whole_and_what_is_armed_is_counted() {
+            for wrong in [
+                "settle",
+                "settle.committed:0",
+                "settle.committed:x",
+                "sqlite.pages=",
+                "",
+            ] {
+                let refused = arm(wrong).expect_err(wrong);
+                assert_eq!(refused.code, "bad_failpoint", "{wrong}");
+            }
+            let refused = arm("send.answered,settle.comitted:3").expect_err("one is wrong");
+            assert!(refused.message.contains("settle.comitted"), "{refused:?}");
+            let hint = refused.hint.unwrap_or_default();
+            assert!(hint.contains("settle.committed"), "{hint}");
+            assert_eq!(LEFT[Failpoint::SendAnswered as usize].load(Relaxed), 0);
+
+            arm("send.begun:4").expect("known");
+            for _ in 0..3 {
+                reached(Failpoint::SendBegun);
+            }
+            assert_eq!(LEFT[Failpoint::SendBegun as usize].swap(0, Relaxed), 1);
+        }
     }
 }
 
@@ -267,33 +302,6 @@ mod tests {
         assert_eq!(names.len(), Failpoint::ALL.len());
         for point in Failpoint::ALL {
             assert_eq!(point.as_str().parse(), Ok(*point));
-        }
-    }
-
-    /// One that this process comes to nowhere else is reached once less than it is armed for, and nothing happens.
-    #[test]
-    fn what_is_not_known_is_refused_and_what_is_armed_is_counted() {
-        for wrong in [
-            "settle",
-            "settle.committed:0",
-            "settle.committed:x",
-            "sqlite.pages=",
-            "",
-        ] {
-            let refused = arm(wrong).expect_err(wrong);
-            assert_eq!(refused.code, "bad_failpoint", "{wrong}");
-        }
-        let refused = arm("open.created,settle.comitted:3").expect_err("one is wrong");
-        assert!(refused.message.contains("settle.comitted"), "{refused:?}");
-        assert!(
-            refused
-                .hint
-                .is_some_and(|hint| hint.contains("settle.committed"))
-        );
-
-        arm("partition.committed:4").expect("known");
-        for _ in 0..3 {
-            reached(Failpoint::PartitionCommitted);
         }
     }
 }

@@ -337,9 +337,10 @@ pub struct Published {
 ///   order of the lanes among each other is open.
 /// - `settle` is one transaction. A row that is no longer as it was read is left alone and its position returned;
 ///   nothing is recorded for it, except that a success is always recorded, once however often it is written, and ends the
-///   delivery wherever its row has moved meanwhile and even if it has ended otherwise. What a replay made due again since
-///   the row was read stays due, with one attempt more. A settlement that disables does so in the same transaction, once,
-///   and bumps the registry's revision. A batch names each delivery once, and each end comes with an attempt.
+///   delivery wherever its row has moved meanwhile and even if it has ended otherwise, also where somebody else settles the
+///   same delivery at the same moment. What a replay made due again since the row was read stays due, with one attempt
+///   more. A settlement that disables does so in the same transaction, once, and bumps the registry's revision. A batch
+///   names each delivery once, and each end comes with an attempt.
 /// - `work_off` is one transaction a chunk: a command is gone, or a replay's cursor has moved, with the deliveries that
 ///   changed or not at all. A replay takes each delivery once, and none of an event that was published after it was asked
 ///   for.
@@ -350,7 +351,8 @@ pub struct Published {
 /// - A shard belongs to one lease at a time. Where a method is given a lease, it reads and changes what lies in the shards
 ///   of that lease alone: pointers of clients, lanes and commands of subscriptions, replays by their own id. `route` and a
 ///   replay write into lanes of other shards too, and their owner is told (see `changed`). `settle` reaches the surplus
-///   too, and leaves alone what another worker has taken over, but for successes.
+///   too, and leaves alone what another worker has taken over, but for successes. Those take their row out of its owner's
+///   lane, or count it as one attempt more, and nobody is told: an owner that has read it finds it changed when it settles.
 /// - After a crash at any point every committed event is either still a pointer, or a delivery for each subscription that
 ///   wanted it, or has an end in the history.
 /// - Methods that take a lease fail with [`StoreError::LeaseLost`] when nothing of it is the caller's any more, or another
@@ -381,8 +383,8 @@ pub trait Outbox: Send + Sync + 'static {
     /// Leaves: gives the lease back but for the shards to `keep`, in which something is still under way, and with it what a
     /// renewal whose answer was lost gave this worker. Those are [surplus](Lease::surplus) from now on, and are renewed by
     /// asking again; the others' shares are counted without this worker. A lease that comes to be without shards records
-    /// successes still; with `None` it is over, whether anything of it was left or not. Returns what is left of it. Where only one process may own, it owns all
-    /// until then.
+    /// successes still; with `None` it is over, whether anything of it was left or not. Returns what is left of it. Where
+    /// only one process may own, it owns all until then.
     fn release(
         &self,
         lease: &Lease,

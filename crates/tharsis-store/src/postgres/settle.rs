@@ -14,10 +14,13 @@ use crate::{
     failpoint::{Failpoint, reached},
 };
 
-/// Each settlement finds its row by the pair and the number that it has until it ends: a replay gives another. A success
-/// takes it wherever it is; all else takes it only as it was read, and only where its subscription's shard is still this
-/// worker's. A success that is written again, after a lost answer, is recorded once. What is recorded follows from the
-/// rows that were taken out, and from successes without one: then a replay's row, if there is one, has one attempt more.
+/// Each settlement finds its row by the pair and the number that it has until it ends: a replay, and routing after a crash
+/// that lost what was routed, give another. A success takes it wherever it is; all else takes it only as it was read, and
+/// only where its subscription's shard is still this worker's. A success that is written again, after a lost answer, is
+/// recorded once. What is recorded follows from the rows that were taken out, and from successes without one: then another
+/// row of the pair, if there is one, has one attempt more. What is recorded so takes that row before it writes its attempt,
+/// as each settlement does, so that two of them take turns. Two may number their attempts alike all the same, where the row
+/// came or went at the same moment; the second is not recorded then, and its place returned.
 /// The revision is written before the state of a subscription, as the registry does.
 ///
 /// `$3` are the subscriptions, which settlements name by their place; `$24` says that nothing needs to be owned.
@@ -52,7 +55,12 @@ pub(super) const SETTLE: &str = "
     ), taken AS MATERIALIZED (
         SELECT f.*,
                f.tid IS NULL OR (SELECT count(*) FROM gone) = (SELECT count(tid) FROM found WHERE is_ours)
-               OR f.tid = ANY (ARRAY(SELECT ctid FROM gone)) AS is_taken
+               OR f.tid = ANY (ARRAY(SELECT ctid FROM gone)) AS is_taken,
+               f.number IS NOT NULL AND (f.is_as_read OR NOT f.is_success OR NOT EXISTS (
+                   SELECT 1 FROM attempt a
+                   WHERE a.event = f.event AND a.subscription = f.subscription
+                     AND a.at = f.at AND a.duration_us = f.duration_us AND a.ended = 'delivered'
+                   OFFSET 0)) AS is_new
         FROM found f
         WHERE f.is_ours
     ), moved AS (
@@ -60,36 +68,37 @@ pub(super) const SETTLE: &str = "
         SELECT t.subscription, t.lane, t.again, t.seq, t.event, t.made, t.tries
         FROM taken t
         WHERE t.is_taken AND t.again IS NOT NULL
-    ), recorded AS (
-        INSERT INTO attempt (event, subscription, number, at, duration_us, code, status, ended, after, due_at, detail, excerpt)
-        SELECT t.event, t.subscription,
-               CASE WHEN t.is_as_read OR NOT t.is_success THEN t.number
-                    ELSE greatest(t.number, (SELECT max(a.number) + 1 FROM attempt a
-                                             WHERE a.event = t.event AND a.subscription = t.subscription))
-               END,
-               t.at, t.duration_us, t.code, t.status, t.ended, t.after, t.again, t.detail, t.excerpt
-        FROM taken t
-        WHERE t.is_taken AND t.number IS NOT NULL
-          AND (t.is_as_read OR NOT t.is_success OR NOT EXISTS (
-              SELECT 1 FROM attempt a
-              WHERE a.event = t.event AND a.subscription = t.subscription
-                AND a.at = t.at AND a.duration_us = t.duration_us AND a.ended = 'delivered'))
-        ON CONFLICT (event, subscription, number) DO UPDATE
-        SET at = excluded.at, duration_us = excluded.duration_us, code = excluded.code, status = excluded.status,
-            ended = excluded.ended, after = excluded.after, due_at = excluded.due_at, detail = excluded.detail,
-            excerpt = excluded.excerpt
-        WHERE attempt.number = 0
     ), late AS (
-        UPDATE delivery SET attempts = attempts + 1
+        DELETE FROM delivery
         WHERE ctid = ANY (ARRAY(
             SELECT d.ctid
             FROM taken t
             CROSS JOIN LATERAL (
                 SELECT d.ctid FROM delivery d WHERE d.event = t.event AND d.subscription = t.subscription OFFSET 0) d
-            WHERE t.tid IS NULL AND NOT EXISTS (
-                SELECT 1 FROM attempt a
-                WHERE a.event = t.event AND a.subscription = t.subscription
-                  AND a.at = t.at AND a.duration_us = t.duration_us AND a.ended = 'delivered')))
+            WHERE t.tid IS NULL AND t.is_new))
+        RETURNING subscription, lane, due_at, seq, event, attempts + 1 AS attempts, tries
+    ), kept AS (
+        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries)
+        SELECT l.subscription, l.lane, l.due_at, l.seq, l.event, l.attempts, l.tries FROM late l
+    ), recorded AS (
+        INSERT INTO attempt (event, subscription, number, at, duration_us, code, status, ended, after, due_at, detail, excerpt)
+        SELECT t.event, t.subscription,
+               CASE WHEN t.is_as_read OR NOT t.is_success THEN t.number
+                    ELSE greatest(t.number,
+                                  (SELECT l.attempts FROM late l
+                                   WHERE l.event = t.event AND l.subscription = t.subscription),
+                                  (SELECT max(a.number) + 1 FROM attempt a
+                                   WHERE a.event = t.event AND a.subscription = t.subscription))
+               END,
+               t.at, t.duration_us, t.code, t.status, t.ended, t.after, t.again, t.detail, t.excerpt
+        FROM taken t
+        WHERE t.is_taken AND t.is_new
+        ON CONFLICT (event, subscription, number) DO UPDATE
+        SET at = excluded.at, duration_us = excluded.duration_us, code = excluded.code, status = excluded.status,
+            ended = excluded.ended, after = excluded.after, due_at = excluded.due_at, detail = excluded.detail,
+            excerpt = excluded.excerpt
+        WHERE attempt.number = 0
+        RETURNING event, subscription
     ), disabled AS MATERIALIZED (
         SELECT DISTINCT ON (t.subscription) t.subscription, t.disable AS reason, coalesce(t.at, t.due_at) AS since
         FROM taken t
@@ -113,7 +122,12 @@ pub(super) const SETTLE: &str = "
     )
     SELECT (SELECT cardinality(shards) FROM held),
            ARRAY(SELECT f.place FROM found f WHERE f.is_ours IS NOT TRUE),
-           ARRAY(SELECT t.place FROM taken t WHERE NOT t.is_taken)";
+           ARRAY(SELECT t.place FROM taken t
+                 WHERE NOT t.is_taken
+                    OR t.is_new
+                       AND (SELECT count(*) FROM recorded) < (SELECT count(*) FROM taken WHERE is_taken AND is_new)
+                       AND NOT EXISTS (
+                           SELECT 1 FROM recorded r WHERE r.event = t.event AND r.subscription = t.subscription OFFSET 0))";
 
 pub(super) async fn settle(
     store: &PostgresStore,
@@ -126,7 +140,8 @@ pub(super) async fn settle(
     while !open.is_empty() {
         let (left, raced) = write(store, lease, &open).await?;
         left_alone.extend(left.iter().map(|settlement| settlement.position));
-        // Somebody took the row out at the same moment. A success counts all the same, now that it is seen where it went.
+        // Somebody was at the same delivery at the same moment. A success counts all the same, now that it is seen what came
+        // of that.
         let (again, lost): (Vec<_>, Vec<_>) = raced
             .into_iter()
             .partition(|settlement| is_success(settlement));
@@ -140,7 +155,7 @@ fn is_success(settlement: &Settlement) -> bool {
     settlement.attempt.is_some() && settlement.fate == Fate::Ended(End::Delivered)
 }
 
-/// Those that were left alone, and those whose row was gone before it could be taken.
+/// Those that were left alone, and those whose row or number somebody else took first.
 type Left<'a> = (Vec<&'a Settlement>, Vec<&'a Settlement>);
 
 async fn write<'a>(

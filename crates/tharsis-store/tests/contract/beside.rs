@@ -40,18 +40,27 @@ async fn number(conn: &mut PgConnection, statement: &str) -> i64 {
 
 /// Waits until somebody waits for a lock that this connection holds.
 async fn until_one_waits(conn: &mut PgConnection) {
+    until_wait(conn, 1).await;
+}
+
+/// Waits until so many wait for a lock that this connection holds, also one behind another.
+async fn until_wait(conn: &mut PgConnection, count: i64) {
     for _ in 0..1_000 {
         let waiting = number(
             conn,
-            "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))",
+            "WITH RECURSIVE waiting AS (
+                 SELECT pid FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))
+                 UNION
+                 SELECT a.pid FROM waiting w JOIN pg_stat_activity a ON w.pid = ANY (pg_blocking_pids(a.pid)))
+             SELECT count(*) FROM waiting",
         )
         .await;
-        if waiting > 0 {
+        if waiting >= count {
             return;
         }
         sleep(Duration::from_millis(10)).await;
     }
-    panic!("nobody waits");
+    panic!("fewer than {count} wait");
 }
 
 async fn filter_count(store: &PostgresStore, status: Status) -> u64 {
@@ -519,4 +528,65 @@ async fn a_replay_tells_the_owners_of_the_lanes_that_it_fills() {
     let due_at = timeout(seconds(10), told).await.expect("told");
     assert_eq!(due_at, two.now);
     assert_eq!(two.due(1 - of).await.len(), 700);
+}
+
+/// A delivery whose first request is still under way, though it was cancelled and replayed since, settles twice at the same
+/// moment: that request's success, and what came of the replay. Says how it stands after.
+async fn settled_at_once(own: End, is_late_first: bool) -> (Vec<u32>, Status, bool) {
+    let (store, schema) = postgres().await;
+    let house = House::new(store).await;
+    house.routed(2).await;
+    let in_flight = house.due(&house.ours, house.now).await.remove(0);
+    let id = in_flight.id;
+    house.store.cancel(id, house.now).await.expect("asked");
+    house.work_off(house.now).await;
+    let chosen = ReplayChoice::Deliveries(vec![id]);
+    house.store.replay(&chosen, house.now).await.expect("asked");
+    house.work_off(house.now).await;
+    let again = house.due(&house.ours, house.now).await.remove(0);
+    let late = house.ended(&in_flight, End::Delivered);
+    let mut own = house.ended(&again, own);
+    own.attempt.as_mut().expect("one").at = house.now + seconds(60);
+
+    let mut holder = connect(&schema).await;
+    run(&mut holder, "BEGIN; SELECT FROM delivery FOR UPDATE").await;
+    let settle = |settlement| {
+        let (store, lease) = (house.store.clone(), house.lease);
+        tokio::spawn(async move { store.settle(&lease, &[settlement]).await })
+    };
+    let order = if is_late_first {
+        [late, own]
+    } else {
+        [own, late]
+    };
+    let [first, second] = order;
+    let first = settle(first);
+    until_wait(&mut holder, 1).await;
+    let second = settle(second);
+    until_wait(&mut holder, 2).await;
+    run(&mut holder, "ROLLBACK").await;
+    let first = first.await.expect("no panic").expect("settled");
+    assert_eq!(first, [], "it was first");
+    let second = second.await.expect("no panic").expect("settled");
+
+    let detail = house.store.delivery(id).await.expect("a delivery");
+    let numbers = detail.attempts.iter().map(|a| a.attempt.number).collect();
+    let due = house.due(&house.ours, house.now).await;
+    let is_due = due.iter().any(|due| (due.id, due.attempts) == (id, 1));
+    assert_eq!(!second.is_empty(), is_due, "what is left alone is there");
+    (numbers, detail.row.status, is_due)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_success_is_recorded_beside_what_comes_of_a_replay() {
+    let delivered = Status::Ended(End::Delivered);
+    let after = settled_at_once(End::Dead, false).await;
+    assert_eq!(after, (vec![0, 1, 2], delivered, false));
+    let after = settled_at_once(End::Delivered, false).await;
+    assert_eq!(after, (vec![0, 1, 2], delivered, false));
+    // What is no success and finds another row than it read is left alone.
+    let after = settled_at_once(End::Dead, true).await;
+    assert_eq!(after, (vec![0, 1], Status::Pending, true));
+    let after = settled_at_once(End::Delivered, true).await;
+    assert_eq!(after, (vec![0, 1, 2], delivered, false));
 }

@@ -525,3 +525,31 @@ fn a_registry_that_the_server_lost_is_not_routed_by() {
         }
     });
 }
+
+#[test]
+fn receivers_that_are_gone_one_after_another_do_not_hold_up_what_others_publish() {
+    stories(20, |seed| {
+        let mut receivers = vec![Receiver::Gone; 240];
+        receivers.push(Receiver::Healthy);
+        let mut world = world(seed, &receivers);
+        world.options.max_in_flight = 64;
+        world.start_engine();
+        // Each is disabled by a settlement, after which the registry is read again.
+        for gone in 1..=120_u8 {
+            let starts_in = SEC + Duration::from_millis(8) * u32::from(gone);
+            world.publish_with(client(gone), None, Some(starts_in));
+        }
+        world.run_for(1_100 * SEC / 1_000);
+        for _ in 0..10 {
+            world.publish(client(121));
+            world.input(Input::Woken);
+            world.run_for(50 * SEC / 1_000);
+        }
+        world.run_for(2 * SEC);
+        assert_eq!(world.received.len(), 240 + 10, "all are gone but one");
+        let healthy = world.received.iter().filter(|r| r.lane == 241);
+        let waited = healthy.map(|r| world.model.clock(r.at).since(r.published_at));
+        let longest = waited.max();
+        assert!(longest < Some(Duration::from_millis(250)), "{longest:?}");
+    });
+}

@@ -8,7 +8,7 @@ use std::{
 use tharsis_store::Lease;
 use tracing::warn;
 
-use super::{DISCOVERY, MAINTENANCE, REVIEW, SAFETY, State, Stopping};
+use super::{DISCOVERY, MAINTENANCE, REVIEW, SAFETY, State, Stopping, Trust};
 use crate::engine::{
     Until,
     lanes::Pick,
@@ -108,6 +108,9 @@ impl State {
             does.discover.want();
         }
         if does.load.starts(alarm) {
+            if self.trust == Trust::None {
+                self.trust = Trust::Soon;
+            }
             effects.push(Effect::Load);
         }
         if self.routes.is_some() && does.discover.starts(alarm) {
@@ -132,10 +135,10 @@ impl State {
         if self.unrouted.is_none() && !does.route.is_under_way() && does.point.starts(alarm) {
             effects.push(Effect::Point(lease));
         }
-        // A registry that is to be read again may be older than the pointers or, whatever its number, not be so any more: a
-        // server that crashed may have lost its newest revisions and have given others under the same numbers.
         if let Some(routes) = &self.routes
-            && does.load.is_at_rest()
+            && self.trust == Trust::Full
+            && let Some(needed) = self.unrouted.as_ref().map(|pointers| pointers.revision)
+            && routes.revision >= needed
             && does.route.may_start(alarm)
             && let Some(pointers) = self.unrouted.take()
         {

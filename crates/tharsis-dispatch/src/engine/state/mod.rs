@@ -46,6 +46,7 @@ pub(super) struct State {
     random: Random,
     ownership: Ownership,
     routes: Option<Arc<Routes>>,
+    trust: Trust,
     lanes: Lanes,
     settling: Settling,
     /// Read, but not yet routed: a newer registry must be loaded first.
@@ -82,6 +83,18 @@ struct Operations {
     release: Operation,
 }
 
+/// Whether the revision of the registry that was loaded last says how new it is. A server that crashed may have lost its
+/// newest revisions, and have given others under the same numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// It does not: the store has failed since.
+    None,
+    /// It will when the load that is under way has ended, which began later than that.
+    Soon,
+    /// It does.
+    Full,
+}
+
 /// The end of a run.
 #[derive(Debug, Clone, Copy)]
 struct Stopping {
@@ -98,6 +111,7 @@ impl State {
             random: Random::new(seed),
             ownership: Ownership::default(),
             routes: None,
+            trust: Trust::None,
             lanes: Lanes::new(options.max_in_flight, options.cache_bytes),
             options,
             settling: Settling::default(),
@@ -188,6 +202,7 @@ impl State {
     fn read_all_again(&mut self) {
         self.lanes.forget();
         self.unrouted = None;
+        self.trust = Trust::None;
         self.does.load.want();
         self.does.point.want();
         self.does.discover.want();

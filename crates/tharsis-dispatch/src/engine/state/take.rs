@@ -16,7 +16,7 @@ use tharsis_store::{
 };
 use tracing::{debug, info, warn};
 
-use super::{COUNT, MAINTENANCE_AGAIN, State, Stopping};
+use super::{COUNT, MAINTENANCE_AGAIN, State, Stopping, Trust};
 use crate::engine::{
     now::Now,
     routing::{self, Routes},
@@ -98,6 +98,9 @@ impl State {
             self.does.work_off.want();
         }
         self.routes = Some(Arc::new(Routes::new(&snapshot)));
+        if self.trust == Trust::Soon {
+            self.trust = Trust::Full;
+        }
         self.take_lanes(now);
     }
 
