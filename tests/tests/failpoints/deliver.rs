@@ -6,7 +6,7 @@ use tharsis_tests::{
 };
 
 use crate::{
-    KILLS, kill_at, number,
+    KILLS, kill_at, number, numbers,
     point::{Leaves, Story, points},
     publish, wait_for_quiet, wait_unless_dead,
 };
@@ -29,14 +29,15 @@ fn a_worker_that_dies_while_it_delivers_loses_nothing_and_doubles_what_was_on_it
     for (point, leaves) in points(Story::Deliver, on) {
         for kill in 0..KILLS {
             // The first time, and later in the life of a worker.
-            let (nth, before) = (1 + kill % 4, house.unrecorded());
+            let (nth, before) = (1 + kill % 4, house.seen());
             kill_at(&world, point, nth, &["run"], |worker| {
                 wait_for_quiet(&world, worker);
                 if worker.is_alive() {
                     house.go_on(point, worker);
                 }
             });
-            let came_again = house.unrecorded() - before;
+            let after = house.seen();
+            let came_again = after.unrecorded - before.unrecorded;
             let may_come_again = match leaves {
                 Leaves::Unsettled => 1..=1,
                 Leaves::NothingBesideRequests => 0..=1,
@@ -47,9 +48,18 @@ fn a_worker_that_dies_while_it_delivers_loses_nothing_and_doubles_what_was_on_it
                 may_come_again.contains(&came_again),
                 "{name} x {nth}: {came_again}"
             );
+            let nth = usize::try_from(nth).expect("small");
+            let done = match leaves {
+                Leaves::Nothing | Leaves::Unsettled => Some(nth - 1),
+                Leaves::Done => Some(nth),
+                Leaves::NothingBesideRequests => None,
+            };
+            assert_eq!(after.done_since(&before, point), done, "{name} x {nth}");
         }
+        // So that one thing at most is under way at the next point, too.
+        world.run_until_idle();
     }
-    let unsettled = house.unrecorded();
+    let unsettled = house.seen().unrecorded;
     world.run_until_idle();
     house.assert_kept(unsettled);
 }
@@ -91,10 +101,16 @@ impl<'w> House<'w> {
         self.inboxes[0].now_answers(200);
     }
 
-    /// Requests that came and are not written down.
-    fn unrecorded(&self) -> usize {
+    fn seen(&self) -> Seen {
+        let outbox = format!("SELECT count(*) FROM {}", self.world.table("outbox"));
+        let [recorded, unrouted] = numbers(self.world, [&recorded(self.world), &outbox]);
+        let published: usize = self.lines.iter().map(Vec::len).sum();
         let came: usize = self.inboxes.iter().map(Inbox::count).sum();
-        came - attempts(self.world)
+        Seen {
+            routed: published - unrouted,
+            recorded,
+            unrecorded: came - recorded,
+        }
     }
 
     #[track_caller]
@@ -111,7 +127,7 @@ impl<'w> House<'w> {
         );
         assert_eq!(world.statuses()["delivered"], alphas + 3 * betas);
         assert_eq!(world.statuses().len(), 1);
-        assert_eq!(self.unrecorded(), unsettled);
+        assert_eq!(self.seen().unrecorded, unsettled);
         let ends = format!(
             "SELECT count(*) FROM {} WHERE ended = 'delivered'",
             world.table("attempt")
@@ -121,11 +137,32 @@ impl<'w> House<'w> {
     }
 }
 
-/// Requests that are written down.
+/// What is done.
+struct Seen {
+    /// Events.
+    routed: usize,
+    /// Requests that are written down, and those that came and are not.
+    recorded: usize,
+    unrecorded: usize,
+}
+
+impl Seen {
+    /// How often what the point is about was done; of a read nothing is left that could be counted.
+    fn done_since(&self, before: &Self, point: Failpoint) -> Option<usize> {
+        match point.as_str().split('.').next() {
+            Some("route") => Some(self.routed - before.routed),
+            Some("send" | "settle") => Some(self.recorded - before.recorded),
+            _ => None,
+        }
+    }
+}
+
+/// The count of requests that are written down.
+fn recorded(world: &World) -> String {
+    let attempt = world.table("attempt");
+    format!("SELECT count(*) FROM {attempt} WHERE number > 0")
+}
+
 fn attempts(world: &World) -> usize {
-    let query = format!(
-        "SELECT count(*) FROM {} WHERE number > 0",
-        world.table("attempt")
-    );
-    number(world, &query)
+    number(world, &recorded(world))
 }

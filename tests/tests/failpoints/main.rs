@@ -42,6 +42,7 @@ fn armed(point: Failpoint, nth: u32) -> String {
 }
 
 /// Starts the program, takes steps until it has died at `point`, and expects that it has. What a worker had is free then.
+/// Returns the id that its process had.
 #[track_caller]
 fn kill_at(
     world: &World,
@@ -49,8 +50,9 @@ fn kill_at(
     nth: u32,
     arguments: &[&str],
     mut step: impl FnMut(&mut Running),
-) {
+) -> u32 {
     let mut process = world.spawn_armed(&armed(point, nth), arguments);
+    let id = process.id();
     let begin = Instant::now();
     while process.is_alive() && begin.elapsed() < SOON {
         step(&mut process);
@@ -59,6 +61,7 @@ fn kill_at(
     if arguments[0] == "run" {
         free(world);
     }
+    id
 }
 
 /// It has died at this point: by the signal of an abort, and that was the last that it said.
@@ -110,8 +113,19 @@ fn publish(world: &World, lines: &[Line]) {
 /// A number that SQL past the program counts.
 #[track_caller]
 fn number(world: &World, query: &str) -> usize {
-    let rows = world.select(&format!("SELECT CAST(({query}) AS TEXT)"));
-    rows[0].parse().expect("a count is a number")
+    let [number] = numbers(world, [query]);
+    number
+}
+
+/// Several of them, at one look.
+#[track_caller]
+fn numbers<const N: usize>(world: &World, queries: [&str; N]) -> [usize; N] {
+    let texts = queries.map(|query| format!("CAST(({query}) AS TEXT)"));
+    let rows = world.select(&format!("SELECT {}", texts.join(" || ' ' || ")));
+    let numbers: Vec<usize> = (rows[0].split(' '))
+        .map(|text| text.parse().expect("a count is a number"))
+        .collect();
+    numbers.try_into().expect("one for each")
 }
 
 /// How many rows a table of the outbox has.

@@ -6,7 +6,7 @@ use tharsis::{Emitter, Registry, Secret, store::failpoint::Failpoint, system_now
 use tharsis_tests::{ALPHA, Database, Subscribe, World, on_both_databases, pause};
 
 use crate::{
-    KILLS, MOMENT, kill_at,
+    KILLS, MOMENT, kill_at, number,
     point::{Leaves, Story, points},
     publish,
 };
@@ -53,6 +53,11 @@ fn is_completed(on: Database, story: Story) {
                 key = now;
                 left -= 1;
             }
+            // To look is to open it, so the next process is the first to do so at every second one.
+            if databases.is_multiple_of(2) {
+                let is_done = is_committed(&world, story);
+                assert_eq!(is_done, leaves == Leaves::Done, "{name}");
+            }
             match databases % 3 {
                 0 => migrate(&world),
                 // An embedder opens it.
@@ -81,6 +86,17 @@ fn has_key(point: Failpoint, on: Database) -> bool {
         Failpoint::MigrateCommitted => on == Database::Postgres,
         _ => false,
     }
+}
+
+/// Whether what the story is about is there.
+fn is_committed(world: &World, story: Story) -> bool {
+    let count = match (world.is_on(Database::Sqlite), story) {
+        (true, Story::Key) => "SELECT count(*) FROM tharsis_key",
+        (true, _) => "SELECT count(*) FROM sqlite_schema",
+        // There both are one transaction.
+        (false, _) => "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()",
+    };
+    number(world, count) > 0
 }
 
 /// A place where there is nothing, and the key file that will be there.

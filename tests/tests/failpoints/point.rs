@@ -66,9 +66,10 @@ fn place(point: Failpoint) -> (Story, &'static [Database], Leaves) {
         F::SettleTaken | F::SettleWritten => (Story::Deliver, SQLITE, Unsettled),
         F::SettleCommitted => (Story::Deliver, BOTH, Done),
 
-        F::LeaseLocked | F::LeaseTold => (Story::Lease, SQLITE, Nothing),
+        F::LeaseLocked => (Story::Lease, SQLITE, Nothing),
         F::LeaseWritten => (Story::Lease, BOTH, Nothing),
         F::LeaseCommitted | F::LeaseRenewed => (Story::Lease, BOTH, Done),
+        F::LeaseTold => (Story::Lease, SQLITE, Done),
         F::ReleaseAsked => (Story::Lease, BOTH, Nothing),
         F::ReleaseCommitted => (Story::Lease, BOTH, Done),
 

@@ -8,8 +8,8 @@ use tharsis::{
 use tharsis_tests::{ALPHA, Database, Running, Subscribe, World, on_both_databases};
 
 use crate::{
-    KILLS, kill_at, number,
-    point::{Story, points},
+    KILLS, kill_at, number, numbers,
+    point::{Leaves, Story, points},
     publish, unfinished, wait_unless_dead,
 };
 
@@ -26,7 +26,7 @@ fn a_replay_whose_owner_dies_takes_each_delivery_once(on: Database) {
     publish(&world, &lines);
     world.run_until_idle();
     let mut rounds = 1;
-    for (point, _) in points(Story::Replay, on) {
+    for (point, leaves) in points(Story::Replay, on) {
         for kill in 0..KILLS {
             // What a replay has made due stays there until all of it is.
             if is_done(&world) {
@@ -39,11 +39,21 @@ fn a_replay_whose_owner_dies_takes_each_delivery_once(on: Database) {
                 ask(&world);
                 rounds += 1;
             }
-            kill_at(&world, point, 1 + kill % 2, &["run"], |worker| {
+            let (nth, before) = (1 + kill % 2, progress(&world));
+            kill_at(&world, point, nth, &["run"], |worker| {
                 work_off(&world, worker);
             });
+            let name = point.as_str();
+            // Those that were asked for since come last.
+            let has_moved = progress(&world)[..before.len()] != before;
+            let done = nth - u32::from(leaves == Leaves::Nothing);
+            assert_eq!(has_moved, done > 0, "{name} x {nth}");
+            let [replayed, due] = replayed_and_due(&world);
+            assert_eq!(EVENTS + replayed, shop.count() + due, "{name} x {nth}");
         }
     }
+    // What was asked for is done before anything is sent.
+    world.run_until_idle();
     world.ask(["subscription", "resume", &id]);
     world.run_until_idle();
 
@@ -55,8 +65,7 @@ fn a_replay_whose_owner_dies_takes_each_delivery_once(on: Database) {
         world.table("attempt")
     );
     assert_eq!(number(&world, &ended), rounds * EVENTS);
-    let replayed = format!("SELECT sum(replayed) FROM {}", world.table("replay"));
-    assert_eq!(number(&world, &replayed), (rounds - 1) * EVENTS);
+    assert_eq!(replayed_and_due(&world), [(rounds - 1) * EVENTS, 0]);
     assert!(is_done(&world));
     assert_eq!(world.integrity(), "ok");
 }
@@ -76,6 +85,32 @@ fn ask(world: &World) {
     let emitter = world.emitter();
     let asked = world.block_on(emitter.registry().replay(&choice, system_now()));
     asked.expect("it can be asked for");
+}
+
+/// How far each replay is, oldest first.
+fn progress(world: &World) -> Vec<String> {
+    let text = [
+        "cursor_event",
+        "cursor_subscription",
+        "examined",
+        "finished_at",
+    ]
+    .map(|column| format!("coalesce(CAST({column} AS TEXT), '-')"))
+    .join(" || ' ' || ");
+    world.select(&format!(
+        "SELECT {text} FROM {} ORDER BY seq",
+        world.table("replay")
+    ))
+}
+
+/// Deliveries that were made due again so far, and those that are not sent.
+fn replayed_and_due(world: &World) -> [usize; 2] {
+    let replayed = format!(
+        "SELECT coalesce(sum(replayed), 0) FROM {}",
+        world.table("replay")
+    );
+    let due = format!("SELECT count(*) FROM {}", world.table("delivery"));
+    numbers(world, [&replayed, &due])
 }
 
 fn is_done(world: &World) -> bool {
