@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use sqlx::Executor;
 use tharsis_receiver::Received;
 use tharsis_tests::{ALPHA, Database, Inbox, Line, Running, Subscribe, World, wait_until};
 
@@ -40,6 +41,31 @@ fn end(workers: Vec<Running>) -> Vec<u64> {
             summary["delivered"].as_u64().expect("a number")
         })
         .collect()
+}
+
+#[test]
+fn a_worker_that_asks_for_its_first_lease_in_vain_asks_again() {
+    let world = World::on(Database::Postgres);
+    world.lease("1s");
+    let shop = world.receiver("shop").start();
+    world.subscribe(&Subscribe::new(ALPHA, &shop));
+    let lines = world.predictions(ALPHA, 3);
+    world.publish(&lines);
+
+    let mut holder = world.connect();
+    world
+        .block_on(holder.execute("BEGIN; SELECT shard FROM shard FOR UPDATE"))
+        .expect("nobody else has them");
+    let worker = world.spawn_run();
+    wait_until("it says so", SOON, || {
+        (!world.said("asked for in vain").is_empty()).then_some(())
+    });
+    assert_eq!(shop.count(), 0);
+    world.block_on(holder.execute("COMMIT")).expect("it ends");
+    shop.wait_for(3, SOON);
+    worker.terminate();
+    worker.finish(SOON).ok();
+    shop.assert_received_once(&lines);
 }
 
 #[test]

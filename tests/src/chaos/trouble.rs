@@ -141,8 +141,20 @@ impl Troubles {
     }
 
     fn may_be_of(&self, receipt: &Receipt, worker: usize) -> bool {
+        let mut makers = self.makers_of(receipt).peekable();
+        makers.peek().is_none() || makers.any(|maker| maker == worker)
+    }
+
+    /// Who may have sent it, as far as that is known. The ports of one that was killed may be another's soon.
+    pub(super) fn makers_of(&self, receipt: &Receipt) -> impl Iterator<Item = usize> {
         let makers = self.makers.get(&receipt.connection);
-        makers.is_none_or(|makers| makers.contains(&worker))
+        let lived = |maker: &usize| {
+            !self.all.iter().any(|trouble| {
+                matches!(trouble, Trouble::Killed { worker, at }
+                    if worker == maker && *at + ON_ITS_WAY < receipt.at)
+            })
+        };
+        makers.into_iter().flatten().copied().filter(lived)
     }
 
     /// What was answered before then was written down at this instant, if its worker lived.

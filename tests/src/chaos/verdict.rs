@@ -148,8 +148,8 @@ fn duplicates_are_explained(evidence: &Evidence, findings: &mut Vec<String>) -> 
         let delivery = (receipt.mark.as_str(), receipt.path.as_str());
         if let Some(first) = last_taken.get(&delivery) {
             count += 1;
-            let makers = &evidence.troubles.makers;
-            of_anybody += usize::from(!makers.contains_key(&first.connection));
+            let is_known = evidence.troubles.makers_of(first).next().is_some();
+            of_anybody += usize::from(!is_known);
             match evidence.troubles.explain(first, receipt) {
                 Some(trouble) => *explained.entry(trouble).or_default() += 1,
                 None => findings.push(format!(

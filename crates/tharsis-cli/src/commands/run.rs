@@ -60,7 +60,7 @@ pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     let emitter = context.open_with(options.over(context.options())).await?;
     // What is wrong with the client is said before anything is owned.
     emitter.client()?;
-    let shards = emitter.own().await?.shards;
+    let shards = own(&emitter).await?;
     announce(context, &emitter, shards, options.until_idle).await?;
 
     let progress = emitter.progress();
@@ -81,6 +81,22 @@ pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     let summary = output.progress().during(running, live).await?;
     tell(output, &summary)?;
     Ok(Exit::Done)
+}
+
+/// What this process owns from now on. Where the database was there a moment ago and fails now, the engine waits for it.
+async fn own(emitter: &Emitter) -> Result<Shards, Failure> {
+    match emitter.own().await {
+        Ok(lease) => Ok(lease.shards),
+        Err(error) if error.code() == "database_failed" => {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(
+                error,
+                "the first lease was asked for in vain; it will be asked for again"
+            );
+            Ok(Shards::default())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Options {
