@@ -170,18 +170,23 @@ impl Troubles {
         since
     }
 
-    /// Whether more than a subscription's limit may be under way: of a worker that stands still or has lost its lease, until
-    /// its requests have ended, beside those of the next.
-    pub(super) fn allow_twice(&self, at: Timestamp) -> bool {
-        self.all.iter().any(|trouble| {
-            let (from, until) = match trouble {
-                Trouble::Killed { .. } | Trouble::Down { .. } => return false,
-                Trouble::Frozen { from, until, .. } => (*from, *until),
+    /// Workers that stand still or have lost a lease, until their requests have ended: a subscription may have its limit under
+    /// way for each of them, beside that of its owner.
+    pub(super) fn out_of_step(&self, at: Timestamp) -> usize {
+        let workers = self.all.iter().filter_map(|trouble| {
+            let (worker, from, until) = match trouble {
+                Trouble::Killed { .. } | Trouble::Down { .. } => return None,
+                Trouble::Frozen {
+                    worker,
+                    from,
+                    until,
+                } => (Some(*worker), *from, *until),
                 // It may have asked in vain for a while before it was told.
-                Trouble::Lost { at, .. } => (before(*at, LEASE + ASKED_AGAIN), *at),
+                Trouble::Lost { worker, at } => (*worker, before(*at, LEASE + ASKED_AGAIN), *at),
             };
-            from <= at && at <= until + TIMEOUT
-        })
+            (from <= at && at <= until + TIMEOUT).then_some(worker)
+        });
+        workers.collect::<HashSet<_>>().len()
     }
 
     /// What happened around then.

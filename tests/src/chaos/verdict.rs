@@ -204,9 +204,13 @@ fn limits_are_kept(evidence: &Evidence, findings: &mut Vec<String>) {
         let mut open = 0;
         for (at, change) in changes {
             open += change;
-            let twice = evidence.is_shared && evidence.troubles.allow_twice(at);
-            let allowed = if twice { 2 * limit } else { limit };
-            if open > allowed {
+            let others = if evidence.is_shared {
+                evidence.troubles.out_of_step(at)
+            } else {
+                0
+            };
+            let owners = i32::try_from(1 + others).unwrap_or(i32::MAX);
+            if open > limit.saturating_mul(owners) {
                 findings.push(format!("{open} requests to {path} were under way at {at}"));
                 break;
             }
