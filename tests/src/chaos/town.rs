@@ -203,10 +203,12 @@ impl<'a> Town<'a> {
             let process = self.world.spawn_run_at(clock);
             let number = self.logs.len();
             self.logs.push((process.stderr_file().to_owned(), clock));
+            let started = system_now();
+            self.troubles.started.insert(number, started);
             self.workers.push(Worker {
                 number,
                 process,
-                started: system_now(),
+                started,
                 frozen: None,
             });
         }

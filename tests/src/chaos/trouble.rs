@@ -69,6 +69,8 @@ pub struct Troubles {
     pub all: Vec<Trouble>,
     /// Which workers had a connection when they were looked at. One that came and went between two looks is anybody's.
     pub makers: HashMap<Connection, HashSet<usize>>,
+    /// When workers were started, where that is known.
+    pub started: HashMap<usize, Timestamp>,
 }
 
 impl Troubles {
@@ -145,14 +147,17 @@ impl Troubles {
         makers.peek().is_none() || makers.any(|maker| maker == worker)
     }
 
-    /// Who may have sent it, as far as that is known. The ports of one that was killed may be another's soon.
+    /// Who may have sent it, as far as that is known: those who lived then, for the ports of one that was killed may be
+    /// another's soon.
     pub(super) fn makers_of(&self, receipt: &Receipt) -> impl Iterator<Item = usize> {
         let makers = self.makers.get(&receipt.connection);
         let lived = |maker: &usize| {
-            !self.all.iter().any(|trouble| {
-                matches!(trouble, Trouble::Killed { worker, at }
+            let was_there = self.started.get(maker).is_none_or(|at| *at <= receipt.at);
+            was_there
+                && !self.all.iter().any(|trouble| {
+                    matches!(trouble, Trouble::Killed { worker, at }
                     if worker == maker && *at + ON_ITS_WAY < receipt.at)
-            })
+                })
         };
         makers.into_iter().flatten().copied().filter(lived)
     }

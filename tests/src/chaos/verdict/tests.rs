@@ -44,6 +44,7 @@ fn good() -> Evidence {
             makers: [WORKER, OTHER]
                 .map(|worker| (connection(worker), HashSet::from([worker])))
                 .into(),
+            started: HashMap::new(),
         },
         refusing: HashMap::new(),
         subscriptions: [("shop".to_owned(), vec![PATH.to_owned()])].into(),
@@ -257,6 +258,21 @@ fn a_duplicate_is_explained_by_a_kill_of_its_own_worker_at_its_own_time_alone() 
     );
     assert_found(unexplained, |evidence| again(evidence, lost(2, 1_500)));
     assert_found(unexplained, |evidence| again(evidence, lost(WORKER, 3_500)));
+}
+
+#[test]
+fn a_connection_is_of_those_who_lived_when_it_was_used() {
+    let again = |evidence: &mut Evidence| {
+        evidence.receipts.push(taken("b", 5_000));
+        evidence.troubles.all.push(kill(100, OTHER));
+    };
+    assert_found("nothing explains", again);
+    // The worker that was seen with it later had not been started.
+    let found = findings(|evidence| {
+        again(evidence);
+        evidence.troubles.started.insert(WORKER, at(200));
+    });
+    assert_eq!(found, Vec::<String>::new());
 }
 
 #[test]
