@@ -94,6 +94,7 @@ impl Event {
     /// Freezes a payload that passed its check.
     pub(crate) fn frozen(
         event_type: EventType,
+        client: ClientId,
         facts: Facts,
         payload: &Object<'_>,
     ) -> Result<Self, Invalid> {
@@ -104,7 +105,7 @@ impl Event {
         }
         Ok(Self {
             event_type,
-            client: facts.client,
+            client,
             campaign: facts.campaign,
             recipient: facts.recipient,
             key: None,

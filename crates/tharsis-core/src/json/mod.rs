@@ -28,6 +28,7 @@ use std::borrow::Cow;
 pub use object::Object;
 pub(crate) use object::path_step;
 pub use parse::{MAX_DEPTH, parse};
+pub(crate) use write::number_to_string;
 
 /// A JSON value. Text is borrowed from what was parsed wherever it holds no escape.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +48,14 @@ pub enum Value<'a> {
 }
 
 impl Value<'_> {
+    /// The value under this key of an object; of anything else nothing.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        match self {
+            Self::Object(object) => object.get(key),
+            _ => None,
+        }
+    }
+
     /// What this is, in words: `an object`.
     pub fn kind(&self) -> &'static str {
         match self {

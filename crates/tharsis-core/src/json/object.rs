@@ -24,16 +24,37 @@ impl<'a> Object<'a> {
         if let Some(key) = duplicate(&fields) {
             return Err(Invalid::new("json_duplicate_key", "is there twice").at(path_step(key)));
         }
-        if fields.iter().any(|(key, _)| array_index(key).is_some()) {
-            // The sort is stable: what is no index stays behind them in its own order.
-            fields.sort_by_key(|(key, _)| array_index(key).unwrap_or(u32::MAX));
-        }
+        in_order(&mut fields);
         Ok(Self { fields })
     }
 
     /// The value under this key.
     pub fn get(&self, key: &str) -> Option<&Value<'a>> {
         self.fields.iter().find(|(k, _)| k == key).map(|(_, v)| v)
+    }
+
+    /// The value under this key, to be changed.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Value<'a>> {
+        (self.fields.iter_mut())
+            .find(|(k, _)| k == key)
+            .map(|(_, value)| value)
+    }
+
+    /// Sets the value under this key: in its place where the key is there, else behind the others.
+    pub fn set(&mut self, key: impl Into<Cow<'a, str>>, value: impl Into<Value<'a>>) {
+        let key = key.into();
+        match self.get_mut(&key) {
+            Some(present) => *present = value.into(),
+            None => {
+                self.fields.push((key, value.into()));
+                in_order(&mut self.fields);
+            }
+        }
+    }
+
+    /// Keeps the fields for which `keep` says so; it may change their values.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, &mut Value<'a>) -> bool) {
+        self.fields.retain_mut(|(key, value)| keep(key, value));
     }
 
     /// The fields in order.
@@ -54,6 +75,13 @@ impl<'a> Object<'a> {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
+    }
+}
+
+fn in_order(fields: &mut [(Cow<'_, str>, Value<'_>)]) {
+    if fields.iter().any(|(key, _)| array_index(key).is_some()) {
+        // The sort is stable: what is no index stays behind them in its own order.
+        fields.sort_by_key(|(key, _)| array_index(key).unwrap_or(u32::MAX));
     }
 }
 

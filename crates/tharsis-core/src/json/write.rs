@@ -47,6 +47,11 @@ pub(super) fn format(buffer: &mut ryu_js::Buffer, number: f64) -> &str {
     buffer.format_finite(number)
 }
 
+/// What `String(number)` is in JavaScript, of a finite number.
+pub(crate) fn number_to_string(number: f64) -> String {
+    format(&mut ryu_js::Buffer::new(), number).to_owned()
+}
+
 /// ECMA-262 `QuoteJSONString`: only the quote, the backslash and U+0000 to U+001F are escaped.
 fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');

@@ -1,25 +1,38 @@
-//! The payloads of Mars, one file per family: what an engine builds, and the check that both ways in go through.
+//! The payloads of the documented senders, one file per type: what an engine builds, and the check that every way in goes
+//! through.
 //!
-//! A builder writes a [`json::Value`](crate::json::Value) and hands it to the same check as parsed JSON, so a payload that
-//! was built and one that was handed over as text are equally sound. Fields that no document names are kept where they
-//! stand and sent on.
+//! A builder writes a [`json::Value`] and hands it to the same check as parsed JSON, so a payload that was built and one
+//! that was handed over as text are equally sound. Fields that no document names are kept where they stand and sent on.
+//! [`CATALOGUE`] lists the types; an event of any other type may hold whatever object it likes.
 
+mod activity;
+mod catalogue;
+pub mod channel_activity;
+mod check;
+pub mod custom_activity;
 pub mod nudge;
 pub mod product_discount_recommendation;
+pub mod reward;
+mod shape;
+pub mod signal;
 pub mod test_event;
 
-mod check;
-
+pub use catalogue::{CATALOGUE, Documented};
+pub use channel_activity::ChannelActivity;
+pub use custom_activity::CustomActivity;
 pub use nudge::Nudge;
 pub use product_discount_recommendation::ProductDiscountRecommendation;
+pub use reward::Reward;
+pub use signal::Signal;
 
-pub(crate) use check::{Fields, object};
+pub(crate) use catalogue::documented;
+pub(crate) use check::{Fields, label, object, string, time, uuid};
 
 use std::borrow::Cow;
 
 use crate::{
-    ClientId, Invalid, Timestamp,
-    json::{Object, Value},
+    Invalid, Timestamp,
+    json::{self, Object, Value},
 };
 
 /// The documented names of identities in `userIdentities`; any other name will do as well.
@@ -32,36 +45,31 @@ pub mod identity {
     pub const EMAIL: &str = "email";
 }
 
-/// What the outbox needs to know of a payload beside its bytes.
-#[derive(Debug)]
+/// What the outbox needs to know of a payload beside its bytes. By default, of one that nobody looked into: nothing.
+#[derive(Debug, Default)]
 pub(crate) struct Facts {
-    pub(crate) client: ClientId,
     pub(crate) campaign: Option<Box<str>>,
     pub(crate) recipient: Option<Box<str>>,
     pub(crate) expires_at: Option<Timestamp>,
 }
 
 impl Facts {
-    /// Of a payload that nobody looked into.
-    pub(crate) fn of_client(client: ClientId) -> Self {
-        Self {
-            client,
-            campaign: None,
-            recipient: None,
+    /// Of any payload of Mars.
+    fn of_mars(payload: &Object<'_>) -> Result<Self, Invalid> {
+        let fields = Fields(payload);
+        Ok(Self {
+            campaign: Some(fields.required("campaignId", uuid)?.to_string().into()),
+            recipient: Some(fields.required("maraxId", uuid)?.to_string().into()),
             expires_at: None,
-        }
+        })
     }
 }
 
-/// Judges a payload and says what the outbox needs to know of it.
-pub(crate) type Check = fn(&Object<'_>) -> Result<Facts, Invalid>;
-
-/// The check of a type that Mars documents; any other type may hold whatever object it likes.
-pub(crate) fn check_of(event_type: &str) -> Option<Check> {
-    match event_type {
-        product_discount_recommendation::TYPE => Some(product_discount_recommendation::check),
-        nudge::TYPE => Some(nudge::check),
-        _ => None,
+/// A plain string, or a number as JavaScript writes it, that can stand for a campaign or a recipient; anything else cannot.
+fn plain(value: Option<&Value<'_>>) -> Option<Box<str>> {
+    match value? {
+        Value::Number(number) if number.is_finite() => Some(json::number_to_string(*number).into()),
+        value => label(value).ok().map(Box::from),
     }
 }
 

@@ -1,8 +1,16 @@
 //! A message for one user, worth something until it expires.
 
-use super::{Facts, Fields, written, written_identities};
+use super::{
+    Documented, Facts, Fields, identity,
+    shape::{
+        Field,
+        Kind::{self, Identities, Label, Line, Text, Time, Uuid},
+        optional, required,
+    },
+    time, written, written_identities,
+};
 use crate::{
-    ClientId, Invalid, Timestamp,
+    Invalid, Timestamp,
     event::{Event, EventType},
     json::{Object, Value},
 };
@@ -117,7 +125,7 @@ impl Nudge {
         self
     }
 
-    /// The user, as another system names it; [`identity`](super::identity) lists the documented kinds. At least one.
+    /// The user, as another system names it; [`identity`] lists the documented kinds. At least one.
     #[must_use]
     pub fn identity(mut self, kind: impl Into<String>, id: impl Into<String>) -> Self {
         self.user_identities.push((kind.into(), id.into()));
@@ -179,8 +187,7 @@ impl Nudge {
     /// `missing_field`, `bad_uuid`, `empty_identities`, `bad_time`, `expiry_before_queue`, `too_long`, `empty` or
     /// `control_character`, each with the path of the field.
     pub fn event(&self) -> Result<Event, Invalid> {
-        let payload = self.to_object()?;
-        Event::frozen(EventType::new(TYPE)?, check(&payload)?, &payload)
+        DOCUMENTED.bare(EventType::new(TYPE)?, &self.to_object()?)
     }
 
     fn to_object(&self) -> Result<Object<'_>, Invalid> {
@@ -264,37 +271,75 @@ impl Content {
     }
 }
 
-pub(super) fn check(payload: &Object<'_>) -> Result<Facts, Invalid> {
-    let fields = Fields(payload);
-    fields.uuid("nudgeUserId")?;
-    let campaign = fields.uuid("campaignId")?.to_string();
-    let client = ClientId::from_uuid(fields.uuid("clientId")?);
-    let recipient = fields.uuid("maraxId")?.to_string();
-    fields.identities("userIdentities")?;
-    fields.label("status")?;
-    fields.label("trigger")?;
-    fields.label("channel")?;
-    let queued_at = fields.time("nudgeQueueDateTime")?;
-    let expires_at = fields.time("nudgeExpiryDateTime")?;
-    if expires_at <= queued_at {
+pub(super) static DOCUMENTED: Documented = Documented {
+    name: TYPE,
+    profile: "mars",
+    summary: "A message for one user, worth something until it expires.",
+    shape: &[
+        required("type", Kind::Type(TYPE)),
+        required("nudgeUserId", Uuid),
+        required("campaignId", Uuid),
+        required("clientId", Uuid),
+        required("maraxId", Uuid),
+        required("userIdentities", Identities),
+        required("status", Label),
+        required("trigger", Label),
+        required("channel", Label),
+        required("nudgeQueueDateTime", Time),
+        required("nudgeExpiryDateTime", Time).then(expires_later),
+        required("content", Kind::Object(CONTENT)),
+        optional("event", Kind::Object(&[required("name", Label)])),
+    ],
+    facts,
+    example,
+};
+
+const CONTENT: &[Field] = &[
+    required("title", Line),
+    required("body", Text),
+    optional("image", Line),
+    optional("clickAction", Line),
+    optional("textColour", Line),
+];
+
+fn expires_later(nudge: &Object<'_>) -> Result<(), Invalid> {
+    if expiry(nudge)? <= Fields(nudge).required("nudgeQueueDateTime", time)? {
         return Err(
             Invalid::new("expiry_before_queue", "is not after nudgeQueueDateTime")
                 .at("nudgeExpiryDateTime"),
         );
     }
-    fields.object("content", |content| {
-        content.line("title")?;
-        content.text("body")?;
-        content.optional_line("image")?;
-        content.optional_line("clickAction")?;
-        content.optional_line("textColour")?;
-        Ok(())
-    })?;
-    fields.optional_object("event", |event| event.label("name").map(|_| ()))?;
+    Ok(())
+}
+
+fn facts(nudge: &Object<'_>) -> Result<Facts, Invalid> {
     Ok(Facts {
-        client,
-        campaign: Some(campaign.into()),
-        recipient: Some(recipient.into()),
-        expires_at: Some(expires_at),
+        expires_at: Some(expiry(nudge)?),
+        ..Facts::of_mars(nudge)?
     })
+}
+
+fn expiry(nudge: &Object<'_>) -> Result<Timestamp, Invalid> {
+    Fields(nudge).required("nudgeExpiryDateTime", time)
+}
+
+fn example() -> Result<Event, Invalid> {
+    Nudge::new()
+        .nudge_user_id("0b6b9d2b-2a02-4e4a-a3f5-0f2a3a9a2b11")
+        .campaign_id("36011017-0e00-4e29-a054-7a1fbb8b60a2")
+        .client_id("b4aeba4e-a4c0-4896-866a-56f8bcb372fc")
+        .marax_id("280b850d-c28d-4812-8ad9-a164acd96a62")
+        .identity(identity::CLEVERTAP_ID, "3594918")
+        .identity(identity::USER_ID, "280b850d-c28d-4812-8ad9-a164acd96a62")
+        .identity(identity::EMAIL, "testuser@example.com")
+        .queued_at(Timestamp::parse("2020-01-24T11:59:59.546Z")?)
+        .expires_at(Timestamp::parse("2020-01-24T13:59:59.546Z")?)
+        .content(
+            Content::new("Still thinking?", "It is 20 % off today")
+                .image("https://cdn.example.com/t.png")
+                .click_action("MainActivity")
+                .text_colour("#FFFFFF"),
+        )
+        .about("product_viewed")
+        .event()
 }

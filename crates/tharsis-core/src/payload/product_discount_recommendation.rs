@@ -1,8 +1,18 @@
 //! Which products to offer a user, at which discount, and why.
 
-use super::{Facts, Fields, written, written_identities};
+use super::{
+    Documented, Facts, Fields,
+    check::number,
+    identity, label,
+    shape::{
+        ALL, Field,
+        Kind::{self, Identities, Label, Line, Number, Objects, Text, Uuid},
+        optional, required,
+    },
+    written, written_identities,
+};
 use crate::{
-    ClientId, Invalid,
+    Invalid,
     event::{Event, EventType},
     json::{Object, Value},
 };
@@ -113,7 +123,7 @@ impl ProductDiscountRecommendation {
         self
     }
 
-    /// The user, as another system names it; [`identity`](super::identity) lists the documented kinds. At least one.
+    /// The user, as another system names it; [`identity`] lists the documented kinds. At least one.
     #[must_use]
     pub fn identity(mut self, kind: impl Into<String>, id: impl Into<String>) -> Self {
         self.user_identities.push((kind.into(), id.into()));
@@ -133,8 +143,7 @@ impl ProductDiscountRecommendation {
     /// `missing_field`, `bad_uuid`, `empty_identities`, `discount_out_of_range`, `discount_off_step`, `range_inverted`,
     /// `out_of_range`, `number_out_of_range`, `too_long`, `empty` or `control_character`, each with the path of the field.
     pub fn event(&self) -> Result<Event, Invalid> {
-        let payload = self.to_object()?;
-        Event::frozen(EventType::new(TYPE)?, check(&payload)?, &payload)
+        DOCUMENTED.bare(EventType::new(TYPE)?, &self.to_object()?)
     }
 
     fn to_object(&self) -> Result<Object<'_>, Invalid> {
@@ -249,37 +258,48 @@ impl Explanation {
     }
 }
 
-pub(super) fn check(payload: &Object<'_>) -> Result<Facts, Invalid> {
-    let fields = Fields(payload);
-    fields.uuid("predictionId")?;
-    let facts = Facts {
-        campaign: Some(fields.uuid("campaignId")?.to_string().into()),
-        client: ClientId::from_uuid(fields.uuid("clientId")?),
-        recipient: Some(fields.uuid("maraxId")?.to_string().into()),
-        expires_at: None,
-    };
-    fields.identities("userIdentities")?;
-    fields.objects("predictions", |prediction| {
-        prediction.label("product_id")?;
-        prediction.line("name")?;
-        prediction.optional_line("sku")?;
-        check_discount(&prediction)?;
-        prediction.optional_objects("explanations", |explanation| {
-            explanation.label("step")?;
-            explanation.text("description")?;
-            explanation.number("score")?;
-            Ok(())
-        })
-    })?;
-    Ok(facts)
-}
+pub(super) static DOCUMENTED: Documented = Documented {
+    name: TYPE,
+    profile: "mars",
+    summary: "Which products to offer a user, at which discount, and why.",
+    shape: &[
+        required("type", Kind::Type(TYPE)),
+        required("predictionId", Uuid),
+        required("campaignId", Uuid),
+        required("clientId", Uuid),
+        required("maraxId", Uuid),
+        required("userIdentities", Identities),
+        required("predictions", Objects(0, PREDICTION)),
+    ],
+    facts: Facts::of_mars,
+    example,
+};
 
-fn check_discount(prediction: &Fields<'_>) -> Result<(), Invalid> {
-    let kind = prediction.label("type")?;
-    let discount = prediction.number("discount")?;
-    let min = prediction.number("min")?;
-    let max = prediction.number("max")?;
-    let step = prediction.number("step")?;
+const PREDICTION: &[Field] = &[
+    required("product_id", Label),
+    required("name", Line),
+    optional("sku", Line),
+    required("type", Label),
+    required("discount", Number(ALL)),
+    required("min", Number(ALL)),
+    required("max", Number(ALL)),
+    required("step", Number(ALL)).then(may_be_offered),
+    optional("explanations", Objects(0, EXPLANATION)),
+];
+
+const EXPLANATION: &[Field] = &[
+    required("step", Label),
+    required("description", Text),
+    required("score", Number(ALL)),
+];
+
+fn may_be_offered(prediction: &Object<'_>) -> Result<(), Invalid> {
+    let fields = Fields(prediction);
+    let kind = fields.required("type", label)?;
+    let discount = fields.required("discount", number)?;
+    let min = fields.required("min", number)?;
+    let max = fields.required("max", number)?;
+    let step = fields.required("step", number)?;
     if min > max {
         return Err(Invalid::new("range_inverted", "is larger than max").at("min"));
     }
@@ -316,6 +336,40 @@ fn is_on_step(discount: f64, min: f64, step: f64) -> bool {
     let steps = (discount - min) / step;
     let largest = (discount.abs() / step).max(min.abs() / step).max(1.0);
     (steps - steps.round()).abs() <= NOISE * largest
+}
+
+fn example() -> Result<Event, Invalid> {
+    ProductDiscountRecommendation::new()
+        .prediction_id("a8a3b30a-f5f3-408e-b5b7-62fde7bb32a9")
+        .campaign_id("36011017-0e00-4e29-a054-7a1fbb8b60a2")
+        .client_id("b4aeba4e-a4c0-4896-866a-56f8bcb372fc")
+        .marax_id("280b850d-c28d-4812-8ad9-a164acd96a62")
+        .identity(identity::USER_ID, "3594918")
+        .prediction(
+            Prediction::new(
+                "36011017-0e00-4e29-a054-7a1fbb8b60a2",
+                "TEGO Tank Top for Women - Blue - L",
+            )
+            .sku("T-WTTBL")
+            .discount(30.0)
+            .range(10.0, 50.0, 1.0)
+            .explanation(Explanation::new(
+                step::PRODUCT_RECOMMENDATION,
+                "ranked first for the user",
+                0.5,
+            ))
+            .explanation(Explanation::new(
+                step::USER_ENGAGEMENT_SCORING,
+                "seldom here",
+                0.5,
+            ))
+            .explanation(Explanation::new(
+                step::DISCOUNT_ALLOCATION,
+                "within budget",
+                0.1,
+            )),
+        )
+        .event()
 }
 
 #[cfg(test)]
