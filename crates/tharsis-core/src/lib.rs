@@ -4,6 +4,7 @@ mod bounds;
 pub mod delivery;
 pub mod egress;
 pub mod event;
+pub mod filter;
 mod id;
 mod invalid;
 pub mod json;

@@ -2,15 +2,17 @@
 
 use std::fmt;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},
 };
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::Invalid;
+use crate::{Invalid, profile::KeyKind};
 
 /// The shortest secret, in characters: 24, as Standard Webhooks has it.
 pub const MIN_SECRET: usize = 24;
@@ -45,15 +47,52 @@ impl Secret {
         Ok(Self(Zeroizing::new(text.to_owned())))
     }
 
+    /// Takes a secret that is a key of this kind. Of the kind of Standard Webhooks it is `whsec_` and 24 to 64 bytes in
+    /// base64, or the private key of a pair: `whsk_` and 32 bytes, or these and the 32 of the public key. `whpk_` and a
+    /// public key are taken too, and verify but do not sign.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and `bad_key` for what is no such key.
+    pub fn of(kind: KeyKind, text: &str) -> Result<Self, Invalid> {
+        match kind {
+            KeyKind::Text => Self::new(text),
+            KeyKind::Standard => {
+                let secret = Self(Zeroizing::new(text.to_owned()));
+                let is_known = KNOWN.contains(&text.trim());
+                let known = is_known.then(secret_known).map_or(Ok(()), Err);
+                known
+                    .and_then(|()| match secret.key(kind)? {
+                        Key::Bytes(key) if is_guessable(&key) => Err(low_entropy()),
+                        _ => Ok(()),
+                    })
+                    .map_err(|e| e.at("secret"))?;
+                Ok(secret)
+            }
+        }
+    }
+
     /// Takes what a secret file holds: the secret, and perhaps one line end after it that is no part of it.
     ///
     /// # Errors
     /// As [`Self::new`]; `bad_secret_encoding` also for bytes that are not UTF-8.
     pub fn from_file_text(bytes: &[u8]) -> Result<Self, Invalid> {
+        Self::of_file(KeyKind::Text, bytes)
+    }
+
+    /// Takes what a file holds that is to be a key of this kind.
+    ///
+    /// # Errors
+    /// As [`Self::of`]; `bad_secret_encoding` also for bytes that are not UTF-8.
+    pub fn of_file(kind: KeyKind, bytes: &[u8]) -> Result<Self, Invalid> {
         let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
         let text = std::str::from_utf8(bytes).map_err(|_| bad_encoding().at("secret"))?;
-        Self::new(text)
+        Self::of(kind, text)
+    }
+
+    /// A text that is kept like a secret, whatever it is.
+    pub(crate) fn unchecked(text: String) -> Self {
+        Self(Zeroizing::new(text))
     }
 
     /// A new secret of these random bytes: 40 hex digits, as the documentation's own command makes them.
@@ -61,6 +100,30 @@ impl Secret {
         let secret = Self(Zeroizing::new(hex::encode(random)));
         random.zeroize();
         secret
+    }
+
+    /// A new secret of these random bytes, as Standard Webhooks writes them: `whsec_` and base64.
+    pub fn generate_standard(mut random: [u8; 32]) -> Self {
+        let mut text = Zeroizing::new("whsec_".to_owned());
+        BASE64_STANDARD.encode_string(random, &mut text);
+        random.zeroize();
+        Self(text)
+    }
+
+    /// The key that this is.
+    ///
+    /// # Errors
+    /// `bad_key` for what is no key of this kind.
+    pub(crate) fn key(&self, kind: KeyKind) -> Result<Key<'_>, Invalid> {
+        match kind {
+            KeyKind::Text => Ok(Key::Text(self.0.as_bytes())),
+            KeyKind::Standard => standard_key(&self.0).ok_or_else(Self::wrong_kind),
+        }
+    }
+
+    pub(crate) fn wrong_kind() -> Invalid {
+        Invalid::new("bad_key", "is no key of Standard Webhooks that signs")
+            .hint("whsec_ and 24 to 64 random bytes in base64, or whsk_ and an Ed25519 key: leave it out to have one generated")
     }
 
     /// The text as typed, whose UTF-8 bytes are the key of the HMAC.
@@ -71,6 +134,36 @@ impl Secret {
     /// The first 8 hex digits of its SHA-256: enough to tell secrets apart, too little to find one.
     pub fn fingerprint(&self) -> String {
         hex::encode(&Sha256::digest(self.0.as_bytes())[..4])
+    }
+}
+
+/// A key, read out of the text that it is kept as.
+pub(crate) enum Key<'s> {
+    /// Of an HMAC: the text itself,
+    Text(&'s [u8]),
+    /// or bytes that were written in base64.
+    Bytes(Zeroizing<Vec<u8>>),
+    /// Of Ed25519: signs, and verifies.
+    Private(SigningKey),
+    /// Of Ed25519: verifies.
+    Public(VerifyingKey),
+}
+
+fn standard_key(text: &str) -> Option<Key<'static>> {
+    let decode = |text: &str| BASE64_STANDARD.decode(text).ok().map(Zeroizing::new);
+    if let Some(text) = text.strip_prefix("whsec_") {
+        let key = decode(text)?;
+        (24..=64).contains(&key.len()).then_some(Key::Bytes(key))
+    } else if let Some(text) = text.strip_prefix("whsk_") {
+        let key = decode(text)?;
+        let (private, public) = key.split_first_chunk::<32>()?;
+        let private = SigningKey::from_bytes(private);
+        let fits = public.is_empty() || public == private.verifying_key().as_bytes();
+        fits.then_some(Key::Private(private))
+    } else {
+        let key = decode(text.strip_prefix("whpk_")?)?;
+        let key = VerifyingKey::from_bytes(key.first_chunk().filter(|_| key.len() == 32)?);
+        key.ok().map(Key::Public)
     }
 }
 
@@ -88,16 +181,18 @@ impl fmt::Debug for Secret {
     }
 }
 
+const GENERATE: &str = "leave it out to have one generated, or make one with: openssl rand -hex 20";
+
+fn secret_known() -> Invalid {
+    Invalid::new("secret_known", "is a secret that everybody knows").hint(GENERATE)
+}
+
 fn check(text: &str) -> Result<(), Invalid> {
-    const GENERATE: &str =
-        "leave it out to have one generated, or make one with: openssl rand -hex 20";
     if KNOWN
         .iter()
         .any(|known| known.eq_ignore_ascii_case(text.trim()))
     {
-        return Err(
-            Invalid::new("secret_known", "is a secret that everybody knows").hint(GENERATE),
-        );
+        return Err(secret_known());
     }
     if text.starts_with("whsk_") || text.starts_with("whpk_") || text.contains("-----BEGIN ") {
         return Err(Invalid::new(
@@ -124,13 +219,17 @@ fn check(text: &str) -> Result<(), Invalid> {
         ));
     }
     if is_guessable(text.as_bytes()) {
-        return Err(Invalid::new(
-            "secret_low_entropy",
-            "is too regular: it repeats itself or counts up",
-        )
-        .hint(GENERATE));
+        return Err(low_entropy());
     }
     Ok(())
+}
+
+fn low_entropy() -> Invalid {
+    Invalid::new(
+        "secret_low_entropy",
+        "is too regular: it repeats itself or counts up",
+    )
+    .hint(GENERATE)
 }
 
 fn bad_encoding() -> Invalid {
@@ -254,7 +353,7 @@ impl SealingKey {
         let ciphertext = self
             .cipher()
             .encrypt(&XNonce::from(nonce), payload)
-            .expect("a secret of at most 512 bytes is far below the cipher's limit of 256 GiB");
+            .expect("a secret of some thousand bytes is far below the cipher's limit of 256 GiB");
         [nonce.as_slice(), &ciphertext].concat()
     }
 

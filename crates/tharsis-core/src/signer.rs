@@ -1,23 +1,25 @@
 //! Making the request of a delivery, signing it, and verifying what was received.
 
+mod body;
+mod sign;
 mod verify;
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
+use sha2::{Digest, Sha256};
 
-pub use verify::{Change, Rejected, verify};
+pub use sign::{Signed, public_key, sign};
+pub use verify::{Change, Incoming, Rejected, TOLERANCE, verify};
 
 use crate::{
-    Invalid, Timestamp,
-    egress::PayloadUrl,
+    ClientId, DeliveryId, EventId, Invalid, SubscriptionId, Timestamp,
+    egress::{PayloadUrl, Policy},
     event,
     payload::test_event,
-    profile::{Algorithm, DigestText, Signature},
+    profile::{HeaderValue, KeyKind, PANEL, Profile, Profiles, Requirement},
     secret::Secret,
-    subscription::Settings,
+    subscription::{Credentials, Draft, Settings},
 };
 
 /// One request, complete: what is signed is what is sent.
@@ -27,8 +29,8 @@ pub struct Request {
     pub method: Method,
     /// Where to.
     pub url: PayloadUrl,
-    /// Names in lower case; values visible ASCII.
-    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+    /// In the order in which they go out.
+    pub headers: Vec<Header>,
     /// The body.
     pub body: Bytes,
     /// For everything: DNS, TCP, TLS, request, head and body.
@@ -44,36 +46,126 @@ pub enum Method {
     Head,
 }
 
+/// A header of a request.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Header {
+    /// In lower case.
+    pub name: Cow<'static, str>,
+    /// Visible ASCII.
+    pub value: Cow<'static, str>,
+    /// Whether its value is a secret, never to be shown.
+    pub is_secret: bool,
+}
+
+impl Header {
+    /// One that may be shown.
+    pub fn new(name: impl Into<Cow<'static, str>>, value: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            name: name.into(),
+            value: value.into(),
+            is_secret: false,
+        }
+    }
+
+    /// The value as people may see it.
+    pub fn shown(&self) -> &str {
+        if self.is_secret {
+            "[REDACTED]"
+        } else {
+            &self.value
+        }
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.shown())
+    }
+}
+
 /// What names us to receivers.
 const USER_AGENT: &str = concat!("Tharsis/", env!("CARGO_PKG_VERSION"));
 
-/// The request that delivers a frozen payload. Without a secret there is no signature.
+/// One delivery, as it goes into a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
+    /// Its name.
+    pub id: DeliveryId,
+    /// Its event's type.
+    pub event_type: &'a str,
+    /// The frozen bytes.
+    pub payload: &'a Bytes,
+}
+
+impl Item<'_> {
+    /// The idempotency value: the same on each attempt of an event, for each subscription and on a replay.
+    fn key(&self) -> String {
+        self.id.event.to_string()
+    }
+}
+
+/// The request that delivers these items of one subscription: one of them, or several under a profile that knows batches.
+/// Without a secret there is no signature. `at` is when the attempt begins.
 ///
 /// # Errors
-/// `payload_too_large` when the body is over the profile's limit.
+/// `payload_too_large` when the body is over the subscription's limit.
 pub fn request(
     settings: &Settings,
-    secret: Option<&Secret>,
-    payload: &Bytes,
+    credentials: &Credentials,
+    items: &[Item<'_>],
+    at: Timestamp,
 ) -> Result<Request, Invalid> {
-    let profile = settings.profile;
-    if payload.len() > profile.payload_limit {
-        return Err(event::too_large(payload.len(), profile.payload_limit));
+    let body = body::encode(settings, items)?;
+    if body.len() > settings.payload_limit {
+        return Err(event::too_large(body.len(), settings.payload_limit));
     }
-    let mut headers = Vec::with_capacity(3);
-    headers.push(("content-type", content_type(settings)));
-    headers.push(("user-agent", Cow::Borrowed(USER_AGENT)));
-    if let (Some(signature), Some(secret)) = (&profile.signature, secret) {
-        headers.push((
-            signature.header,
-            Cow::Owned(sign(signature, secret, payload)),
+    let profile = &settings.profile;
+    let mut headers = Vec::with_capacity(3 + profile.headers.len() + credentials.headers.len());
+    headers.push(Header::new("content-type", content_type(settings)));
+    headers.push(Header::new("user-agent", USER_AGENT));
+    let seconds = at.as_millis().div_euclid(1_000);
+    let first = items.first();
+    for header in &*profile.headers {
+        let value = match (&header.value, first) {
+            (HeaderValue::Text(text), _) => text.clone(),
+            (HeaderValue::Timestamp, _) => seconds.to_string().into(),
+            (HeaderValue::EventId, Some(item)) => item.key().into(),
+            (HeaderValue::EventType, Some(item)) => item.event_type.to_owned().into(),
+            (HeaderValue::EventId | HeaderValue::EventType, None) => continue,
+        };
+        headers.push(Header::new(header.name.clone(), value));
+    }
+    if let (Some(signature), Some(secret)) = (&profile.signature, &credentials.secret) {
+        let id = match first {
+            Some(item) if profile.is_of_one_event() => Cow::Owned(item.key()),
+            _ => Cow::Borrowed(""),
+        };
+        let signed = Signed {
+            id: &id,
+            seconds,
+            url: settings.url.given(),
+            body: &body,
+        };
+        let retiring = credentials.retiring.iter().filter(|old| at < old.until);
+        let secrets = std::iter::once(secret).chain(retiring.map(|old| &old.secret));
+        headers.push(Header::new(
+            signature.header.clone(),
+            sign(signature, secrets, &signed)?,
         ));
     }
+    if let Some(item) = first.filter(|_| settings.traceparent) {
+        headers.push(Header::new("traceparent", traceparent(item, at)));
+    }
+    headers.extend(credentials.headers.iter().map(|own| Header {
+        name: own.name().to_owned().into(),
+        value: own.value().expose().to_owned().into(),
+        is_secret: true,
+    }));
     Ok(Request {
         method: Method::Post,
         url: settings.url.clone(),
         headers,
-        body: payload.clone(),
+        body,
         deadline: settings.timeout,
     })
 }
@@ -83,65 +175,105 @@ pub fn head(settings: &Settings) -> Request {
     Request {
         method: Method::Head,
         url: settings.url.clone(),
-        headers: vec![("user-agent", Cow::Borrowed(USER_AGENT))],
+        headers: vec![Header::new("user-agent", USER_AGENT)],
         body: Bytes::new(),
         deadline: settings.timeout,
     }
 }
 
-/// The request that delivers the [`test_event`], signed like any other.
+/// The request that delivers the [`test_event`] of the profile, signed like any other. `id` names it; its event is new.
 ///
 /// # Errors
 /// As [`request`].
 pub fn test(
     settings: &Settings,
-    secret: Option<&Secret>,
+    credentials: &Credentials,
+    id: DeliveryId,
     now: Timestamp,
 ) -> Result<Request, Invalid> {
-    request(settings, secret, &test_event::payload(settings.client, now))
+    let payload = test_event::payload(&settings.profile.encoding, settings.client, now);
+    let item = Item {
+        id,
+        event_type: test_event::TYPE,
+        payload: &payload,
+    };
+    request(settings, credentials, &[item], now)
+}
+
+/// Where a request belongs in a trace: the trace is the event, and the parent one attempt of it (W3C Trace Context,
+/// section 3.2).
+fn traceparent(item: &Item<'_>, at: Timestamp) -> String {
+    let attempt = Sha256::new()
+        .chain_update(item.id.event.as_uuid())
+        .chain_update(item.id.subscription.as_uuid())
+        .chain_update(at.as_millis().to_be_bytes())
+        .finalize();
+    format!(
+        "00-{}-{}-00",
+        item.id.event.as_uuid().simple(),
+        hex::encode(&attempt[..8])
+    )
 }
 
 fn content_type(settings: &Settings) -> Cow<'static, str> {
     if settings.content_type == settings.profile.content_type {
-        Cow::Borrowed(settings.profile.content_type)
+        settings.profile.content_type.clone()
     } else {
         Cow::Owned(settings.content_type.clone())
     }
 }
 
-/// The value of the signature header.
+/// Makes a request under a profile and verifies it, as a receiver would.
 ///
-/// # Examples
-/// ```
-/// use tharsis_core::{profile::MARS, secret::Secret, signer};
-///
-/// let secret = Secret::generate([7; 20]);
-/// let signature = MARS.signature.as_ref().expect("Mars signs");
-/// assert_eq!(
-///     signer::sign(signature, &secret, br#"{"type":"nudge","score":0.5}"#),
-///     "sha1=f62f54d3ec7da5bb8c609e1da3024c0a839cf076"
-/// );
-/// # Ok::<(), tharsis_core::Invalid>(())
-/// ```
-pub fn sign(signature: &Signature, secret: &Secret, body: &[u8]) -> String {
-    let digest = match signature.algorithm {
-        Algorithm::HmacSha1 => hmac_sha1(secret, body).finalize().into_bytes(),
+/// # Errors
+/// `profile_unverifiable` where that cannot be done.
+pub(crate) fn try_out(profile: &Profile, known: &Profiles) -> Result<(), Invalid> {
+    let now = Timestamp::from_millis(1_767_225_600_000);
+    let mut draft = Draft {
+        client: ClientId::new(now, [1; 10]).to_string(),
+        name: "sample".to_owned(),
+        url: "https://hooks.example.com/in".to_owned(),
+        profile: Some(profile.name.to_string()),
+        ..Draft::default()
     };
-    let mut header = String::with_capacity(signature.prefix.len() + 2 * digest.len());
-    header.push_str(signature.prefix);
-    match signature.text {
-        DigestText::Hex => header.extend(digest.into_iter().flat_map(hex_digits)),
+    if profile.settings.iter().any(|setting| setting.name == PANEL) {
+        draft
+            .profile_settings
+            .insert(PANEL.to_owned(), "sample".to_owned());
     }
-    header
-}
-
-fn hex_digits(byte: u8) -> [char; 2] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    [byte >> 4, byte & 15].map(|half| char::from(DIGITS[usize::from(half)]))
-}
-
-fn hmac_sha1(secret: &Secret, body: &[u8]) -> Hmac<Sha1> {
-    Hmac::new_from_slice(secret.expose().as_bytes())
-        .expect("HMAC takes keys of any length")
-        .chain_update(body)
+    let settings = draft.settings(&Policy::default(), known)?;
+    let secret = match (profile.secret, &profile.signature) {
+        (Requirement::Required | Requirement::Optional, Some(signature)) => {
+            Some(match signature.key {
+                KeyKind::Text => Secret::generate([7; 20]),
+                KeyKind::Standard => Secret::generate_standard([7; 32]),
+            })
+        }
+        _ => None,
+    };
+    let credentials = Credentials {
+        secret: secret.clone(),
+        ..Credentials::default()
+    };
+    let id = DeliveryId {
+        event: EventId::new(now, [2; 10]),
+        subscription: SubscriptionId::new(now, [3; 10]),
+    };
+    let request = test(&settings, &credentials, id, now)?;
+    let headers: Vec<_> = (request.headers.iter())
+        .map(|header| (&*header.name, header.value.as_bytes()))
+        .collect();
+    let incoming = Incoming {
+        headers: &headers,
+        body: &request.body,
+        url: Some(settings.url.given()),
+        now: Some(now),
+    };
+    verify(profile, secret.as_ref(), &incoming).map_err(|rejected| {
+        Invalid::new(
+            "profile_unverifiable",
+            format!("no receiver could verify this: {rejected}"),
+        )
+        .hint("send along in headers what is signed beside the body: {id}, {timestamp}")
+    })
 }

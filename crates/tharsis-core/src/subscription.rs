@@ -1,19 +1,26 @@
 //! Who wants which events, where, and under which wire profile.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use crate::{
-    ClientId, Invalid, SubscriptionId, Timestamp,
+    ClientId, SubscriptionId, Timestamp,
     egress::PayloadUrl,
     event::EventType,
-    profile::{Profile, Requirement},
+    filter::Filter,
+    profile::{Batch, Encoding, Profile},
     retry::RetryPolicy,
     secret::Secret,
+    signer::public_key,
 };
 
+mod credentials;
 mod draft;
+mod fields;
+pub mod header;
 
+pub use credentials::{Credentials, MAX_OVERLAP, MOST_RETIRING, Retiring};
 pub use draft::{Draft, name_key};
+pub use fields::Fields;
 
 /// The requests of one subscription that may be under way at once, unless it says otherwise.
 pub const MAX_IN_FLIGHT: u32 = 8;
@@ -28,7 +35,7 @@ pub struct Settings {
     /// Where to POST.
     pub url: PayloadUrl,
     /// The sender's contract.
-    pub profile: &'static Profile,
+    pub profile: Arc<Profile>,
     /// The types it wants; empty: all that its profile knows.
     pub events: Vec<EventType>,
     /// The `Content-Type` of its requests.
@@ -39,23 +46,58 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// How many of its requests may be under way at once.
     pub max_in_flight: u32,
+    /// The largest body that it gets, in bytes.
+    pub payload_limit: usize,
+    /// How many deliveries one request may carry, under a profile that knows that.
+    pub batch: Option<Batch>,
+    /// What its profile asks for beside all this, as far as it was given.
+    pub profile_settings: BTreeMap<String, String>,
+    /// Which fields of a payload it wants.
+    pub fields: Fields,
+    /// Which events of its types it wants.
+    pub filter: Option<Filter>,
+    /// Whether each request says where it belongs in a trace, in the header `traceparent` (W3C Trace Context): the trace's
+    /// id is the event's, and it is not sampled.
+    pub traceparent: bool,
 }
 
 impl Settings {
-    /// Whether these settings can do with this secret, or with none.
-    ///
-    /// # Errors
-    /// `secret_required`, field `secret`.
-    pub fn accepts(&self, secret: Option<&Secret>) -> Result<(), Invalid> {
-        if self.profile.secret == Requirement::Required && secret.is_none() {
-            return Err(Invalid::new(
-                "secret_required",
-                format!("is required by the profile {}", self.profile.name),
-            )
-            .at("secret")
-            .hint("give one, or have one generated"));
+    /// Whether events of this type are among those that it wants.
+    pub fn wants_type(&self, event_type: &str) -> bool {
+        if self.events.is_empty() {
+            self.profile.knows(event_type)
+        } else {
+            self.events
+                .iter()
+                .any(|wanted| wanted.as_str() == event_type)
         }
-        Ok(())
+    }
+
+    /// Whether a payload of so many bytes cannot become a body within the limit, whatever is in it.
+    pub fn is_too_large(&self, payload: usize) -> bool {
+        self.fields.is_all() && payload > self.payload_limit
+    }
+
+    /// The most bytes that a body has once, beside its payloads: the field's name and the panel's, escaped and encoded.
+    pub fn bytes_beside(&self) -> usize {
+        let given: usize = self.profile_settings.values().map(String::len).sum();
+        256 + 18 * given
+    }
+
+    /// The most bytes that a payload of so many can take up in a body, beside what the body has once.
+    pub fn most_bytes(&self, payload: usize) -> usize {
+        // What a profile's settings put into a payload, escaped.
+        let added: usize = (self.profile.settings.iter())
+            .filter(|setting| !setting.places.is_empty())
+            .map(|setting| {
+                let given = self.profile_settings.get(&*setting.name);
+                64 + 6 * given.map_or(self.name.len(), String::len)
+            })
+            .sum();
+        match self.profile.encoding {
+            Encoding::Json | Encoding::Enveloped => payload + added,
+            Encoding::Form { .. } => 3 * (payload + added + 1),
+        }
     }
 }
 
@@ -70,10 +112,42 @@ pub struct Subscription {
     pub state: State,
     /// The first 8 hex digits of the SHA-256 of its secret, if it has one.
     pub secret_fingerprint: Option<String>,
+    /// The public key that its requests are verified with, where they are signed with the private one of a pair.
+    pub public_key: Option<String>,
+    /// When the last of the secrets that were replaced ceases to sign, or did, if they were given time.
+    pub overlap_until: Option<Timestamp>,
+    /// The names of its own headers, in order.
+    pub headers: Vec<String>,
     /// When it was added.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+impl Subscription {
+    /// Of these credentials it shows what may be shown.
+    pub fn new(
+        id: SubscriptionId,
+        settings: Settings,
+        state: State,
+        credentials: &Credentials,
+        (created_at, updated_at): (Timestamp, Timestamp),
+    ) -> Self {
+        let secret = credentials.secret.as_ref();
+        let until = credentials.retiring.iter().map(|old| old.until).max();
+        let names = credentials.headers.iter().map(|own| own.name().to_owned());
+        Self {
+            id,
+            settings,
+            state,
+            secret_fingerprint: secret.map(Secret::fingerprint),
+            public_key: secret.and_then(public_key),
+            overlap_until: until,
+            headers: names.collect(),
+            created_at,
+            updated_at,
+        }
+    }
 }
 
 /// Whether a subscription is being delivered to. What is held is kept.
@@ -133,19 +207,14 @@ impl fmt::Display for State {
 pub struct Target {
     /// The subscription itself.
     pub subscription: Subscription,
-    /// What signs its requests.
-    pub secret: Option<Secret>,
+    /// What its requests prove themselves with.
+    pub credentials: Credentials,
 }
 
 impl Target {
     /// Whether this subscription wants an event of this client and type.
     pub fn wants(&self, client: ClientId, event_type: &str) -> bool {
         let settings = &self.subscription.settings;
-        settings.client == client
-            && if settings.events.is_empty() {
-                settings.profile.knows(event_type)
-            } else {
-                settings.events.iter().any(|t| t.as_str() == event_type)
-            }
+        settings.client == client && settings.wants_type(event_type)
     }
 }

@@ -13,10 +13,10 @@ const NUDGE: &str = r#"{"nudgeUserId":"0b6b9d2b-2a02-4e4a-a3f5-0f2a3a9a2b11","ty
 #[test]
 fn an_envelope_says_what_the_outbox_needs_and_never_goes_out() {
     let event = parse(&format!(
-        r#"{{"type":"signal","client":"{CLIENT}","payload":{{"drop_proba": 0.950, "2":2, "1":1}},"key":"order-7",
+        r#"{{"type":"order","client":"{CLIENT}","payload":{{"drop_proba": 0.950, "2":2, "1":1}},"key":"order-7",
             "campaign":"spring","recipient":"3594918","not_before":"2026-01-01T00:00:00Z","expires_at":"2026-01-02T00:00:00+01:00"}}"#
     ));
-    assert_eq!(event.event_type().as_str(), "signal");
+    assert_eq!(event.event_type().as_str(), "order");
     assert_eq!(event.client().to_string(), CLIENT);
     assert_eq!(event.payload(), r#"{"1":1,"2":2,"drop_proba":0.95}"#);
     assert_eq!(event.key().map(IdempotencyKey::as_str), Some("order-7"));
@@ -69,21 +69,20 @@ fn a_mars_event_may_hold_a_field_that_looks_like_an_envelopes() {
 
 #[test]
 fn what_is_no_event_is_refused_by_name() {
-    let envelope_of = |fields: &str| {
-        format!(r#"{{"type":"signal","client":"{CLIENT}","payload":{{}},{fields}}}"#)
-    };
+    let envelope_of =
+        |fields: &str| format!(r#"{{"type":"order","client":"{CLIENT}","payload":{{}},{fields}}}"#);
     let other = "36011017-0e00-4e29-a054-7a1fbb8b60a2";
     let refused = [
         "[]".to_owned(),
         "{}".to_owned(),
         r#"{"type":7}"#.to_owned(),
         r#"{"type":"a b"}"#.to_owned(),
-        r#"{"type":"signal","drop_proba":0.95}"#.to_owned(),
+        r#"{"type":"order","drop_proba":0.95}"#.to_owned(),
         r#"{"type":"nudge"}"#.to_owned(),
-        r#"{"type":"signal","payload":{}}"#.to_owned(),
-        r#"{"type":"signal","client":"acme","payload":{}}"#.to_owned(),
-        format!(r#"{{"type":"signal","client":"{CLIENT}","payload":[]}}"#),
-        format!(r#"{{"type":"signal","clientId":"{CLIENT}","payload":{{}}}}"#),
+        r#"{"type":"order","payload":{}}"#.to_owned(),
+        r#"{"type":"order","client":"acme","payload":{}}"#.to_owned(),
+        format!(r#"{{"type":"order","client":"{CLIENT}","payload":[]}}"#),
+        format!(r#"{{"type":"order","clientId":"{CLIENT}","payload":{{}}}}"#),
         envelope_of(r#""idempotency_key":"1""#),
         envelope_of(r#""key":"""#),
         envelope_of(r#""key":"a b""#),
@@ -103,7 +102,7 @@ fn what_is_no_event_is_refused_by_name() {
             &NUDGE.replace(r#""channel":"push""#, r#""channel":7"#),
             "",
         ),
-        envelope("signal", r#"{"id":9007199254740993}"#, ""),
+        envelope("order", r#"{"id":9007199254740993}"#, ""),
     ]
     .into_iter()
     .fold(String::new(), |mut told, text| {
@@ -116,7 +115,7 @@ fn what_is_no_event_is_refused_by_name() {
     missing_field | type: is missing
     wrong_type | type: is a number, not a string
     bad_event_type | type: is no event type (1 to 128 letters, digits, dots, underscores or hyphens)
-    missing_field | payload: is missing (publish signal in an envelope: {"type":"signal","client":"…","payload":{…}})
+    missing_field | payload: is missing (publish order in an envelope: {"type":"order","client":"…","payload":{…}})
     missing_field | nudgeUserId: is missing
     missing_field | client: is missing
     bad_uuid | client: is not a UUID (write it like 36011017-0e00-4e29-a054-7a1fbb8b60a2)
@@ -168,7 +167,7 @@ fn a_payload_has_a_limit() {
     let of_size = |size: usize| {
         let padding = size - r#"{"p":""}"#.len();
         envelope(
-            "signal",
+            "order",
             &format!(r#"{{"p":"{}"}}"#, "x".repeat(padding)),
             "",
         )
@@ -185,7 +184,7 @@ fn a_row_inserted_by_sql_is_frozen_like_any_other() {
         Event::freeze("nudge", client, NUDGE.as_bytes()).unwrap(),
         parse(NUDGE)
     );
-    let generic = Event::freeze("signal", client, br#" {"a" : 1.0} "#).unwrap();
+    let generic = Event::freeze("order", client, br#" {"a" : 1.0} "#).unwrap();
     assert_eq!(generic.payload(), r#"{"a":1}"#);
 
     let of = |event_type: &str, client: &str, payload: &str| {
@@ -198,7 +197,7 @@ fn a_row_inserted_by_sql_is_frozen_like_any_other() {
         of("a b", CLIENT, "{}"),
         ("bad_event_type", Some("type".into()))
     );
-    assert_eq!(of("signal", CLIENT, "7"), ("wrong_type", None));
+    assert_eq!(of("order", CLIENT, "7"), ("wrong_type", None));
     assert_eq!(
         of("nudge", other, NUDGE),
         ("client_mismatch", Some("clientId".into()))
@@ -225,14 +224,14 @@ fn the_natural_key_tells_states_of_an_event_apart_and_nothing_else() {
             .unwrap()
             .idempotency()
     };
-    assert_ne!(of("signal", client).key, of("signal", other).key);
-    assert_ne!(of("signal", client).key, of("signals", client).key);
+    assert_ne!(of("order", client).key, of("order", other).key);
+    assert_ne!(of("order", client).key, of("orders", client).key);
 }
 
 #[test]
 fn an_explicit_key_counts_within_its_client() {
     let of = |key: &str, payload: &str, client: &str| {
-        Event::freeze("signal", client.parse().unwrap(), payload.as_bytes())
+        Event::freeze("order", client.parse().unwrap(), payload.as_bytes())
             .unwrap()
             .with_key(IdempotencyKey::new(key).unwrap())
             .idempotency()

@@ -3,7 +3,13 @@
 
 use std::{fmt::Write as _, io::Write as _, process::Command};
 
-use tharsis_core::{ClientId, event::Event, profile, secret::Secret, signer};
+use tharsis_core::{
+    ClientId,
+    event::Event,
+    profile,
+    secret::Secret,
+    signer::{self, Signed},
+};
 
 const SECRET: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b";
 const DOCUMENTS: usize = 4_000;
@@ -30,7 +36,7 @@ fn node_believes_every_frozen_body() {
         } else {
             b"another body"
         };
-        let header = signer::sign(signature, &secret, signed);
+        let header = signer::sign(signature, [&secret], &Signed::body(signed)).unwrap();
         let (given, frozen) = (hex::encode(text), hex::encode(event.payload()));
         writeln!(cases, "{given} {frozen} {header} {is_sound}").unwrap();
     }

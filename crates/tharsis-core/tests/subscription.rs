@@ -9,7 +9,7 @@ use tharsis_core::{
     ClientId, Invalid, Timestamp,
     egress::Policy,
     event::EventType,
-    profile::{MARS, Profile, Requirement},
+    profile::{MARS, Profiles, Requirement},
     secret::Secret,
     subscription::{Draft, MAX_IN_FLIGHT, Settings, State, name_key},
 };
@@ -23,8 +23,16 @@ fn draft() -> Draft {
     }
 }
 
+fn smartech() -> Draft {
+    Draft {
+        profile: Some("smartech".into()),
+        profile_settings: [("panel".to_owned(), "Shop".to_owned())].into(),
+        ..draft()
+    }
+}
+
 fn settings(draft: &Draft) -> Result<Settings, Invalid> {
-    draft.settings(&Policy::default())
+    draft.settings(&Policy::default(), &Profiles::default())
 }
 
 fn refusal(change: impl FnOnce(&mut Draft)) -> String {
@@ -37,7 +45,9 @@ fn refusal(change: impl FnOnce(&mut Draft)) -> String {
 #[test]
 fn what_is_left_out_takes_the_profiles_default() {
     let settings = settings(&draft()).expect("a good draft");
-    assert_eq!(settings.profile, &MARS);
+    assert_eq!(*settings.profile, MARS);
+    assert_eq!(settings.payload_limit, 102_400);
+    assert!(settings.fields.is_all());
     assert_eq!(settings.url.given(), "https://Hooks.example.com/in?token=1");
     assert_eq!(settings.events, []);
     assert_eq!(settings.content_type, "application/json");
@@ -61,6 +71,52 @@ fn what_is_chosen_is_taken_and_can_be_typed_again() {
     assert_eq!(first.events, [EventType::new("nudge").expect("a type")]);
     assert_eq!(first.timeout, Duration::from_millis(1_500));
     assert_eq!(settings(&Draft::from(&first)), Ok(first));
+
+    let mut full = smartech();
+    full.batch_items = Some(7);
+    full.linger = Some("2s".into());
+    full.payload_limit = Some(50_000);
+    full.fields = vec![
+        "event_params.foreignkey".into(),
+        "msgid".into(),
+        "msgid".into(),
+    ];
+    full.profile_settings
+        .insert("label".into(), "Activity".into());
+    full.traceparent = true;
+    full.filter = Some(r#"event.channel == "sms""#.into());
+    let first = settings(&full).expect("a good draft");
+    assert_eq!(first.fields.to_string(), "event_params.foreignkey, msgid");
+    assert_eq!(settings(&Draft::from(&first)), Ok(first));
+}
+
+#[test]
+fn the_limits_of_a_documented_sender_are_lowered_never_raised() {
+    let refused = |profile: &str, change: &dyn Fn(&mut Draft)| {
+        let mut draft = if profile == "smartech" {
+            smartech()
+        } else {
+            draft()
+        };
+        draft.profile = Some(profile.into());
+        change(&mut draft);
+        settings(&draft).map_or_else(|e| e.to_string(), |_| "taken".into())
+    };
+    assert_eq!(
+        refused("nudge", &|d| d.payload_limit = Some(2_048)),
+        "taken"
+    );
+    assert_eq!(refused("nudge", &|d| d.retry = Some("1s".into())), "taken");
+    insta::assert_snapshot!(refused("nudge", &|d| d.payload_limit = Some(4_097)), @"payload_limit: is not between 1024 and 4096 (leave it out for 4096)");
+    insta::assert_snapshot!(refused("nudge", &|d| d.retry = Some("1s,1s,1s,1s".into())), @"retry: has more than 3, the most of the profile nudge");
+    insta::assert_snapshot!(refused("nudge", &|d| d.timeout = Some("4s".into())), @"timeout: is not between 100ms and 3s, the profile's (a receiver that needs longer should answer first and work afterwards)");
+    insta::assert_snapshot!(refused("smartech", &|d| d.batch_items = Some(101)), @"batch_items: is not between 1 and 100 (leave it out for 100)");
+    insta::assert_snapshot!(refused("smartech", &|d| d.linger = Some("2m".into())), @"linger: is longer than 1m");
+    insta::assert_snapshot!(refused("mars", &|d| d.batch_items = Some(1)), @"batch_items: is of no use: the profile mars sends one event a request");
+    insta::assert_snapshot!(refused("smartech", &|d| d.profile_settings.clear()), @"profile_settings.panel: is required by the profile smartech (give it with --set panel=…)");
+    insta::assert_snapshot!(refused("smartech", &|d| drop(d.profile_settings.insert("hue".into(), "x".into()))), @"profile_settings.hue: the profile smartech has no such setting (choose among: panel, label, name, id)");
+    insta::assert_snapshot!(refused("mars", &|d| drop(d.profile_settings.insert("panel".into(), "x".into()))), @"profile_settings.panel: the profile mars has no such setting (leave it out: it has none)");
+    insta::assert_snapshot!(refused("mars", &|d| d.fields = vec!["type".into(), "a..b".into()]), @"fields[1]: is no path of a field (write the names on the way to it, with dots: content.title)");
 }
 
 #[test]
@@ -68,7 +124,7 @@ fn every_refusal_names_the_field_and_what_to_do() {
     insta::assert_snapshot!(refusal(|d| d.client = "36011017".into()), @"bad_uuid: client: is not a UUID (write it like 36011017-0e00-4e29-a054-7a1fbb8b60a2)");
     insta::assert_snapshot!(refusal(|d| d.name = "  ".into()), @"empty: name: is empty");
     insta::assert_snapshot!(refusal(|d| d.url = "http://hooks.example.com/".into()), @"scheme_not_https: url: the URL is not an https:// URL (serve the receiver over HTTPS and give the whole URL: https://host/path)");
-    insta::assert_snapshot!(refusal(|d| d.profile = Some("moon".into())), @"unknown_profile: profile: there is no such profile (choose one of: mars)");
+    insta::assert_snapshot!(refusal(|d| d.profile = Some("moon".into())), @"unknown_profile: profile: there is no such profile (choose one of: mars, insightarc, smartech, nudge, standard, github, shopify, stripe)");
     insta::assert_snapshot!(refusal(|d| d.events = vec!["nudge".into(), "order".into()]), @"unknown_event_type: events[1]: the profile mars has no event of this type (choose among: product_discount_recommendation, nudge)");
     insta::assert_snapshot!(refusal(|d| d.events = vec!["a b".into()]), @"bad_event_type: events[0]: is no event type (1 to 128 letters, digits, dots, underscores or hyphens)");
     insta::assert_snapshot!(refusal(|d| d.content_type = Some("text/plain".into())), @"bad_content_type: content_type: is no media type of what the profile sends (use application/json, or a type that ends in +json)");
@@ -217,13 +273,12 @@ fn ids_types_and_times_of_the_corpus_are_refused() {
 fn a_profile_may_demand_a_secret() {
     let mut strict = MARS.clone();
     strict.secret = Requirement::Required;
-    let strict: &'static Profile = Box::leak(Box::new(strict));
     let secret = Secret::generate([1; 20]);
     let relaxed = settings(&draft()).expect("a good draft");
     assert_eq!(relaxed.accepts(None), Ok(()));
     assert_eq!(relaxed.accepts(Some(&secret)), Ok(()));
     let strict = Settings {
-        profile: strict,
+        profile: strict.into(),
         ..relaxed
     };
     assert_eq!(strict.accepts(Some(&secret)), Ok(()));
@@ -254,7 +309,9 @@ proptest! {
     ) {
         let random = Draft {
             client: client.clone(), name, url, profile: Some(text.clone()), events: vec![text.clone()],
-            content_type: Some(text.clone()), timeout: Some(text.clone()), retry: Some(text), max_in_flight: Some(n),
+            content_type: Some(text.clone()), timeout: Some(text.clone()), retry: Some(text.clone()), max_in_flight: Some(n),
+            payload_limit: usize::try_from(n).ok(), batch_items: Some(n), linger: Some(text.clone()),
+            profile_settings: [(text.clone(), text.clone())].into(), fields: vec![text.clone()], filter: Some(text), traceparent: true,
         };
         prop_assert!(settings(&random).is_err());
         // One wrong field at a time reaches the later checks.
@@ -263,6 +320,9 @@ proptest! {
         let _ = settings(&Draft { events: random.events.clone(), ..draft() });
         let _ = settings(&Draft { content_type: random.content_type.clone(), ..draft() });
         let _ = settings(&Draft { timeout: random.timeout.clone(), retry: random.retry.clone(), ..draft() });
+        let _ = settings(&Draft { fields: random.fields.clone(), ..draft() });
+        let _ = settings(&Draft { filter: random.filter.clone(), ..draft() });
+        let _ = settings(&Draft { profile_settings: random.profile_settings.clone(), linger: random.linger, ..smartech() });
     }
 
     #[test]

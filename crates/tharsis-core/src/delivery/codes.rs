@@ -216,6 +216,12 @@ codes! {
     PAYLOAD_TOO_LARGE "payload_too_large" NOBODY,
         "the body is over the limit of the subscription's profile",
         "publish smaller payloads";
+    EVENT_TYPE_UNKNOWN "event_type_unknown" NOBODY,
+        "the subscription's profile has no event of this type; a worker that did not know the profile took it for one",
+        "let all workers have the tharsis.toml that declares the profile, or choose the event types of the subscription";
+    FILTER_TOO_COSTLY "filter_too_costly" NOBODY,
+        "the subscription's filter takes more steps for this event than a filter may take",
+        "give the subscription a simpler filter, and publish the event again under a key of its own";
     PAYLOAD_INVALID "payload_invalid" NOBODY,
         "the payload could not be frozen",
         "publish what the detail asks for";

@@ -1,19 +1,27 @@
-use std::time::Duration;
+use std::{collections::BTreeMap, fmt::Display, ops::RangeInclusive, time::Duration};
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::{MAX_IN_FLIGHT, Settings};
+use super::{Fields, MAX_IN_FLIGHT, Settings};
 use crate::{
     Invalid, bounds,
     egress::{PayloadUrl, Policy},
     event::EventType,
-    profile::Profile,
+    filter::Filter,
+    json::path_step,
+    profile::{Batch, Fallback, MARS, Profile, Profiles},
     retry::RetryPolicy,
     time::{format_duration, parse_duration},
 };
 
 /// The shortest total deadline of a request.
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// The longest that the first delivery of a request may wait for others.
+const MAX_LINGER: Duration = Duration::from_secs(60);
+
+/// The smallest limit of a body, in bytes: the test event of each profile is smaller.
+const MIN_PAYLOAD_LIMIT: usize = 1_024;
 
 /// The most requests of one subscription that may be under way at once.
 const MOST_IN_FLIGHT: u32 = 1_024;
@@ -22,7 +30,7 @@ const MOST_IN_FLIGHT: u32 = 1_024;
 ///
 /// # Examples
 /// ```
-/// use tharsis_core::{egress::Policy, subscription::Draft};
+/// use tharsis_core::{egress::Policy, profile::Profiles, subscription::Draft};
 ///
 /// let mut draft = Draft {
 ///     client: "36011017-0e00-4e29-a054-7a1fbb8b60a2".into(),
@@ -30,11 +38,11 @@ const MOST_IN_FLIGHT: u32 = 1_024;
 ///     url: "https://hooks.example.com/in".into(),
 ///     ..Draft::default()
 /// };
-/// let settings = draft.settings(&Policy::default())?;
+/// let settings = draft.settings(&Policy::default(), &Profiles::default())?;
 /// assert_eq!(settings.profile.name, "mars");
 ///
 /// draft.timeout = Some("10s".into());
-/// let refused = draft.settings(&Policy::default()).unwrap_err();
+/// let refused = draft.settings(&Policy::default(), &Profiles::default()).unwrap_err();
 /// assert_eq!((refused.code, refused.field.as_deref()), ("timeout_out_of_range", Some("timeout")));
 /// # Ok::<(), tharsis_core::Invalid>(())
 /// ```
@@ -58,6 +66,20 @@ pub struct Draft {
     pub retry: Option<String>,
     /// Requests under way at once; [`MAX_IN_FLIGHT`] if absent.
     pub max_in_flight: Option<u32>,
+    /// The largest body in bytes; the profile's if absent.
+    pub payload_limit: Option<usize>,
+    /// Deliveries of one request, 1 for none together; the profile's if absent.
+    pub batch_items: Option<u32>,
+    /// How long the first of them waits for others; the profile's if absent.
+    pub linger: Option<String>,
+    /// What the profile asks for, by name: `panel`.
+    pub profile_settings: BTreeMap<String, String>,
+    /// Paths of the payload's fields; empty: all.
+    pub fields: Vec<String>,
+    /// A [filter](crate::filter); absent: all events of its types.
+    pub filter: Option<String>,
+    /// Whether requests carry `traceparent`.
+    pub traceparent: bool,
 }
 
 impl Draft {
@@ -65,34 +87,111 @@ impl Draft {
     ///
     /// # Errors
     /// The first field that is wrong, by its name here.
-    pub fn settings(&self, policy: &Policy) -> Result<Settings, Invalid> {
+    pub fn settings(&self, policy: &Policy, profiles: &Profiles) -> Result<Settings, Invalid> {
         let client = self.client.parse().map_err(|e: Invalid| e.at("client"))?;
         bounds::text(&self.name, 128).map_err(|e| e.at("name"))?;
         let url = PayloadUrl::parse(self.url.as_bytes(), policy)?;
-        let profile = profile(self.profile.as_deref())?;
-        let max_in_flight = self.max_in_flight.unwrap_or(MAX_IN_FLIGHT);
-        if !(1..=MOST_IN_FLIGHT).contains(&max_in_flight) {
-            return Err(Invalid::new(
-                "out_of_range",
-                format!("is not between 1 and {MOST_IN_FLIGHT}"),
-            )
-            .at("max_in_flight")
-            .hint(format!("leave it out for {MAX_IN_FLIGHT}")));
-        }
+        let name = self.profile.as_deref().unwrap_or(MARS.name.as_ref());
+        let profile = profiles.named(name).map_err(|e| e.at("profile"))?;
         Ok(Settings {
             client,
             name: self.name.clone(),
             url,
+            events: events(&profile, &self.events)?,
+            content_type: content_type(&profile, self.content_type.as_deref())?,
+            timeout: timeout(&profile, self.timeout.as_deref())?,
+            retry: retry(&profile, self.retry.as_deref())?,
+            max_in_flight: bounded(
+                "max_in_flight",
+                self.max_in_flight,
+                MAX_IN_FLIGHT,
+                1..=MOST_IN_FLIGHT,
+            )?,
+            payload_limit: bounded(
+                "payload_limit",
+                self.payload_limit,
+                profile.payload_limit,
+                MIN_PAYLOAD_LIMIT..=profile.payload_limit,
+            )?,
+            batch: self.batch(&profile)?,
+            profile_settings: self.profile_settings(&profile)?,
+            fields: Fields::parse(&self.fields).map_err(|e| e.at("fields"))?,
+            filter: self.filter.as_deref().map(Filter::parse).transpose()?,
+            traceparent: self.traceparent,
             profile,
-            events: events(profile, &self.events)?,
-            content_type: content_type(profile, self.content_type.as_deref())?,
-            timeout: timeout(profile, self.timeout.as_deref())?,
-            retry: match &self.retry {
-                None => RetryPolicy::default(),
-                Some(text) => text.parse().map_err(|e: Invalid| e.at("retry"))?,
-            },
-            max_in_flight,
         })
+    }
+
+    fn batch(&self, profile: &Profile) -> Result<Option<Batch>, Invalid> {
+        let Some(most) = profile.batch else {
+            let given = [
+                ("batch_items", self.batch_items.is_some()),
+                ("linger", self.linger.is_some()),
+            ];
+            return match given.iter().find(|(_, given)| *given) {
+                None => Ok(None),
+                Some((field, _)) => Err(Invalid::new(
+                    "no_batches",
+                    format!(
+                        "is of no use: the profile {} sends one event a request",
+                        profile.name
+                    ),
+                )
+                .at(field)),
+            };
+        };
+        let linger = match &self.linger {
+            None => most.linger,
+            Some(text) => parse_duration(text).map_err(|e| e.at("linger"))?,
+        };
+        if linger > MAX_LINGER {
+            return Err(Invalid::new(
+                "out_of_range",
+                format!("is longer than {}", format_duration(MAX_LINGER)),
+            )
+            .at("linger"));
+        }
+        Ok(Some(Batch {
+            items: bounded("batch_items", self.batch_items, most.items, 1..=most.items)?,
+            linger,
+        }))
+    }
+
+    fn profile_settings(&self, profile: &Profile) -> Result<BTreeMap<String, String>, Invalid> {
+        let at = |name: &str, e: Invalid| e.at(path_step(name)).at("profile_settings");
+        let known = |name: &str| profile.settings.iter().any(|setting| setting.name == name);
+        if let Some(name) = self.profile_settings.keys().find(|name| !known(name)) {
+            let names: Vec<_> = profile.settings.iter().map(|s| &*s.name).collect();
+            return Err(at(
+                name,
+                Invalid::new(
+                    "unknown_setting",
+                    format!("the profile {} has no such setting", profile.name),
+                )
+                .hint(if names.is_empty() {
+                    "leave it out: it has none".to_owned()
+                } else {
+                    format!("choose among: {}", names.join(", "))
+                }),
+            ));
+        }
+        for setting in profile.settings.iter() {
+            match self.profile_settings.get(&*setting.name) {
+                Some(text) => bounds::text(text, 128).map_err(|e| at(&setting.name, e))?,
+                None if setting.fallback == Fallback::Required => {
+                    return Err(at(
+                        &setting.name,
+                        Invalid::new(
+                            "missing_setting",
+                            format!("is required by the profile {}", profile.name),
+                        )
+                        .hint(format!("give it with --set {}=…", setting.name)),
+                    ));
+                }
+                None => {}
+            }
+        }
+        Ok(self.profile_settings.clone())
     }
 }
 
@@ -103,12 +202,19 @@ impl From<&Settings> for Draft {
             client: settings.client.to_string(),
             name: settings.name.clone(),
             url: settings.url.given().to_owned(),
-            profile: Some(settings.profile.name.to_owned()),
+            profile: Some(settings.profile.name.to_string()),
             events: settings.events.iter().map(ToString::to_string).collect(),
             content_type: Some(settings.content_type.clone()),
             timeout: Some(format_duration(settings.timeout)),
             retry: Some(settings.retry.to_string()),
             max_in_flight: Some(settings.max_in_flight),
+            payload_limit: Some(settings.payload_limit),
+            batch_items: settings.batch.map(|batch| batch.items),
+            linger: settings.batch.map(|batch| format_duration(batch.linger)),
+            profile_settings: settings.profile_settings.clone(),
+            fields: settings.fields.paths().map(str::to_owned).collect(),
+            filter: settings.filter.as_ref().map(ToString::to_string),
+            traceparent: settings.traceparent,
         }
     }
 }
@@ -134,16 +240,40 @@ pub fn name_key(name: &str) -> String {
     folded.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn profile(name: Option<&str>) -> Result<&'static Profile, Invalid> {
-    let Some(name) = name else {
-        return Ok(Profile::ALL[0]);
+fn bounded<T: PartialOrd + Display + Copy>(
+    field: &'static str,
+    given: Option<T>,
+    usual: T,
+    range: RangeInclusive<T>,
+) -> Result<T, Invalid> {
+    let number = given.unwrap_or(usual);
+    if range.contains(&number) {
+        return Ok(number);
+    }
+    let (least, most) = range.into_inner();
+    Err(
+        Invalid::new("out_of_range", format!("is not between {least} and {most}"))
+            .at(field)
+            .hint(format!("leave it out for {usual}")),
+    )
+}
+
+fn retry(profile: &Profile, given: Option<&str>) -> Result<RetryPolicy, Invalid> {
+    let policy: RetryPolicy = match given {
+        None => RetryPolicy::default(),
+        Some(text) => text.parse().map_err(|e: Invalid| e.at("retry"))?,
     };
-    Profile::named(name).ok_or_else(|| {
-        let known: Vec<_> = Profile::ALL.iter().map(|p| p.name).collect();
-        Invalid::new("unknown_profile", "there is no such profile")
-            .at("profile")
-            .hint(format!("choose one of: {}", known.join(", ")))
-    })
+    if policy.delays().len() > profile.most_retries {
+        return Err(Invalid::new(
+            "too_many_retries",
+            format!(
+                "has more than {}, the most of the profile {}",
+                profile.most_retries, profile.name
+            ),
+        )
+        .at("retry"));
+    }
+    Ok(policy)
 }
 
 fn events(profile: &Profile, given: &[String]) -> Result<Vec<EventType>, Invalid> {
@@ -166,11 +296,11 @@ fn events(profile: &Profile, given: &[String]) -> Result<Vec<EventType>, Invalid
 }
 
 fn content_type(profile: &Profile, given: Option<&str>) -> Result<String, Invalid> {
-    let text = given.unwrap_or(profile.content_type);
-    if text == profile.content_type || is_json(profile.content_type) && is_json(text) {
+    let text = given.unwrap_or(&profile.content_type);
+    if text == profile.content_type || is_json(&profile.content_type) && is_json(text) {
         return Ok(text.to_owned());
     }
-    let hint = if is_json(profile.content_type) {
+    let hint = if is_json(&profile.content_type) {
         "use application/json, or a type that ends in +json".to_owned()
     } else {
         format!("leave it out: the profile sends {}", profile.content_type)
