@@ -405,6 +405,12 @@ pub trait Outbox: Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Pointers, StoreError>> + Send;
 
+    /// The frozen payloads of these events, in their order: for the filters of subscriptions.
+    fn payloads(
+        &self,
+        events: &[EventId],
+    ) -> impl Future<Output = Result<Vec<Bytes>, StoreError>> + Send;
+
     /// Writes what routing decided.
     fn route(
         &self,

@@ -362,7 +362,7 @@ mod tests {
 
     fn event(key: &str, n: usize) -> Event {
         let text = format!(
-            r#"{{"type":"signal","client":"b4aeba4e-a4c0-4896-866a-56f8bcb372fc","key":"{key}","payload":{{"n":{n}}}}}"#
+            r#"{{"type":"ticket","client":"b4aeba4e-a4c0-4896-866a-56f8bcb372fc","key":"{key}","payload":{{"n":{n}}}}}"#
         );
         Event::parse(text.as_bytes()).expect("an event")
     }

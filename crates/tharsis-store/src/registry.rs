@@ -5,7 +5,7 @@ use tharsis_core::{
     ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp,
     delivery::End,
     secret::Secret,
-    subscription::{Settings, Subscription},
+    subscription::{Credentials, Settings, Subscription, header::OwnHeader},
 };
 
 use crate::{Attempt, StoreError};
@@ -15,9 +15,11 @@ use crate::{Attempt, StoreError};
 /// # Contract
 /// - Each write is one transaction and bumps the registry's revision in it, commands too, so that a worker sees it within
 ///   one poll, and what is published after `add` returned is offered to the new subscription.
-/// - Secrets are sealed before they are written (see [`tharsis_core::secret`]) and are returned by `secret` alone. A
-///   subscription whose secret does not open reads as `Disabled { reason: "secret_unreadable" }`, and its deliveries as
-///   held, until it is rotated or the right key is there.
+/// - Secrets and the values of headers are sealed before they are written (see [`tharsis_core::secret`]) and are returned
+///   by `credentials` alone. A subscription of which one does not open reads as `Disabled { reason: "secret_unreadable" }`,
+///   and its deliveries as held, until it is replaced or the right key is there.
+/// - A subscription whose profile this process does not know reads as `Disabled { reason: "profile_unknown" }`, and its
+///   deliveries as held: a process that knows it delivers them.
 /// - The registry never touches a delivery: what is asked for (replay, retry, cancel) is written down as a command that
 ///   the owner carries out.
 /// - Lists come newest event first and are paged by cursor. A cursor of another filter, or one that no list gave, is
@@ -29,7 +31,7 @@ pub trait Registry: Send + Sync + 'static {
     fn add(
         &self,
         settings: &Settings,
-        secret: Option<&Secret>,
+        credentials: &Credentials,
         now: Timestamp,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
 
@@ -45,12 +47,13 @@ pub trait Registry: Send + Sync + 'static {
         client: Option<ClientId>,
     ) -> impl Future<Output = Result<Vec<Subscription>, StoreError>> + Send;
 
-    /// Replaces the settings of a subscription. Refused with `not_changeable` when `client` or `profile` is another one:
-    /// deliveries that wait were routed under these.
+    /// Replaces the settings of a subscription, and its own headers where some are given. Refused with `not_changeable`
+    /// when `client` or `profile` is another one: deliveries that wait were routed under these.
     fn set(
         &self,
         id: SubscriptionId,
         settings: &Settings,
+        headers: Option<&[OwnHeader]>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
 
@@ -68,11 +71,14 @@ pub trait Registry: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
 
-    /// Replaces its secret; `None` removes it. Refused with `secret_reused` when it is the present one.
+    /// Replaces its secret; `None` removes it. Refused with `secret_reused` when it is the present one. The one that was
+    /// there goes on signing beside it `until` then, and so do those that do so already; refused with `one_signature` where
+    /// the profile's header carries one signature only. Without `until` the new one signs alone at once.
     fn rotate(
         &self,
         id: SubscriptionId,
         secret: Option<&Secret>,
+        until: Option<Timestamp>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
 
@@ -83,11 +89,11 @@ pub trait Registry: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Removed, StoreError>> + Send;
 
-    /// Its secret, for the test send alone.
-    fn secret(
+    /// What its requests prove themselves with, for the check and the test send alone.
+    fn credentials(
         &self,
         id: SubscriptionId,
-    ) -> impl Future<Output = Result<Option<Secret>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Credentials, StoreError>> + Send;
 
     /// One event with the state of each of its deliveries.
     fn event(&self, id: EventId) -> impl Future<Output = Result<EventRecord, StoreError>> + Send;

@@ -1,24 +1,43 @@
 //! Subscriptions as the rows of either database hold them, and what may become of them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tharsis_core::{
     ClientId, Invalid, SubscriptionId, Timestamp,
     egress::PayloadUrl,
     event::EventType,
-    profile::Profile,
+    filter::Filter,
+    profile::{Batch, Profile, Profiles},
     retry::RetryPolicy,
     secret::{SealingKey, Secret, SecretRow},
-    subscription::{Settings, State, Subscription, Target},
+    subscription::{
+        Credentials, Fields, Retiring, Settings, State, Subscription, Target, header::OwnHeader,
+    },
 };
 use uuid::Uuid;
 
 use crate::{StoreError, error::corrupt};
 
-/// Why a subscription is held whose secret does not open.
+/// Why a subscription is held whose secret, or a header of whose, does not open.
 const UNREADABLE: &str = "secret_unreadable";
 
-/// A subscription with its state and its sealed secret.
+/// Why a subscription is held whose profile this process does not know.
+const UNKNOWN_PROFILE: &str = "profile_unknown";
+
+/// Why a subscription is held that its profile asks for more than it was when it was added, as a declared one may.
+const CHANGED_PROFILE: &str = "profile_changed";
+
+/// Why a subscription is held whose filter this process does not understand: a newer one wrote it.
+const UNKNOWN_FILTER: &str = "filter_unknown";
+
+/// What reads rows of the registry: the key that opens what is sealed in them, and the profiles that they name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    pub(crate) key: &'a SealingKey,
+    pub(crate) profiles: &'a Profiles,
+}
+
+/// A subscription with its state and what is sealed for it.
 pub(crate) struct SubscriptionRow {
     pub(crate) seq: i64,
     pub(crate) id: Uuid,
@@ -31,54 +50,92 @@ pub(crate) struct SubscriptionRow {
     pub(crate) timeout_ms: i64,
     pub(crate) retry: Vec<i64>,
     pub(crate) max_in_flight: u32,
+    pub(crate) payload_limit: Option<i64>,
+    pub(crate) batch_items: Option<i64>,
+    pub(crate) linger_ms: Option<i64>,
+    /// An object, in JSON.
+    pub(crate) profile_settings: String,
+    pub(crate) fields: Vec<String>,
+    pub(crate) filter: Option<String>,
+    pub(crate) traceparent: bool,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) state: Option<String>,
     pub(crate) reason: Option<String>,
-    pub(crate) sealed: Option<Vec<u8>>,
+    pub(crate) secret: Option<Vec<u8>>,
+    /// Names and sealed values, in order.
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    /// Newest first.
+    pub(crate) retiring: Vec<(Timestamp, Vec<u8>)>,
 }
 
 impl SubscriptionRow {
-    pub(crate) fn into_target(self, key: &SealingKey) -> Result<Target, StoreError> {
-        let secret = self
-            .sealed
-            .as_deref()
-            .map(|sealed| key.open(&secret_row(&self.id), sealed))
-            .transpose();
-        let (secret, state) = match (secret, self.state.as_deref()) {
-            (Ok(secret), None) => (secret, State::Active),
-            (Ok(secret), Some(word)) => {
-                let state = State::parse(word, self.reason.as_deref())
-                    .ok_or_else(|| corrupt(format!("the state {word}")))?;
-                (secret, state)
-            }
-            (Err(_), _) => (
-                None,
-                State::Disabled {
-                    reason: UNREADABLE.to_owned(),
-                },
-            ),
+    pub(crate) fn into_target(mut self, reader: Reader<'_>) -> Result<Target, StoreError> {
+        let credentials = self.credentials(reader.key);
+        let filter = self.filter.take();
+        let filter = filter.as_deref().map(Filter::parse).transpose();
+        let profile = reader.profiles.named(&self.profile);
+        let held = match (&credentials, &profile, &filter) {
+            (Err(_), _, _) => Some(UNREADABLE),
+            (_, Err(_), _) => Some(UNKNOWN_PROFILE),
+            (_, _, Err(_)) => Some(UNKNOWN_FILTER),
+            (Ok(_), Ok(_), Ok(_)) => None,
         };
+        let state = match self.state.as_deref() {
+            None => State::Active,
+            Some(word) => State::parse(word, self.reason.as_deref())
+                .ok_or_else(|| corrupt(format!("the state {word}")))?,
+        };
+        let credentials = credentials.unwrap_or_default();
+        let profile = profile
+            .unwrap_or_else(|_| Arc::new(Profile::stand_in(std::mem::take(&mut self.profile))));
+        let id = SubscriptionId::from_uuid(self.id);
+        let times = (self.created_at, self.updated_at);
+        let settings = self.into_settings(profile, filter.unwrap_or_default())?;
+        let held = held.or_else(|| {
+            let fits = settings.fits(&credentials);
+            fits.is_err().then_some(CHANGED_PROFILE)
+        });
+        let state = held.map_or(state, |reason| State::Disabled {
+            reason: reason.to_owned(),
+        });
         Ok(Target {
-            subscription: Subscription {
-                id: SubscriptionId::from_uuid(self.id),
-                secret_fingerprint: secret.as_ref().map(Secret::fingerprint),
-                state,
-                created_at: self.created_at,
-                updated_at: self.updated_at,
-                settings: self.into_settings()?,
-            },
-            secret,
+            subscription: Subscription::new(id, settings, state, &credentials, times),
+            credentials,
         })
     }
 
-    fn into_settings(self) -> Result<Settings, StoreError> {
+    fn credentials(&self, key: &SealingKey) -> Result<Credentials, Invalid> {
+        let of_secret = secret_row(&self.id);
+        let open = |sealed: &Vec<u8>| key.open(&of_secret, sealed);
+        // What is about to go is not worth holding anything for.
+        let retiring = self.retiring.iter().filter_map(|(until, sealed)| {
+            Some(Retiring {
+                secret: open(sealed).ok()?,
+                until: *until,
+            })
+        });
+        let headers = self.headers.iter().map(|(name, sealed)| {
+            let value = key.open(&header_row(&header_id(&self.id, name)), sealed)?;
+            Ok(OwnHeader::stored(name.clone(), value))
+        });
+        Ok(Credentials {
+            secret: self.secret.as_ref().map(open).transpose()?,
+            retiring: retiring.collect(),
+            headers: headers.collect::<Result<_, Invalid>>()?,
+        })
+    }
+
+    fn into_settings(
+        self,
+        profile: Arc<Profile>,
+        filter: Option<Filter>,
+    ) -> Result<Settings, StoreError> {
+        let limit = self.payload_limit.and_then(|n| usize::try_from(n).ok());
         Ok(Settings {
             client: ClientId::from_uuid(self.client),
             name: self.name,
             url: PayloadUrl::stored(&self.url).map_err(corrupt)?,
-            profile: Profile::named(&self.profile)
-                .ok_or_else(|| corrupt(format!("the profile {}", self.profile)))?,
             events: self
                 .events
                 .iter()
@@ -86,10 +143,28 @@ impl SubscriptionRow {
                 .collect::<Result<_, _>>()
                 .map_err(corrupt)?,
             content_type: self.content_type,
-            timeout: length(self.timeout_ms),
-            retry: RetryPolicy::new(self.retry.into_iter().map(length).collect())
-                .map_err(corrupt)?,
+            timeout: length(self.timeout_ms).min(profile.timeout),
+            retry: RetryPolicy::new(
+                (self.retry.into_iter())
+                    .map(length)
+                    .take(profile.most_retries)
+                    .collect(),
+            )
+            .map_err(corrupt)?,
             max_in_flight: self.max_in_flight,
+            payload_limit: limit.map_or(profile.payload_limit, |n| n.min(profile.payload_limit)),
+            batch: profile.batch.map(|most| Batch {
+                items: self
+                    .batch_items
+                    .and_then(|n| u32::try_from(n).ok())
+                    .map_or(most.items, |n| n.min(most.items)),
+                linger: self.linger_ms.map_or(most.linger, length),
+            }),
+            profile_settings: serde_json::from_str(&self.profile_settings).map_err(corrupt)?,
+            fields: Fields::parse(&self.fields).map_err(corrupt)?,
+            filter,
+            traceparent: self.traceparent,
+            profile,
         })
     }
 }
@@ -100,11 +175,21 @@ pub(crate) struct SettingsRow<'a> {
     pub(crate) events: Vec<&'a str>,
     pub(crate) timeout_ms: i64,
     pub(crate) retry: Vec<i64>,
+    pub(crate) payload_limit: Option<i64>,
+    pub(crate) batch_items: Option<i64>,
+    pub(crate) linger_ms: Option<i64>,
+    pub(crate) profile_settings: String,
+    pub(crate) fields: Vec<&'a str>,
+    pub(crate) filter: Option<&'a str>,
 }
 
 impl<'a> SettingsRow<'a> {
-    pub(crate) fn of(settings: &'a Settings) -> Self {
-        Self {
+    pub(crate) fn of(settings: &'a Settings) -> Result<Self, StoreError> {
+        let profile = &settings.profile;
+        // What is the profile's goes on to be the profile's.
+        let own_limit = settings.payload_limit != profile.payload_limit;
+        let own_batch = settings.batch.filter(|_| settings.batch != profile.batch);
+        Ok(Self {
             url: settings.url.given(),
             events: settings.events.iter().map(EventType::as_str).collect(),
             timeout_ms: millis(settings.timeout),
@@ -115,7 +200,15 @@ impl<'a> SettingsRow<'a> {
                 .copied()
                 .map(millis)
                 .collect(),
-        }
+            payload_limit: own_limit
+                .then(|| i64::try_from(settings.payload_limit).unwrap_or(i64::MAX)),
+            batch_items: own_batch.map(|batch| i64::from(batch.items)),
+            linger_ms: own_batch.map(|batch| millis(batch.linger)),
+            profile_settings: serde_json::to_string(&settings.profile_settings)
+                .map_err(StoreError::database)?,
+            fields: settings.fields.paths().collect(),
+            filter: settings.filter.as_ref().map(Filter::text),
+        })
     }
 }
 
@@ -132,6 +225,19 @@ pub(crate) fn secret_row(id: &Uuid) -> SecretRow<'_> {
     SecretRow {
         table: "tharsis_secret",
         id: id.as_bytes(),
+    }
+}
+
+/// The key of the row that a header of a subscription is in, with its name, so that no value is taken for another's.
+pub(crate) fn header_id(id: &Uuid, name: &str) -> Vec<u8> {
+    [id.as_bytes(), name.as_bytes()].concat()
+}
+
+/// What the sealed value of a header belongs to.
+pub(crate) fn header_row(id: &[u8]) -> SecretRow<'_> {
+    SecretRow {
+        table: "tharsis_header",
+        id,
     }
 }
 
@@ -157,10 +263,25 @@ pub(crate) fn stays_as_it_is(present: &Settings, wanted: &Settings) -> Result<()
     Ok(())
 }
 
-/// Whether this may take the place of the present secret.
-pub(crate) fn may_follow(present: &Target, secret: Option<&Secret>) -> Result<(), Invalid> {
-    present.subscription.settings.accepts(secret)?;
-    if secret.is_some() && secret == present.secret.as_ref() {
+/// Whether this may take the place of the present secret, which goes on signing beside it until then.
+pub(crate) fn may_follow(
+    present: &Target,
+    secret: Option<&Secret>,
+    until: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), Invalid> {
+    let settings = &present.subscription.settings;
+    if present.subscription.state.reason() == Some(UNKNOWN_PROFILE) {
+        return Err(Invalid::new(
+            "unknown_profile",
+            format!("there is no profile {} here", settings.profile.name),
+        )
+        .at("profile")
+        .hint("work with the tharsis.toml that declares it"));
+    }
+    settings.accepts(secret)?;
+    settings.accepts_overlap(&present.credentials, until, now)?;
+    if secret.is_some() && secret == present.credentials.secret.as_ref() {
         return Err(Invalid::new("secret_reused", "is the present one")
             .at("secret")
             .hint("give another one, or leave it out to have one generated"));

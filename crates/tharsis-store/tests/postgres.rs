@@ -15,7 +15,8 @@ use tharsis_core::{
     delivery::End,
     egress::Policy,
     event::{Event, EventType, IdempotencyKey},
-    subscription::{Draft, Settings},
+    profile::Profiles,
+    subscription::{Credentials, Draft, Settings},
 };
 use tharsis_store::{
     Attempt, Fate, LaneRead, Lease, Outbox, Pointer, Registry, Remaining, RouteTo, Routed,
@@ -26,10 +27,12 @@ use tharsis_store::{
 use crate::schema::Schema;
 
 const CLIENT: &str = "b4aeba4e-a4c0-4896-866a-56f8bcb372fc";
+/// The migrations.
+const ALL: [&str; 2] = ["outbox", "profiles"];
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn event(n: u32) -> Event {
-    let text = format!(r#"{{"type":"signal","client":"{CLIENT}","payload":{{"n":{n}}}}}"#);
+    let text = format!(r#"{{"type":"ticket","client":"{CLIENT}","payload":{{"n":{n}}}}}"#);
     Event::parse(text.as_bytes()).expect("an event")
 }
 
@@ -48,8 +51,10 @@ fn settings() -> Settings {
         url: "https://hooks.example.com/in".to_owned(),
         ..Draft::default()
     };
-    let mut settings = draft.settings(&Policy::default()).expect("settings");
-    settings.events = vec![EventType::new("signal").expect("a type")];
+    let mut settings = draft
+        .settings(&Policy::default(), &Profiles::default())
+        .expect("settings");
+    settings.events = vec![EventType::new("ticket").expect("a type")];
     settings
 }
 
@@ -133,7 +138,10 @@ impl House {
             .await
             .expect("a lease");
         let now = lease.clock;
-        store.add(&settings(), None, now).await.expect("added");
+        store
+            .add(&settings(), &Credentials::default(), now)
+            .await
+            .expect("added");
         let subscription = store.snapshot().await.expect("a snapshot").targets[0].0;
         Self {
             store,
@@ -255,7 +263,7 @@ async fn what_is_wrong_with_a_database_is_said() {
     assert_eq!(refused(&none, options()).await, "database_refused");
 
     let migrated = PostgresStore::migrate(&schema.url(), options()).await;
-    assert_eq!(migrated.expect("migrates"), ["outbox"]);
+    assert_eq!(migrated.expect("migrates"), ALL);
     open(&schema).await;
     let key = options().key_file.expect("a key file");
     let kept = key.with_extension("kept");
@@ -266,7 +274,11 @@ async fn what_is_wrong_with_a_database_is_said() {
     std::fs::rename(&kept, &key).expect("moved");
 
     let mut conn = inside(&schema).await;
-    run(&mut conn, "UPDATE migration SET version = 99").await;
+    run(
+        &mut conn,
+        "UPDATE migration SET version = 99 WHERE version = 2",
+    )
+    .await;
     assert_eq!(refused(&schema.url(), options()).await, "schema_too_new");
     let again = PostgresStore::migrate(&schema.url(), options()).await;
     assert_eq!(code(&again.expect_err("refused")), "schema_too_new");
@@ -285,7 +297,7 @@ async fn several_migrate_at_once() {
         .flat_map(|one| one.expect("migrates"))
         .collect();
     names.sort();
-    assert_eq!(names, ["outbox"], "one of them did it");
+    assert_eq!(names, ALL, "one of them did it");
     open(&schema).await;
 }
 
@@ -488,11 +500,11 @@ async fn any_program_publishes() {
     let tharsis = &schema.name;
     let first: uuid::Uuid = scalar(
         &mut conn,
-        &format!(r#"SELECT {tharsis}.publish('signal', '{CLIENT}', '{{"n": 1, "m": 1.50}}', campaign => 'spring', not_before => '2026-01-01')"#),
+        &format!(r#"SELECT {tharsis}.publish('ticket', '{CLIENT}', '{{"n": 1, "m": 1.50}}', campaign => 'spring', not_before => '2026-01-01')"#),
     )
     .await;
     let batch = format!(
-        r#"SELECT array_agg(duplicate) FROM {tharsis}.publish_all('{{signal,signal,signal}}', array_fill('{CLIENT}'::uuid, '{{3}}'),
+        r#"SELECT array_agg(duplicate) FROM {tharsis}.publish_all('{{ticket,ticket,ticket}}', array_fill('{CLIENT}'::uuid, '{{3}}'),
                ARRAY['{{"n":2}}', '{{"n": 1, "m": 1.50}}', 'no JSON'], ARRAY['own', NULL, NULL])"#
     );
     let duplicates: Vec<bool> = scalar(&mut conn, &batch).await;
@@ -545,7 +557,7 @@ async fn one_key_is_one_event_on_every_path() {
         .map(|one| one.expect("not refused").id)
         .collect();
     let sql = async |conn: &mut PgConnection, payload: &str, key: &str| {
-        let publish = format!("SELECT {tharsis}.publish('signal', '{CLIENT}', '{payload}', {key})");
+        let publish = format!("SELECT {tharsis}.publish('ticket', '{CLIENT}', '{payload}', {key})");
         EventId::from_uuid(scalar(conn, &publish).await)
     };
     // Under a key of one's own whatever the text looks like, without one when the text is the frozen one.
@@ -559,7 +571,7 @@ async fn one_key_is_one_event_on_every_path() {
     );
     // Among texts, another one under the same key is refused.
     assert_eq!(sql(&mut conn, r#"{"n": 7}"#, "'b'").await, own);
-    let other = format!("SELECT {tharsis}.publish('signal', '{CLIENT}', '{{}}', 'b')");
+    let other = format!("SELECT {tharsis}.publish('ticket', '{CLIENT}', '{{}}', 'b')");
     assert_eq!(detail(&mut conn, &other).await, "idempotency_conflict");
 }
 
@@ -579,7 +591,7 @@ async fn a_function_of_the_same_name_makes_no_other_keys() {
         .await
         .expect("published");
     let again = format!(
-        r#"SELECT bool_and(duplicate) FROM publish_all('{{signal,signal}}', array_fill('{CLIENT}'::uuid, '{{2}}'),
+        r#"SELECT bool_and(duplicate) FROM publish_all('{{ticket,ticket}}', array_fill('{CLIENT}'::uuid, '{{2}}'),
                ARRAY['{{"n":1}}', '{{"n":2}}'], ARRAY[NULL, 'a'])"#
     );
     assert!(scalar::<bool>(&mut conn, &again).await);
@@ -599,7 +611,7 @@ async fn a_key_that_is_forgotten_meanwhile_is_an_error_and_no_answer() {
     )
     .await;
     let batch = format!(
-        r#"SELECT publish_all('{{signal,signal}}', array_fill('{CLIENT}'::uuid, '{{2}}'), ARRAY['{{"n":1}}', '{{"n":2}}'],
+        r#"SELECT publish_all('{{ticket,ticket}}', array_fill('{CLIENT}'::uuid, '{{2}}'), ARRAY['{{"n":1}}', '{{"n":2}}'],
                ARRAY['a', 'b'])"#
     );
     assert_eq!(detail(&mut conn, &batch).await, "key_forgotten");
@@ -658,27 +670,27 @@ async fn sql_is_checked_as_the_library_is() {
             "bad_event_type",
         ),
         (
-            "SELECT publish('signal', NULL, '{}')".to_owned(),
+            "SELECT publish('ticket', NULL, '{}')".to_owned(),
             "bad_client",
         ),
         (
-            format!("SELECT publish('signal', '{c}', NULL)"),
+            format!("SELECT publish('ticket', '{c}', NULL)"),
             "payload_missing",
         ),
         (
-            format!("SELECT publish('signal', '{c}', repeat('x', 262145))"),
+            format!("SELECT publish('ticket', '{c}', repeat('x', 262145))"),
             "payload_too_large",
         ),
         (
-            format!("SELECT publish('signal', '{c}', '{{}}', 'no key')"),
+            format!("SELECT publish('ticket', '{c}', '{{}}', 'no key')"),
             "bad_idempotency_key",
         ),
         (
-            format!("SELECT publish('signal', '{c}', '{{}}', '')"),
+            format!("SELECT publish('ticket', '{c}', '{{}}', '')"),
             "bad_idempotency_key",
         ),
         (
-            format!("SELECT publish('signal', '{c}', '{{}}', repeat('k', 256))"),
+            format!("SELECT publish('ticket', '{c}', '{{}}', repeat('k', 256))"),
             "bad_idempotency_key",
         ),
         (
@@ -686,40 +698,40 @@ async fn sql_is_checked_as_the_library_is() {
             "bad_event_type",
         ),
         (
-            format!("SELECT publish('signal', '{c}', '{{}}', campaign => '')"),
+            format!("SELECT publish('ticket', '{c}', '{{}}', campaign => '')"),
             "empty",
         ),
         (
-            format!("SELECT publish('signal', '{c}', '{{}}', campaign => repeat('é', 256))"),
+            format!("SELECT publish('ticket', '{c}', '{{}}', campaign => repeat('é', 256))"),
             "too_long",
         ),
         (
-            format!("SELECT publish('signal', '{c}', '{{}}', recipient => E'a\\nb')"),
+            format!("SELECT publish('ticket', '{c}', '{{}}', recipient => E'a\\nb')"),
             "control_character",
         ),
         (
-            format!("SELECT publish('signal', '{c}', '{{}}', not_before => 'infinity')"),
+            format!("SELECT publish('ticket', '{c}', '{{}}', not_before => 'infinity')"),
             "bad_time",
         ),
         (
-            format!("SELECT publish('signal', '{c}', '{{}}', not_before => '-infinity')"),
+            format!("SELECT publish('ticket', '{c}', '{{}}', not_before => '-infinity')"),
             "bad_time",
         ),
         (
             format!(
-                "SELECT publish('signal', '{c}', '{{}}', expires_at => '1969-12-31 23:59:59Z')"
+                "SELECT publish('ticket', '{c}', '{{}}', expires_at => '1969-12-31 23:59:59Z')"
             ),
             "bad_time",
         ),
         (
             format!(
-                "SELECT publish('signal', '{c}', '{{}}', expires_at => '9999-12-31 23:59:59.9999Z')"
+                "SELECT publish('ticket', '{c}', '{{}}', expires_at => '9999-12-31 23:59:59.9999Z')"
             ),
             "bad_time",
         ),
         (
             format!(
-                "SELECT publish('signal', '{c}', '{{}}', expires_at => '294276-12-31 23:59:59.9999Z')"
+                "SELECT publish('ticket', '{c}', '{{}}', expires_at => '294276-12-31 23:59:59.9999Z')"
             ),
             "bad_time",
         ),
@@ -742,7 +754,7 @@ async fn sql_is_checked_as_the_library_is() {
     }
     let nothing = "SELECT count(*) FROM publish_all('{}', '{}', '{}')";
     assert_eq!(scalar::<i64>(&mut conn, nothing).await, 0);
-    let largest = format!("SELECT publish('signal', '{c}', repeat('x', 262144))");
+    let largest = format!("SELECT publish('ticket', '{c}', repeat('x', 262144))");
     let _: uuid::Uuid = scalar(&mut conn, &largest).await;
     assert_eq!(
         scalar::<i64>(&mut conn, "SELECT count(*) FROM event").await,
@@ -764,7 +776,7 @@ async fn names_are_judged_by_sql_as_by_the_library() {
         .iter()
         .map(|name| {
             let text = serde_json::json!({
-                "type": "signal", "client": CLIENT, "campaign": name, "payload": {}
+                "type": "ticket", "client": CLIENT, "campaign": name, "payload": {}
             });
             Event::parse(text.to_string().as_bytes())
                 .err()
@@ -797,31 +809,31 @@ async fn frozen_payloads_are_checked_too() {
     let good = "substring(sha256('a') FOR 16)";
     for (statement, expected) in [
         (
-            publish(key, "'signal'", "'{}'", "NULL"),
+            publish(key, "'ticket'", "'{}'", "NULL"),
             "bad_idempotency_key",
         ),
         (
-            publish("NULL::bytea", "'signal'", "'{}'", "NULL"),
+            publish("NULL::bytea", "'ticket'", "'{}'", "NULL"),
             "bad_idempotency_key",
         ),
         (publish(good, "'no type'", "'{}'", "NULL"), "bad_event_type"),
         (
-            publish(good, "'signal'", "repeat('x', 262145)", "NULL"),
+            publish(good, "'ticket'", "repeat('x', 262145)", "NULL"),
             "payload_too_large",
         ),
         (
-            publish(good, "'signal'", "NULL::text", "NULL"),
+            publish(good, "'ticket'", "NULL::text", "NULL"),
             "payload_missing",
         ),
-        (publish(good, "'signal'", "'{}'", "'infinity'"), "bad_time"),
+        (publish(good, "'ticket'", "'{}'", "'infinity'"), "bad_time"),
         (
-            publish(good, "'signal', 'signal'", "'{}'", "NULL"),
+            publish(good, "'ticket', 'ticket'", "'{}'", "NULL"),
             "bad_lengths",
         ),
     ] {
         assert_eq!(detail(&mut conn, &statement).await, expected, "{statement}");
     }
-    run(&mut conn, &publish(good, "'signal'", "'{}'", "now()")).await;
+    run(&mut conn, &publish(good, "'ticket'", "'{}'", "now()")).await;
     assert_eq!(
         scalar::<i64>(&mut conn, "SELECT count(*) FROM event").await,
         1
@@ -852,7 +864,7 @@ async fn a_publisher_may_publish_and_nothing_else() {
          CREATE TEMPORARY TABLE idempotency (LIKE pg_class)",
     )
     .await;
-    let publish = format!("SELECT {tharsis}.publish('signal', '{CLIENT}', '{{}}')");
+    let publish = format!("SELECT {tharsis}.publish('ticket', '{CLIENT}', '{{}}')");
     let _: uuid::Uuid = scalar(&mut other, &publish).await;
     let left = store
         .remaining(Timestamp::from_millis(0))
@@ -1333,7 +1345,7 @@ async fn who_may_make_nothing_in_a_schema_is_told_so() {
         let grant = format!("GRANT {right} ON SCHEMA {} TO {}", schema.name, role.name);
         run(&mut conn, &grant).await;
     }
-    assert_eq!(migrate().await, Ok(vec!["outbox".to_owned()]));
+    assert_eq!(migrate().await, Ok(ALL.map(str::to_owned).to_vec()));
     assert_eq!(migrate().await, Ok(Vec::new()));
     role.gone().await;
 }
@@ -1353,7 +1365,7 @@ async fn a_schema_in_which_everybody_may_make_something_is_not_migrated() {
     run(&mut conn, &format!("CREATE SCHEMA {name}; {open}")).await;
     assert_eq!(migrate().await, Err("schema_open".to_owned()));
     run(&mut conn, &close).await;
-    assert_eq!(migrate().await, Ok(vec!["outbox".to_owned()]));
+    assert_eq!(migrate().await, Ok(ALL.map(str::to_owned).to_vec()));
     run(&mut conn, &open).await;
     assert_eq!(migrate().await, Err("schema_open".to_owned()));
 }

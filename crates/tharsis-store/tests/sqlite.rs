@@ -8,8 +8,9 @@ use tharsis_core::{
     delivery::End,
     egress::Policy,
     event::{Event, EventType, IdempotencyKey},
+    profile::Profiles,
     secret::Secret,
-    subscription::{Draft, Settings, State},
+    subscription::{Credentials, Draft, Settings, State, header::OwnHeader},
 };
 use tharsis_store::{
     Attempt, DeliveryFilter, Fate, LaneRead, Outbox, Registry, RouteTo, Routed, Settlement, Shards,
@@ -64,7 +65,7 @@ async fn refused(url: &str) -> String {
 }
 
 fn event(n: u32) -> Event {
-    let text = format!(r#"{{"type":"signal","client":"{CLIENT}","payload":{{"n":{n}}}}}"#);
+    let text = format!(r#"{{"type":"ticket","client":"{CLIENT}","payload":{{"n":{n}}}}}"#);
     Event::parse(text.as_bytes()).expect("an event")
 }
 
@@ -83,8 +84,10 @@ fn settings() -> Settings {
         url: "https://hooks.example.com/in".to_owned(),
         ..Draft::default()
     };
-    let mut settings = draft.settings(&Policy::default()).expect("settings");
-    settings.events = vec![EventType::new("signal").expect("a type")];
+    let mut settings = draft
+        .settings(&Policy::default(), &Profiles::default())
+        .expect("settings");
+    settings.events = vec![EventType::new("ticket").expect("a type")];
     settings
 }
 
@@ -124,7 +127,7 @@ async fn a_file_that_must_exist_is_not_made() {
         must_exist: true,
         ..sqlite::Options::default()
     };
-    let error = SqliteStore::open_with(&url(&path), options)
+    let error = SqliteStore::open_with(&url(&path), options.clone())
         .await
         .expect_err("refused");
     assert_eq!(code(&error), "database_not_found");
@@ -132,7 +135,7 @@ async fn a_file_that_must_exist_is_not_made() {
     assert_eq!(left, 0, "nothing is left behind");
 
     let migrate = async || SqliteStore::migrate(&url(&path), sqlite::Options::default()).await;
-    assert_eq!(migrate().await.expect("migrates"), ["outbox"]);
+    assert_eq!(migrate().await.expect("migrates"), ["outbox", "profiles"]);
     assert_eq!(migrate().await.expect("migrates"), [""; 0]);
     SqliteStore::open_with(&url(&path), options)
         .await
@@ -215,7 +218,7 @@ async fn many_open_a_new_file_at_once() {
     );
     assert_eq!(
         number(&mut conn, "SELECT count(*) FROM tharsis_migration").await,
-        1
+        2
     );
 }
 
@@ -273,8 +276,13 @@ async fn no_secret_lies_open_in_the_files() {
     let path = folder.path().join("t.db");
     let store = open(&path).await;
     let secret = Secret::generate([0x3c; 20]);
+    let credentials = Credentials {
+        secret: Some(secret.clone()),
+        headers: vec![OwnHeader::new("x-shop-token", secret.expose()).expect("a header")],
+        ..Credentials::default()
+    };
     store
-        .add(&settings(), Some(&secret), NOW)
+        .add(&settings(), &credentials, NOW)
         .await
         .expect("added");
     for file in fs::read_dir(folder.path()).expect("a folder") {
@@ -282,7 +290,7 @@ async fn no_secret_lies_open_in_the_files() {
         let found = bytes
             .windows(40)
             .any(|window| window == secret.expose().as_bytes());
-        assert!(!found, "the secret is sealed");
+        assert!(!found, "the secret and the header are sealed");
     }
 }
 
@@ -292,13 +300,13 @@ async fn a_secret_of_another_row_does_not_open_and_holds_its_subscription() {
     let path = folder.path().join("t.db");
     let store = open(&path).await;
     let first = store
-        .add(&settings(), Some(&Secret::generate([1; 20])), NOW)
+        .add(&settings(), &Secret::generate([1; 20]).into(), NOW)
         .await
         .expect("added");
     let mut other = settings();
     other.name = "other".to_owned();
     let second = store
-        .add(&other, Some(&Secret::generate([2; 20])), NOW)
+        .add(&other, &Secret::generate([2; 20]).into(), NOW)
         .await
         .expect("added");
     let mut conn = connect(&path).await;
@@ -319,7 +327,7 @@ async fn a_secret_of_another_row_does_not_open_and_holds_its_subscription() {
         .map(|(_, t)| t.subscription.state.clone())
         .collect();
     assert_eq!(states, [State::Active, unreadable.clone()]);
-    assert!(snapshot.targets[1].1.secret.is_none());
+    assert!(snapshot.targets[1].1.credentials.secret.is_none());
     assert_eq!(
         store.find(second.id).await.expect("found").state,
         unreadable
@@ -343,7 +351,7 @@ async fn a_secret_of_another_row_does_not_open_and_holds_its_subscription() {
     );
     // A new secret lets it go again.
     store
-        .rotate(second.id, Some(&Secret::generate([3; 20])), NOW)
+        .rotate(second.id, Some(&Secret::generate([3; 20])), None, NOW)
         .await
         .expect("rotated");
     assert_eq!(
@@ -416,7 +424,10 @@ async fn an_owner_whose_file_was_deleted_is_fenced() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.db");
     let (first, second) = (open(&path).await, open(&path).await);
-    first.add(&settings(), None, NOW).await.expect("added");
+    first
+        .add(&settings(), &Credentials::default(), NOW)
+        .await
+        .expect("added");
     let old = hold(&first, 1).await;
     first.publish(&[event(1)]).await.expect("published");
     fs::remove_file(folder.path().join("t.db.owner")).expect("removed");
@@ -637,7 +648,7 @@ async fn other_databases_are_refused() {
 const BY_SQL: [&str; 4] = [
     "BEGIN IMMEDIATE",
     "INSERT INTO tharsis_event (type, client, payload)
-     VALUES ('signal', unhex(replace('b4aeba4e-a4c0-4896-866a-56f8bcb372fc', '-', '')), '{\"drop_proba\": 0.950}')",
+     VALUES ('ticket', unhex(replace('b4aeba4e-a4c0-4896-866a-56f8bcb372fc', '-', '')), '{\"price\": 9.50}')",
     "INSERT INTO tharsis_outbox (event) VALUES (last_insert_rowid())",
     "COMMIT",
 ];
@@ -648,7 +659,10 @@ async fn events_inserted_by_sql_are_frozen_when_they_are_routed() {
     let path = folder.path().join("t.db");
     let store = open(&path).await;
     let lease = hold(&store, 1).await;
-    store.add(&settings(), None, NOW).await.expect("added");
+    store
+        .add(&settings(), &Credentials::default(), NOW)
+        .await
+        .expect("added");
     let mut conn = connect(&path).await;
     for statement in BY_SQL {
         run(&mut conn, statement).await;
@@ -670,11 +684,11 @@ async fn events_inserted_by_sql_are_frozen_when_they_are_routed() {
     let client: ClientId = CLIENT.parse().expect("a client");
     assert_eq!(
         (pointers[0].client, &*pointers[0].event_type),
-        (client, "signal")
+        (client, "ticket")
     );
     assert_eq!(
         pointers[0].unfrozen.as_deref(),
-        Some(&br#"{"drop_proba": 0.950}"#[..])
+        Some(&br#"{"price": 9.50}"#[..])
     );
     assert_eq!(pointers[0].event.as_uuid().get_version_num(), 7);
     let age = lease
@@ -692,7 +706,7 @@ async fn events_inserted_by_sql_are_frozen_when_they_are_routed() {
     store.route(&lease, &plan).await.expect("nothing to do");
     let due = due(&store, &lease).await;
     assert_eq!(due.len(), 1);
-    assert_eq!(due[0].payload, r#"{"drop_proba":0.95}"#);
+    assert_eq!(due[0].payload, r#"{"price":9.5}"#);
     let record = store.event(pointers[1].event).await.expect("an event");
     let refusal = record.refused.expect("refused");
     assert_eq!(
@@ -719,12 +733,12 @@ async fn what_sql_must_not_insert_is_refused_at_once() {
         "INSERT INTO tharsis_event (type, client, payload) VALUES ('ü', zeroblob(16), '{}')",
         "INSERT INTO tharsis_event (type, client, payload) VALUES (CAST(x'61ff' AS TEXT), zeroblob(16), '{}')",
         "INSERT INTO tharsis_event (type, client, payload) VALUES (CAST(x'610062' AS TEXT), zeroblob(16), '{}')",
-        "INSERT INTO tharsis_event (type, client, payload) VALUES ('signal', 'b4aeba4e-a4c0-4896-866a-56f8bcb372fc', '{}')",
-        "INSERT INTO tharsis_event (type, client, payload) VALUES ('signal', zeroblob(15), '{}')",
-        "INSERT INTO tharsis_event (type, client, payload) VALUES ('signal', zeroblob(16), x'7b7d')",
-        "INSERT INTO tharsis_event (type, client, payload) VALUES ('signal', zeroblob(16), NULL)",
-        "INSERT INTO tharsis_event (type, client, payload, not_before) VALUES ('signal', zeroblob(16), '{}', 'now')",
-        "INSERT INTO tharsis_event (type, client, payload, id) VALUES ('signal', zeroblob(16), '{}', 'short')",
+        "INSERT INTO tharsis_event (type, client, payload) VALUES ('ticket', 'b4aeba4e-a4c0-4896-866a-56f8bcb372fc', '{}')",
+        "INSERT INTO tharsis_event (type, client, payload) VALUES ('ticket', zeroblob(15), '{}')",
+        "INSERT INTO tharsis_event (type, client, payload) VALUES ('ticket', zeroblob(16), x'7b7d')",
+        "INSERT INTO tharsis_event (type, client, payload) VALUES ('ticket', zeroblob(16), NULL)",
+        "INSERT INTO tharsis_event (type, client, payload, not_before) VALUES ('ticket', zeroblob(16), '{}', 'now')",
+        "INSERT INTO tharsis_event (type, client, payload, id) VALUES ('ticket', zeroblob(16), '{}', 'short')",
     ] {
         sqlx::query(statement)
             .execute(&mut conn)
@@ -739,7 +753,10 @@ async fn one_bad_row_by_sql_stops_nothing() {
     let path = folder.path().join("t.db");
     let store = open(&path).await;
     let lease = hold(&store, 1).await;
-    store.add(&settings(), None, NOW).await.expect("added");
+    store
+        .add(&settings(), &Credentials::default(), NOW)
+        .await
+        .expect("added");
     let mut conn = connect(&path).await;
     // Pointers without events, a payload that is no UTF-8, and a type that a check would have refused.
     run(
@@ -750,7 +767,7 @@ async fn one_bad_row_by_sql_stops_nothing() {
     run(
         &mut conn,
         "INSERT INTO tharsis_event (type, client, payload)
-         VALUES ('signal', unhex('b4aeba4ea4c04896866a56f8bcb372fc'), CAST(x'7b22ff227d' AS TEXT))",
+         VALUES ('ticket', unhex('b4aeba4ea4c04896866a56f8bcb372fc'), CAST(x'7b22ff227d' AS TEXT))",
     )
     .await;
     run(
@@ -794,7 +811,10 @@ async fn a_pointer_inserted_again_makes_no_second_delivery() {
     let path = folder.path().join("t.db");
     let store = open(&path).await;
     let lease = hold(&store, 1).await;
-    store.add(&settings(), None, NOW).await.expect("added");
+    store
+        .add(&settings(), &Credentials::default(), NOW)
+        .await
+        .expect("added");
     let mut conn = connect(&path).await;
     store
         .publish(&[event(1), event(2)])
@@ -804,7 +824,7 @@ async fn a_pointer_inserted_again_makes_no_second_delivery() {
     run(
         &mut conn,
         "INSERT INTO tharsis_event (type, client, payload)
-         VALUES ('signal', unhex('b4aeba4ea4c04896866a56f8bcb372fc'), '{')",
+         VALUES ('ticket', unhex('b4aeba4ea4c04896866a56f8bcb372fc'), '{')",
     )
     .await;
     run(&mut conn, "INSERT INTO tharsis_outbox VALUES (3)").await;
@@ -851,7 +871,10 @@ async fn an_event_changed_since_it_was_read_is_read_again() {
     let path = folder.path().join("t.db");
     let store = open(&path).await;
     let lease = hold(&store, 1).await;
-    store.add(&settings(), None, NOW).await.expect("added");
+    store
+        .add(&settings(), &Credentials::default(), NOW)
+        .await
+        .expect("added");
     let mut conn = connect(&path).await;
     for statement in BY_SQL {
         run(&mut conn, statement).await;
@@ -870,7 +893,7 @@ async fn an_event_changed_since_it_was_read_is_read_again() {
     route_all(&store, &lease).await;
     let due = due(&store, &lease).await;
     let types: Vec<&str> = due.iter().map(|d| &*d.event_type).collect();
-    assert_eq!(types, ["other", "signal"]);
+    assert_eq!(types, ["other", "ticket"]);
 }
 
 #[tokio::test]
@@ -879,13 +902,16 @@ async fn large_payloads_by_sql_are_read_in_parts() {
     let path = folder.path().join("t.db");
     let store = open(&path).await;
     let lease = hold(&store, 1).await;
-    store.add(&settings(), None, NOW).await.expect("added");
+    store
+        .add(&settings(), &Credentials::default(), NOW)
+        .await
+        .expect("added");
     let mut conn = connect(&path).await;
     run(
         &mut conn,
         "INSERT INTO tharsis_event (type, client, payload)
          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30)
-         SELECT 'signal', unhex('b4aeba4ea4c04896866a56f8bcb372fc'),
+         SELECT 'ticket', unhex('b4aeba4ea4c04896866a56f8bcb372fc'),
                 '{\"n\":\"' || hex(zeroblob(iif(i = 3, 200000, 100000))) || '\"}'
          FROM n",
     )
@@ -920,7 +946,10 @@ async fn a_transaction_dropped_midway_leaves_nothing() {
     let path = folder.path().join("t.db");
     let store = open(&path).await;
     let lease = hold(&store, 1).await;
-    store.add(&settings(), None, NOW).await.expect("added");
+    store
+        .add(&settings(), &Credentials::default(), NOW)
+        .await
+        .expect("added");
     let mut conn = connect(&path).await;
 
     // Stopped ever later, until it is through.
@@ -1016,7 +1045,8 @@ fn a_transaction_dropped_outside_of_a_runtime_locks_nobody_out() {
             name: format!("round {round}"),
             ..settings()
         };
-        let mut adding = Box::pin(store.add(&settings, None, NOW));
+        let nothing = Credentials::default();
+        let mut adding = Box::pin(store.add(&settings, &nothing, NOW));
         // How often it is woken until it is through differs; once it surely is.
         let added = runtime.block_on(stop_after(round % 8, adding.as_mut()));
         drop(adding);
@@ -1073,7 +1103,10 @@ async fn eight_publish_beside_an_owner_and_nobody_is_locked_out() {
     let path = folder.path().join("t.db");
     let owner = open(&path).await;
     let lease = hold(&owner, 1).await;
-    owner.add(&settings(), None, NOW).await.expect("added");
+    owner
+        .add(&settings(), &Credentials::default(), NOW)
+        .await
+        .expect("added");
     let mut publishers = tokio::task::JoinSet::new();
     for publisher in 0..8 {
         // Each with connections of its own, as other processes have them.

@@ -1,9 +1,13 @@
 //! Subscriptions: each write bumps the revision.
 
+use std::cmp::Reverse;
+
 use tharsis_core::{
     ClientId, Invalid, SubscriptionId, Timestamp,
     secret::Secret,
-    subscription::{Settings, State, Subscription, Target, name_key},
+    subscription::{
+        Credentials, Retiring, Settings, State, Subscription, Target, header::OwnHeader, name_key,
+    },
 };
 
 use super::{Known, Model, command::Command, count, not_found};
@@ -18,21 +22,15 @@ impl Model {
         &mut self,
         (id, number): (SubscriptionId, i64),
         settings: &Settings,
-        secret: Option<&Secret>,
+        credentials: &Credentials,
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
         self.check_name(settings, None)?;
-        let subscription = Subscription {
-            id,
-            settings: settings.clone(),
-            state: State::Active,
-            secret_fingerprint: secret.map(Secret::fingerprint),
-            created_at: now,
-            updated_at: now,
-        };
+        let (settings, times) = (settings.clone(), (now, now));
+        let subscription = Subscription::new(id, settings, State::Active, credentials, times);
         let target = Target {
             subscription: subscription.clone(),
-            secret: secret.cloned(),
+            credentials: credentials.clone(),
         };
         self.admit(number, target);
         Ok(subscription)
@@ -85,13 +83,13 @@ impl Model {
             .collect()
     }
 
-    /// Its secret.
+    /// What its requests prove themselves with.
     ///
     /// # Errors
     /// `NotFound`.
-    pub fn secret(&self, id: SubscriptionId) -> Result<Option<Secret>, StoreError> {
+    pub fn credentials(&self, id: SubscriptionId) -> Result<Credentials, StoreError> {
         let number = self.present(id)?;
-        Ok(self.targets[&number].secret.clone())
+        Ok(self.targets[&number].credentials.clone())
     }
 
     fn present(&self, id: SubscriptionId) -> Result<i64, StoreError> {
@@ -100,7 +98,7 @@ impl Model {
             .ok_or_else(|| not_found("subscription", &id))
     }
 
-    /// Replaces the settings of a subscription.
+    /// Replaces the settings of a subscription, and its own headers where some are given.
     ///
     /// # Errors
     /// `NotFound`, `not_changeable`, `name_taken`.
@@ -108,6 +106,7 @@ impl Model {
         &mut self,
         id: SubscriptionId,
         settings: &Settings,
+        headers: Option<&[OwnHeader]>,
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
         let number = self.present(id)?;
@@ -120,6 +119,9 @@ impl Model {
         known.name.clone_from(&settings.name);
         self.write(number, now, |target| {
             target.subscription.settings = settings.clone();
+            if let Some(headers) = headers {
+                target.credentials.headers = headers.to_vec();
+            }
         })
     }
 
@@ -153,25 +155,35 @@ impl Model {
         })
     }
 
-    /// Replaces its secret.
+    /// Replaces its secret; the one that was there goes on signing beside it `until` then.
     ///
     /// # Errors
-    /// `NotFound`, `secret_required`, `secret_reused`.
+    /// `NotFound`, `secret_reused`, `one_signature`, and what [`Settings::accepts`] refuses.
     pub fn rotate(
         &mut self,
         id: SubscriptionId,
         secret: Option<&Secret>,
+        until: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
         let number = self.present(id)?;
         let target = &self.targets[&number];
-        target.subscription.settings.accepts(secret)?;
-        if secret.is_some() && secret == target.secret.as_ref() {
+        let settings = &target.subscription.settings;
+        settings.accepts(secret)?;
+        settings.accepts_overlap(&target.credentials, until, now)?;
+        if secret.is_some() && secret == target.credentials.secret.as_ref() {
             return Err(Invalid::new("secret_reused", "is the present one").into());
         }
         self.write(number, now, |target| {
-            target.subscription.secret_fingerprint = secret.map(Secret::fingerprint);
-            target.secret = secret.cloned();
+            let credentials = &mut target.credentials;
+            let former = std::mem::replace(&mut credentials.secret, secret.cloned());
+            credentials
+                .retiring
+                .retain(|old| until.is_some() && old.until > now);
+            if let (Some(secret), Some(until)) = (former, until.filter(|until| *until > now)) {
+                credentials.retiring.push(Retiring { secret, until });
+                credentials.retiring.sort_by_key(|old| Reverse(old.until));
+            }
         })
     }
 
@@ -183,8 +195,15 @@ impl Model {
     ) -> Result<Subscription, StoreError> {
         let target = self.targets.get_mut(&number).expect("it is present");
         change(target);
-        target.subscription.updated_at = now;
-        let subscription = target.subscription.clone();
+        let present = &target.subscription;
+        let subscription = Subscription::new(
+            present.id,
+            present.settings.clone(),
+            present.state.clone(),
+            &target.credentials,
+            (present.created_at, now),
+        );
+        target.subscription = subscription.clone();
         self.registry_written();
         Ok(subscription)
     }

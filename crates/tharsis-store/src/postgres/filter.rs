@@ -189,7 +189,7 @@ pub(super) const NEWEST: &str =
 const BEYOND_ALL: Pair = (Uuid::max(), i64::MAX);
 
 impl Matching {
-    /// `unreadable` are the subscriptions that are held because their secret does not open.
+    /// `unreadable` are the subscriptions that are held because this process cannot read them whole.
     pub(super) async fn of(
         conn: &mut PgConnection,
         filter: &DeliveryFilter,

@@ -26,7 +26,7 @@ pub(super) async fn deliveries(
 ) -> Result<Page<DeliveryRow>, StoreError> {
     let after = after.map(|text| Cursor::parse(filter, text)).transpose()?;
     let mut read = look(store).await?;
-    let unreadable = unreadable(&mut read, store.key()?).await?;
+    let unreadable = unreadable(&mut read, store.reader()?).await?;
     let matching = Matching::of(&mut read, filter, &unreadable).await?;
     let limit = usize::try_from(limit.max(1)).unwrap_or(usize::MAX - 1);
     let mut pairs = matching.newest_first(&mut read, after, limit + 1).await?;
@@ -46,7 +46,7 @@ pub(super) async fn count(
     filter: &DeliveryFilter,
 ) -> Result<u64, StoreError> {
     let mut read = look(store).await?;
-    let unreadable = unreadable(&mut read, store.key()?).await?;
+    let unreadable = unreadable(&mut read, store.reader()?).await?;
     let matching = Matching::of(&mut read, filter, &unreadable).await?;
     let count = matching.count(&mut read).await?;
     read.roll_back().await?;
@@ -76,7 +76,7 @@ pub(super) async fn event(store: &PostgresStore, id: EventId) -> Result<EventRec
         .into_iter()
         .map(|subscription| (*id.as_uuid(), subscription))
         .collect();
-    let unreadable = unreadable(&mut read, store.key()?).await?;
+    let unreadable = unreadable(&mut read, store.reader()?).await?;
     record.deliveries = rows(&mut read, &pairs, &unreadable).await?;
     Ok(record)
 }
@@ -87,7 +87,7 @@ pub(super) async fn delivery(
 ) -> Result<DeliveryDetail, StoreError> {
     let mut read = store.0.lists.get().await?;
     let pair = pair(&mut read, id).await?;
-    let unreadable = unreadable(&mut read, store.key()?).await?;
+    let unreadable = unreadable(&mut read, store.reader()?).await?;
     let row = rows(&mut read, &[pair], &unreadable).await?.pop();
     let attempts: Vec<AttemptRow> = sqlx::query_as(ATTEMPTS)
         .bind(pair.0)

@@ -18,7 +18,7 @@
 //! GRANT EXECUTE ON FUNCTION tharsis.publish, tharsis.publish_all TO engine;
 //!
 //! BEGIN;
-//! SELECT tharsis.publish('signal', 'b4aeba4e-a4c0-4896-866a-56f8bcb372fc', '{"drop_proba":0.95}', key => 'order-1');
+//! SELECT tharsis.publish('ticket', 'b4aeba4e-a4c0-4896-866a-56f8bcb372fc', '{"price":9.5}', key => 'order-1');
 //! COMMIT;
 //! ```
 //!
@@ -56,7 +56,7 @@ mod value;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use sqlx::PgConnection;
-use tharsis_core::{EventId, Timestamp, event::Event, secret::SealingKey};
+use tharsis_core::{EventId, Timestamp, event::Event, profile::Profiles, secret::SealingKey};
 
 use self::{
     connect::{Database, Pool, Pools, Schema},
@@ -66,7 +66,8 @@ use self::{
     publish::Clock,
 };
 use crate::{
-    Published, Random, StoreError, WorkerRecord, publishing::Waiting, random::entropy, worker,
+    Published, Random, StoreError, WorkerRecord, publishing::Waiting, random::entropy,
+    subscription::Reader, worker,
 };
 
 /// What a store is opened with.
@@ -82,6 +83,8 @@ pub struct Options {
     pub pid: u32,
     /// The program's version, for people.
     pub version: String,
+    /// The profiles that subscriptions may be of.
+    pub profiles: Profiles,
     /// Where random bytes come from.
     pub random: Random,
 }
@@ -94,6 +97,7 @@ impl Default for Options {
             host: worker::host(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            profiles: Profiles::default(),
             random: entropy,
         }
     }
@@ -223,6 +227,15 @@ impl PostgresStore {
     /// `key_missing` where the store was opened without one.
     fn key(&self) -> Result<&SealingKey, StoreError> {
         self.0.key.as_ref().ok_or_else(key::not_given)
+    }
+
+    /// # Errors
+    /// As [`Self::key`].
+    fn reader(&self) -> Result<Reader<'_>, StoreError> {
+        Ok(Reader {
+            key: self.key()?,
+            profiles: &self.0.options.profiles,
+        })
     }
 
     /// Ten random bytes, as ids want them.

@@ -1,6 +1,7 @@
 //! The hot side, as its trait has it.
 
-use tharsis_core::{Invalid, Timestamp, WorkerId, event::Event};
+use bytes::Bytes;
+use tharsis_core::{EventId, Invalid, Timestamp, WorkerId, event::Event};
 
 use super::{
     PostgresStore, command, due, owner, partition, pointers, poke, remaining, route, settle,
@@ -41,6 +42,10 @@ impl Outbox for PostgresStore {
 
     async fn pointers(&self, lease: &Lease, limit: u32) -> Result<Pointers, StoreError> {
         pointers::pointers(self, lease, limit).await
+    }
+
+    async fn payloads(&self, events: &[EventId]) -> Result<Vec<Bytes>, StoreError> {
+        pointers::payloads(self, events).await
     }
 
     async fn route(&self, lease: &Lease, routed: &[Routed]) -> Result<(), StoreError> {

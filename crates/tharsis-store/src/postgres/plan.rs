@@ -22,7 +22,8 @@ use tharsis_core::{
     delivery::End,
     egress::Policy,
     event::{Event, EventType},
-    subscription::{Draft, Settings},
+    profile::Profiles,
+    subscription::{Credentials, Draft, Settings},
 };
 use tracing::{
     Event as Traced, Metadata, Subscriber,
@@ -166,7 +167,7 @@ const DEAD: u8 = 3;
 
 fn event(of: u8, n: u32) -> Event {
     let text = format!(
-        r#"{{"type":"signal","client":"{}","payload":{{"n":{n}}}}}"#,
+        r#"{{"type":"ticket","client":"{}","payload":{{"n":{n}}}}}"#,
         client(of)
     );
     Event::parse(text.as_bytes()).expect("an event")
@@ -179,8 +180,10 @@ fn settings(n: u32) -> Settings {
         url: "https://hooks.example.com/in".to_owned(),
         ..Draft::default()
     };
-    let mut settings = draft.settings(&Policy::default()).expect("settings");
-    settings.events = vec![EventType::new("signal").expect("a type")];
+    let mut settings = draft
+        .settings(&Policy::default(), &Profiles::default())
+        .expect("settings");
+    settings.events = vec![EventType::new("ticket").expect("a type")];
     settings
 }
 
@@ -231,7 +234,10 @@ impl World {
             .expect("a lease");
         let now = lease.clock;
         for n in 0..LANES {
-            store.add(&settings(n), None, now).await.expect("added");
+            store
+                .add(&settings(n), &Credentials::default(), now)
+                .await
+                .expect("added");
         }
         let snapshot = store.snapshot().await.expect("a snapshot");
         Self {
@@ -250,18 +256,18 @@ impl World {
         let fill = format!(
             "WITH e AS (
                  INSERT INTO event (id, type, client, frozen, payload)
-                 SELECT new_id(), 'signal', '{busy_client}', true, '{{}}' FROM generate_series(1, {backlog})
+                 SELECT new_id(), 'ticket', '{busy_client}', true, '{{}}' FROM generate_series(1, {backlog})
                  RETURNING id
              ), f AS (
                  INSERT INTO event (id, type, client, frozen, payload)
-                 SELECT new_id(), 'signal', '{dead_client}', true, '{{}}' FROM generate_series(1, {backlog})
+                 SELECT new_id(), 'ticket', '{dead_client}', true, '{{}}' FROM generate_series(1, {backlog})
                  RETURNING id
              ), d AS (
                  INSERT INTO delivery (subscription, due_at, seq, event)
                  SELECT s, now() - interval '1 hour', nextval('seq'), id FROM e, unnest(ARRAY[{busy}, {dead}]) s
              ), o AS (
                  INSERT INTO outbox (shard, event, client, type, published_at, size, frozen)
-                 SELECT shard_of(c), id, c, 'signal', now(), 2, true
+                 SELECT shard_of(c), id, c, 'ticket', now(), 2, true
                  FROM (SELECT id, '{busy_client}'::uuid AS c FROM e UNION ALL SELECT id, '{dead_client}' FROM f) p
              ), a AS (
                  INSERT INTO attempt (event, subscription, number, at, duration_us, code, ended)
@@ -287,7 +293,7 @@ impl World {
     async fn publish(&mut self, n: u32) {
         // The text of any program's comes first in its shard.
         let sql = format!(
-            r#"SELECT publish('signal', '{}', '{{"sql": {n}}}')"#,
+            r#"SELECT publish('ticket', '{}', '{{"sql": {n}}}')"#,
             client(QUIET)
         );
         run(&mut self.conn, &sql).await;

@@ -105,6 +105,28 @@ fn pointer(shard: i16, row: &PgRow) -> Result<(Shard, Pointer), sqlx::Error> {
     Ok((shard, pointer))
 }
 
+/// In their order.
+const PAYLOADS: &str = "
+    SELECT e.payload
+    FROM unnest($1::uuid[]) WITH ORDINALITY AS l(event, place)
+    CROSS JOIN LATERAL (SELECT e.payload FROM event e WHERE e.id = l.event OFFSET 0) e
+    ORDER BY l.place";
+
+pub(super) async fn payloads(
+    store: &PostgresStore,
+    events: &[EventId],
+) -> Result<Vec<Bytes>, StoreError> {
+    let ids: Vec<Uuid> = events.iter().map(|id| *id.as_uuid()).collect();
+    let payloads: Vec<String> = sqlx::query_scalar(PAYLOADS)
+        .bind(ids)
+        .fetch_all(&mut *store.0.engine.get().await?)
+        .await?;
+    if payloads.len() != events.len() {
+        return Err(corrupt("an event that is to be routed has no payload"));
+    }
+    Ok(payloads.into_iter().map(Bytes::from).collect())
+}
+
 pub(super) async fn pointers(
     store: &PostgresStore,
     lease: &Lease,

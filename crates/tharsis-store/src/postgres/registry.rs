@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use tharsis_core::{
     ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp,
     secret::Secret,
-    subscription::{Settings, Subscription, name_key},
+    subscription::{Credentials, Settings, Subscription, header::OwnHeader, name_key},
 };
 
 use super::{
@@ -20,24 +20,29 @@ use super::{
 use crate::{
     CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page, Registry,
     Removed, Replay, ReplayChoice, StoreError, failpoint,
-    subscription::{SettingsRow, may_follow, name_taken, secret_row, stays_as_it_is},
+    subscription::{
+        SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, stays_as_it_is,
+    },
 };
 
 impl Registry for PostgresStore {
     async fn add(
         &self,
         settings: &Settings,
-        secret: Option<&Secret>,
+        credentials: &Credentials,
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
+        settings.accepts(credentials.secret.as_ref())?;
+        settings.accepts_headers(&credentials.headers)?;
         let id = SubscriptionId::new(now, self.random_id_bytes()?);
-        let row = SettingsRow::of(settings);
+        let row = SettingsRow::of(settings)?;
         let mut write = self.turn().await?;
         let seq: i64 = sqlx::query_scalar(
             "INSERT INTO subscription
                  (id, client, name, name_key, url, profile, events, content_type, timeout_ms, retry,
-                  max_in_flight, created_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)
+                  max_in_flight, created_at, updated_at, payload_limit, batch_items, linger_ms, profile_settings,
+                  fields, filter, traceparent)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13, $14, $15, $16, $17, $18, $19)
              RETURNING seq",
         )
         .bind(id.as_uuid())
@@ -45,25 +50,34 @@ impl Registry for PostgresStore {
         .bind(&settings.name)
         .bind(name_key(&settings.name))
         .bind(row.url)
-        .bind(settings.profile.name)
+        .bind(&*settings.profile.name)
         .bind(row.events)
         .bind(&settings.content_type)
         .bind(row.timeout_ms)
         .bind(row.retry)
         .bind(i64::from(settings.max_in_flight))
         .bind(Instant(now))
+        .bind(row.payload_limit)
+        .bind(row.batch_items)
+        .bind(row.linger_ms)
+        .bind(row.profile_settings)
+        .bind(row.fields)
+        .bind(row.filter)
+        .bind(settings.traceparent)
         .fetch_one(&mut *write)
         .await
         .map_err(refused)?;
-        if let Some(secret) = secret {
+        if let Some(secret) = &credentials.secret {
             self.seal(&mut write, seq, id, secret, now).await?;
         }
+        self.seal_headers(&mut write, seq, id, &credentials.headers)
+            .await?;
         self.registered(write, id).await
     }
 
     async fn find(&self, id: SubscriptionId) -> Result<Subscription, StoreError> {
         let mut read = self.0.lists.get().await?;
-        let (_, target) = subscription::find(&mut *read, self.key()?, id).await?;
+        let (_, target) = subscription::find(&mut *read, self.reader()?, id).await?;
         Ok(target.subscription)
     }
 
@@ -75,16 +89,19 @@ impl Registry for PostgresStore {
         &self,
         id: SubscriptionId,
         settings: &Settings,
+        headers: Option<&[OwnHeader]>,
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
-        let row = SettingsRow::of(settings);
+        settings.accepts_headers(headers.unwrap_or_default())?;
+        let row = SettingsRow::of(settings)?;
         let mut write = self.turn().await?;
-        let (seq, target) = subscription::find(&mut *write, self.key()?, id).await?;
+        let (seq, target) = subscription::find(&mut *write, self.reader()?, id).await?;
         stays_as_it_is(&target.subscription.settings, settings)?;
         let changed = sqlx::query(
             "UPDATE subscription
              SET name = $2, name_key = $3, url = $4, events = $5, content_type = $6, timeout_ms = $7,
-                 retry = $8, max_in_flight = $9, updated_at = $10
+                 retry = $8, max_in_flight = $9, updated_at = $10, payload_limit = $11, batch_items = $12,
+                 linger_ms = $13, profile_settings = $14, fields = $15, filter = $16, traceparent = $17
              WHERE seq = $1 AND removed_at IS NULL",
         )
         .bind(seq)
@@ -97,17 +114,31 @@ impl Registry for PostgresStore {
         .bind(row.retry)
         .bind(i64::from(settings.max_in_flight))
         .bind(Instant(now))
+        .bind(row.payload_limit)
+        .bind(row.batch_items)
+        .bind(row.linger_ms)
+        .bind(row.profile_settings)
+        .bind(row.fields)
+        .bind(row.filter)
+        .bind(settings.traceparent)
         .execute(&mut *write)
         .await
         .map_err(refused)?
         .rows_affected();
         expect_changed("set", 1, changed)?;
+        if let Some(headers) = headers {
+            sqlx::query("DELETE FROM header WHERE subscription = $1")
+                .bind(seq)
+                .execute(&mut *write)
+                .await?;
+            self.seal_headers(&mut write, seq, id, headers).await?;
+        }
         self.registered(write, id).await
     }
 
     async fn pause(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
         let mut write = self.turn().await?;
-        let (seq, _) = subscription::find(&mut *write, self.key()?, id).await?;
+        let (seq, _) = subscription::find(&mut *write, self.reader()?, id).await?;
         sqlx::query(
             "INSERT INTO subscription_state AS st (subscription, state, since)
              VALUES ($1, 'paused', $2)
@@ -125,7 +156,7 @@ impl Registry for PostgresStore {
 
     async fn resume(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
         let mut write = self.turn().await?;
-        let (seq, _) = subscription::find(&mut *write, self.key()?, id).await?;
+        let (seq, _) = subscription::find(&mut *write, self.reader()?, id).await?;
         sqlx::query("DELETE FROM subscription_state WHERE subscription = $1")
             .bind(seq)
             .execute(&mut *write)
@@ -138,15 +169,30 @@ impl Registry for PostgresStore {
         &self,
         id: SubscriptionId,
         secret: Option<&Secret>,
+        until: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
         let mut write = self.turn().await?;
-        let (seq, target) = subscription::find(&mut *write, self.key()?, id).await?;
-        may_follow(&target, secret)?;
-        sqlx::query("DELETE FROM secret WHERE subscription = $1")
-            .bind(seq)
-            .execute(&mut *write)
-            .await?;
+        let (seq, target) = subscription::find(&mut *write, self.reader()?, id).await?;
+        may_follow(&target, secret, until, now)?;
+        sqlx::query(
+            "DELETE FROM retiring_secret WHERE subscription = $1 AND ($2 IS NULL OR until <= $3)",
+        )
+        .bind(seq)
+        .bind(until.map(Instant))
+        .bind(Instant(now))
+        .execute(&mut *write)
+        .await?;
+        sqlx::query(
+            "WITH present AS (DELETE FROM secret WHERE subscription = $1 RETURNING subscription, key, sealed)
+             INSERT INTO retiring_secret (subscription, until, key, sealed)
+             SELECT subscription, $2, key, sealed FROM present WHERE $2 > $3",
+        )
+        .bind(seq)
+        .bind(until.map(Instant))
+        .bind(Instant(now))
+        .execute(&mut *write)
+        .await?;
         if let Some(secret) = secret {
             self.seal(&mut write, seq, id, secret, now).await?;
         }
@@ -165,7 +211,7 @@ impl Registry for PostgresStore {
         .await?;
 
         let mut write = self.turn().await?;
-        let (seq, _) = subscription::find(&mut *write, self.key()?, id).await?;
+        let (seq, _) = subscription::find(&mut *write, self.reader()?, id).await?;
         // Routers hold the key of a row for whose lane they write: what they have written is there to be ended from here
         // on, and who comes later sees it removed.
         sqlx::query("SELECT FROM subscription WHERE seq = $1 FOR UPDATE")
@@ -184,6 +230,8 @@ impl Registry for PostgresStore {
         expect_changed("remove", 1, removed)?;
         for statement in [
             "DELETE FROM secret WHERE subscription = $1",
+            "DELETE FROM retiring_secret WHERE subscription = $1",
+            "DELETE FROM header WHERE subscription = $1",
             "DELETE FROM subscription_state WHERE subscription = $1",
         ] {
             sqlx::query(statement)
@@ -198,10 +246,10 @@ impl Registry for PostgresStore {
         })
     }
 
-    async fn secret(&self, id: SubscriptionId) -> Result<Option<Secret>, StoreError> {
+    async fn credentials(&self, id: SubscriptionId) -> Result<Credentials, StoreError> {
         let mut read = self.0.lists.get().await?;
-        let (_, target) = subscription::find(&mut *read, self.key()?, id).await?;
-        Ok(target.secret)
+        let (_, target) = subscription::find(&mut *read, self.reader()?, id).await?;
+        Ok(target.credentials)
     }
 
     async fn event(&self, id: EventId) -> Result<EventRecord, StoreError> {
@@ -285,13 +333,39 @@ impl PostgresStore {
         Ok(())
     }
 
+    async fn seal_headers(
+        &self,
+        conn: &mut PgConnection,
+        seq: i64,
+        id: SubscriptionId,
+        headers: &[OwnHeader],
+    ) -> Result<(), StoreError> {
+        let key = self.key()?;
+        for (place, header) in (0_i32..).zip(headers) {
+            let mut nonce = [0; 24];
+            (self.0.options.random)(&mut nonce).map_err(StoreError::database)?;
+            let row = header_id(id.as_uuid(), header.name());
+            sqlx::query(
+                "INSERT INTO header (subscription, place, name, key, sealed) VALUES ($1, $2, $3, $4, $5)",
+            )
+            .bind(seq)
+            .bind(place)
+            .bind(header.name())
+            .bind(key.id())
+            .bind(key.seal(nonce, &header_row(&row), header.value()))
+            .execute(&mut *conn)
+            .await?;
+        }
+        Ok(())
+    }
+
     /// Commits, and returns the subscription as it is now.
     async fn registered(
         &self,
         mut write: Write,
         id: SubscriptionId,
     ) -> Result<Subscription, StoreError> {
-        let (_, target) = subscription::find(&mut *write, self.key()?, id).await?;
+        let (_, target) = subscription::find(&mut *write, self.reader()?, id).await?;
         write.commit(failpoint::REGISTRY).await?;
         Ok(target.subscription)
     }

@@ -24,9 +24,9 @@ pub(super) async fn remaining(
     store: &PostgresStore,
     now: Timestamp,
 ) -> Result<Remaining, StoreError> {
-    let key = store.key()?;
+    let reader = store.reader()?;
     let mut read = store.0.lists.get().await?;
-    let unreadable = unreadable(&mut read, key).await?;
+    let unreadable = unreadable(&mut read, reader).await?;
     let counted: (i64, i64, i64, i64, i64) = sqlx::query_as(REMAINING)
         .bind(Instant(now))
         .bind(unreadable)

@@ -5,21 +5,24 @@ use std::sync::Arc;
 use sqlx::{FromRow, PgConnection, PgExecutor, Row as _, postgres::PgRow};
 use tharsis_core::{
     ClientId, SubscriptionId,
-    secret::SealingKey,
-    subscription::{Subscription, Target},
+    subscription::{State, Subscription, Target},
 };
-use uuid::Uuid;
 
 use super::{PostgresStore, value::Instant};
 use crate::{
     Snapshot, StoreError,
-    subscription::{SubscriptionRow, not_found, secret_row},
+    subscription::{Reader, SubscriptionRow, not_found},
 };
 
 macro_rules! columns {
     () => {
         "s.seq, s.id, s.client, s.name, s.url, s.profile, s.events, s.content_type, s.timeout_ms, s.retry,
-         s.max_in_flight, s.created_at, s.updated_at, st.state, st.reason, k.sealed"
+         s.max_in_flight, s.created_at, s.updated_at, st.state, st.reason, k.sealed, s.payload_limit, s.batch_items,
+         s.linger_ms, s.profile_settings, s.fields, s.filter, s.traceparent,
+         ARRAY(SELECT h.name FROM header h WHERE h.subscription = s.seq ORDER BY h.place),
+         ARRAY(SELECT h.sealed FROM header h WHERE h.subscription = s.seq ORDER BY h.place),
+         ARRAY(SELECT r.until FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed),
+         ARRAY(SELECT r.sealed FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed)"
     };
 }
 
@@ -35,6 +38,8 @@ impl<'r> FromRow<'r, PgRow> for SubscriptionRow {
         let max_in_flight: i32 = row.try_get(10)?;
         let Instant(created_at) = row.try_get(11)?;
         let Instant(updated_at) = row.try_get(12)?;
+        let (names, values): (Vec<String>, Vec<Vec<u8>>) = (row.try_get(23)?, row.try_get(24)?);
+        let (untils, secrets): (Vec<Instant>, Vec<Vec<u8>>) = (row.try_get(25)?, row.try_get(26)?);
         Ok(Self {
             seq: row.try_get(0)?,
             id: row.try_get(1)?,
@@ -51,7 +56,20 @@ impl<'r> FromRow<'r, PgRow> for SubscriptionRow {
             updated_at,
             state: row.try_get(13)?,
             reason: row.try_get(14)?,
-            sealed: row.try_get(15)?,
+            secret: row.try_get(15)?,
+            payload_limit: row.try_get(16)?,
+            batch_items: row.try_get(17)?,
+            linger_ms: row.try_get(18)?,
+            profile_settings: row.try_get(19)?,
+            fields: row.try_get(20)?,
+            filter: row.try_get(21)?,
+            traceparent: row.try_get(22)?,
+            headers: names.into_iter().zip(values).collect(),
+            retiring: untils
+                .into_iter()
+                .map(|Instant(until)| until)
+                .zip(secrets)
+                .collect(),
         })
     }
 }
@@ -59,7 +77,7 @@ impl<'r> FromRow<'r, PgRow> for SubscriptionRow {
 /// One subscription that is not removed, with its secret opened and its short number.
 pub(super) async fn find(
     conn: impl PgExecutor<'_>,
-    key: &SealingKey,
+    reader: Reader<'_>,
     id: SubscriptionId,
 ) -> Result<(i64, Target), StoreError> {
     let row: Option<SubscriptionRow> = sqlx::query_as(concat!(
@@ -73,14 +91,14 @@ pub(super) async fn find(
     .fetch_optional(conn)
     .await?;
     let row = row.ok_or_else(|| not_found(id))?;
-    Ok((row.seq, row.into_target(key)?))
+    Ok((row.seq, row.into_target(reader)?))
 }
 
 pub(super) async fn list(
     store: &PostgresStore,
     client: Option<ClientId>,
 ) -> Result<Vec<Subscription>, StoreError> {
-    let key = store.key()?;
+    let reader = store.reader()?;
     let rows: Vec<SubscriptionRow> = sqlx::query_as(concat!(
         "SELECT ",
         columns!(),
@@ -92,7 +110,7 @@ pub(super) async fn list(
     .fetch_all(&mut *store.0.lists.get().await?)
     .await?;
     rows.into_iter()
-        .map(|row| Ok(row.into_target(key)?.subscription))
+        .map(|row| Ok(row.into_target(reader)?.subscription))
         .collect()
 }
 
@@ -106,7 +124,7 @@ impl<'r> FromRow<'r, PgRow> for SnapshotRow {
     fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(16)?,
+            revision: row.try_get(27)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,
@@ -115,7 +133,7 @@ impl<'r> FromRow<'r, PgRow> for SnapshotRow {
 }
 
 pub(super) async fn snapshot(store: &PostgresStore) -> Result<Snapshot, StoreError> {
-    let key = store.key()?;
+    let reader = store.reader()?;
     let rows: Vec<SnapshotRow> = sqlx::query_as(concat!(
         "SELECT ",
         columns!(),
@@ -130,26 +148,32 @@ pub(super) async fn snapshot(store: &PostgresStore) -> Result<Snapshot, StoreErr
     let targets = rows
         .into_iter()
         .filter_map(|row| row.subscription)
-        .map(|row| Ok((row.seq, Arc::new(row.into_target(key)?))))
+        .map(|row| Ok((row.seq, Arc::new(row.into_target(reader)?))))
         .collect::<Result<_, StoreError>>()?;
     Ok(Snapshot { revision, targets })
 }
 
-/// The short numbers of subscriptions whose secret does not open: they are held, and no table says so.
+/// The short numbers of subscriptions that are held by this process, though no table says so: it cannot read them whole.
 pub(super) async fn unreadable(
     conn: &mut PgConnection,
-    key: &SealingKey,
+    reader: Reader<'_>,
 ) -> Result<Vec<i64>, StoreError> {
-    let sealed: Vec<(i64, Uuid, Vec<u8>)> = sqlx::query_as(
-        "SELECT s.seq, s.id, k.sealed
-         FROM secret k
-         JOIN subscription s ON s.seq = k.subscription",
-    )
+    let rows: Vec<SubscriptionRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM subscription s ",
+        joins!(),
+        " WHERE s.removed_at IS NULL"
+    ))
     .fetch_all(conn)
     .await?;
-    Ok(sealed
-        .into_iter()
-        .filter(|(_, id, sealed)| key.open(&secret_row(id), sealed).is_err())
-        .map(|(seq, _, _)| seq)
-        .collect())
+    let mut unreadable = Vec::new();
+    for row in rows {
+        let (seq, is_said) = (row.seq, row.state.is_some());
+        let target = row.into_target(reader)?;
+        if !is_said && target.subscription.state != State::Active {
+            unreadable.push(seq);
+        }
+    }
+    Ok(unreadable)
 }

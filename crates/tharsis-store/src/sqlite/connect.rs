@@ -71,7 +71,9 @@ impl Database {
     }
 
     pub(super) async fn open(self, options: Options) -> Result<Opened, StoreError> {
-        let Options { must_exist, random } = options;
+        let Options {
+            must_exist, random, ..
+        } = options;
         if must_exist {
             self.must_exist()?;
         } else {

@@ -119,7 +119,7 @@ pub(super) const ENDED_BETWEEN: &str = concat!(
 const BEYOND_ALL: Pair = (i64::MAX, i64::MAX);
 
 impl Matching {
-    /// `unreadable` are the subscriptions that are held because their secret does not open.
+    /// `unreadable` are the subscriptions that are held because this process cannot read them whole.
     pub(super) async fn of(
         conn: &mut SqliteConnection,
         filter: &DeliveryFilter,

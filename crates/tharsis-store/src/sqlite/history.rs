@@ -25,7 +25,7 @@ pub(super) async fn deliveries(
 ) -> Result<Page<DeliveryRow>, StoreError> {
     let after = after.map(|text| Cursor::parse(filter, text)).transpose()?;
     let mut read = store.0.lists.begin().await?;
-    let unreadable = unreadable(&mut read, &store.0.key).await?;
+    let unreadable = unreadable(&mut read, store.reader()).await?;
     let matching = Matching::of(&mut read, filter, &unreadable).await?;
     let limit = usize::try_from(limit.max(1)).unwrap_or(usize::MAX - 1);
     let mut pairs = matching.newest_first(&mut read, after, limit + 1).await?;
@@ -43,7 +43,7 @@ pub(super) async fn deliveries(
 
 pub(super) async fn count(store: &SqliteStore, filter: &DeliveryFilter) -> Result<u64, StoreError> {
     let mut read = store.0.lists.begin().await?;
-    let unreadable = unreadable(&mut read, &store.0.key).await?;
+    let unreadable = unreadable(&mut read, store.reader()).await?;
     let matching = Matching::of(&mut read, filter, &unreadable).await?;
     matching.count(&mut read).await
 }
@@ -68,7 +68,7 @@ pub(super) async fn event(store: &SqliteStore, id: EventId) -> Result<EventRecor
     .fetch_all(&mut *read)
     .await?;
     let pairs: Vec<Pair> = subscriptions.into_iter().map(|s| (seq, s)).collect();
-    let unreadable = unreadable(&mut read, &store.0.key).await?;
+    let unreadable = unreadable(&mut read, store.reader()).await?;
     record.deliveries = rows(&mut read, &pairs, &unreadable).await?;
     Ok(record)
 }
@@ -79,7 +79,7 @@ pub(super) async fn delivery(
 ) -> Result<DeliveryDetail, StoreError> {
     let mut read = store.0.lists.begin().await?;
     let pair = pair(&mut read, id).await?;
-    let unreadable = unreadable(&mut read, &store.0.key).await?;
+    let unreadable = unreadable(&mut read, store.reader()).await?;
     let row = rows(&mut read, &[pair], &unreadable).await?.pop();
     let attempts: Vec<AttemptRow> = sqlx::query_as(ATTEMPTS)
         .bind(pair.0)

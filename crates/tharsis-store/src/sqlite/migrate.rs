@@ -10,11 +10,18 @@ use crate::{
 };
 
 /// Append-only: a migration that was released is never changed or removed.
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "outbox",
-    sql: include_str!("../../migrations/sqlite/0001_outbox.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "outbox",
+        sql: include_str!("../../migrations/sqlite/0001_outbox.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "profiles",
+        sql: include_str!("../../migrations/sqlite/0002_profiles.sql"),
+    },
+];
 
 struct Migration {
     version: i64,

@@ -17,7 +17,7 @@
 //! ```sql
 //! BEGIN IMMEDIATE;
 //! INSERT INTO tharsis_event (type, client, payload)
-//! VALUES ('signal', unhex(replace('b4aeba4e-a4c0-4896-866a-56f8bcb372fc', '-', '')), '{"drop_proba":0.95}');
+//! VALUES ('ticket', unhex(replace('b4aeba4e-a4c0-4896-866a-56f8bcb372fc', '-', '')), '{"price":9.5}');
 //! INSERT INTO tharsis_outbox (event) VALUES (last_insert_rowid());
 //! COMMIT;
 //! ```
@@ -60,17 +60,19 @@ use std::{
 };
 
 use sqlx::{SqliteConnection, SqlitePool};
-use tharsis_core::{EventId, event::Event, secret::SealingKey};
+use tharsis_core::{EventId, event::Event, profile::Profiles, secret::SealingKey};
 
 use self::{owner::Owner, write::Writer};
 pub use crate::Random;
-use crate::{Published, StoreError, publishing::Waiting, random::entropy};
+use crate::{Published, StoreError, publishing::Waiting, random::entropy, subscription::Reader};
 
 /// What a store is opened with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Fail with `database_not_found` where there is no such file, in place of making one.
     pub must_exist: bool,
+    /// The profiles that subscriptions may be of.
+    pub profiles: Profiles,
     /// Where random bytes come from.
     pub random: Random,
 }
@@ -79,6 +81,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             must_exist: false,
+            profiles: Profiles::default(),
             random: entropy,
         }
     }
@@ -93,6 +96,7 @@ struct Inner {
     switched_to_wal: bool,
     random: Random,
     key: SealingKey,
+    profiles: Profiles,
     /// The one connection that writes.
     writer: Writer,
     /// Reads of the engine, so that no long list of a person's stands in their way.
@@ -138,7 +142,7 @@ impl SqliteStore {
         url: &str,
         options: Options,
     ) -> Result<(Self, Vec<String>), StoreError> {
-        let random = options.random;
+        let (random, profiles) = (options.random, options.profiles.clone());
         let opened = connect::Database::at(url)?.open(options).await?;
         let applied = migrate::migrate(&opened.writer).await?;
         let key = key::load_or_create(&opened.path, &opened.writer, random).await?;
@@ -148,6 +152,7 @@ impl SqliteStore {
             switched_to_wal: opened.switched_to_wal,
             random,
             key,
+            profiles,
             writer: opened.writer,
             reads: opened.reads,
             lists: opened.lists,
@@ -185,6 +190,13 @@ impl SqliteStore {
         id: EventId,
     ) -> Result<Published, StoreError> {
         publish_in::publish_in(conn, event, id).await
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        Reader {
+            key: &self.0.key,
+            profiles: &self.0.profiles,
+        }
     }
 
     /// Ten random bytes, as ids want them.

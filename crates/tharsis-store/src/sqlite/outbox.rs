@@ -1,6 +1,7 @@
 //! The hot side, as its trait has it.
 
-use tharsis_core::{Invalid, Timestamp, WorkerId, event::Event};
+use bytes::Bytes;
+use tharsis_core::{EventId, Invalid, Timestamp, WorkerId, event::Event};
 
 use super::{SqliteStore, command, due, owner, remaining, route, settle, subscription};
 use crate::{
@@ -48,6 +49,10 @@ impl Outbox for SqliteStore {
 
     async fn pointers(&self, lease: &Lease, limit: u32) -> Result<Pointers, StoreError> {
         route::pointers(self, lease, limit).await
+    }
+
+    async fn payloads(&self, events: &[EventId]) -> Result<Vec<Bytes>, StoreError> {
+        route::payloads(self, events).await
     }
 
     async fn route(&self, lease: &Lease, routed: &[Routed]) -> Result<(), StoreError> {

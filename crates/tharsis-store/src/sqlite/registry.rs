@@ -4,7 +4,7 @@ use sqlx::SqliteConnection;
 use tharsis_core::{
     ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp,
     secret::Secret,
-    subscription::{Settings, Subscription, name_key},
+    subscription::{Credentials, Settings, Subscription, header::OwnHeader, name_key},
 };
 
 use super::{
@@ -15,49 +15,63 @@ use super::{
 use crate::{
     CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page, Registry,
     Removed, Replay, ReplayChoice, StoreError, failpoint,
-    subscription::{SettingsRow, may_follow, name_taken, secret_row, stays_as_it_is},
+    subscription::{
+        SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, stays_as_it_is,
+    },
 };
 
 impl Registry for SqliteStore {
     async fn add(
         &self,
         settings: &Settings,
-        secret: Option<&Secret>,
+        credentials: &Credentials,
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
+        settings.accepts(credentials.secret.as_ref())?;
+        settings.accepts_headers(&credentials.headers)?;
         let id = SubscriptionId::new(now, self.random_id_bytes()?);
-        let row = SettingsRow::of(settings);
+        let row = SettingsRow::of(settings)?;
         let mut write = self.0.writer.begin().await?;
         let added = sqlx::query(
             "INSERT INTO tharsis_subscription
                  (id, client, name, name_key, url, profile, events, content_type, timeout_ms, retry,
-                  max_in_flight, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)",
+                  max_in_flight, created_at, updated_at, payload_limit, batch_items, linger_ms, profile_settings,
+                  fields, filter, traceparent)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )
         .bind(blob(id.as_uuid()))
         .bind(blob(settings.client.as_uuid()))
         .bind(&settings.name)
         .bind(name_key(&settings.name))
         .bind(row.url)
-        .bind(settings.profile.name)
+        .bind(&*settings.profile.name)
         .bind(json(&row.events)?)
         .bind(&settings.content_type)
         .bind(row.timeout_ms)
         .bind(json(&row.retry)?)
         .bind(settings.max_in_flight)
         .bind(now.as_millis())
+        .bind(row.payload_limit)
+        .bind(row.batch_items)
+        .bind(row.linger_ms)
+        .bind(row.profile_settings)
+        .bind(json(&row.fields)?)
+        .bind(row.filter)
+        .bind(settings.traceparent)
         .execute(&mut *write)
         .await
         .map_err(refused)?;
-        if let Some(secret) = secret {
-            self.seal(&mut write, added.last_insert_rowid(), id, secret, now)
-                .await?;
+        let seq = added.last_insert_rowid();
+        if let Some(secret) = &credentials.secret {
+            self.seal(&mut write, seq, id, secret, now).await?;
         }
+        self.seal_headers(&mut write, seq, id, &credentials.headers)
+            .await?;
         self.registered(write, id).await
     }
 
     async fn find(&self, id: SubscriptionId) -> Result<Subscription, StoreError> {
-        let (_, target) = subscription::find(&self.0.lists, &self.0.key, id).await?;
+        let (_, target) = subscription::find(&self.0.lists, self.reader(), id).await?;
         Ok(target.subscription)
     }
 
@@ -69,16 +83,19 @@ impl Registry for SqliteStore {
         &self,
         id: SubscriptionId,
         settings: &Settings,
+        headers: Option<&[OwnHeader]>,
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
-        let row = SettingsRow::of(settings);
+        settings.accepts_headers(headers.unwrap_or_default())?;
+        let row = SettingsRow::of(settings)?;
         let mut write = self.0.writer.begin().await?;
-        let (seq, target) = subscription::find(&mut *write, &self.0.key, id).await?;
+        let (seq, target) = subscription::find(&mut *write, self.reader(), id).await?;
         stays_as_it_is(&target.subscription.settings, settings)?;
         let changed = sqlx::query(
             "UPDATE tharsis_subscription
              SET name = ?2, name_key = ?3, url = ?4, events = ?5, content_type = ?6, timeout_ms = ?7,
-                 retry = ?8, max_in_flight = ?9, updated_at = ?10
+                 retry = ?8, max_in_flight = ?9, updated_at = ?10, payload_limit = ?11, batch_items = ?12,
+                 linger_ms = ?13, profile_settings = ?14, fields = ?15, filter = ?16, traceparent = ?17
              WHERE seq = ?1 AND removed_at IS NULL",
         )
         .bind(seq)
@@ -91,17 +108,31 @@ impl Registry for SqliteStore {
         .bind(json(&row.retry)?)
         .bind(settings.max_in_flight)
         .bind(now.as_millis())
+        .bind(row.payload_limit)
+        .bind(row.batch_items)
+        .bind(row.linger_ms)
+        .bind(row.profile_settings)
+        .bind(json(&row.fields)?)
+        .bind(row.filter)
+        .bind(settings.traceparent)
         .execute(&mut *write)
         .await
         .map_err(refused)?
         .rows_affected();
         expect_changed("set", 1, changed)?;
+        if let Some(headers) = headers {
+            sqlx::query("DELETE FROM tharsis_header WHERE subscription = ?1")
+                .bind(seq)
+                .execute(&mut *write)
+                .await?;
+            self.seal_headers(&mut write, seq, id, headers).await?;
+        }
         self.registered(write, id).await
     }
 
     async fn pause(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
         let mut write = self.0.writer.begin().await?;
-        let (seq, _) = subscription::find(&mut *write, &self.0.key, id).await?;
+        let (seq, _) = subscription::find(&mut *write, self.reader(), id).await?;
         sqlx::query(
             "INSERT INTO tharsis_subscription_state (subscription, state, since)
              VALUES (?1, 'paused', ?2)
@@ -119,7 +150,7 @@ impl Registry for SqliteStore {
 
     async fn resume(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
         let mut write = self.0.writer.begin().await?;
-        let (seq, _) = subscription::find(&mut *write, &self.0.key, id).await?;
+        let (seq, _) = subscription::find(&mut *write, self.reader(), id).await?;
         sqlx::query("DELETE FROM tharsis_subscription_state WHERE subscription = ?1")
             .bind(seq)
             .execute(&mut *write)
@@ -132,15 +163,26 @@ impl Registry for SqliteStore {
         &self,
         id: SubscriptionId,
         secret: Option<&Secret>,
+        until: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
         let mut write = self.0.writer.begin().await?;
-        let (seq, target) = subscription::find(&mut *write, &self.0.key, id).await?;
-        may_follow(&target, secret)?;
-        sqlx::query("DELETE FROM tharsis_secret WHERE subscription = ?1")
-            .bind(seq)
-            .execute(&mut *write)
-            .await?;
+        let (seq, target) = subscription::find(&mut *write, self.reader(), id).await?;
+        may_follow(&target, secret, until, now)?;
+        for statement in [
+            "DELETE FROM tharsis_retiring_secret WHERE subscription = ?1 AND (?2 IS NULL OR until <= ?3)",
+            "INSERT INTO tharsis_retiring_secret (subscription, until, key, sealed)
+             SELECT subscription, ?2, key, sealed FROM tharsis_secret
+             WHERE subscription = ?1 AND ?2 > ?3",
+            "DELETE FROM tharsis_secret WHERE subscription = ?1",
+        ] {
+            sqlx::query(statement)
+                .bind(seq)
+                .bind(until.map(Timestamp::as_millis))
+                .bind(now.as_millis())
+                .execute(&mut *write)
+                .await?;
+        }
         if let Some(secret) = secret {
             self.seal(&mut write, seq, id, secret, now).await?;
         }
@@ -150,7 +192,7 @@ impl Registry for SqliteStore {
 
     async fn remove(&self, id: SubscriptionId, now: Timestamp) -> Result<Removed, StoreError> {
         let mut write = self.0.writer.begin().await?;
-        let (seq, _) = subscription::find(&mut *write, &self.0.key, id).await?;
+        let (seq, _) = subscription::find(&mut *write, self.reader(), id).await?;
         let removed = sqlx::query(
             "UPDATE tharsis_subscription SET removed_at = ?2, updated_at = ?2
              WHERE seq = ?1 AND removed_at IS NULL",
@@ -163,6 +205,8 @@ impl Registry for SqliteStore {
         expect_changed("remove", 1, removed)?;
         for statement in [
             "DELETE FROM tharsis_secret WHERE subscription = ?1",
+            "DELETE FROM tharsis_retiring_secret WHERE subscription = ?1",
+            "DELETE FROM tharsis_header WHERE subscription = ?1",
             "DELETE FROM tharsis_subscription_state WHERE subscription = ?1",
         ] {
             sqlx::query(statement)
@@ -182,9 +226,9 @@ impl Registry for SqliteStore {
         Ok(Removed { unfinished })
     }
 
-    async fn secret(&self, id: SubscriptionId) -> Result<Option<Secret>, StoreError> {
-        let (_, target) = subscription::find(&self.0.lists, &self.0.key, id).await?;
-        Ok(target.secret)
+    async fn credentials(&self, id: SubscriptionId) -> Result<Credentials, StoreError> {
+        let (_, target) = subscription::find(&self.0.lists, self.reader(), id).await?;
+        Ok(target.credentials)
     }
 
     async fn event(&self, id: EventId) -> Result<EventRecord, StoreError> {
@@ -257,6 +301,32 @@ impl SqliteStore {
         Ok(())
     }
 
+    async fn seal_headers(
+        &self,
+        conn: &mut SqliteConnection,
+        seq: i64,
+        id: SubscriptionId,
+        headers: &[OwnHeader],
+    ) -> Result<(), StoreError> {
+        let key = &self.0.key;
+        for (place, header) in (0_i64..).zip(headers) {
+            let mut nonce = [0; 24];
+            (self.0.random)(&mut nonce).map_err(StoreError::database)?;
+            let row = header_id(id.as_uuid(), header.name());
+            sqlx::query(
+                "INSERT INTO tharsis_header (subscription, place, name, key, sealed) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )
+            .bind(seq)
+            .bind(place)
+            .bind(header.name())
+            .bind(key.id())
+            .bind(key.seal(nonce, &header_row(&row), header.value()))
+            .execute(&mut *conn)
+            .await?;
+        }
+        Ok(())
+    }
+
     /// Bumps, commits, and returns the subscription as it is now.
     async fn registered(
         &self,
@@ -264,7 +334,7 @@ impl SqliteStore {
         id: SubscriptionId,
     ) -> Result<Subscription, StoreError> {
         bump(&mut write).await?;
-        let (_, target) = subscription::find(&mut *write, &self.0.key, id).await?;
+        let (_, target) = subscription::find(&mut *write, self.reader(), id).await?;
         write.commit(failpoint::REGISTRY).await?;
         self.wrote();
         Ok(target.subscription)

@@ -125,6 +125,30 @@ pub(super) const UNFROZEN: &str = "
     FROM jsonb_each(?1) r
     CROSS JOIN tharsis_event e ON e.seq = r.value";
 
+/// In their order.
+const PAYLOADS: &str = "
+    SELECT e.payload
+    FROM json_each(?1) l
+    CROSS JOIN tharsis_event e ON e.id = unhex(l.value)
+    ORDER BY l.key";
+
+pub(super) async fn payloads(
+    store: &SqliteStore,
+    events: &[EventId],
+) -> Result<Vec<Bytes>, StoreError> {
+    let ids: Vec<String> = (events.iter())
+        .map(|id| hex(id.as_uuid().as_bytes()))
+        .collect();
+    let payloads: Vec<String> = sqlx::query_scalar(PAYLOADS)
+        .bind(json(&ids)?)
+        .fetch_all(&store.0.reads)
+        .await?;
+    if payloads.len() != events.len() {
+        return Err(corrupt("an event that is to be routed has no payload"));
+    }
+    Ok(payloads.into_iter().map(Bytes::from).collect())
+}
+
 pub(super) async fn route(
     store: &SqliteStore,
     lease: &Lease,

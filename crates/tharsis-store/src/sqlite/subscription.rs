@@ -5,24 +5,28 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use sqlx::{FromRow, Row as _, SqliteConnection, SqliteExecutor, sqlite::SqliteRow};
 use tharsis_core::{
-    ClientId, SubscriptionId,
-    secret::SealingKey,
-    subscription::{Subscription, Target},
+    ClientId, SubscriptionId, Timestamp,
+    subscription::{State, Subscription, Target},
 };
 
 use super::{
     SqliteStore,
-    value::{Id, Millis, blob},
+    value::{Id, Millis, blob, unhex},
 };
 use crate::{
     Snapshot, StoreError,
-    subscription::{SubscriptionRow, not_found, secret_row},
+    subscription::{Reader, SubscriptionRow, not_found},
 };
 
 macro_rules! columns {
     () => {
         "s.seq, s.id, s.client, s.name, s.url, s.profile, s.events, s.content_type, s.timeout_ms, s.retry,
-         s.max_in_flight, s.created_at, s.updated_at, st.state, st.reason, k.sealed"
+         s.max_in_flight, s.created_at, s.updated_at, st.state, st.reason, k.sealed, s.payload_limit, s.batch_items,
+         s.linger_ms, s.profile_settings, s.fields, s.filter, s.traceparent,
+         (SELECT json_group_array(json_array(h.name, hex(h.sealed)) ORDER BY h.place)
+          FROM tharsis_header h WHERE h.subscription = s.seq),
+         (SELECT json_group_array(json_array(r.until, hex(r.sealed)) ORDER BY r.until DESC)
+          FROM tharsis_retiring_secret r WHERE r.subscription = s.seq)"
     };
 }
 
@@ -55,7 +59,19 @@ impl<'r> FromRow<'r, SqliteRow> for SubscriptionRow {
             updated_at,
             state: row.try_get(13)?,
             reason: row.try_get(14)?,
-            sealed: row.try_get(15)?,
+            secret: row.try_get(15)?,
+            payload_limit: row.try_get(16)?,
+            batch_items: row.try_get(17)?,
+            linger_ms: row.try_get(18)?,
+            profile_settings: row.try_get(19)?,
+            fields: list_of(row, 20)?,
+            filter: row.try_get(21)?,
+            traceparent: row.try_get(22)?,
+            headers: sealed_of(row, 23)?,
+            retiring: sealed_of::<i64>(row, 24)?
+                .into_iter()
+                .map(|(until, sealed)| (Timestamp::from_millis(until), sealed))
+                .collect(),
         })
     }
 }
@@ -68,10 +84,25 @@ fn list_of<T: DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<Vec<T>
     })
 }
 
+/// A column of a JSON array of pairs, each of which ends in bytes.
+fn sealed_of<T: DeserializeOwned>(
+    row: &SqliteRow,
+    column: usize,
+) -> Result<Vec<(T, Vec<u8>)>, sqlx::Error> {
+    let pairs: Vec<(T, String)> = list_of(row, column)?;
+    let sealed = pairs.into_iter().map(|(of, text)| Ok((of, unhex(&text)?)));
+    sealed
+        .collect::<Result<_, StoreError>>()
+        .map_err(|error| sqlx::Error::ColumnDecode {
+            index: column.to_string(),
+            source: error.into(),
+        })
+}
+
 /// One subscription that is not removed, with its secret opened and its short number.
 pub(super) async fn find(
     conn: impl SqliteExecutor<'_>,
-    key: &SealingKey,
+    reader: Reader<'_>,
     id: SubscriptionId,
 ) -> Result<(i64, Target), StoreError> {
     let row: Option<SubscriptionRow> = sqlx::query_as(concat!(
@@ -85,7 +116,7 @@ pub(super) async fn find(
     .fetch_optional(conn)
     .await?;
     let row = row.ok_or_else(|| not_found(id))?;
-    Ok((row.seq, row.into_target(key)?))
+    Ok((row.seq, row.into_target(reader)?))
 }
 
 pub(super) async fn list(
@@ -103,7 +134,7 @@ pub(super) async fn list(
     .fetch_all(&store.0.lists)
     .await?;
     rows.into_iter()
-        .map(|row| Ok(row.into_target(&store.0.key)?.subscription))
+        .map(|row| Ok(row.into_target(store.reader())?.subscription))
         .collect()
 }
 
@@ -117,7 +148,7 @@ impl<'r> FromRow<'r, SqliteRow> for SnapshotRow {
     fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(16)?,
+            revision: row.try_get(25)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,
@@ -140,26 +171,32 @@ pub(super) async fn snapshot(store: &SqliteStore) -> Result<Snapshot, StoreError
     let targets = rows
         .into_iter()
         .filter_map(|row| row.subscription)
-        .map(|row| Ok((row.seq, Arc::new(row.into_target(&store.0.key)?))))
+        .map(|row| Ok((row.seq, Arc::new(row.into_target(store.reader())?))))
         .collect::<Result<_, StoreError>>()?;
     Ok(Snapshot { revision, targets })
 }
 
-/// The short numbers of subscriptions whose secret does not open: they are held, and no table says so.
+/// The short numbers of subscriptions that are held by this process, though no table says so: it cannot read them whole.
 pub(super) async fn unreadable(
     conn: &mut SqliteConnection,
-    key: &SealingKey,
+    reader: Reader<'_>,
 ) -> Result<Vec<i64>, StoreError> {
-    let sealed: Vec<(i64, Id, Vec<u8>)> = sqlx::query_as(
-        "SELECT s.seq, s.id, k.sealed
-         FROM tharsis_secret k
-         JOIN tharsis_subscription s ON s.seq = k.subscription",
-    )
+    let rows: Vec<SubscriptionRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM tharsis_subscription s ",
+        joins!(),
+        " WHERE s.removed_at IS NULL"
+    ))
     .fetch_all(conn)
     .await?;
-    Ok(sealed
-        .into_iter()
-        .filter(|(_, Id(id), sealed)| key.open(&secret_row(id), sealed).is_err())
-        .map(|(seq, _, _)| seq)
-        .collect())
+    let mut unreadable = Vec::new();
+    for row in rows {
+        let (seq, is_said) = (row.seq, row.state.is_some());
+        let target = row.into_target(reader)?;
+        if !is_said && target.subscription.state != State::Active {
+            unreadable.push(seq);
+        }
+    }
+    Ok(unreadable)
 }

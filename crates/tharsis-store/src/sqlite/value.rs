@@ -74,6 +74,18 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     text
 }
 
+/// Reads bytes that SQLite's `hex` wrote.
+pub(super) fn unhex(text: &str) -> Result<Vec<u8>, StoreError> {
+    let digit = |digit: &u8| char::from(*digit).to_digit(16);
+    let bytes = text.as_bytes().chunks(2).map(|pair| match pair {
+        [high, low] => u8::try_from(digit(high)? << 4 | digit(low)?).ok(),
+        _ => None,
+    });
+    bytes
+        .collect::<Option<_>>()
+        .ok_or_else(|| corrupt("a column of hexadecimal digits"))
+}
+
 /// Reads 16 bytes that SQLite's `hex` wrote.
 pub(super) fn uuid(text: &str) -> Result<Uuid, StoreError> {
     Uuid::try_parse(text).map_err(corrupt)

@@ -1,10 +1,11 @@
 //! Both traits, passed on to the store that it is.
 
+use bytes::Bytes;
 use tharsis_core::{
     ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, WorkerId,
     event::Event,
     secret::Secret,
-    subscription::{Settings, Subscription},
+    subscription::{Credentials, Settings, Subscription, header::OwnHeader},
 };
 
 use super::Store;
@@ -58,6 +59,10 @@ impl Outbox for Store {
         either!(self, pointers(lease, limit))
     }
 
+    async fn payloads(&self, events: &[EventId]) -> Result<Vec<Bytes>, StoreError> {
+        either!(self, payloads(events))
+    }
+
     async fn route(&self, lease: &Lease, routed: &[Routed]) -> Result<(), StoreError> {
         either!(self, route(lease, routed))
     }
@@ -100,10 +105,10 @@ impl Registry for Store {
     async fn add(
         &self,
         settings: &Settings,
-        secret: Option<&Secret>,
+        credentials: &Credentials,
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
-        either!(self, add(settings, secret, now))
+        either!(self, add(settings, credentials, now))
     }
 
     async fn find(&self, id: SubscriptionId) -> Result<Subscription, StoreError> {
@@ -118,9 +123,10 @@ impl Registry for Store {
         &self,
         id: SubscriptionId,
         settings: &Settings,
+        headers: Option<&[OwnHeader]>,
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
-        either!(self, set(id, settings, now))
+        either!(self, set(id, settings, headers, now))
     }
 
     async fn pause(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
@@ -135,17 +141,18 @@ impl Registry for Store {
         &self,
         id: SubscriptionId,
         secret: Option<&Secret>,
+        until: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
-        either!(self, rotate(id, secret, now))
+        either!(self, rotate(id, secret, until, now))
     }
 
     async fn remove(&self, id: SubscriptionId, now: Timestamp) -> Result<Removed, StoreError> {
         either!(self, remove(id, now))
     }
 
-    async fn secret(&self, id: SubscriptionId) -> Result<Option<Secret>, StoreError> {
-        either!(self, secret(id))
+    async fn credentials(&self, id: SubscriptionId) -> Result<Credentials, StoreError> {
+        either!(self, credentials(id))
     }
 
     async fn event(&self, id: EventId) -> Result<EventRecord, StoreError> {

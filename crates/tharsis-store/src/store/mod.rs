@@ -6,7 +6,7 @@ mod url;
 
 use std::{path::PathBuf, time::Duration};
 
-use tharsis_core::{EventId, Invalid, event::Event};
+use tharsis_core::{EventId, Invalid, event::Event, profile::Profiles};
 
 use self::url::{Kind, beside_file};
 pub use self::{publish_on::PublishOn, url::redacted};
@@ -40,6 +40,8 @@ pub struct StoreOptions {
     /// Fail with `database_not_found` where the SQLite file is not there, in place of making it. On PostgreSQL nothing is
     /// ever made by opening.
     pub must_exist: bool,
+    /// The profiles that subscriptions may be of.
+    pub profiles: Profiles,
 }
 
 impl Store {
@@ -127,6 +129,7 @@ impl StoreOptions {
     fn sqlite(&self) -> sqlite::Options {
         sqlite::Options {
             must_exist: self.must_exist,
+            profiles: self.profiles.clone(),
             ..sqlite::Options::default()
         }
     }
@@ -142,6 +145,7 @@ impl StoreOptions {
         Ok(postgres::Options {
             key_file: self.key_file.clone(),
             lease,
+            profiles: self.profiles.clone(),
             ..default
         })
     }

@@ -3,7 +3,11 @@
 use std::{pin::pin, time::Duration};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use tharsis_core::{DeliveryId, Timestamp, delivery::End, subscription::Subscription};
+use tharsis_core::{
+    DeliveryId, Timestamp,
+    delivery::End,
+    subscription::{Credentials, Subscription},
+};
 use tharsis_store::{
     Attempt, DeliveryFilter, Due, Fate, LaneRead, Lease, Outbox, Registry, ReplayChoice,
     ReplayState, Settlement, Shard, Shards, Status, WorkedOff, postgres::PostgresStore,
@@ -82,15 +86,18 @@ async fn two_registries_take_turns() {
         for n in 0..20 {
             // Each name is wanted by both.
             let wanted = settings(client(3), &format!("name {n}"));
-            match store.add(&wanted, None, now).await {
+            match store.add(&wanted, &Credentials::default(), now).await {
                 Ok(_) => written += 1,
                 refused => assert_eq!(code(refused), "name_taken"),
             }
             let wanted = settings(client(1), &format!("{who} {n}"));
-            store.set(id, &wanted, now).await.expect("set");
+            store.set(id, &wanted, None, now).await.expect("set");
             store.pause(id, now).await.expect("paused");
             let own = secret(10 + 2 * n + who);
-            store.rotate(id, Some(&own), now).await.expect("rotated");
+            store
+                .rotate(id, Some(&own), None, now)
+                .await
+                .expect("rotated");
             store.resume(id, now).await.expect("resumed");
             written += 4;
         }

@@ -7,6 +7,7 @@ use tharsis_core::{
     delivery::End,
     egress::Policy,
     event::{Event, EventType},
+    profile::Profiles,
     secret::Secret,
     subscription::{Draft, Settings, Subscription},
 };
@@ -55,29 +56,55 @@ pub(crate) fn event(client: ClientId, n: u32) -> Event {
 
 /// With more fields of the envelope: `"campaign":"spring",`.
 pub(crate) fn enveloped(client: ClientId, n: u32, fields: &str) -> Event {
-    let text = format!(r#"{{"type":"signal","client":"{client}",{fields}"payload":{{"n":{n}}}}}"#);
+    let text = format!(r#"{{"type":"ticket","client":"{client}",{fields}"payload":{{"n":{n}}}}}"#);
     Event::parse(text.as_bytes()).expect("an event")
 }
 
 pub(crate) fn settings(client: ClientId, name: &str) -> Settings {
-    let draft = Draft {
+    wanting_tickets(&draft(client, name))
+}
+
+/// Of a profile whose receivers take several signatures.
+pub(crate) fn standard(client: ClientId, name: &str) -> Settings {
+    wanting_tickets(&Draft {
+        profile: Some("standard".to_owned()),
+        ..draft(client, name)
+    })
+}
+
+pub(crate) fn draft(client: ClientId, name: &str) -> Draft {
+    Draft {
         client: client.to_string(),
         name: name.to_owned(),
         url: format!("https://hooks.example.com/{}", name.len()),
         ..Draft::default()
-    };
-    let mut settings = draft.settings(&Policy::default()).expect("settings");
+    }
+}
+
+fn wanting_tickets(draft: &Draft) -> Settings {
+    let mut settings = draft
+        .settings(&Policy::default(), &Profiles::default())
+        .expect("settings");
     // The store does not judge which types a profile has.
-    settings.events = vec![EventType::new("signal").expect("a type")];
+    settings.events = vec![EventType::new("ticket").expect("a type")];
     settings
 }
 
 pub(crate) fn secret(n: u8) -> Secret {
-    Secret::generate(std::array::from_fn(|at| {
+    Secret::generate(bytes(n))
+}
+
+/// As Standard Webhooks wants them.
+pub(crate) fn standard_secret(n: u8) -> Secret {
+    Secret::generate_standard(bytes(n))
+}
+
+fn bytes<const LENGTH: usize>(n: u8) -> [u8; LENGTH] {
+    std::array::from_fn(|at| {
         n.wrapping_mul(37)
             .wrapping_add(at.try_into().unwrap_or(0))
             .wrapping_mul(101)
-    }))
+    })
 }
 
 pub(crate) fn worker(n: u8) -> WorkerId {
@@ -298,7 +325,7 @@ impl<S: Store> House<S> {
 
 pub(crate) async fn add<S: Store>(store: &S, of: u8, name: &str, now: Timestamp) -> Subscription {
     store
-        .add(&settings(client(of), name), Some(&secret(of)), now)
+        .add(&settings(client(of), name), &secret(of).into(), now)
         .await
         .expect("added")
 }

@@ -58,7 +58,7 @@ pub(crate) async fn lists_are_newest_first_and_paged<S: Store>(store: S) {
         }
     }
     assert_eq!(paged, published);
-    assert_eq!(all[0].event_type, "signal");
+    assert_eq!(all[0].event_type, "ticket");
     assert_eq!(
         (all[0].client, all[0].subscription_name.as_str()),
         (client(2), "theirs")
@@ -109,7 +109,7 @@ pub(crate) async fn filters_restrict<S: Store>(store: S) {
     );
     assert_eq!(
         count(with(
-            &|f| f.event_type = vec!["signal".into(), "nudge".into()]
+            &|f| f.event_type = vec!["ticket".into(), "nudge".into()]
         ))
         .await,
         12
@@ -225,7 +225,7 @@ pub(crate) async fn an_event_shows_its_deliveries<S: Store>(store: S) {
     let record = house.store.event(published[0].id).await.expect("an event");
     assert_eq!(
         (record.id, record.client, record.event_type.as_str()),
-        (published[0].id, client(1), "signal")
+        (published[0].id, client(1), "ticket")
     );
     assert_eq!(record.payload, r#"{"n":0}"#);
     assert_eq!(record.refused, None);

@@ -44,6 +44,7 @@ macro_rules! every_story {
             }
             routing {
                 pointers_come_in_order_of_publication,
+                payloads_come_in_the_order_in_which_they_are_asked_for,
                 an_event_is_routed_to_those_who_want_it,
                 routing_again_makes_no_second_delivery,
                 what_cannot_be_sent_ends_without_a_request,
@@ -66,10 +67,14 @@ macro_rules! every_story {
             }
             registry {
                 a_subscription_comes_back_as_it_was_added,
+                what_a_profile_leaves_to_it_comes_back,
+                headers_of_its_own_are_kept_and_replaced,
                 names_are_taken_once_for_each_client,
                 settings_change_but_not_whose_they_are,
                 pause_and_resume,
                 secrets_are_sealed_and_rotated,
+                a_secret_may_sign_beside_the_next_for_a_while,
+                what_is_under_an_unknown_profile_is_held,
                 removing_ends_what_is_unfinished,
                 every_write_is_seen_by_the_owner,
                 retry_makes_one_due_now,

@@ -1,9 +1,19 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tharsis_core::{SubscriptionId, delivery::End, retry::RetryPolicy, subscription::State};
-use tharsis_store::{CommandAccepted, Status};
+use tharsis_core::{
+    SubscriptionId,
+    delivery::End,
+    egress::Policy,
+    profile::{Batch, Declaration, Profiles},
+    retry::RetryPolicy,
+    subscription::{Credentials, Draft, Retiring, Settings, State, header::OwnHeader},
+};
+use tharsis_store::{CommandAccepted, DeliveryFilter, Status};
 
-use crate::harness::{House, Store, add, client, code, event, seconds, secret, settings};
+use crate::harness::{
+    House, Store, add, client, code, draft, event, seconds, secret, settings, standard,
+    standard_secret,
+};
 
 pub(crate) async fn a_subscription_comes_back_as_it_was_added<S: Store>(store: S) {
     let house = House::new(store).await;
@@ -14,7 +24,7 @@ pub(crate) async fn a_subscription_comes_back_as_it_was_added<S: Store>(store: S
     wanted.max_in_flight = 3;
     let added = house
         .store
-        .add(&wanted, None, house.now)
+        .add(&wanted, &Credentials::default(), house.now)
         .await
         .expect("added");
 
@@ -45,12 +55,143 @@ pub(crate) async fn a_subscription_comes_back_as_it_was_added<S: Store>(store: S
     assert_eq!(code(house.store.find(unknown).await), "no subscription");
 }
 
+pub(crate) async fn what_a_profile_leaves_to_it_comes_back<S: Store>(store: S) {
+    let house = House::new(store).await;
+    let checked = |draft: Draft| {
+        let settings = draft.settings(&Policy::default(), &Profiles::default());
+        settings.expect("settings")
+    };
+    let activities = Draft {
+        profile: Some("smartech".to_owned()),
+        profile_settings: [("panel".to_owned(), "shop \"1\"".to_owned())].into(),
+        ..draft(client(1), "activities")
+    };
+    let few = checked(Draft {
+        payload_limit: Some(50_000),
+        batch_items: Some(7),
+        linger: Some("250ms".to_owned()),
+        profile_settings: [("panel", "Café"), ("label", "SMS")]
+            .map(|(name, text)| (name.to_owned(), text.to_owned()))
+            .into(),
+        fields: vec!["webhook_name".to_owned(), "att_params.CITY".to_owned()],
+        filter: Some(r#"event.att_params.CITY == "Thane&Kalyan""#.to_owned()),
+        ..activities.clone()
+    });
+    let added = house
+        .store
+        .add(&few, &Credentials::default(), house.now)
+        .await
+        .expect("added");
+    assert_eq!(added.settings, few);
+    assert_eq!(
+        house.store.find(added.id).await.expect("found").settings,
+        few
+    );
+
+    // And goes again.
+    let plain = checked(activities);
+    let changed = house
+        .store
+        .set(added.id, &plain, None, house.now)
+        .await
+        .expect("changed");
+    assert_eq!(changed.settings, plain);
+    let profile = &plain.profile;
+    assert_eq!(
+        (plain.payload_limit, plain.batch),
+        (profile.payload_limit, profile.batch)
+    );
+    assert_eq!((plain.fields.is_all(), plain.filter), (true, None));
+    let alone = Settings {
+        batch: Some(Batch {
+            items: 1,
+            linger: Duration::ZERO,
+        }),
+        ..few
+    };
+    let changed = house.store.set(added.id, &alone, None, house.now).await;
+    assert_eq!(changed.expect("changed").settings, alone);
+    let snapshot = house.store.snapshot().await.expect("a snapshot");
+    let mut targets = snapshot.targets.iter().map(|(_, t)| &t.subscription);
+    let target = targets.find(|subscription| subscription.id == added.id);
+    assert_eq!(target.map(|found| &found.settings), Some(&alone));
+}
+
+pub(crate) async fn headers_of_its_own_are_kept_and_replaced<S: Store>(store: S) {
+    let house = House::new(store).await;
+    let wanted = settings(client(1), "with headers");
+    let header = |name, value| OwnHeader::new(name, value).expect("a header");
+    let first = vec![
+        header("x-shop", "7"),
+        OwnHeader::basic("shop", "opensesame").expect("a header"),
+    ];
+    let credentials = Credentials {
+        secret: Some(secret(3)),
+        headers: first.clone(),
+        ..Credentials::default()
+    };
+    let added = house
+        .store
+        .add(&wanted, &credentials, house.now)
+        .await
+        .expect("added");
+    let id = added.id;
+    assert_eq!(added.headers, ["x-shop", "authorization"]);
+    let present = async || house.store.credentials(id).await.expect("credentials");
+    assert_eq!(present().await, credentials);
+
+    let set = async |headers: Option<&[OwnHeader]>| {
+        house.store.set(id, &wanted, headers, house.now).await
+    };
+    assert_eq!(set(None).await.expect("set").headers, added.headers);
+    let rotated = house
+        .store
+        .rotate(id, Some(&secret(4)), None, house.now)
+        .await
+        .expect("rotated");
+    assert_eq!(rotated.headers, added.headers);
+    assert_eq!(present().await.headers, first);
+
+    let second = [header("x-till", "8"), header("x-shop", "9")];
+    let changed = set(Some(&second)).await.expect("set");
+    assert_eq!(changed.headers, ["x-till", "x-shop"]);
+    assert_eq!(present().await.headers, second);
+    assert_eq!(present().await.secret, Some(secret(4)));
+    let reserved = [header("x-mars-signature", "sha1=")];
+    assert_eq!(code(set(Some(&reserved)).await), "reserved_header");
+    assert_eq!(present().await.headers, second, "left as they were");
+    let snapshot = house.store.snapshot().await.expect("a snapshot");
+    let mut targets = snapshot.targets.iter();
+    let target = targets.find(|(_, target)| target.subscription.id == id);
+    let (_, target) = target.expect("a target");
+    assert_eq!(target.credentials, present().await);
+
+    let none = set(Some(&[])).await.expect("set");
+    assert_eq!(none.headers, [""; 0]);
+    set(Some(&first)).await.expect("set");
+    house.store.remove(id, house.now).await.expect("removed");
+    assert_eq!(code(house.store.credentials(id).await), "no subscription");
+    let again = house
+        .store
+        .add(&wanted, &Credentials::default(), house.now)
+        .await
+        .expect("its name is free");
+    assert_eq!(
+        house.store.credentials(again.id).await.expect("none"),
+        Credentials::default()
+    );
+}
+
 pub(crate) async fn names_are_taken_once_for_each_client<S: Store>(store: S) {
     let house = House::new(store).await;
     let add = async |of, name| {
         house
             .store
-            .add(&settings(client(of), name), None, house.now)
+            .add(
+                &settings(client(of), name),
+                &Credentials::default(),
+                house.now,
+            )
             .await
     };
     add(1, "Café").await.expect("free");
@@ -61,7 +202,7 @@ pub(crate) async fn names_are_taken_once_for_each_client<S: Store>(store: S) {
         code(
             house
                 .store
-                .set(other.id, &settings(client(1), "café"), house.now)
+                .set(other.id, &settings(client(1), "café"), None, house.now)
                 .await
         ),
         "name_taken"
@@ -79,7 +220,7 @@ pub(crate) async fn settings_change_but_not_whose_they_are<S: Store>(store: S) {
     let later = house.now + seconds(9);
     let changed = house
         .store
-        .set(house.ours.id, &settings(client(1), "renamed"), later)
+        .set(house.ours.id, &settings(client(1), "renamed"), None, later)
         .await
         .expect("changed");
     assert_eq!(changed.settings, settings(client(1), "renamed"));
@@ -87,7 +228,7 @@ pub(crate) async fn settings_change_but_not_whose_they_are<S: Store>(store: S) {
     assert_eq!(changed.secret_fingerprint, house.ours.secret_fingerprint);
     let stolen = house
         .store
-        .set(house.ours.id, &settings(client(2), "renamed"), later)
+        .set(house.ours.id, &settings(client(2), "renamed"), None, later)
         .await;
     assert_eq!(code(stolen), "not_changeable");
 }
@@ -130,38 +271,141 @@ pub(crate) async fn pause_and_resume<S: Store>(store: S) {
 pub(crate) async fn secrets_are_sealed_and_rotated<S: Store>(store: S) {
     let house = House::new(store).await;
     let id = house.ours.id;
-    let present = || async { house.store.secret(id).await.expect("a secret") };
-    assert_eq!(present().await, Some(secret(1)));
+    let present = async |id| {
+        let credentials = house.store.credentials(id).await.expect("credentials");
+        credentials.secret
+    };
+    assert_eq!(present(id).await, Some(secret(1)));
     assert_eq!(house.ours.secret_fingerprint, Some(secret(1).fingerprint()));
     assert_eq!(
-        code(house.store.rotate(id, Some(&secret(1)), house.now).await),
+        code(
+            house
+                .store
+                .rotate(id, Some(&secret(1)), None, house.now)
+                .await
+        ),
         "secret_reused"
     );
 
     let rotated = house
         .store
-        .rotate(id, Some(&secret(7)), house.now)
+        .rotate(id, Some(&secret(7)), None, house.now)
         .await
         .expect("rotated");
     assert_eq!(rotated.secret_fingerprint, Some(secret(7).fingerprint()));
-    assert_eq!(present().await, Some(secret(7)));
+    assert_eq!(present(id).await, Some(secret(7)));
     let snapshot = house.store.snapshot().await.expect("a snapshot");
     let (_, target) = &snapshot.targets[0];
     assert_eq!(
-        (target.subscription.id, target.secret.as_ref()),
+        (target.subscription.id, target.credentials.secret.as_ref()),
         (id, Some(&secret(7)))
     );
 
     house
         .store
-        .rotate(id, None, house.now)
+        .rotate(id, None, None, house.now)
         .await
         .expect("without one");
-    assert_eq!(present().await, None);
+    assert_eq!(present(id).await, None);
+    assert_eq!(present(house.theirs.id).await, Some(secret(2)));
+}
+
+pub(crate) async fn a_secret_may_sign_beside_the_next_for_a_while<S: Store>(store: S) {
+    let house = House::new(store).await;
+    let wanted = standard(client(1), "several signatures");
+    let added = house
+        .store
+        .add(&wanted, &standard_secret(1).into(), house.now)
+        .await
+        .expect("added");
+    assert_eq!(added.overlap_until, None);
+    let at = |after| house.now + seconds(after);
+    let rotate = async |n, overlap: Option<u64>, now| {
+        let until = overlap.map(at);
+        let next = standard_secret(n);
+        let rotated = house.store.rotate(added.id, Some(&next), until, now).await;
+        let rotated = rotated.expect("rotated");
+        assert_eq!(rotated.secret_fingerprint, Some(next.fingerprint()));
+        let credentials = house.store.credentials(added.id).await;
+        let credentials = credentials.expect("credentials");
+        assert_eq!(credentials.secret, Some(next));
+        (rotated.overlap_until, credentials.retiring)
+    };
+    let until = |n, after| Retiring {
+        secret: standard_secret(n),
+        until: at(after),
+    };
+
+    let (overlap, retiring) = rotate(2, Some(60), at(0)).await;
+    assert_eq!(overlap, Some(at(60)));
+    assert_eq!(retiring, [until(1, 60)]);
+    let (overlap, retiring) = rotate(3, Some(90), at(0)).await;
+    assert_eq!(overlap, Some(at(90)));
+    assert_eq!(retiring, [until(2, 90), until(1, 60)]);
+    let snapshot = house.store.snapshot().await.expect("a snapshot");
+    let mut targets = snapshot.targets.iter();
+    let target = targets.find(|(_, target)| target.subscription.id == added.id);
+    let (_, target) = target.expect("a target");
+    assert_eq!(target.credentials.retiring, retiring);
+    assert_eq!(target.subscription.overlap_until, overlap);
+
+    // What no longer signs is forgotten.
+    let (overlap, retiring) = rotate(4, Some(80), at(60)).await;
+    assert_eq!(overlap, Some(at(90)));
+    assert_eq!(retiring, [until(2, 90), until(3, 80)]);
+    let (overlap, retiring) = rotate(5, None, at(70)).await;
+    assert_eq!((overlap, retiring), (None, Vec::new()), "it signs alone");
+
+    let none = house.store.rotate(added.id, None, None, at(70)).await;
+    assert_eq!(code(none), "secret_required");
+    let of_mars = house
+        .store
+        .rotate(house.ours.id, Some(&secret(7)), Some(at(60)), house.now)
+        .await;
+    assert_eq!(code(of_mars), "one_signature");
+    let present = house.store.credentials(house.ours.id).await;
+    assert_eq!(present.expect("credentials"), secret(1).into());
+}
+
+pub(crate) async fn what_is_under_an_unknown_profile_is_held<S: Store>(store: S) {
+    let mut house = House::new(store).await;
+    // As a process leaves it that knows the profile.
+    let acme = Declaration::default().profile("acme").expect("a profile");
+    let wanted = Settings {
+        profile: Arc::new(acme),
+        ..settings(client(1), "acme")
+    };
+    let added = house
+        .store
+        .add(&wanted, &Credentials::default(), house.now)
+        .await
+        .expect("added");
+    house.reload().await;
+    let unknown = State::Disabled {
+        reason: "profile_unknown".to_owned(),
+    };
+    let listed = house.store.list(Some(client(1))).await.expect("a list");
+    let states: Vec<_> = listed.iter().map(|s| (s.id, &s.state)).collect();
     assert_eq!(
-        house.store.secret(house.theirs.id).await.expect("theirs"),
-        Some(secret(2))
+        states,
+        [(house.ours.id, &State::Active), (added.id, &unknown)]
     );
+    let found = house.store.find(added.id).await.expect("found");
+    assert_eq!(found.state, unknown);
+    assert_eq!(found.settings.profile.name, "acme");
+
+    house.routed(2).await;
+    let mut held = DeliveryFilter::default();
+    held.status = vec![Status::Held];
+    let rows = house.all(&held).await;
+    let of: Vec<_> = rows.iter().map(|row| row.id.subscription).collect();
+    assert_eq!(of, [added.id]);
+    assert_eq!(house.row(rows[0].id).await.status, Status::Held);
+    let left = house.store.remaining(house.now).await.expect("counted");
+    assert_eq!((left.pending, left.held), (2, 1));
+    // Nobody can make it go here.
+    let resumed = house.store.resume(added.id, house.now).await;
+    assert_eq!(resumed.expect("resumed").state, unknown);
 }
 
 pub(crate) async fn removing_ends_what_is_unfinished<S: Store>(store: S) {
@@ -254,7 +498,7 @@ pub(crate) async fn every_write_is_seen_by_the_owner<S: Store>(store: S) {
     newer("add").await;
     house
         .store
-        .set(added.id, &settings(client(1), "renamed"), house.now)
+        .set(added.id, &settings(client(1), "renamed"), None, house.now)
         .await
         .expect("set");
     newer("set").await;
@@ -272,7 +516,7 @@ pub(crate) async fn every_write_is_seen_by_the_owner<S: Store>(store: S) {
     newer("resume").await;
     house
         .store
-        .rotate(added.id, None, house.now)
+        .rotate(added.id, None, None, house.now)
         .await
         .expect("rotated");
     newer("rotate").await;

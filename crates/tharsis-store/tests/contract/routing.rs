@@ -1,4 +1,4 @@
-use tharsis_core::{Timestamp, delivery::End};
+use tharsis_core::{EventId, Timestamp, delivery::End};
 use tharsis_store::{LaneRead, RouteTo, Routed, Status};
 
 use crate::harness::{House, Store, add, client, enveloped, event, seconds};
@@ -26,7 +26,7 @@ pub(crate) async fn pointers_come_in_order_of_publication<S: Store>(store: S) {
     assert_eq!(pointers.len(), 2);
     assert_eq!(pointers[0].event, published[0].id);
     assert_eq!(pointers[0].client, client(1));
-    assert_eq!(&*pointers[0].event_type, "signal");
+    assert_eq!(&*pointers[0].event_type, "ticket");
     assert_eq!(pointers[0].size, first.payload().len());
     assert_eq!(pointers[0].not_before, first.not_before());
     assert_eq!(pointers[0].expires_at, Some(late));
@@ -43,6 +43,27 @@ pub(crate) async fn pointers_come_in_order_of_publication<S: Store>(store: S) {
         (Some("spring"), Some("r1"))
     );
     assert!(!record.routed);
+}
+
+pub(crate) async fn payloads_come_in_the_order_in_which_they_are_asked_for<S: Store>(store: S) {
+    let house = House::new(store).await;
+    let events: Vec<_> = (0..12).map(|n| event(client(1), n)).collect();
+    let published = house.publish(&events).await;
+    let (mut ids, mut expected): (Vec<_>, Vec<_>) = published
+        .iter()
+        .zip(&events)
+        .rev()
+        .map(|(published, event)| (published.id, event.payload().clone()))
+        .unzip();
+    // One that two subscriptions ask for.
+    ids.push(ids[3]);
+    expected.push(expected[3].clone());
+    let store = &house.store;
+    assert_eq!(store.payloads(&ids).await.expect("payloads"), expected);
+    assert_eq!(store.payloads(&[]).await.expect("none"), [""; 0]);
+    ids.push(EventId::new(house.now, [9; 10]));
+    let missing = store.payloads(&ids).await;
+    missing.expect_err("one is not there");
 }
 
 pub(crate) async fn an_event_is_routed_to_those_who_want_it<S: Store>(store: S) {
@@ -62,7 +83,7 @@ pub(crate) async fn an_event_is_routed_to_those_who_want_it<S: Store>(store: S) 
         assert!(due.iter().all(|d| d.id.subscription == of.id));
         assert!(due.iter().all(|d| (d.attempts, d.tries) == (0, 0)));
         assert_eq!(due[0].payload, format!("{{\"n\":{}}}", expected[0]));
-        assert_eq!(&*due[0].event_type, "signal");
+        assert_eq!(&*due[0].event_type, "ticket");
     }
     assert_eq!(
         house

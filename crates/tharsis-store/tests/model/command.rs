@@ -23,8 +23,10 @@ pub(crate) enum Command {
     },
     Pause(usize),
     Resume(usize),
-    Rename(usize, u8),
-    Rotate(usize, u8),
+    /// And gives it so many headers of its own, or leaves them.
+    Set(usize, u8, Option<u8>),
+    /// And lets the former one sign beside it for so many seconds.
+    Rotate(usize, u8, Option<u16>),
     Remove(usize),
     Retry(usize),
     Cancel(usize),
@@ -162,8 +164,10 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (1..3_u8, 0..3_u8).prop_map(|(client, name)| Command::Add { client, name }),
         1 => small.clone().prop_map(Command::Pause),
         1 => small.clone().prop_map(Command::Resume),
-        1 => (small.clone(), 0..3_u8).prop_map(|(of, name)| Command::Rename(of, name)),
-        1 => (small.clone(), 0..3_u8).prop_map(|(of, n)| Command::Rotate(of, n)),
+        1 => (small.clone(), 0..3_u8, option::of(0..3_u8))
+            .prop_map(|(of, name, headers)| Command::Set(of, name, headers)),
+        1 => (small.clone(), 0..3_u8, option::of(0..60_u16))
+            .prop_map(|(of, n, overlap)| Command::Rotate(of, n, overlap)),
         1 => small.clone().prop_map(Command::Remove),
         2 => small.clone().prop_map(Command::Retry),
         3 => small.clone().prop_map(Command::Cancel),
@@ -256,8 +260,14 @@ impl fmt::Debug for Command {
             Self::Add { client, name } => write!(f, "client {client} adds subscription {name:?}"),
             Self::Pause(of) => write!(f, "pause subscription #{of}"),
             Self::Resume(of) => write!(f, "resume subscription #{of}"),
-            Self::Rename(of, name) => write!(f, "name subscription #{of} {name:?}"),
-            Self::Rotate(of, n) => write!(f, "give subscription #{of} secret {n}"),
+            Self::Set(of, name, headers) => {
+                write!(f, "name subscription #{of} {name:?}")?;
+                headers.map_or(Ok(()), |n| write!(f, ", with {n} headers"))
+            }
+            Self::Rotate(of, n, overlap) => {
+                write!(f, "give subscription #{of} secret {n}")?;
+                overlap.map_or(Ok(()), |s| write!(f, ", {s} s beside the former"))
+            }
             Self::Remove(of) => write!(f, "remove subscription #{of}"),
             Self::Retry(of) => write!(f, "retry delivery #{of}"),
             Self::Cancel(of) => write!(f, "cancel delivery #{of}"),

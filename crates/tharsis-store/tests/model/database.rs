@@ -69,7 +69,7 @@ impl Database for Sqlite {
         let mut conn = options.connect().await.expect("a connection");
         let mut write = conn.begin_with("BEGIN IMMEDIATE").await.expect("begins");
         let id: Vec<u8> = sqlx::query_scalar(
-            "INSERT INTO tharsis_event (type, client, payload, expires_at) VALUES ('signal', ?1, ?2, ?3)
+            "INSERT INTO tharsis_event (type, client, payload, expires_at) VALUES ('ticket', ?1, ?2, ?3)
              RETURNING id",
         )
         .bind(client.as_uuid().as_bytes().as_slice())
@@ -144,7 +144,7 @@ impl Database for Postgres {
         expires: Option<Timestamp>,
     ) -> EventId {
         let publish = format!(
-            "SELECT \"{}\".publish('signal', $1, $2, expires_at => to_timestamp($3 / 1000.0))",
+            "SELECT \"{}\".publish('ticket', $1, $2, expires_at => to_timestamp($3 / 1000.0))",
             self.0.name
         );
         let mut conn = self.connect().await;

@@ -1,20 +1,23 @@
 //! What people ask for.
 
-use tharsis_core::{ReplayId, SubscriptionId, subscription::Settings};
+use tharsis_core::{
+    ReplayId, SubscriptionId,
+    subscription::{Settings, header::OwnHeader},
+};
 use tharsis_store::{Outbox, Registry, ReplayChoice};
 
 use super::Story;
 use crate::{
     answer::{Told, failed, plain, same},
     database::Database,
-    harness::{client, secret, settings},
+    harness::{client, seconds, settings, standard, standard_secret},
 };
 
 impl<D: Database> Story<'_, D> {
     pub(super) async fn add(&mut self, of: u8, name: u8) -> Told {
         let settings = self.settings(of, name);
-        let secret = secret(of);
-        let answer = self.any().add(&settings, Some(&secret), self.now).await;
+        let credentials = standard_secret(of).into();
+        let answer = self.any().add(&settings, &credentials, self.now).await;
         let id = answer.as_ref().ok().map(|added| added.id);
         let snapshot = self.any().snapshot().await.map_err(failed)?;
         let mut targets = snapshot.targets.iter();
@@ -22,14 +25,16 @@ impl<D: Database> Story<'_, D> {
         let number = number.map_or(0, |(number, _)| *number);
         let id = id.unwrap_or(SubscriptionId::from_uuid(sqlx::types::Uuid::nil()));
         let named = (id, number);
-        let expected = self.model.add(named, &settings, Some(&secret), self.now);
+        let expected = self.model.add(named, &settings, &credentials, self.now);
         if answer.is_ok() {
             self.subscriptions.push(id);
         }
         same("added", &plain(answer), &plain(expected))
     }
 
+    /// The second client's may sign several times.
     fn settings(&self, of: u8, name: u8) -> Settings {
+        let settings = if of == 2 { standard } else { settings };
         settings(client(of), ["one", "two", "three"][usize::from(name)])
     }
 
@@ -47,31 +52,34 @@ impl<D: Database> Story<'_, D> {
         same("resumed", &plain(answer), &plain(expected))
     }
 
-    pub(super) async fn rename(&mut self, of: usize, name: u8) -> Told {
+    pub(super) async fn set(&mut self, of: usize, name: u8, headers: Option<u8>) -> Told {
         let id = self.subscription(of);
-        let client = self.model.find(id).map_or(client(1), |s| s.settings.client);
-        let settings = Settings {
-            client,
-            ..self.settings(1, name)
-        };
-        let answer = self.any().set(id, &settings, self.now).await;
-        let expected = self.model.set(id, &settings, self.now);
-        same("set", &plain(answer), &plain(expected))
+        let found = self.model.find(id);
+        let is_first = found.is_ok_and(|found| found.settings.client == client(1));
+        let settings = self.settings(if is_first { 1 } else { 2 }, name);
+        let headers = headers.map(own_headers);
+        let headers = headers.as_deref();
+        let answer = self.any().set(id, &settings, headers, self.now).await;
+        let expected = self.model.set(id, &settings, headers, self.now);
+        same("set", &plain(answer), &plain(expected))?;
+        self.compare_credentials(id).await
     }
 
-    pub(super) async fn rotate(&mut self, of: usize, n: u8) -> Told {
+    pub(super) async fn rotate(&mut self, of: usize, n: u8, overlap: Option<u16>) -> Told {
         let id = self.subscription(of);
-        let secret = Some(secret(n)).filter(|_| n > 0);
-        let answer = self.any().rotate(id, secret.as_ref(), self.now).await;
-        let expected = self.model.rotate(id, secret.as_ref(), self.now);
+        let secret = Some(standard_secret(n)).filter(|_| n > 0);
+        let secret = secret.as_ref();
+        let until = overlap.map(|length| self.now + seconds(length.into()));
+        let answer = self.any().rotate(id, secret, until, self.now).await;
+        let expected = self.model.rotate(id, secret, until, self.now);
         same("rotated", &plain(answer), &plain(expected))?;
-        let answer = self.any().secret(id).await;
-        let answer = answer.map(|secret| secret == self.model.secret(id).ok().flatten());
-        same(
-            "secret",
-            &plain(answer),
-            &plain(self.model.secret(id).map(|_| true)),
-        )
+        self.compare_credentials(id).await
+    }
+
+    async fn compare_credentials(&self, id: SubscriptionId) -> Told {
+        let answer = self.any().credentials(id).await;
+        let expected = self.model.credentials(id);
+        same("what signs", &plain(answer), &plain(expected))
     }
 
     pub(super) async fn remove(&mut self, of: usize) -> Told {
@@ -109,4 +117,10 @@ impl<D: Database> Story<'_, D> {
         }
         same("replay", &plain(answer), &plain(expected))
     }
+}
+
+/// The first so many.
+fn own_headers(count: u8) -> Vec<OwnHeader> {
+    let header = |n| OwnHeader::new(&format!("x-own-{n}"), &format!("{n} of {count}"));
+    (0..count).map(|n| header(n).expect("a header")).collect()
 }

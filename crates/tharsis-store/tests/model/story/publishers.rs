@@ -91,7 +91,7 @@ impl<D: Database> Story<'_, D> {
             seq,
             event: id,
             client: client(of),
-            event_type: "signal".into(),
+            event_type: "ticket".into(),
             published_at,
             not_before: None,
             expires_at: expires,
