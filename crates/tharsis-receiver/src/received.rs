@@ -1,14 +1,18 @@
 use std::{borrow::Cow, net::SocketAddr};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, header::HeaderName};
+use http::{
+    HeaderMap, Method,
+    header::{CONTENT_TYPE, HeaderName},
+};
 use serde::{Serialize, Serializer, ser::SerializeMap, ser::SerializeStruct};
 use tharsis_core::Timestamp;
+use url::form_urlencoded;
 
 /// One request as it came in.
 ///
-/// Serialises to the line that `tharsis listen` prints: `at`, `method`, `path`, `headers`, `body` as text, `verified`
-/// (`true`, `false`, or `null` where nothing was there to verify with), `reason`.
+/// Serialises to the line that `tharsis listen` prints: `at`, `method`, `path`, `headers`, `body` as text, `data`,
+/// `verified` (`true`, `false`, or `null` where nothing was there to verify with), `reason`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Received {
     /// When its last byte had been read.
@@ -29,14 +33,28 @@ pub struct Received {
     pub reason: Option<String>,
 }
 
+impl Received {
+    /// The decoded value of the first field of a form; `None` where it is no form.
+    pub fn data(&self) -> Option<String> {
+        let content_type = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            return None;
+        }
+        let (_, value) = form_urlencoded::parse(&self.body).next()?;
+        Some(value.into_owned())
+    }
+}
+
 impl Serialize for Received {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut line = serializer.serialize_struct("Received", 7)?;
+        let mut line = serializer.serialize_struct("Received", 8)?;
         line.serialize_field("at", &self.at.to_string())?;
         line.serialize_field("method", self.method.as_str())?;
         line.serialize_field("path", &self.path)?;
         line.serialize_field("headers", &Fields(&self.headers))?;
         line.serialize_field("body", &String::from_utf8_lossy(&self.body))?;
+        line.serialize_field("data", &self.data())?;
         line.serialize_field("verified", &self.verified)?;
         line.serialize_field("reason", &self.reason)?;
         line.end()

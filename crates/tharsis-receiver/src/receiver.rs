@@ -7,11 +7,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, request::Parts};
+use http::{Method, Request, Response, StatusCode, header::HOST, request::Parts};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tharsis_core::{profile::Profile, secret::Secret, signer};
+use tharsis_core::{Timestamp, profile::Profile, secret::Secret, signer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc::UnboundedSender, watch},
@@ -53,9 +53,11 @@ pub struct Options {
 #[derive(Debug, Clone)]
 pub struct Verify {
     /// The contract.
-    pub profile: &'static Profile,
-    /// The secret.
-    pub secret: Secret,
+    pub profile: Arc<Profile>,
+    /// The secret; none where the profile signs nothing.
+    pub secret: Option<Secret>,
+    /// The URL exactly as it was registered, where it is signed; else that of the receiver and the path that was asked for.
+    pub url: Option<String>,
 }
 
 /// Where what a receiver receives goes to, before it is answered.
@@ -320,9 +322,10 @@ fn record(shared: &Shared, peer: SocketAddr, head: Parts, body: Bytes) -> Option
     if matches!(shared.sink, Sink::Count) && shared.verify.is_none() && judge.is_none() {
         return None;
     }
-    let (verified, reason) = verdict(shared.verify.as_ref(), &head, &body);
+    let at = clock::timestamp();
+    let (verified, reason) = verdict(shared.verify.as_ref(), &head, &body, at);
     let received = Received {
-        at: clock::timestamp(),
+        at,
         peer,
         path: (head.uri.path_and_query()).map_or_else(String::new, ToString::to_string),
         method: head.method,
@@ -342,21 +345,36 @@ fn record(shared: &Shared, peer: SocketAddr, head: Parts, body: Bytes) -> Option
     reply
 }
 
-fn verdict(verify: Option<&Verify>, head: &Parts, body: &Bytes) -> (Option<bool>, Option<String>) {
-    let Some(Verify { profile, secret }) = verify else {
+fn verdict(
+    verify: Option<&Verify>,
+    head: &Parts,
+    body: &Bytes,
+    now: Timestamp,
+) -> (Option<bool>, Option<String>) {
+    let Some(verify) = verify else {
         return (None, None);
     };
-    let Some(signature) = &profile.signature else {
+    if verify.profile.signature.is_none() {
         return (None, Some("the profile signs nothing".to_owned()));
-    };
+    }
     if head.method == Method::HEAD {
         return (None, None);
     }
-    let header = head
-        .headers
-        .get(signature.header)
-        .map(HeaderValue::as_bytes);
-    match signer::verify(profile, Some(secret), header, body) {
+    let headers: Vec<_> = (head.headers.iter())
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    let own = || {
+        let host = head.headers.get(HOST)?.to_str().ok()?;
+        Some(format!("https://{host}{}", head.uri.path_and_query()?))
+    };
+    let url = verify.url.clone().or_else(own);
+    let incoming = signer::Incoming {
+        headers: &headers,
+        body,
+        url: url.as_deref(),
+        now: Some(now),
+    };
+    match signer::verify(&verify.profile, verify.secret.as_ref(), &incoming) {
         Ok(()) => (Some(true), None),
         Err(rejected) => (Some(false), Some(rejected.to_string())),
     }

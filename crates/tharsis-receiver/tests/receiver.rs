@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
-use tharsis_core::{profile::MARS, secret::Secret, signer::sign};
+use tharsis_core::{
+    profile::MARS,
+    secret::Secret,
+    signer::{Signed, sign},
+};
 use tharsis_receiver::{Answer, Authority, Options, Receiver, Sink, StatusCode, Verify};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -87,7 +91,7 @@ async fn notes_down_what_it_received_as_a_line_of_json() {
     received.at = tharsis_core::Timestamp::from_millis(1_767_225_600_000);
     insta::assert_snapshot!(
         serde_json::to_string(&received).unwrap(),
-        @r#"{"at":"2026-01-01T00:00:00.000Z","method":"POST","path":"/hook?a=1","headers":{"host":"localhost","content-length":"2","connection":"close"},"body":"{}","verified":null,"reason":null}"#
+        @r#"{"at":"2026-01-01T00:00:00.000Z","method":"POST","path":"/hook?a=1","headers":{"host":"localhost","content-length":"2","connection":"close"},"body":"{}","data":null,"verified":null,"reason":null}"#
     );
 }
 
@@ -98,14 +102,16 @@ async fn verifies_with_the_profiles_signature_and_says_what_is_wrong() {
     let secret = Secret::new("9d0c6e51b7f2a84835be1f60d27c94a3e8f51b06").unwrap();
     let receiver = Receiver::bind(Options {
         verify: Some(Verify {
-            profile: &MARS,
-            secret: secret.clone(),
+            profile: Arc::new(MARS.clone()),
+            url: None,
+            secret: Some(secret.clone()),
         }),
         ..Options::new(&authority)
     })
     .await
     .unwrap();
-    let signature = sign(MARS.signature.as_ref().unwrap(), &secret, b"{}");
+    let signature = MARS.signature.as_ref().unwrap();
+    let signature = sign(signature, [&secret], &Signed::body(b"{}")).unwrap();
     let signed = |value: &str| {
         POST.replace(
             "content-length",
@@ -129,7 +135,7 @@ async fn verifies_with_the_profiles_signature_and_says_what_is_wrong() {
     [true,null]
     [false,"the signature does not begin with sha1="]
     [false,"the signature is of another body or another secret"]
-    [false,"there is no signature header"]
+    [false,"there is no header x-mars-signature"]
     [null,null]
     "#);
 }
@@ -240,5 +246,23 @@ fn a_certificate_with_the_key_of_another_authority_is_refused() {
             .to_string()
             .contains("not the two files of one authority"),
         "{error}"
+    );
+}
+
+/// As an urlencoded parser reads it.
+#[tokio::test]
+async fn shows_the_value_of_a_form_decoded() {
+    let authority = Authority::generate().unwrap();
+    let receiver = Receiver::bind(Options::new(&authority)).await.unwrap();
+    let body = "data=%7B%22Shop%22%3A%5B%22Thane%26Kalyan%2025%2B%22%5D%7D";
+    let form = format!(
+        "POST /hook HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-www-form-urlencoded; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    ask(&authority, &receiver, &form).await;
+    let [received] = receiver.received().try_into().unwrap();
+    assert_eq!(
+        received.data().as_deref(),
+        Some(r#"{"Shop":["Thane&Kalyan 25+"]}"#)
     );
 }
