@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use tharsis_core::{
-    Invalid, Timestamp,
+    DeliveryId, Invalid, Timestamp,
     delivery::{Fault, Outcome, classify, codes},
-    secret::Secret,
+    profile::{self, Profile},
     signer::{self, Request},
-    subscription::Settings,
+    subscription::{Credentials, Settings},
 };
 
 use crate::Client;
@@ -14,13 +14,35 @@ use crate::Client;
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// How a URL proves that it is there before anything is created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckMethod {
     /// One HEAD request that must be answered 200. It carries no payload, no signature and no secret.
-    #[default]
     Head,
     /// The profile's test event, signed, by POST; any status of success will do.
     Post,
+}
+
+impl CheckMethod {
+    /// What was asked for, else what the profile says.
+    ///
+    /// # Errors
+    /// `check_not_allowed` where the profile leaves no choice.
+    pub fn of(profile: &Profile, asked: Option<Self>) -> Result<Self, Invalid> {
+        match (profile.check, asked) {
+            (profile::Check::HeadAlone, Some(Self::Post)) => Err(Invalid::new(
+                "check_not_allowed",
+                format!(
+                    "cannot be: the profile {} checks by HEAD alone",
+                    profile.name
+                ),
+            )
+            .at("check")
+            .hint("answer HEAD with 200")),
+            (_, Some(asked)) => Ok(asked),
+            (profile::Check::HeadAlone | profile::Check::Head, None) => Ok(Self::Head),
+            (profile::Check::TestEvent, None) => Ok(Self::Post),
+        }
+    }
 }
 
 /// The check failed; nothing is created.
@@ -40,26 +62,28 @@ pub struct CheckError {
     pub outcome: Box<Outcome>,
 }
 
-/// Makes one request to the URL of `settings` and judges the answer.
+/// Makes one request to the URL of `settings` and judges the answer. `id` names the test event, where one is sent.
 ///
 /// # Errors
 /// When the answer is not what `method` asks for.
 pub async fn check(
     client: &Client,
     settings: &Settings,
-    secret: Option<&Secret>,
+    credentials: &Credentials,
     method: CheckMethod,
+    id: DeliveryId,
     now: Timestamp,
 ) -> Result<Outcome, CheckError> {
-    let request = request(settings, secret, method, now)?;
+    let request = request(settings, credentials, method, id, now)?;
     let outcome = client.send(request).await;
     judge(settings, method, outcome)
 }
 
 fn request(
     settings: &Settings,
-    secret: Option<&Secret>,
+    credentials: &Credentials,
     method: CheckMethod,
+    id: DeliveryId,
     now: Timestamp,
 ) -> Result<Request, CheckError> {
     match method {
@@ -68,7 +92,7 @@ fn request(
             ..signer::head(settings)
         }),
         CheckMethod::Post => {
-            signer::test(settings, secret, now).map_err(|invalid| unsendable(&invalid))
+            signer::test(settings, credentials, id, now).map_err(|invalid| unsendable(&invalid))
         }
     }
 }
@@ -88,7 +112,7 @@ fn judge(
     if passed {
         Ok(outcome)
     } else if let (Some(status), false) = (outcome.status, is_transport(&outcome.code)) {
-        Err(wrong_status(method, status, outcome))
+        Err(wrong_status(settings, method, status, outcome))
     } else {
         Err(no_status(settings, outcome))
     }
@@ -102,10 +126,23 @@ fn is_transport(code: &str) -> bool {
     )
 }
 
-fn wrong_status(method: CheckMethod, status: u16, outcome: Outcome) -> CheckError {
+/// What the test event is to be answered.
+fn wanted(settings: &Settings) -> &'static str {
+    match settings.profile.success {
+        profile::Success::Any2xx => "a success",
+        profile::Success::Exactly200 => "exactly 200",
+    }
+}
+
+fn wrong_status(
+    settings: &Settings,
+    method: CheckMethod,
+    status: u16,
+    outcome: Outcome,
+) -> CheckError {
     let (asked, wanted, code) = match method {
         CheckMethod::Head => ("HEAD", "200", "status_not_200"),
-        CheckMethod::Post => ("the test event", "a success", "status_not_success"),
+        CheckMethod::Post => ("the test event", wanted(settings), "status_not_success"),
     };
     let code = match status {
         429 | 503 => "endpoint_busy",
@@ -126,13 +163,13 @@ fn status_hint(method: CheckMethod, status: u16) -> &'static str {
         (_, 500..=599) => "the receiver failed: look at its logs",
         (_, 404) => "check the path of the URL and whether the receiver is deployed",
         (CheckMethod::Head, 401 | 403) => {
-            "a HEAD carries no signature; where the receiver wants one, check with the signed test event (--check post)"
+            "a HEAD carries neither signature nor credentials; where the receiver wants them, check with the test event (--check post)"
         }
         (CheckMethod::Head, _) => {
-            "answer HEAD with 200, or check with the signed test event (--check post)"
+            "answer HEAD with 200, or check with the test event (--check post)"
         }
         (CheckMethod::Post, 401 | 403) => {
-            "the receiver does not accept the signature: check that both sides have the same secret"
+            "the receiver does not accept the signature or the credentials: check that both sides have the same"
         }
         (CheckMethod::Post, _) => "look at the receiver's logs",
     }

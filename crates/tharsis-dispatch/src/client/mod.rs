@@ -155,14 +155,15 @@ impl Client {
         let mut admitted = reqwest::Request::new(method, url.clone());
         let headers = admitted.headers_mut();
         headers.reserve(request.headers.len());
-        for (name, value) in request.headers {
-            let value = match value {
+        for header in request.headers {
+            let value = match header.value {
                 Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
                 Cow::Owned(text) => Bytes::from(text),
             };
-            let value = HeaderValue::from_maybe_shared(value)
+            let mut value = HeaderValue::from_maybe_shared(value)
                 .map_err(|_| Failure::internal("a header's value is none"))?;
-            headers.append(header_name(name)?, value);
+            value.set_sensitive(header.is_secret);
+            headers.append(header_name(header.name)?, value);
         }
         if !request.body.is_empty() {
             *admitted.body_mut() = Some(request.body.into());
@@ -182,16 +183,18 @@ fn vet_literal(egress: &Policy, url: &Url) -> Result<(), Failure> {
     resolver::vet(egress, vec![literal]).map(drop)
 }
 
-/// A profile's constant costs no allocation; anything else than a lower-case name is refused instead of panicking.
-fn header_name(name: &'static str) -> Result<HeaderName, Failure> {
+/// The name of a documented sender costs no allocation; anything else than a lower-case name is refused instead of
+/// panicking.
+fn header_name(name: Cow<'static, str>) -> Result<HeaderName, Failure> {
     let is_name = !name.is_empty()
         && name
             .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if is_name {
-        Ok(HeaderName::from_static(name))
-    } else {
-        Err(Failure::internal("a header's name is not in lower case"))
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'));
+    match name {
+        Cow::Borrowed(name) if is_name => Ok(HeaderName::from_static(name)),
+        Cow::Owned(name) if is_name => HeaderName::from_lowercase(name.as_bytes())
+            .map_err(|_| Failure::internal("a header's name is none")),
+        _ => Err(Failure::internal("a header's name is not in lower case")),
     }
 }
 
@@ -307,8 +310,11 @@ mod tests {
     #[test]
     fn what_is_no_header_name_is_refused_without_a_panic() {
         for name in ["", "X-Signature", "x y", "x\n"] {
-            assert_eq!(header_name(name).unwrap_err().code, codes::INTERNAL_ERROR);
+            for name in [Cow::Borrowed(name), Cow::Owned(name.to_owned())] {
+                assert_eq!(header_name(name).unwrap_err().code, codes::INTERNAL_ERROR);
+            }
         }
-        assert!(header_name("x-mars-signature").is_ok());
+        assert!(header_name("x-mars-signature".into()).is_ok());
+        assert!(header_name("x_shop-1".to_owned().into()).is_ok());
     }
 }

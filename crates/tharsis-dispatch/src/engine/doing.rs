@@ -11,12 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use tharsis_core::{
     Invalid, WorkerId,
     delivery::{Fault, Outcome, codes},
-    signer::{self, Request},
-    subscription::Target,
+    signer::Request,
 };
 use tharsis_store::{
     Outbox, StoreError,
@@ -27,7 +25,7 @@ use tokio::task::JoinSet;
 use super::{
     Summary, Wake, routing,
     state::{POINTERS, State},
-    step::{Effect, Input},
+    step::{Effect, Flight, Input},
 };
 
 /// Results taken in before it is decided what to do next.
@@ -144,10 +142,8 @@ where
         match effect {
             Effect::Send(flight) => {
                 let send = self.send.clone();
-                // Two counters go up; the payload itself is not copied.
-                let (target, payload) = (Arc::clone(&flight.target), flight.due.payload.clone());
                 self.flights.spawn(async move {
-                    let result = match unwinding(attempt(&target, &payload, send)).await {
+                    let result = match unwinding(attempt(&flight, send)).await {
                         Ok(result) => result,
                         Err(panic) => Ok(internal_error(panic)),
                     };
@@ -178,7 +174,13 @@ where
             Effect::Route(lease, routes, pointers, now) => {
                 self.ask(patience, Input::Route, async move {
                     reached(Failpoint::RouteRead);
-                    let routed = routing::route(&routes, &pointers, now);
+                    let filtered = routing::filtered(&routes, &pointers);
+                    let payloads = match &*filtered {
+                        [] => Vec::new(),
+                        events => outbox.payloads(events).await?,
+                    };
+                    let payloads = filtered.into_iter().zip(payloads).collect();
+                    let routed = routing::route(&routes, &pointers, &payloads, now);
                     reached(Failpoint::RouteDecided);
                     outbox.route(&lease, &routed).await?;
                     Ok(routing::done(&routed))
@@ -244,14 +246,12 @@ where
     }
 }
 
-/// Makes the request of a delivery and sends it.
+/// Makes the request of deliveries and sends it.
 async fn attempt<F: Future<Output = Outcome>>(
-    target: &Target,
-    payload: &Bytes,
+    flight: &Flight,
     send: impl Fn(Request) -> F,
 ) -> Result<Outcome, Invalid> {
-    let settings = &target.subscription.settings;
-    let request = signer::request(settings, target.secret.as_ref(), payload)?;
+    let request = flight.request()?;
     reached(Failpoint::SendBegun);
     let outcome = send(request).await;
     reached(Failpoint::SendAnswered);

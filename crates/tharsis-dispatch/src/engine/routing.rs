@@ -1,9 +1,15 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
+use bytes::Bytes;
 use tharsis_core::{
-    ClientId, Timestamp,
+    ClientId, EventId, Timestamp,
     delivery::{End, codes},
     event::{Event, MAX_PAYLOAD, too_large},
+    filter::{Answer, Why},
+    json,
     subscription::Target,
 };
 use tharsis_store::{Pending, Pointer, RouteTo, Routed, Snapshot};
@@ -14,20 +20,28 @@ pub(super) struct Routes {
     /// The revision of the registry that this is.
     pub(super) revision: i64,
     by_client: BTreeMap<ClientId, Vec<(i64, Arc<Target>)>>,
+    /// Those of them who filter events.
+    filtering: BTreeSet<ClientId>,
 }
 
 impl Routes {
     pub(super) fn new(snapshot: &Snapshot) -> Self {
         let mut by_client: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut filtering = BTreeSet::new();
         for (id, target) in &snapshot.targets {
+            let settings = &target.subscription.settings;
+            if settings.filter.is_some() {
+                filtering.insert(settings.client);
+            }
             by_client
-                .entry(target.subscription.settings.client)
+                .entry(settings.client)
                 .or_default()
                 .push((*id, Arc::clone(target)));
         }
         Self {
             revision: snapshot.revision,
             by_client,
+            filtering,
         }
     }
 
@@ -40,23 +54,76 @@ impl Routes {
 /// So many deliveries are enough for one transaction, however many subscriptions a client has.
 const DELIVERIES: usize = 8_192;
 
+/// So many steps of filters, and bytes that are parsed for them, are enough for one transaction: some 0.1 s.
+const STEPS: usize = 8_000_000;
+
+/// So many bytes of payloads are read at once for filters.
+const BYTES: usize = 4 * 1024 * 1024;
+
 /// Who gets these events, and from when on. A subscription that is paused or disabled gets them too: what is held is
 /// kept. Of many deliveries only the first events: the others are read again.
-pub(super) fn route(routes: &Routes, pointers: &[Pointer], now: Timestamp) -> Vec<Routed> {
-    let mut deliveries = 0;
+///
+/// `payloads` has those of the first events that somebody [filters](filtered); from the first that is missing on, they are
+/// read again.
+pub(super) fn route(
+    routes: &Routes,
+    pointers: &[Pointer],
+    payloads: &HashMap<EventId, Bytes>,
+    now: Timestamp,
+) -> Vec<Routed> {
+    let (mut deliveries, mut steps) = (0, 0);
     let mut routed = Vec::with_capacity(pointers.len());
     for pointer in pointers {
-        if deliveries >= DELIVERIES {
+        let payload = payloads.get(&pointer.event);
+        let is_left = payload.is_none() && is_filtered(routes, pointer);
+        if deliveries >= DELIVERIES || steps >= STEPS || is_left {
             break;
         }
-        let one = route_one(routes, pointer, now);
+        let one = route_one(routes, pointer, payload, now, &mut steps);
         deliveries += one.to.len();
         routed.push(one);
     }
     routed
 }
 
-fn route_one(routes: &Routes, pointer: &Pointer, now: Timestamp) -> Routed {
+/// The first events among these whose payload is asked for by a filter, as many as are read at once.
+pub(super) fn filtered(routes: &Routes, pointers: &[Pointer]) -> Vec<EventId> {
+    let mut bytes = 0;
+    (pointers.iter())
+        .filter(|pointer| is_filtered(routes, pointer))
+        .take_while(|pointer| {
+            let fits = bytes < BYTES;
+            bytes += pointer.size;
+            fits
+        })
+        .map(|pointer| pointer.event)
+        .collect()
+}
+
+/// Whether a subscription that wants events of this type filters them. One that is not frozen brings its payload along.
+fn is_filtered(routes: &Routes, pointer: &Pointer) -> bool {
+    pointer.unfrozen.is_none()
+        && routes.filtering.contains(&pointer.client)
+        && (wanting(routes, pointer))
+            .any(|(_, target)| target.subscription.settings.filter.is_some())
+}
+
+/// The subscriptions that want events of this client and type.
+fn wanting<'r>(
+    routes: &'r Routes,
+    pointer: &'r Pointer,
+) -> impl Iterator<Item = &'r (i64, Arc<Target>)> {
+    (routes.by_client.get(&pointer.client).into_iter().flatten())
+        .filter(|(_, target)| target.wants(pointer.client, &pointer.event_type))
+}
+
+fn route_one(
+    routes: &Routes,
+    pointer: &Pointer,
+    payload: Option<&Bytes>,
+    now: Timestamp,
+    steps: &mut usize,
+) -> Routed {
     let frozen = pointer.unfrozen.as_ref().map(|text| {
         if pointer.size > MAX_PAYLOAD {
             return Err(too_large(pointer.size, MAX_PAYLOAD));
@@ -68,9 +135,21 @@ fn route_one(routes: &Routes, pointer: &Pointer, now: Timestamp) -> Routed {
         Some(Ok(event)) => {
             // A nudge names its expiry in the payload, which nobody has read before.
             let expires_at = earlier(pointer.expires_at, event.expires_at());
-            deliveries(routes, pointer, event.payload().len(), expires_at, now)
+            let event = Frozen {
+                size: event.payload().len(),
+                payload: Some(event.payload()),
+                expires_at,
+            };
+            deliveries(routes, pointer, &event, now, steps)
         }
-        None => deliveries(routes, pointer, pointer.size, pointer.expires_at, now),
+        None => {
+            let event = Frozen {
+                size: pointer.size,
+                payload,
+                expires_at: pointer.expires_at,
+            };
+            deliveries(routes, pointer, &event, now, steps)
+        }
     };
     Routed {
         seq: pointer.seq,
@@ -79,38 +158,66 @@ fn route_one(routes: &Routes, pointer: &Pointer, now: Timestamp) -> Routed {
     }
 }
 
+/// What is known of an event once it is frozen.
+struct Frozen<'a> {
+    size: usize,
+    /// Where somebody filters it.
+    payload: Option<&'a Bytes>,
+    expires_at: Option<Timestamp>,
+}
+
 fn deliveries(
     routes: &Routes,
     pointer: &Pointer,
-    size: usize,
-    expires_at: Option<Timestamp>,
+    event: &Frozen<'_>,
     now: Timestamp,
+    steps: &mut usize,
 ) -> Vec<RouteTo> {
     let due_at = pointer.not_before.map_or(now, |at| at.max(now));
-    let expired = expires_at.is_some_and(|at| at <= due_at);
-    let Some(targets) = routes.by_client.get(&pointer.client) else {
-        return Vec::new();
-    };
-    targets
-        .iter()
-        .filter(|(_, target)| target.wants(pointer.client, &pointer.event_type))
-        .map(|(subscription, target)| {
-            let limit = target.subscription.settings.profile.payload_limit;
-            let ends = if expired {
-                Some((End::Expired, codes::EXPIRED))
-            } else if size > limit {
-                Some((End::Refused, codes::PAYLOAD_TOO_LARGE))
-            } else {
-                None
-            };
-            RouteTo {
-                subscription: *subscription,
-                due_at,
-                ends,
+    let expired = event.expires_at.is_some_and(|at| at <= due_at);
+    // Parsed for the first filter, and kept for the others.
+    let mut parsed = None;
+    let began = *steps;
+    let mut to = Vec::new();
+    for (subscription, target) in wanting(routes, pointer) {
+        let settings = &target.subscription.settings;
+        let answer = settings.filter.as_ref().map(|filter| {
+            let payload = parsed.get_or_insert_with(|| {
+                *steps += event.size;
+                event.payload.and_then(|payload| json::parse(payload).ok())
+            });
+            payload.as_ref().map_or(NOT_READ, |payload| {
+                // However many filters a client has, they do not hold up the others.
+                if *steps - began >= STEPS {
+                    return Answer::CannotTell(Why::TooCostly);
+                }
+                let (answer, taken) = filter.judge(payload);
+                *steps += taken;
+                answer
+            })
+        });
+        let ends = match answer {
+            Some(Answer::CannotTell(Why::TooCostly)) => {
+                Some((End::Refused, codes::FILTER_TOO_COSTLY))
             }
-        })
-        .collect()
+            Some(Answer::No | Answer::CannotTell(_)) => continue,
+            Some(Answer::Yes) | None if expired => Some((End::Expired, codes::EXPIRED)),
+            Some(Answer::Yes) | None if settings.is_too_large(event.size) => {
+                Some((End::Refused, codes::PAYLOAD_TOO_LARGE))
+            }
+            Some(Answer::Yes) | None => None,
+        };
+        to.push(RouteTo {
+            subscription: *subscription,
+            due_at,
+            ends,
+        });
+    }
+    to
 }
+
+/// Of a payload that is not there, or is none: it is not to be lost without a word.
+const NOT_READ: Answer = Answer::CannotTell(Why::TooCostly);
 
 /// What routing did, once it is written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -153,7 +260,7 @@ fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tharsis_core::{EventId, subscription::State};
+    use tharsis_core::{EventId, filter::Filter, profile, subscription::State};
 
     use super::*;
     use crate::engine::samples::{client, snapshot, target};
@@ -183,7 +290,12 @@ mod tests {
             5,
             [(1, target(1, 1)), (2, target(2, 2)), (3, paused)],
         ));
-        let mut all = route(&routes, std::slice::from_ref(pointer), at(2_000));
+        let mut all = route(
+            &routes,
+            std::slice::from_ref(pointer),
+            &HashMap::new(),
+            at(2_000),
+        );
         assert_eq!(all.len(), 1);
         let mut routed = all.remove(0);
         routed.to.sort_by_key(|to| to.subscription);
@@ -289,9 +401,109 @@ mod tests {
             }],
             ended: 1,
         };
-        let two = done(&route(&routes, &all[..2], at(2_000)));
+        let two = done(&route(&routes, &all[..2], &HashMap::new(), at(2_000)));
         assert_eq!(two, first(at(9_000)));
-        let three = done(&route(&routes, &all, at(2_000)));
+        let three = done(&route(&routes, &all, &HashMap::new(), at(2_000)));
         assert_eq!(three, first(at(2_000)));
+    }
+
+    /// Client 1 has three subscriptions: of all, of pushes, and with a filter that asks for what is not there.
+    fn filtering() -> Routes {
+        let with = |n: u8, filter: Option<&str>| {
+            let mut target = target(1, n);
+            let filter = filter.map(|text| Filter::parse(text).expect("a filter"));
+            target.subscription.settings.filter = filter;
+            (i64::from(n), target)
+        };
+        Routes::new(&snapshot(
+            5,
+            [
+                with(1, None),
+                with(2, Some(r#"event.channel == "push""#)),
+                with(3, Some("event.nowhere > 1")),
+            ],
+        ))
+    }
+
+    #[test]
+    fn a_filter_decides_by_the_payload_and_what_it_cannot_tell_is_not_wanted() {
+        let routes = filtering();
+        let pointer = pointer("nudge");
+        assert_eq!(
+            filtered(&routes, std::slice::from_ref(&pointer)),
+            [pointer.event]
+        );
+        let to_of = |payload: &'static [u8]| {
+            let payloads = HashMap::from([(pointer.event, Bytes::from_static(payload))]);
+            let all = route(
+                &routes,
+                std::slice::from_ref(&pointer),
+                &payloads,
+                at(2_000),
+            );
+            to(&all[0])
+        };
+        let wanted = |n| (n, 2_000, None);
+        assert_eq!(to_of(br#"{"channel":"push"}"#), [wanted(1), wanted(2)]);
+        assert_eq!(to_of(br#"{"channel":"sms"}"#), [wanted(1)]);
+        assert_eq!(to_of(br#"{}"#), [wanted(1)]);
+    }
+
+    #[test]
+    fn what_a_filter_cannot_afford_is_refused_and_not_lost() {
+        let mut costly = target(1, 4);
+        let text = "event.a.all(x, event.a.all(y, event.a.all(z, x + y + z >= 0)))";
+        costly.subscription.settings.filter = Some(Filter::parse(text).expect("a filter"));
+        let routes = Routes::new(&snapshot(5, [(4, costly)]));
+        let payload = format!(r#"{{"a":[{}]}}"#, vec!["1"; 1_000].join(","));
+        let pointers: Vec<Pointer> = (0..100)
+            .map(|n| Pointer {
+                event: EventId::new(at(1), [n; 10]),
+                ..pointer("nudge")
+            })
+            .collect();
+        let payloads = (pointers.iter())
+            .map(|pointer| (pointer.event, Bytes::from(payload.clone())))
+            .collect();
+        let routed = route(&routes, &pointers, &payloads, at(2_000));
+        let refused = (4, 2_000, Some((End::Refused, "filter_too_costly")));
+        assert_eq!(to(&routed[0]), [refused]);
+        assert!(routed.len() < 30, "{} in one transaction", routed.len());
+    }
+
+    #[test]
+    fn so_many_payloads_are_read_at_once_and_the_rest_is_left_for_later() {
+        let routes = filtering();
+        let pointers: Vec<Pointer> = (0..30)
+            .map(|n| Pointer {
+                event: EventId::new(at(1), [n; 10]),
+                size: 200_000,
+                ..pointer("nudge")
+            })
+            .collect();
+        let read = filtered(&routes, &pointers);
+        assert_eq!(read.len(), 21, "4 MiB and what went over");
+        let payloads = (read.iter())
+            .map(|event| (*event, Bytes::from_static(b"{}")))
+            .collect();
+        assert_eq!(route(&routes, &pointers, &payloads, at(2_000)).len(), 21);
+        assert!(route(&routes, &pointers, &HashMap::new(), at(2_000)).is_empty());
+    }
+
+    #[test]
+    fn the_text_of_an_event_that_is_not_frozen_yet_is_filtered_once_it_is() {
+        let unfrozen = Pointer {
+            event_type: "ticket".into(),
+            unfrozen: Some(Bytes::from_static(br#"{ "channel": "push" }"#)),
+            ..pointer("nudge")
+        };
+        let mut all = target(1, 1);
+        all.subscription.settings.profile = Arc::new(profile::github());
+        all.subscription.settings.filter =
+            Some(Filter::parse(r#"event.channel == "push""#).expect("a filter"));
+        let routes = Routes::new(&snapshot(5, [(1, all)]));
+        assert!(filtered(&routes, std::slice::from_ref(&unfrozen)).is_empty());
+        let routed = route(&routes, &[unfrozen], &HashMap::new(), at(2_000));
+        assert_eq!(to(&routed[0]), [(1, 2_000, None)]);
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tharsis_core::{
     ClientId, SubscriptionId, Timestamp,
     egress::Policy,
-    subscription::{Draft, State, Subscription, Target},
+    profile::Profiles,
+    subscription::{Credentials, Draft, State, Subscription, Target},
 };
 use tharsis_store::Snapshot;
 pub(super) use tharsis_store::model::read;
@@ -23,18 +24,14 @@ pub(super) fn target(owner: u8, n: u8) -> Target {
         ..Draft::default()
     };
     let settings = draft
-        .settings(&Policy::default())
+        .settings(&Policy::default(), &Profiles::default())
         .expect("the draft is right");
+    let credentials = Credentials::default();
+    let at = Timestamp::from_millis(1);
+    let id = SubscriptionId::new(at, [n; 10]);
     Target {
-        subscription: Subscription {
-            id: SubscriptionId::new(Timestamp::from_millis(1), [n; 10]),
-            settings,
-            state: State::Active,
-            secret_fingerprint: None,
-            created_at: Timestamp::from_millis(1),
-            updated_at: Timestamp::from_millis(1),
-        },
-        secret: None,
+        subscription: Subscription::new(id, settings, State::Active, &credentials, (at, at)),
+        credentials,
     }
 }
 

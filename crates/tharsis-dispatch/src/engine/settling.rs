@@ -6,11 +6,11 @@ use std::{
 
 use tharsis_core::{
     Invalid, Timestamp,
-    delivery::{End, Outcome, Verdict, codes},
+    delivery::{End, Fault, Outcome, Verdict, codes},
 };
 use tharsis_store::{Attempt, Due, Fate, Position, Settlement};
 
-use super::{now::Alarm, step::Flight};
+use super::now::Alarm;
 
 /// So many settlements do not wait for more.
 const ENOUGH: usize = 256;
@@ -25,8 +25,12 @@ const PATIENCE: Duration = Duration::from_millis(10);
 const GONE: &str = "http_410";
 
 /// What an attempt makes of a delivery.
-pub(super) fn attempted(flight: &Flight, outcome: Outcome, verdict: Verdict) -> Settlement {
-    let due = &flight.due;
+pub(super) fn attempted(
+    due: &Due,
+    at: Timestamp,
+    outcome: Outcome,
+    verdict: Verdict,
+) -> Settlement {
     let (fate, counts, disable) = match verdict {
         Verdict::Delivered => (Fate::Ended(End::Delivered), true, None),
         Verdict::Retry { due_at } => {
@@ -43,7 +47,7 @@ pub(super) fn attempted(flight: &Flight, outcome: Outcome, verdict: Verdict) -> 
     };
     let attempt = counts.then(|| Attempt {
         number: due.attempts.saturating_add(1),
-        at: flight.at,
+        at,
         duration: outcome.duration,
         code: outcome.code.into_owned(),
         status: outcome.status,
@@ -60,6 +64,21 @@ pub(super) fn attempted(flight: &Flight, outcome: Outcome, verdict: Verdict) -> 
     }
 }
 
+/// A delivery that was not sent, through no fault of its own: it is due at once.
+pub(super) fn again(due: &Due, now: Timestamp) -> Settlement {
+    Settlement {
+        position: due.position,
+        event: due.id.event,
+        attempts: due.attempts,
+        attempt: None,
+        fate: Fate::Again {
+            due_at: now,
+            tries: due.tries,
+        },
+        disable: None,
+    }
+}
+
 /// The end of a delivery whose event expired while it waited.
 pub(super) fn expired(due: &Due, now: Timestamp) -> Settlement {
     without_request(due, now, End::Expired, codes::EXPIRED, None)
@@ -69,6 +88,29 @@ pub(super) fn expired(due: &Due, now: Timestamp) -> Settlement {
 pub(super) fn refused(due: &Due, why: &Invalid, now: Timestamp) -> Settlement {
     let code = codes::find(why.code).map_or(codes::PAYLOAD_INVALID, |known| known.code);
     without_request(due, now, End::Refused, code, Some(why.to_string()))
+}
+
+/// Whether a request cannot be made for a reason that lies in the subscription and not in what is delivered.
+pub(super) fn is_ours(why: &Invalid) -> bool {
+    why.code == "bad_key"
+}
+
+/// What comes of a request that cannot be signed: a fault of ours, which costs no attempt.
+pub(super) fn unsigned(why: &Invalid) -> Outcome {
+    Outcome {
+        code: codes::SECRET_UNREADABLE.into(),
+        fault: Fault::Ours,
+        status: None,
+        retry_after: None,
+        excerpt: Vec::new(),
+        detail: Some(why.to_string()),
+        duration: Duration::ZERO,
+    }
+}
+
+/// The end of a delivery of a type that the subscription's profile has no event of.
+pub(super) fn of_unknown_type(due: &Due, now: Timestamp) -> Settlement {
+    without_request(due, now, End::Refused, codes::EVENT_TYPE_UNKNOWN, None)
 }
 
 /// Attempt 0 says why a delivery ended without a request, also when there were attempts before.
@@ -175,7 +217,6 @@ mod tests {
     use tharsis_core::{DeliveryId, EventId, SubscriptionId, delivery::Fault};
 
     use super::*;
-    use crate::engine::samples::target;
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millis(millis)
@@ -203,11 +244,6 @@ mod tests {
     }
 
     fn settled(verdict: Verdict) -> Settlement {
-        let flight = Flight {
-            due: due(1),
-            target: Arc::new(target(1, 1)),
-            at: at(6_000),
-        };
         let outcome = Outcome {
             code: "http_503".into(),
             fault: Fault::Theirs,
@@ -217,7 +253,7 @@ mod tests {
             detail: None,
             duration: Duration::from_millis(12),
         };
-        attempted(&flight, outcome, verdict)
+        attempted(&due(1), at(6_000), outcome, verdict)
     }
 
     #[test]

@@ -1,6 +1,11 @@
 use std::{sync::Arc, time::Instant};
 
-use tharsis_core::{Invalid, Timestamp, delivery::Outcome, subscription::Target};
+use tharsis_core::{
+    Invalid, Timestamp,
+    delivery::Outcome,
+    signer::{self, Item, Request},
+    subscription::Target,
+};
 use tharsis_store::{
     Changed, Due, LaneRead, Lease, Pending, Pointer, Pointers, Position, Remaining, Rows,
     Settlement, Shards, Snapshot, StoreError, WorkedOff,
@@ -8,14 +13,63 @@ use tharsis_store::{
 
 use super::routing::{self, Routes};
 
-/// A delivery that is being sent.
+/// What is being sent in one request.
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) due: Due,
+    /// What goes with it, under a profile that knows batches.
+    pub(super) more: Vec<Due>,
     /// The subscription as it was when the request began.
     pub(super) target: Arc<Target>,
     /// When the request began, by the database's clock.
     pub(super) at: Timestamp,
+}
+
+impl Flight {
+    /// The deliveries of it, of one lane.
+    pub(super) fn dues(&self) -> impl Iterator<Item = &Due> {
+        std::iter::once(&self.due).chain(&self.more)
+    }
+
+    pub(super) fn deliveries(&self) -> usize {
+        1 + self.more.len()
+    }
+
+    /// The request that it is.
+    ///
+    /// # Errors
+    /// What is wrong with one of its deliveries.
+    pub(super) fn request(&self) -> Result<Request, Invalid> {
+        if self.more.is_empty() {
+            return self.request_of(&self.due);
+        }
+        let items: Vec<Item<'_>> = self.dues().map(item).collect();
+        self.request_of_items(&items)
+    }
+
+    /// The request of one of its deliveries alone.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn request_of(&self, due: &Due) -> Result<Request, Invalid> {
+        self.request_of_items(&[item(due)])
+    }
+
+    fn request_of_items(&self, items: &[Item<'_>]) -> Result<Request, Invalid> {
+        let Target {
+            subscription,
+            credentials,
+        } = &*self.target;
+        signer::request(&subscription.settings, credentials, items, self.at)
+    }
+}
+
+fn item(due: &Due) -> Item<'_> {
+    Item {
+        id: due.id,
+        event_type: &due.event_type,
+        payload: &due.payload,
+    }
 }
 
 /// What the state wants done. Each is answered by the [`Input`] of the same name, but for the last two.

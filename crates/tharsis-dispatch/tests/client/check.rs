@@ -1,15 +1,17 @@
 //! The check at registration: rows F238 to F251 of the corpus, and the test event in its place.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::Method;
 use tharsis_core::{
-    Timestamp,
+    DeliveryId, EventId, SubscriptionId, Timestamp,
     egress::Policy,
-    profile::MARS,
-    retry::RetryPolicy,
+    profile::{MARS, Profiles},
     secret::Secret,
-    subscription::{MAX_IN_FLIGHT, Settings},
+    subscription::{Credentials, Draft, Settings},
 };
 use tharsis_dispatch::{CheckError, CheckMethod, check};
 use tharsis_receiver::{
@@ -22,16 +24,35 @@ use crate::{client, loopback, url};
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
 fn settings(target: &str) -> Settings {
-    Settings {
-        client: "36011017-0e00-4e29-a054-7a1fbb8b60a2".parse().unwrap(),
+    of(target, "mars")
+}
+
+/// Under another profile. The port was chosen by the receiver, so the policy's ports are not asked.
+fn of(target: &str, profile: &str) -> Settings {
+    let panel = ("panel".to_owned(), "Shop".to_owned());
+    let draft = Draft {
+        client: "36011017-0e00-4e29-a054-7a1fbb8b60a2".to_owned(),
         name: "shop".to_owned(),
+        url: "https://hooks.example.com/".to_owned(),
+        profile: Some(profile.to_owned()),
+        profile_settings: (profile == "smartech")
+            .then_some(panel)
+            .into_iter()
+            .collect(),
+        ..Draft::default()
+    };
+    Settings {
         url: url(target),
-        profile: &MARS,
-        events: Vec::new(),
-        content_type: MARS.content_type.to_owned(),
-        timeout: MARS.timeout,
-        retry: RetryPolicy::default(),
-        max_in_flight: MAX_IN_FLIGHT,
+        ..draft
+            .settings(&Policy::default(), &Profiles::default())
+            .unwrap()
+    }
+}
+
+fn id() -> DeliveryId {
+    DeliveryId {
+        event: EventId::new(NOW, [1; 10]),
+        subscription: SubscriptionId::new(NOW, [2; 10]),
     }
 }
 
@@ -50,7 +71,15 @@ async fn head(answer: Answer) -> (Result<u16, CheckError>, Receiver) {
     .unwrap();
     let settings = settings(&receiver.url("/hooks?key=hidden"));
     let client = client(&authority, loopback());
-    let checked = check(&client, &settings, Some(&secret()), CheckMethod::Head, NOW).await;
+    let checked = check(
+        &client,
+        &settings,
+        &secret().into(),
+        CheckMethod::Head,
+        id(),
+        NOW,
+    )
+    .await;
     (checked.map(|outcome| outcome.status.unwrap()), receiver)
 }
 
@@ -58,8 +87,9 @@ async fn refusal(target: &str, authority: &Authority, egress: Policy) -> CheckEr
     check(
         &client(authority, egress),
         &settings(target),
-        Some(&secret()),
+        &secret().into(),
         CheckMethod::Head,
+        id(),
         NOW,
     )
     .await
@@ -118,7 +148,7 @@ async fn a_receiver_that_wants_a_signature_is_told_of_the_test_event() {
     .await;
     insta::assert_snapshot!(
         checked.unwrap_err().hint,
-        @"a HEAD carries no signature; where the receiver wants one, check with the signed test event (--check post)"
+        @"a HEAD carries neither signature nor credentials; where the receiver wants them, check with the test event (--check post)"
     );
 }
 
@@ -212,7 +242,15 @@ async fn a_head_that_is_answered_with_a_body_is_a_success() {
         .unwrap();
     let settings = settings(&server.url("/"));
     let client = client(&authority, loopback());
-    let checked = check(&client, &settings, None, CheckMethod::Head, NOW).await;
+    let checked = check(
+        &client,
+        &settings,
+        &Credentials::default(),
+        CheckMethod::Head,
+        id(),
+        NOW,
+    )
+    .await;
     assert_eq!(checked.unwrap().code, "http_200");
 }
 
@@ -221,8 +259,9 @@ async fn post(answer: Answer, verify_with: Secret) -> (Result<u16, CheckError>, 
     let receiver = Receiver::bind(Options {
         answer,
         verify: Some(Verify {
-            profile: &MARS,
-            secret: verify_with,
+            profile: Arc::new(MARS.clone()),
+            secret: Some(verify_with),
+            url: None,
         }),
         ..Options::new(&authority)
     })
@@ -230,7 +269,15 @@ async fn post(answer: Answer, verify_with: Secret) -> (Result<u16, CheckError>, 
     .unwrap();
     let settings = settings(&receiver.url("/hooks"));
     let client = client(&authority, loopback());
-    let checked = check(&client, &settings, Some(&secret()), CheckMethod::Post, NOW).await;
+    let checked = check(
+        &client,
+        &settings,
+        &secret().into(),
+        CheckMethod::Post,
+        id(),
+        NOW,
+    )
+    .await;
     (checked.map(|outcome| outcome.status.unwrap()), receiver)
 }
 
@@ -255,7 +302,7 @@ async fn a_receiver_with_another_secret_says_401_and_the_hint_says_why() {
     insta::assert_snapshot!(error.message, @"status: the test event was answered 401, not a success");
     insta::assert_snapshot!(
         error.hint,
-        @"the receiver does not accept the signature: check that both sides have the same secret"
+        @"the receiver does not accept the signature or the credentials: check that both sides have the same"
     );
     let received = receiver.received().remove(0);
     assert_eq!(received.verified, Some(false));
@@ -263,4 +310,52 @@ async fn a_receiver_with_another_secret_says_401_and_the_hint_says_why() {
         received.reason.as_deref(),
         Some("the signature is of another body or another secret")
     );
+}
+
+#[tokio::test]
+async fn smartech_wants_its_test_event_answered_exactly_200() {
+    let authority = Authority::generate().unwrap();
+    for (status, passes) in [(StatusCode::OK, true), (StatusCode::ACCEPTED, false)] {
+        let receiver = Receiver::bind(Options {
+            answer: Answer::status(status),
+            ..Options::new(&authority)
+        })
+        .await
+        .unwrap();
+        let settings = of(&receiver.url("/hooks"), "smartech");
+        let method = CheckMethod::of(&settings.profile, None).unwrap();
+        assert_eq!(method, CheckMethod::Post);
+        let client = client(&authority, loopback());
+        let credentials = Credentials::default();
+        let checked = check(&client, &settings, &credentials, method, id(), NOW).await;
+        assert_eq!(checked.is_ok(), passes, "{status}");
+        if let Err(error) = checked {
+            assert_eq!(
+                error.message,
+                "status: the test event was answered 202, not exactly 200"
+            );
+        }
+        let [received] = receiver.received().try_into().unwrap();
+        assert_eq!(received.method, Method::POST);
+        assert_eq!(
+            received.data().as_deref(),
+            Some(
+                r#"{"Shop":[{"webhook_name":"webhook.test","event_params":{},"custom_params":{},"att_params":{}}]}"#
+            )
+        );
+    }
+}
+
+#[test]
+fn the_check_is_the_profiles_unless_the_admin_has_a_choice() {
+    let chosen = |profile, asked| {
+        CheckMethod::of(&of("https://hooks.example.com/", profile).profile, asked)
+            .map_err(|e| e.code)
+    };
+    let (head, post) = (CheckMethod::Head, CheckMethod::Post);
+    assert_eq!(chosen("mars", None), Ok(head));
+    assert_eq!(chosen("mars", Some(post)), Ok(post));
+    assert_eq!(chosen("smartech", Some(head)), Ok(head));
+    assert_eq!(chosen("insightarc", None), Ok(head));
+    assert_eq!(chosen("insightarc", Some(post)), Err("check_not_allowed"));
 }

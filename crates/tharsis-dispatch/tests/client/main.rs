@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tempfile::NamedTempFile;
 use tharsis_core::{
     egress::{PayloadUrl, Policy},
-    signer::{Method, Request},
+    signer::{Header, Method, Request},
 };
 use tharsis_dispatch::{Client, ClientOptions};
 use tharsis_receiver::Authority;
@@ -51,8 +51,8 @@ fn post(text: &str, deadline: Duration) -> Request {
         method: Method::Post,
         url: url(text),
         headers: vec![
-            ("content-type", "application/json".into()),
-            ("x-mars-signature", "sha1=00".to_owned().into()),
+            Header::new("content-type", "application/json"),
+            Header::new("x-mars-signature", "sha1=00".to_owned()),
         ],
         body: Bytes::from_static(br#"{"type":"nudge"}"#),
         deadline,

@@ -7,8 +7,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tharsis_core::{
-    Invalid, Timestamp, WorkerId,
+    EventId, Invalid, Timestamp, WorkerId,
     delivery::{Fault, Outcome},
     event::Event,
     signer::Request,
@@ -106,6 +107,10 @@ impl Outbox for Shared {
 
     async fn pointers(&self, lease: &Lease, _: u32) -> Result<Pointers, StoreError> {
         ask!(self, lease.worker, Effect::Point(*lease), Input::Point(answer) => answer)
+    }
+
+    async fn payloads(&self, _: &[EventId]) -> Result<Vec<Bytes>, StoreError> {
+        unreachable!("nobody filters")
     }
 
     async fn route(&self, lease: &Lease, routed: &[Routed]) -> Result<(), StoreError> {

@@ -24,6 +24,9 @@ const MOST_ROWS: usize = 1024;
 const SOON: Duration = Duration::from_millis(250);
 const LATE: Duration = Duration::from_secs(2);
 
+/// What has failed so often goes alone: it may be what its batch failed for.
+const ALONE: u32 = 2;
+
 /// What a row is reckoned at until some have been seen.
 const USUAL_BYTES: usize = 2 * 1024;
 
@@ -94,6 +97,8 @@ pub(super) struct Lane {
     /// Since when it has been asked without an answer.
     since: Instant,
     pub(super) place: Place,
+    /// Until when its next request waits for more deliveries, as far as somebody was told to wake it then.
+    pub(super) lingering: Option<Timestamp>,
 }
 
 /// A read that is under way.
@@ -135,6 +140,7 @@ impl Lane {
             tried: false,
             since: now,
             place: Place::Out,
+            lingering: None,
         }
     }
 
@@ -162,9 +168,45 @@ impl Lane {
             .map(|due| due.payload.len() + REQUEST)
     }
 
+    /// Until when its next request waits for more deliveries: it is not full, and the first has not waited long enough.
+    pub(super) fn lingers(&self, now: Timestamp) -> Option<Timestamp> {
+        let settings = &self.target.subscription.settings;
+        let batch = settings.batch?;
+        let first = self.cache.front().filter(|due| !self.goes_alone(due))?;
+        let is_full = self.cache.len() >= self.batch_items()
+            || settings.most_bytes(self.cached_bytes) >= settings.payload_limit;
+        let until = first.position.due_at + batch.linger;
+        let expires = |due: &Due| due.expires_at.is_some_and(|at| at <= until);
+        let waits = !is_full && until > now && !self.cache.iter().any(expires);
+        waits.then_some(until)
+    }
+
+    /// How many deliveries one request may carry.
+    fn batch_items(&self) -> usize {
+        let batch = self.target.subscription.settings.batch;
+        batch.map_or(1, |batch| {
+            usize::try_from(batch.items).unwrap_or(usize::MAX)
+        })
+    }
+
+    /// What has failed twice, or so often that it has one retry left, goes alone: it may be what its batch failed for.
+    fn goes_alone(&self, due: &Due) -> bool {
+        let retries = self.target.subscription.settings.retry.delays().len();
+        due.tries >= ALONE.min(u32::try_from(retries).unwrap_or(ALONE)).max(1)
+    }
+
+    /// Whether this delivery is of a type that the profile knows, or that was chosen.
+    pub(super) fn knows(&self, due: &Due) -> bool {
+        let settings = &self.target.subscription.settings;
+        !settings.events.is_empty() || settings.profile.knows(&due.event_type)
+    }
+
     /// Whether it should be read: something may be due, and less than half of what it likes to have is in the cache.
     pub(super) fn hungers(&self) -> bool {
-        self.wanted && !self.held && self.reading.is_none() && self.cache.len() <= self.appetite / 2
+        // What waits for company is read on until it is a batch.
+        let lacks = self.cache.len() <= self.appetite / 2
+            || self.lingering.is_some() && self.cache.len() < self.batch_items();
+        self.wanted && !self.held && self.reading.is_none() && lacks
     }
 
     /// It is read on now. Its appetite follows from how soon that is.
@@ -198,7 +240,7 @@ impl Lane {
             self.feed(now);
         }
         let room = rows
-            .min(self.appetite.saturating_sub(self.cache.len()))
+            .min((self.appetite.max(self.batch_items())).saturating_sub(self.cache.len()))
             .max(1);
         let over = if self.after.is_none() {
             self.known.len()
@@ -336,6 +378,33 @@ impl Lane {
         let due = self.cache.pop_front()?;
         self.cached_bytes -= due.payload.len();
         Some(due)
+    }
+
+    /// Takes out of the cache what goes with the first delivery of a request: as many as its batch may have, none larger
+    /// than what is left of the body's limit, none that has failed twice and none that has expired.
+    pub(super) fn pop_with(&mut self, first: &Due, most: usize, now: Timestamp) -> Vec<Due> {
+        let most = most.min(self.batch_items());
+        if most < 2 || self.goes_alone(first) {
+            return Vec::new();
+        }
+        let target = Arc::clone(&self.target);
+        let settings = &target.subscription.settings;
+        let once = settings.bytes_beside();
+        let mut left = (settings.payload_limit)
+            .saturating_sub(once + settings.most_bytes(first.payload.len()));
+        let mut more = Vec::new();
+        while more.len() + 1 < most
+            && let Some(next) = self.cache.front()
+            && !self.goes_alone(next)
+            && next.expires_at.is_none_or(|at| at > now)
+            && self.knows(next)
+            && let Some(rest) = left.checked_sub(settings.most_bytes(next.payload.len()))
+            && let Some(next) = self.pop()
+        {
+            left = rest;
+            more.push(next);
+        }
+        more
     }
 
     pub(super) fn depart(&mut self, now: Instant) {

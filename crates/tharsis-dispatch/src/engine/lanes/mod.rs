@@ -65,8 +65,11 @@ pub(super) struct Lanes {
     reading: Vec<i64>,
     reading_since: Option<Instant>,
     timers: BTreeSet<(Timestamp, i64)>,
+    /// Lanes whose next request waits for more deliveries, and until when.
+    lingering: BTreeSet<(Timestamp, i64)>,
     rewinds: BTreeSet<(Instant, i64)>,
     slots: Slots,
+    under_way: usize,
     cache_bytes: usize,
     cached_bytes: usize,
     gave_back: Option<Instant>,
@@ -75,10 +78,14 @@ pub(super) struct Lanes {
 /// What is to be done with a delivery.
 #[derive(Debug)]
 pub(super) enum Pick {
-    /// It is sent. It is in flight until [`Lanes::answered`], and known until [`Lanes::settled`].
-    Send(Due, Arc<Target>),
+    /// It is sent, with these if there are any. They are in flight until [`Lanes::answered`], and known until
+    /// [`Lanes::settled`].
+    Send(Due, Vec<Due>, Arc<Target>),
     /// Its event expired while it waited: it ends without a request. It is known until [`Lanes::settled`].
     Expired(Due),
+    /// Its subscription's profile has no event of this type, and no types were chosen: somebody who did not know the
+    /// profile routed it. It ends without a request. It is known until [`Lanes::settled`].
+    Unknown(Due),
 }
 
 impl Lanes {
@@ -92,16 +99,24 @@ impl Lanes {
             reading: Vec::new(),
             reading_since: None,
             timers: BTreeSet::new(),
+            lingering: BTreeSet::new(),
             rewinds: BTreeSet::new(),
             slots: Slots::new(max_in_flight),
+            under_way: 0,
             cache_bytes,
             cached_bytes: 0,
             gave_back: None,
         }
     }
 
+    /// Requests under way.
     pub(super) fn in_flight(&self) -> usize {
         self.slots.taken
+    }
+
+    /// Deliveries under way: of a request that is a batch each one.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way
     }
 
     /// Nothing is to be sent, read or waited for but timers.
@@ -110,6 +125,7 @@ impl Lanes {
             && self.queue.is_empty()
             && self.reading.is_empty()
             && self.turns.is_empty()
+            && self.lingering.is_empty()
     }
 
     // === what the registry says ===
@@ -135,7 +151,9 @@ impl Lanes {
             lane.target = Arc::clone(target);
             match (std::mem::replace(&mut lane.held, held), held) {
                 (false, true) => self.cached_bytes -= lane.drop_cache(),
-                (true, false) => self.enter(*id),
+                (true, false) => self.enter(*id, now),
+                // What it waits for may be another by now.
+                (false, false) if lane.lingering.is_some() => self.enter(*id, now),
                 (false, false) | (true, true) => {}
             }
         }
@@ -168,6 +186,9 @@ impl Lanes {
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.held = true;
             self.cached_bytes -= lane.drop_cache();
+            if let Some(until) = lane.lingering.take() {
+                self.lingering.remove(&(until, id));
+            }
         }
     }
 
@@ -180,6 +201,7 @@ impl Lanes {
             lane.queued = false;
             lane.rewinding = false;
             lane.timer = None;
+            lane.lingering = None;
             lane.place = Place::Out;
         }
         self.cached_bytes = 0;
@@ -187,6 +209,7 @@ impl Lanes {
         self.aside = Aside::default();
         self.queue.clear();
         self.timers.clear();
+        self.lingering.clear();
         self.rewinds.clear();
     }
 
@@ -229,6 +252,16 @@ impl Lanes {
                 lane.timer = None;
                 lane.note(at, now.clock);
                 self.feed(id);
+            }
+        }
+        while let Some(&(at, id)) = self.lingering.first() {
+            if !alarm.rings(now.instant_of(at)) {
+                break;
+            }
+            self.lingering.pop_first();
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.lingering = None;
+                self.enter(id, now);
             }
         }
         while let Some(&(at, id)) = self.rewinds.first() {
@@ -339,7 +372,7 @@ impl Lanes {
             if let Some(due_at) = noted {
                 self.note(id, due_at, now);
             }
-            self.enter(id);
+            self.enter(id, now);
             self.let_go(id);
         }
     }
@@ -355,7 +388,8 @@ impl Lanes {
         }
         self.gave_back = Some(now.instant);
         for lane in self.lanes.values_mut() {
-            if matches!(lane.place, Place::Aside(_)) || lane.in_flight >= lane.limit() {
+            let waits = matches!(lane.place, Place::Aside(_)) || lane.lingering.is_some();
+            if waits || lane.in_flight >= lane.limit() {
                 self.cached_bytes -= lane.drop_cache();
             }
         }
@@ -364,31 +398,41 @@ impl Lanes {
     // === sending ===
 
     /// Puts a lane that has something to send in line, and queues it if it should be read.
-    fn enter(&mut self, id: i64) {
+    fn enter(&mut self, id: i64, now: Now) {
         if let Some(lane) = self.lanes.get_mut(&id)
             && lane.place == Place::Out
             && lane.cost().is_some()
         {
-            lane.place = Place::Turns;
-            self.turns
-                .enter(lane.target.subscription.settings.client, id);
+            match lane.lingers(now.clock) {
+                Some(until) => linger(&mut self.lingering, id, lane, until),
+                None => {
+                    lane.place = Place::Turns;
+                    self.turns
+                        .enter(lane.target.subscription.settings.client, id);
+                }
+            }
         }
         self.feed(id);
     }
 
-    /// The next delivery to send, if one may be sent.
-    pub(super) fn pick(&mut self, now: Now) -> Option<Pick> {
+    /// What to send next, if something may be sent: at most so many deliveries in one request.
+    pub(super) fn pick(&mut self, most: usize, now: Now) -> Option<Pick> {
         if self.slots.taken >= self.slots.all {
             return None;
         }
         let (lanes, slots) = (&mut self.lanes, &self.slots);
-        let aside = &mut self.aside;
+        let (aside, lingering) = (&mut self.aside, &mut self.lingering);
         let id = self.turns.next(|id| {
             let lane = lanes.get_mut(&id)?;
             let Some(cost) = lane.cost() else {
                 lane.place = Place::Out;
                 return None;
             };
+            if let Some(until) = lane.lingers(now.clock) {
+                lane.place = Place::Out;
+                linger(lingering, id, lane, until);
+                return None;
+            }
             if let Some(lacks) = slots.lacking(lane) {
                 aside.put(id, lane, lacks);
                 return None;
@@ -398,21 +442,32 @@ impl Lanes {
         let lane = self.lanes.get_mut(&id)?;
         let due = lane.pop()?;
         self.cached_bytes -= due.payload.len();
-        let expired = due.expires_at.is_some_and(|at| at <= now.clock);
-        let pick = if expired {
+        let pick = if is_expired(&due, now) {
             Pick::Expired(due)
+        } else if !lane.knows(&due) {
+            Pick::Unknown(due)
         } else {
+            let more = lane.pop_with(&due, most, now.clock);
+            let bytes: usize = more.iter().map(|due| due.payload.len()).sum();
+            self.cached_bytes -= bytes;
+            // What went with the first is to be paid for too.
+            if !more.is_empty() {
+                let client = lane.target.subscription.settings.client;
+                self.turns.charge(client, id, bytes);
+            }
+            self.under_way += 1 + more.len();
             lane.depart(now.instant);
             self.slots.taken += 1;
             self.slots.taken_by_slow += usize::from(lane.pace == Pace::Slow);
-            Pick::Send(due, Arc::clone(&lane.target))
+            Pick::Send(due, more, Arc::clone(&lane.target))
         };
         self.feed(id);
         Some(pick)
     }
 
-    /// A request has ended.
-    pub(super) fn answered(&mut self, id: i64, took: Duration, now: Now) {
+    /// A request of so many deliveries has ended.
+    pub(super) fn answered(&mut self, id: i64, deliveries: usize, took: Duration, now: Now) {
+        self.under_way = self.under_way.saturating_sub(deliveries);
         let Some(lane) = self.lanes.get_mut(&id) else {
             return;
         };
@@ -423,13 +478,13 @@ impl Lanes {
         if matches!(lane.place, Place::Aside(_)) && self.slots.lacking(lane).is_none() {
             lane.place = Place::Out;
         }
-        self.enter(id);
-        self.bring_back(Lacks::Slow, self.slots.free_for_slow());
-        self.bring_back(Lacks::Common, self.slots.free_for_all());
+        self.enter(id, now);
+        self.bring_back(Lacks::Slow, self.slots.free_for_slow(), now);
+        self.bring_back(Lacks::Common, self.slots.free_for_all(), now);
     }
 
     /// Brings as many lanes back in line as there are slots for them now.
-    fn bring_back(&mut self, lacked: Lacks, mut slots: usize) {
+    fn bring_back(&mut self, lacked: Lacks, mut slots: usize, now: Now) {
         while slots > 0 {
             let Some(id) = self.aside.queue(lacked).pop_front() else {
                 return;
@@ -440,7 +495,7 @@ impl Lanes {
             {
                 lane.place = Place::Out;
                 slots -= usize::from(lane.cost().is_some());
-                self.enter(id);
+                self.enter(id, now);
             }
         }
     }
@@ -470,8 +525,26 @@ impl Lanes {
     /// The requests in flight were dropped at the end of a run.
     pub(super) fn abandon(&mut self) {
         self.slots = Slots::new(self.slots.all);
+        self.under_way = 0;
         for lane in self.lanes.values_mut() {
             lane.in_flight = 0;
+        }
+    }
+}
+
+fn is_expired(due: &Due, now: Now) -> bool {
+    due.expires_at.is_some_and(|at| at <= now.clock)
+}
+
+/// The next request of a lane waits until then.
+fn linger(lingering: &mut BTreeSet<(Timestamp, i64)>, id: i64, lane: &mut Lane, until: Timestamp) {
+    match lane.lingering.replace(until) {
+        Some(before) if before == until => {}
+        before => {
+            lingering.extend(Some((until, id)));
+            if let Some(before) = before {
+                lingering.remove(&(before, id));
+            }
         }
     }
 }

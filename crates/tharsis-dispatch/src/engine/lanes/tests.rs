@@ -8,6 +8,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tharsis_core::{
     DeliveryId, EventId, Timestamp,
+    profile::Batch,
     subscription::{State, Target},
 };
 use tharsis_store::{Due, LaneRead, Position, Rows};
@@ -18,6 +19,32 @@ use crate::engine::samples::{self, target};
 const QUICK: Duration = Duration::from_millis(10);
 const TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Deliveries that one request may carry.
+const MOST: usize = 1_000;
+
+/// A batch is as its subscription allows, and what failed twice is alone.
+fn check_batch(target: &Target, dues: &[Due]) {
+    let settings = &target.subscription.settings;
+    let allowed = settings.batch.map_or(1, |batch| batch.items);
+    assert!(dues.len() <= usize::try_from(allowed).expect("small"));
+    assert!(dues.len() == 1 || dues.iter().all(|due| due.tries < 2));
+    assert!(
+        dues.iter()
+            .all(|due| settings.profile.knows(&due.event_type))
+    );
+    let bytes: usize = (dues.iter())
+        .map(|due| settings.most_bytes(due.payload.len()))
+        .sum();
+    assert!(dues.len() == 1 || bytes + settings.bytes_beside() <= settings.payload_limit);
+}
+
+/// A request that is under way.
+struct Flying {
+    lane: i64,
+    dues: Vec<Due>,
+    since: Instant,
+}
+
 /// Lanes over a table of rows in memory, with hands that do what the engine would have done.
 struct Table {
     now: Now,
@@ -27,7 +54,7 @@ struct Table {
     ours: BTreeSet<i64>,
     rows: Vec<Due>,
     next_seq: i64,
-    flying: Vec<(Due, Arc<Target>, Instant)>,
+    flying: Vec<Flying>,
     /// Answered or expired, not yet settled.
     unsettled: Vec<Due>,
     reading: Vec<LaneRead>,
@@ -153,31 +180,37 @@ impl Table {
     }
 
     fn pick(&mut self) -> Option<i64> {
-        match self.lanes.pick(self.now)? {
-            Pick::Send(due, target) => {
+        match self.lanes.pick(MOST, self.now)? {
+            Pick::Send(due, more, target) => {
                 let lane = due.position.subscription;
                 assert_eq!(self.targets[&lane].subscription.state, State::Active);
                 assert!(self.ours.contains(&lane), "{} is not ours", due.id);
-                assert!(
-                    self.rows.iter().any(|row| row.id == due.id),
-                    "{} is sent after it has ended",
-                    due.id
-                );
-                let known = self
-                    .flying
-                    .iter()
-                    .map(|(due, ..)| due)
-                    .chain(&self.unsettled);
-                assert!(
-                    known.into_iter().all(|other| other.id != due.id),
-                    "{} is sent while it is in flight or unsettled",
-                    due.id
-                );
+                let mut dues = vec![due];
+                dues.extend(more);
+                for due in &dues {
+                    assert_eq!(due.position.subscription, lane);
+                    assert!(
+                        self.rows.iter().any(|row| row.id == due.id),
+                        "{} is sent after it has ended",
+                        due.id
+                    );
+                    let mut known = self.under_way();
+                    assert!(
+                        known.all(|other| other.id != due.id),
+                        "{} is sent while it is in flight or unsettled",
+                        due.id
+                    );
+                }
+                check_batch(&target, &dues);
                 self.picks += 1;
-                self.flying.push((due, target, self.now.instant));
+                self.flying.push(Flying {
+                    lane,
+                    dues,
+                    since: self.now.instant,
+                });
                 Some(lane)
             }
-            Pick::Expired(due) => {
+            Pick::Expired(due) | Pick::Unknown(due) => {
                 let lane = due.position.subscription;
                 self.unsettled.push(due);
                 Some(lane)
@@ -186,11 +219,16 @@ impl Table {
     }
 
     fn answer(&mut self, n: usize) {
-        let (due, _, since) = self.flying.remove(n);
+        let Flying { lane, dues, since } = self.flying.remove(n);
         let took = self.now.instant - since;
-        self.lanes
-            .answered(due.position.subscription, took, self.now);
-        self.unsettled.push(due);
+        self.lanes.answered(lane, dues.len(), took, self.now);
+        self.unsettled.extend(dues);
+    }
+
+    /// In flight, or answered and not settled.
+    fn under_way(&self) -> impl Iterator<Item = &Due> {
+        let flying = self.flying.iter().flat_map(|flying| &flying.dues);
+        flying.chain(&self.unsettled)
     }
 
     /// What was answered is delivered: its row goes.
@@ -243,9 +281,8 @@ impl Table {
             self.pass(QUICK);
             let mut n = 0;
             while n < self.flying.len() {
-                let (due, _, since) = &self.flying[n];
-                let lane = due.position.subscription;
-                if self.now.instant - *since >= takes(lane) {
+                let Flying { lane, since, .. } = self.flying[n];
+                if self.now.instant - since >= takes(lane) {
                     *served.entry(lane).or_default() += 1;
                     self.answer(n);
                 } else {
@@ -264,10 +301,7 @@ impl Table {
         let mut slow = 0;
         let mut cached = 0;
         for (id, lane) in &self.lanes.lanes {
-            let flying = self
-                .flying
-                .iter()
-                .filter(|(due, ..)| due.position.subscription == *id);
+            let flying = self.flying.iter().filter(|flying| flying.lane == *id);
             let flying = flying.count();
             assert_eq!(flying, lane.in_flight);
             let allowed = lane.target.subscription.settings.max_in_flight;
@@ -280,16 +314,14 @@ impl Table {
                     || lane.reading.is_some()
                     || flying > 0
                     || lane.held
+                    || lane.lingering.is_some()
                     || !(lane.wanted || lane.cost().is_some()),
                 "lane {id} has something to do and waits for nothing"
             );
         }
-        let under_way = self
-            .flying
-            .iter()
-            .map(|(due, ..)| due)
-            .chain(&self.unsettled);
-        let under_way = under_way.map(|due| due.position.subscription);
+        let deliveries: usize = self.flying.iter().map(|flying| flying.dues.len()).sum();
+        assert_eq!(deliveries, self.lanes.under_way());
+        let under_way = self.under_way().map(|due| due.position.subscription);
         let leaving: BTreeSet<i64> = under_way
             .chain(self.reading.iter().map(|read| read.subscription))
             .filter(|lane| !self.ours.contains(lane))
@@ -564,6 +596,169 @@ fn payloads_in_memory_stay_within_the_bound_whatever_hangs() {
     assert_eq!((served[&59], served[&60]), (30, 30));
 }
 
+impl Table {
+    /// One subscription of client 1, which takes up to `items` deliveries a request and waits 300 ms for them.
+    fn batching(items: u32) -> Self {
+        let mut table = Self::new(8, 1_000_000, 1);
+        let target = table.targets.get_mut(&1).expect("there");
+        target.subscription.settings.batch = Some(Batch {
+            items,
+            linger: Duration::from_millis(300),
+        });
+        table.load();
+        table
+    }
+
+    /// How many deliveries go out now, request by request.
+    fn requests(&mut self) -> Vec<usize> {
+        self.read();
+        let before = self.flying.len();
+        while self.pick().is_some() {
+            self.check();
+        }
+        let requests = self.flying[before..].iter();
+        requests.map(|flying| flying.dues.len()).collect()
+    }
+}
+
+#[test]
+fn a_full_batch_goes_at_once_and_others_wait_for_company_but_not_for_long() {
+    let mut table = Table::batching(3);
+    table.write_many(1, 1);
+    assert_eq!(table.requests(), [0_usize; 0]);
+    table.pass(Duration::from_millis(299));
+    table.write_many(1, 1);
+    assert_eq!(table.requests(), [0_usize; 0]);
+    table.pass(Duration::from_millis(1));
+    assert_eq!(table.requests(), [2]);
+    table.answer(0);
+    table.settle();
+
+    table.write_many(1, 8);
+    assert_eq!(table.requests(), [3, 3], "the rest waits");
+    table.pass(Duration::from_millis(300));
+    assert_eq!(table.requests(), [2]);
+    table.drain();
+}
+
+#[test]
+fn what_has_waited_long_already_does_not_wait_again() {
+    let mut table = Table::batching(3);
+    for _ in 0..4 {
+        table.write(1, -1_000, 100);
+    }
+    assert_eq!(
+        table.requests(),
+        [3],
+        "one at a time, until it has answered"
+    );
+    table.answer(0);
+    assert_eq!(table.requests(), [1]);
+    table.drain();
+}
+
+#[test]
+fn no_batch_is_over_the_limit_of_the_body() {
+    let mut table = Table::batching(100);
+    let target = table.targets.get_mut(&1).expect("there");
+    target.subscription.settings.payload_limit = 10_000;
+    table.load();
+    table.write(1, -1_000, 1_000);
+    table.write(1, -1_000, 1_000);
+    assert_eq!(table.requests(), [2]);
+    table.answer(0);
+    for _ in 0..10 {
+        table.write(1, -1_000, 3_000);
+    }
+    assert_eq!(table.requests()[..3], [3, 3, 3]);
+    table.drain();
+}
+
+#[test]
+fn nothing_expires_while_it_waits_for_company() {
+    let mut table = Table::batching(10);
+    table.write(1, 0, 100);
+    table.rows[0].expires_at = Some(table.now.clock + Duration::from_millis(200));
+    assert_eq!(table.requests(), [1]);
+    table.drain();
+}
+
+#[test]
+fn a_batch_that_is_larger_than_what_a_lane_likes_to_read_fills_up_and_goes() {
+    let mut table = Table::batching(40);
+    table.write_many(1, 40);
+    table.read();
+    assert_eq!(table.requests(), [40]);
+    table.drain();
+}
+
+#[test]
+fn the_last_retry_of_a_batch_is_made_one_by_one() {
+    for (retry, requests) in [
+        ("1s,1s", [2].as_slice()),
+        ("1s", &[1, 1]),
+        ("none", &[1, 1]),
+    ] {
+        let mut table = Table::batching(10);
+        let target = table.targets.get_mut(&1).expect("there");
+        target.subscription.settings.retry = retry.parse().expect("a policy");
+        table.load();
+        for _ in 0..2 {
+            table.write(1, -1_000, 100);
+        }
+        table.rows.iter_mut().for_each(|row| row.tries = 1);
+        let mut sent = table.requests();
+        table.answer(0);
+        sent.extend(table.requests());
+        assert_eq!(sent, requests, "{retry}");
+        table.drain();
+    }
+}
+
+#[test]
+fn what_somebody_routed_who_did_not_know_the_profile_is_not_sent() {
+    let mut table = Table::batching(10);
+    for _ in 0..3 {
+        table.write(1, -1_000, 100);
+    }
+    table.rows[1].event_type = "salary.slip".into();
+    assert_eq!(table.requests(), [1]);
+    table.answer(0);
+    assert_eq!(table.requests(), [1]);
+    let of: Vec<&str> = table.unsettled.iter().map(|due| &*due.event_type).collect();
+    assert!(of.contains(&"salary.slip"), "it ends unsent");
+    let types = table.flying.iter().flat_map(|flying| &flying.dues);
+    assert!(types.into_iter().all(|due| &*due.event_type == "nudge"));
+    table.drain();
+}
+
+#[test]
+fn what_failed_twice_goes_alone() {
+    let mut table = Table::batching(10);
+    for _ in 0..4 {
+        table.write(1, -1_000, 100);
+    }
+    table.rows[1].tries = 2;
+    assert_eq!(table.requests(), [1]);
+    table.answer(0);
+    assert_eq!(table.requests(), [1, 2]);
+    table.drain();
+}
+
+#[test]
+fn what_expired_is_no_part_of_a_batch() {
+    let mut table = Table::batching(10);
+    for _ in 0..3 {
+        table.write(1, -1_000, 100);
+    }
+    table.rows[1].expires_at = Some(table.now.clock);
+    assert_eq!(table.requests(), [1]);
+    table.answer(0);
+    assert_eq!(table.requests(), [1]);
+    assert!(table.unsettled.len() >= 2, "one has expired, one was sent");
+    table.drain();
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Write {
@@ -635,6 +830,15 @@ proptest! {
         cache in 1_000_usize..40_000,
     ) {
         let mut table = Table::new(max_in_flight, cache, 6);
+        for lane in [2, 5] {
+            let target = table.targets.get_mut(&lane).expect("there");
+            target.subscription.settings.batch = Some(Batch {
+                items: 3,
+                linger: Duration::from_millis(150),
+            });
+            target.subscription.settings.payload_limit = 9_000;
+        }
+        table.load();
         for step in steps {
             match step {
                 Step::Write { lane, wait, bytes } => table.write(lane, wait, bytes),

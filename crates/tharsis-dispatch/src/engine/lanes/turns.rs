@@ -3,7 +3,7 @@ use std::collections::{HashMap, VecDeque};
 use tharsis_core::ClientId;
 
 /// What each turn adds to a credit, in bytes: about ten deliveries of the usual size.
-const QUANTUM: usize = 16 * 1024;
+const QUANTUM: i64 = 16 * 1024;
 
 /// Whose turn it is: deficit round robin (Shreedhar and Varghese, 1995) over clients, and within a client over its
 /// subscriptions. A client with a thousand subscriptions gets as much as one with a single one, and a subscription with a
@@ -20,14 +20,14 @@ pub(super) struct Turns {
 
 #[derive(Debug)]
 struct Client {
-    credit: usize,
+    credit: i64,
     lanes: VecDeque<Entry>,
 }
 
 #[derive(Debug)]
 struct Entry {
     lane: i64,
-    credit: usize,
+    credit: i64,
 }
 
 impl Turns {
@@ -65,6 +65,7 @@ impl Turns {
                 client.lanes.pop_front();
                 continue;
             };
+            let cost = i64::try_from(cost).unwrap_or(i64::MAX / 2);
             if client.credit < cost {
                 client.credit += QUANTUM;
                 self.order.rotate_left(1);
@@ -75,6 +76,17 @@ impl Turns {
                 client.credit -= cost;
                 entry.credit -= cost;
                 return Some(entry.lane);
+            }
+        }
+    }
+
+    /// What went along with a delivery costs too, and may leave the lane whose turn it was and its client in debt.
+    pub(super) fn charge(&mut self, client: ClientId, lane: i64, cost: usize) {
+        let cost = i64::try_from(cost).unwrap_or(i64::MAX / 2);
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.credit -= cost;
+            if let Some(entry) = client.lanes.front_mut().filter(|entry| entry.lane == lane) {
+                entry.credit -= cost;
             }
         }
     }
@@ -149,6 +161,25 @@ mod tests {
         assert!((45..=55).contains(&large), "{large} of 5050");
     }
 
+    #[test]
+    fn what_goes_along_is_paid_for() {
+        let mut turns = Turns::default();
+        turns.enter(client(1), 1);
+        turns.enter(client(2), 2);
+        let mut left = BTreeMap::from([(1, vec![1_000; 10_000]), (2, vec![1_000; 10_000])]);
+        let mut served = BTreeMap::from([(1, 0), (2, 0)]);
+        for _ in 0..2_000 {
+            let lane = serve(&mut turns, &mut left, 1)[0];
+            *served.get_mut(&lane).expect("one of both") += 1;
+            if lane == 1 {
+                turns.charge(client(1), 1, 9_000);
+            }
+        }
+        // Ten thousand bytes each time against one thousand.
+        let ratio = f64::from(served[&2]) / f64::from(served[&1]);
+        assert!((9.0..11.0).contains(&ratio), "{served:?}");
+    }
+
     proptest! {
         #[test]
         fn all_is_served_and_nobody_who_waits_falls_behind_by_more_than_a_turn(
@@ -172,7 +203,8 @@ mod tests {
                 if all_wait {
                     let most = bytes.values().max().expect("at least one");
                     let least = bytes.values().min().expect("at least one");
-                    prop_assert!(most - least <= 2 * QUANTUM + largest, "{bytes:?}");
+                    let quantum = usize::try_from(QUANTUM).expect("small");
+                    prop_assert!(most - least <= 2 * quantum + largest, "{bytes:?}");
                 }
             }
             prop_assert_eq!(turns.next(|lane| left[&lane].last().copied()), None);

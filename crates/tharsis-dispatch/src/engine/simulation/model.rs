@@ -1,7 +1,7 @@
 //! The store of the simulation: the model of the outbox behind what the engine asks.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::{Deref, DerefMut},
     time::{Duration, Instant},
 };
@@ -185,7 +185,7 @@ impl Model {
         let client = self.targets[&lane].subscription.settings.client;
         let event = self.publish(client, None, None, now);
         let routes = routing::Routes::new(&self.snapshot());
-        let routed = routing::route(&routes, &self.unrouted(), self.clock(now));
+        let routed = routing::route(&routes, &self.unrouted(), &HashMap::new(), self.clock(now));
         self.route_unseen(&routed);
         event
     }
@@ -207,7 +207,7 @@ impl Model {
             Effect::Load => Input::Load(Ok(self.snapshot())),
             Effect::Point(lease) => Input::Point(self.pointers(lease, POINTERS)),
             Effect::Route(lease, routes, pointers, now) => {
-                let routed = routing::route(routes, pointers, *now);
+                let routed = routing::route(routes, pointers, &HashMap::new(), *now);
                 let done = routing::done(&routed);
                 Input::Route(self.route(lease, &routed).map(|()| done))
             }

@@ -20,7 +20,7 @@ use crate::engine::{
 /// Pointers of one read, routed in one transaction.
 pub(in crate::engine) const POINTERS: u32 = 512;
 
-/// Settlements that may wait for the store, beside one for each slot. No request starts when there are more: this is the
+/// Settlements that may wait for the store, beside one for each slot; deliveries under way count as such. No request starts when there are more: this is the
 /// back-pressure.
 pub(in crate::engine) const UNSETTLED: usize = 2048;
 
@@ -157,15 +157,24 @@ impl State {
             return;
         }
         let room = UNSETTLED + self.options.max_in_flight;
-        while self.lanes.in_flight() + self.settling.len() < room {
-            match self.lanes.pick(now) {
-                Some(Pick::Send(due, target)) => effects.push(Effect::Send(Flight {
+        loop {
+            let under_way = self.lanes.under_way() + self.settling.len();
+            let Some(most) = room.checked_sub(under_way).filter(|most| *most > 0) else {
+                break;
+            };
+            match self.lanes.pick(most, now) {
+                Some(Pick::Send(due, more, target)) => effects.push(Effect::Send(Flight {
                     due,
+                    more,
                     target,
                     at: now.clock,
                 })),
                 Some(Pick::Expired(due)) => {
                     let end = settling::expired(&due, now.clock);
+                    self.settling.add(end, now.instant);
+                }
+                Some(Pick::Unknown(due)) => {
+                    let end = settling::of_unknown_type(&due, now.clock);
                     self.settling.add(end, now.instant);
                 }
                 None => break,

@@ -11,7 +11,7 @@ use tharsis_core::{
     profile::Success,
 };
 use tharsis_store::{
-    Changed, Fate, Lease, Pending, Pointers, Position, Remaining, Rows, Shard, Snapshot,
+    Changed, Due, Fate, Lease, Pending, Pointers, Position, Remaining, Rows, Shard, Snapshot,
     StoreError, WorkedOff,
 };
 use tracing::{debug, info, warn};
@@ -171,39 +171,68 @@ impl State {
     }
 
     fn sent(&mut self, flight: &Flight, result: Result<Outcome, Invalid>, now: Instant) {
-        let due = &flight.due;
-        let lane = due.position.subscription;
+        let lane = flight.due.position.subscription;
         let clock = self.ownership.clock(now);
         let moment = Now {
             instant: now,
             clock,
         };
+        let took = result.as_ref().map_or(Duration::ZERO, |o| o.duration);
+        self.lanes.answered(lane, flight.deliveries(), took, moment);
         let settings = &flight.target.subscription.settings;
-        let outcome = match result {
-            Ok(outcome) => judged(outcome, settings.profile.success),
-            Err(why) => {
-                warn!(delivery.id = %due.id, error = %why, "no request can be made of this delivery");
-                self.lanes.answered(lane, Duration::ZERO, moment);
-                let end = settling::refused(due, &why, clock);
-                self.settling.add(end, now);
-                return;
+        match result {
+            Ok(outcome) => {
+                let outcome = judged(outcome, settings.profile.success);
+                // One for all of them, so that what failed together comes due together.
+                let jitter = self.random.jitter();
+                for due in &flight.more {
+                    self.judge(flight, due, outcome.clone(), jitter, moment);
+                }
+                self.judge(flight, &flight.due, outcome, jitter, moment);
             }
-        };
-        self.lanes.answered(lane, outcome.duration, moment);
-        let jitter = self.random.jitter();
-        let (retry, expires_at) = (&settings.retry, due.expires_at);
-        let verdict = verdict(&outcome, retry, due.tries, expires_at, clock, jitter);
-        log(flight, &outcome, verdict);
+            Err(why) if settling::is_ours(&why) => {
+                warn!(error = %why, "requests to a subscription cannot be signed");
+                let outcome = settling::unsigned(&why);
+                let jitter = self.random.jitter();
+                for due in flight.dues() {
+                    self.judge(flight, due, outcome.clone(), jitter, moment);
+                }
+            }
+            Err(why) if flight.more.is_empty() => self.refuse(&flight.due, &why, moment),
+            // The others are not to suffer for it.
+            Err(_) => {
+                for due in flight.dues() {
+                    match flight.request_of(due) {
+                        Ok(_) => self.settling.add(settling::again(due, clock), now),
+                        Err(why) => self.refuse(due, &why, moment),
+                    }
+                }
+            }
+        }
+    }
+
+    /// What follows from an outcome for one delivery.
+    fn judge(&mut self, flight: &Flight, due: &Due, outcome: Outcome, jitter: u16, now: Now) {
+        let retry = &flight.target.subscription.settings.retry;
+        let (tries, expires_at) = (due.tries, due.expires_at);
+        let verdict = verdict(&outcome, retry, tries, expires_at, now.clock, jitter);
+        log(due, &outcome, verdict);
         let settlement = match (verdict, outcome.fault) {
             // What is ours counts as no attempt, so this is an end without one.
-            (Verdict::Expired, Fault::Ours) => settling::expired(due, clock),
-            _ => settling::attempted(flight, outcome, verdict),
+            (Verdict::Expired, Fault::Ours) => settling::expired(due, now.clock),
+            _ => settling::attempted(due, flight.at, outcome, verdict),
         };
         if settlement.disable.is_some() {
             // The registry will say so too, but only once this is settled.
-            self.lanes.hold(lane);
+            self.lanes.hold(due.position.subscription);
         }
-        self.settling.add(settlement, now);
+        self.settling.add(settlement, now.instant);
+    }
+
+    fn refuse(&mut self, due: &Due, why: &Invalid, now: Now) {
+        warn!(delivery.id = %due.id, error = %why, "no request can be made of this delivery");
+        let end = settling::refused(due, why, now.clock);
+        self.settling.add(end, now.instant);
     }
 
     fn settled(&mut self, result: Result<Vec<Position>, StoreError>, now: Instant) {
@@ -333,8 +362,8 @@ fn judged(mut outcome: Outcome, success: Success) -> Outcome {
 }
 
 /// Says what came of an attempt, to whoever reads the log.
-fn log(flight: &Flight, outcome: &Outcome, verdict: Verdict) {
-    let (id, code) = (flight.due.id, &*outcome.code);
+fn log(due: &Due, outcome: &Outcome, verdict: Verdict) {
+    let (id, code) = (due.id, &*outcome.code);
     let duration_ms = outcome.duration.as_millis();
     let detail = outcome.detail.as_deref();
     match verdict {

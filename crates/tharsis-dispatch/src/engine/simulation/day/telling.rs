@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tharsis_core::{ClientId, subscription::Target};
+use tharsis_core::{ClientId, profile::Batch, subscription::Target};
 
 use super::{Day, SEATS, Town, deed::Deed};
 use crate::engine::{
@@ -61,6 +61,11 @@ impl Town {
         settings.client = of;
         settings.max_in_flight = limit;
         settings.retry = RETRIES.parse().expect("a policy");
+        // Every third takes what waits for it together.
+        settings.batch = (lane % 3 == 0).then_some(Batch {
+            items: 4,
+            linger: Duration::from_millis(300),
+        });
         target
     }
 }
@@ -202,7 +207,9 @@ impl Telling {
         }
         // The others may have been asked to end.
         self.world.start_engine();
-        self.world.run_for(8 * SEC);
+        // A server may be about to crash and stay down, and after that an operation waits for up to 4 s: what a receiver
+        // that is gone has answered before is settled by then.
+        self.world.run_for(15 * SEC);
         self.world.faults = Faults::default();
         for receiver in self.world.receivers.values_mut() {
             // Nobody is gone for good, and what hangs would do so for hours.

@@ -51,6 +51,8 @@ pub(super) struct Engine {
 pub(super) struct Open {
     pub(super) lane: i64,
     pub(super) in_flight: bool,
+    /// It stands for its request: of several in one the first.
+    pub(super) leads: bool,
     /// Another worker took the lane over since.
     pub(super) lost: bool,
 }

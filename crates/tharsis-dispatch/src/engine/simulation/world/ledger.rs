@@ -6,6 +6,7 @@ use std::{
 };
 
 use tharsis_core::{ClientId, DeliveryId, EventId, delivery::End};
+use tharsis_store::Due;
 
 use super::{
     World,
@@ -241,8 +242,30 @@ impl World {
 
     /// A request starts: its lane is the engine's and will be for a while, and the limits hold.
     pub(super) fn check_flight(&mut self, life: Life, flight: &Flight) {
-        let (id, lane) = (flight.due.id, flight.due.position.subscription);
-        let expires_at = flight.due.expires_at;
+        let settings = &flight.target.subscription.settings;
+        let most = settings.batch.map_or(1, |batch| batch.items);
+        assert!(
+            flight.deliveries() <= usize::try_from(most).expect("small"),
+            "{} deliveries in one request",
+            flight.deliveries()
+        );
+        for due in flight.dues() {
+            self.check_due(life, flight, due);
+        }
+        let lane = flight.due.position.subscription;
+        let limit = settings.max_in_flight;
+        self.check_limit(lane, usize::try_from(limit).expect("small"));
+    }
+
+    fn check_due(&mut self, life: Life, flight: &Flight, due: &Due) {
+        let (id, lane) = (due.id, due.position.subscription);
+        let leads = id == flight.due.id;
+        assert_eq!(lane, flight.due.position.subscription, "of one lane");
+        assert!(
+            due.tries < 2 || flight.more.is_empty(),
+            "{id} failed twice and is not alone"
+        );
+        let expires_at = due.expires_at;
         assert!(
             expires_at.is_none_or(|at| at > flight.at),
             "{id} is sent though it has expired"
@@ -253,14 +276,14 @@ impl World {
         if lost {
             self.excuse(id, Cause::TakenOver);
         }
-        if self.ledger.routed_again.contains(&id.event) && !self.model.has_row(flight.due.position)
-        {
+        if self.ledger.routed_again.contains(&id.event) && !self.model.has_row(due.position) {
             self.excuse(id, Cause::CommitLost);
         }
         let engine = self.engines.get_mut(&life).expect("it has just acted");
         let open = Open {
             lane,
             in_flight: true,
+            leads,
             lost,
         };
         let before = engine.open.insert(id, open);
@@ -270,8 +293,6 @@ impl World {
             open <= room,
             "{open} deliveries are in flight or not settled"
         );
-        let limit = flight.target.subscription.settings.max_in_flight;
-        self.check_limit(lane, usize::try_from(limit).expect("small"));
     }
 
     /// Says whether the lane is another's, which the engine cannot know.
@@ -319,7 +340,7 @@ impl World {
             let flying = engine
                 .open
                 .values()
-                .filter(|open| open.lane == lane && open.in_flight);
+                .filter(|open| open.lane == lane && open.in_flight && open.leads);
             let (lost, kept): (Vec<_>, Vec<_>) = flying.partition(|open| open.lost);
             owners += kept.len();
             let all = lost.len() + kept.len();

@@ -216,9 +216,12 @@ impl World {
             Happening::Input { life, input } => {
                 if let Input::Send(flight, _) = &input
                     && let Some(engine) = self.engines.get_mut(&life)
-                    && let Some(open) = engine.open.get_mut(&flight.due.id)
                 {
-                    open.in_flight = false;
+                    for due in flight.dues() {
+                        if let Some(open) = engine.open.get_mut(&due.id) {
+                            open.in_flight = false;
+                        }
+                    }
                 }
                 self.tell(life, input);
             }

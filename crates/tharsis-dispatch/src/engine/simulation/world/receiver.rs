@@ -132,22 +132,24 @@ impl World {
     }
 
     pub(super) fn receive(&mut self, life: Life, flight: Flight) {
-        let (id, lane) = (flight.due.id, flight.due.position.subscription);
+        let lane = flight.due.position.subscription;
         let answer = self.answer(self.receivers[&lane]);
         let fault = answer.fault();
-        if fault != Fault::Ours {
-            self.received.push(Received {
-                id,
-                lane,
-                at: self.now,
-                published_at: flight.due.published_at,
-                taken: answer.taken,
-            });
-        }
-        if answer.taken {
-            self.take(id);
-            if fault != Fault::None {
-                self.excuse(id, Cause::AnswerLost);
+        for due in flight.dues() {
+            if fault != Fault::Ours {
+                self.received.push(Received {
+                    id: due.id,
+                    lane,
+                    at: self.now,
+                    published_at: due.published_at,
+                    taken: answer.taken,
+                });
+            }
+            if answer.taken {
+                self.take(due.id);
+                if fault != Fault::None {
+                    self.excuse(due.id, Cause::AnswerLost);
+                }
             }
         }
         let outcome = Outcome {
