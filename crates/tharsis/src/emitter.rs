@@ -9,11 +9,11 @@ use std::{
 };
 
 use tharsis_core::{
-    EventId, Invalid, WorkerId,
+    DeliveryId, EventId, Invalid, SubscriptionId, WorkerId,
     egress::Policy,
     event::Event,
-    secret::Secret,
-    subscription::{Settings, Subscription},
+    profile::Profiles,
+    subscription::{Credentials, Settings, Subscription},
 };
 use tharsis_dispatch::{
     CheckMethod, Client, ClientOptions, Options as EngineOptions, Progress, Summary, Until, Wake,
@@ -40,6 +40,9 @@ pub struct Options {
     /// How long after its last word a worker on PostgreSQL counts as gone, so that others take its work over: 15 s unless
     /// given, at least 1 s. Of no effect on SQLite, where ownership goes with the process.
     pub lease: Option<Duration>,
+    /// The profiles that subscriptions may be of: those that come with the program, unless more are given. A worker holds
+    /// what is subscribed under one that it does not know.
+    pub profiles: Profiles,
     /// Fail with `database_not_found` where the SQLite file is not there, in place of making it.
     pub must_exist: bool,
     /// How the engine runs. When it ends is said by the method that runs it.
@@ -52,6 +55,7 @@ impl Options {
             key_file: self.key_file.clone(),
             lease: self.lease,
             must_exist: self.must_exist,
+            profiles: self.profiles.clone(),
         }
     }
 }
@@ -237,20 +241,30 @@ impl Emitter {
         self.0.wake.wake();
     }
 
-    /// Checks that the URL is there (a HEAD request that must be answered 200, unless `method` says otherwise) and
-    /// adds the subscription. What is published from then on is offered to it.
+    /// Checks that the URL is there, by the `method` that the profile says unless another is given, and adds the
+    /// subscription. What is published from then on is offered to it.
     ///
     /// # Errors
-    /// When the check fails, nothing is created; `name_taken` when the client has a subscription of this name.
+    /// When the check fails, nothing is created; `name_taken` when the client has a subscription of this name;
+    /// `check_not_allowed` where the profile leaves no choice; what [`Settings::accepts`] and
+    /// [`Settings::accepts_headers`] refuse, before anything is sent.
     pub async fn subscribe(
         &self,
         settings: &Settings,
-        secret: Option<&Secret>,
-        method: CheckMethod,
+        credentials: &Credentials,
+        method: Option<CheckMethod>,
     ) -> Result<Subscription, Error> {
+        settings.accepts(credentials.secret.as_ref())?;
+        settings.accepts_headers(&credentials.headers)?;
+        let method = CheckMethod::of(&settings.profile, method)?;
         let now = system_now();
-        check(self.client()?, settings, secret, method, now).await?;
-        let subscription = self.0.store.add(settings, secret, now).await?;
+        // Of an event and a subscription that nobody else hears of.
+        let id = DeliveryId {
+            event: EventId::new(now, random()?),
+            subscription: SubscriptionId::new(now, random()?),
+        };
+        check(self.client()?, settings, credentials, method, id, now).await?;
+        let subscription = self.0.store.add(settings, credentials, now).await?;
         self.wake();
         Ok(subscription)
     }

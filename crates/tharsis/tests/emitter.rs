@@ -4,10 +4,11 @@ use std::{future::pending, path::Path, time::Duration};
 
 use tempfile::TempDir;
 use tharsis::{
-    CheckMethod, Emitter, Event, Options, Registry, Remaining,
+    CheckMethod, Emitter, Event, Options, Registry, Remaining, Secret,
     egress::Policy,
+    profile::Profiles,
     sqlx::{Connection, PgConnection, SqliteConnection},
-    subscription::Draft,
+    subscription::{Credentials, Draft},
 };
 
 const CLIENT: &str = "36011017-0e00-4e29-a054-7a1fbb8b60a2";
@@ -24,9 +25,9 @@ async fn open() -> (TempDir, Emitter) {
     (folder, emitter)
 }
 
-fn signal(key: &str, drop_proba: f64) -> Event {
+fn ticket(key: &str, price: f64) -> Event {
     let text = format!(
-        r#"{{"type":"signal","client":"{CLIENT}","key":"{key}","payload":{{"drop_proba":{drop_proba}}}}}"#
+        r#"{{"type":"ticket","client":"{CLIENT}","key":"{key}","payload":{{"price":{price}}}}}"#
     );
     Event::parse(text.as_bytes()).unwrap()
 }
@@ -41,11 +42,11 @@ fn unrouted(unrouted: u64) -> Remaining {
 #[tokio::test]
 async fn publishing_again_returns_the_first_id() {
     let (_folder, emitter) = open().await;
-    let first = emitter.publish(&signal("a", 0.5)).await.unwrap();
-    let again = emitter.publish(&signal("a", 0.5)).await.unwrap();
+    let first = emitter.publish(&ticket("a", 0.5)).await.unwrap();
+    let again = emitter.publish(&ticket("a", 0.5)).await.unwrap();
     assert_eq!((first.duplicate, again.duplicate), (false, true));
     assert_eq!(first.id, again.id);
-    let refused = emitter.publish(&signal("a", 0.6)).await.unwrap_err();
+    let refused = emitter.publish(&ticket("a", 0.6)).await.unwrap_err();
     assert_eq!(refused.code(), "idempotency_conflict");
     assert_eq!(emitter.remaining().await.unwrap(), unrouted(1));
 }
@@ -54,7 +55,7 @@ async fn publishing_again_returns_the_first_id() {
 async fn of_many_events_the_refused_one_is_told_in_its_place() {
     let (_folder, emitter) = open().await;
     let published = emitter
-        .publish_all(&[signal("a", 0.5), signal("a", 0.6), signal("b", 0.6)])
+        .publish_all(&[ticket("a", 0.5), ticket("a", 0.6), ticket("b", 0.6)])
         .await
         .unwrap();
     assert!(
@@ -72,7 +73,7 @@ async fn what_is_rolled_back_was_never_published() {
 
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
     emitter
-        .publish_in(&mut transaction, &signal("a", 0.5))
+        .publish_in(&mut transaction, &ticket("a", 0.5))
         .await
         .unwrap();
     transaction.rollback().await.unwrap();
@@ -80,7 +81,7 @@ async fn what_is_rolled_back_was_never_published() {
 
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
     emitter
-        .publish_in(&mut transaction, &signal("a", 0.5))
+        .publish_in(&mut transaction, &ticket("a", 0.5))
         .await
         .unwrap();
     transaction.commit().await.unwrap();
@@ -96,7 +97,7 @@ async fn a_connection_to_the_other_kind_of_database_is_refused() {
     let (folder, emitter) = open().await;
     let mut connection = PgConnection::connect(&postgres).await.unwrap();
     let refused = emitter
-        .publish_in(&mut connection, &signal("a", 0.5))
+        .publish_in(&mut connection, &ticket("a", 0.5))
         .await
         .unwrap_err();
     assert_eq!(refused.code(), "other_database");
@@ -132,7 +133,7 @@ async fn a_file_that_must_exist_is_made_by_migrate_alone() {
     let missing = Emitter::open(&url, options.clone()).await.unwrap_err();
     assert_eq!(missing.code(), "database_not_found");
     let applied = Emitter::migrate(&url, &Options::default()).await.unwrap();
-    assert_eq!(applied, ["outbox"]);
+    assert_eq!(applied, ["outbox", "profiles"]);
     let emitter = Emitter::open(&url, options).await.unwrap();
     assert!(emitter.workers().await.unwrap().is_empty());
     emitter.own().await.unwrap();
@@ -154,17 +155,47 @@ async fn a_url_where_nothing_listens_is_not_subscribed() {
         url: "https://localhost:9/hooks".to_owned(),
         ..Draft::default()
     };
-    let settings = draft.settings(&egress).unwrap();
+    let settings = draft.settings(&egress, &Profiles::default()).unwrap();
     let options = Options {
         egress,
         ..Options::default()
     };
     let emitter = Emitter::open(&url(folder.path()), options).await.unwrap();
     let failed = emitter
-        .subscribe(&settings, None, CheckMethod::Head)
+        .subscribe(&settings, &Credentials::default(), None)
         .await
         .unwrap_err();
     assert_eq!(failed.code(), "connect_refused");
+    assert!(emitter.registry().list(None).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_the_profile_refuses_is_refused_before_anything_is_sent() {
+    let (_folder, emitter) = open().await;
+    let settings = |profile: &str| {
+        let draft = Draft {
+            client: CLIENT.to_owned(),
+            name: "Shop".to_owned(),
+            url: "https://hooks.shop.com/in".to_owned(),
+            profile: Some(profile.to_owned()),
+            ..Draft::default()
+        };
+        draft.settings(&Policy::default(), &Profiles::default())
+    };
+    let credentials = [Credentials::default(), Secret::generate([7; 20]).into()];
+    for (profile, credentials, method, code) in [
+        ("insightarc", &credentials[0], None, "secret_required"),
+        (
+            "insightarc",
+            &credentials[1],
+            Some(CheckMethod::Post),
+            "check_not_allowed",
+        ),
+    ] {
+        let settings = settings(profile).unwrap();
+        let refused = emitter.subscribe(&settings, credentials, method).await;
+        assert_eq!(refused.unwrap_err().code(), code);
+    }
     assert!(emitter.registry().list(None).await.unwrap().is_empty());
 }
 
@@ -175,7 +206,7 @@ async fn one_process_delivers_at_a_time() {
     let second = Emitter::open(&url(folder.path()), Options::default())
         .await
         .unwrap();
-    second.publish(&signal("a", 0.5)).await.unwrap();
+    second.publish(&ticket("a", 0.5)).await.unwrap();
     let refused = second.run_until_idle(pending()).await.unwrap_err();
     assert_eq!(refused.code(), "already_owned");
     let summary = emitter.run_until_idle(pending()).await.unwrap();
