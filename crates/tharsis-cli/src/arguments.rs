@@ -244,13 +244,15 @@ pub(crate) enum LogFormat {
 pub(crate) enum Command {
     Demo(commands::demo::Options),
     #[command(subcommand)]
-    Subscription(commands::subscription::Command),
+    Subscription(Box<commands::subscription::Command>),
     Publish(commands::publish::Options),
     Run(commands::run::Options),
     #[command(subcommand)]
     Worker(commands::worker::Command),
     #[command(subcommand)]
     Event(commands::event::Command),
+    #[command(subcommand)]
+    EventType(commands::event_type::Command),
     #[command(subcommand)]
     Delivery(commands::delivery::Command),
     Replay(commands::replay::Options),

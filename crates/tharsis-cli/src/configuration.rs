@@ -4,6 +4,7 @@
 //! and the environment allow, and never narrows it.
 
 use std::{
+    collections::BTreeMap,
     fmt, fs, io,
     path::{Path, PathBuf},
     time::Duration,
@@ -11,7 +12,13 @@ use std::{
 
 use clap::ValueEnum;
 use serde::Deserialize;
-use tharsis::{EngineOptions, egress::Policy, parse_duration, store::redacted};
+use tharsis::{
+    EngineOptions,
+    egress::Policy,
+    parse_duration,
+    profile::{Declaration, Profiles},
+    store::redacted,
+};
 
 use crate::{
     arguments::{Global, LogFormat},
@@ -41,6 +48,8 @@ pub(crate) struct Configuration {
     pub(crate) engine: EngineOptions,
     /// How long a worker's lease holds, on PostgreSQL.
     pub(crate) lease: Option<Duration>,
+    /// The contracts on the wire: those that come with the program, and those that the file declares.
+    pub(crate) profiles: Profiles,
 }
 
 /// The database's URL, which is printed without the password in it.
@@ -77,6 +86,8 @@ struct File {
     log_format: Option<LogFormat>,
     egress: EgressTable,
     engine: EngineTable,
+    /// By name. Their keys are those of [`PROFILE_KEYS`].
+    profiles: BTreeMap<String, ProfileTable>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -101,7 +112,56 @@ struct EngineTable {
     lease: Option<String>,
 }
 
-/// Every key of the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+struct ProfileTable {
+    content_type: Option<String>,
+    encoding: Option<String>,
+    form_field: Option<String>,
+    signature_header: Option<String>,
+    signed: Option<String>,
+    algorithm: Option<String>,
+    key: Option<String>,
+    prefix: Option<String>,
+    digest: Option<String>,
+    timestamp_prefix: Option<String>,
+    separator: Option<String>,
+    headers: BTreeMap<String, String>,
+    check: Option<String>,
+    success: Option<String>,
+    timeout: Option<String>,
+    most_retries: Option<usize>,
+    payload_limit: Option<usize>,
+    events: Vec<String>,
+    batch_items: Option<u32>,
+    linger: Option<String>,
+}
+
+/// Every key of a declared profile, in `profiles.NAME`.
+const PROFILE_KEYS: [&str; 20] = [
+    "content_type",
+    "encoding",
+    "form_field",
+    "signature_header",
+    "signed",
+    "algorithm",
+    "key",
+    "prefix",
+    "digest",
+    "timestamp_prefix",
+    "separator",
+    "headers",
+    "check",
+    "success",
+    "timeout",
+    "most_retries",
+    "payload_limit",
+    "events",
+    "batch_items",
+    "linger",
+];
+
+/// Every key of the file, but for those of profiles.
 const KEYS: [&str; 12] = [
     "database",
     "key_file",
@@ -177,6 +237,7 @@ impl Configuration {
             ca_file,
             engine: file.engine.options()?,
             lease: file.engine.lease()?,
+            profiles: profiles(file.profiles)?,
         })
     }
 }
@@ -237,6 +298,44 @@ fn egress(
     }
     policy.allow_ports.extend(&flags.egress_allow_port);
     Ok(policy)
+}
+
+/// Those that come with the program and those that are declared, each tried out with a sample.
+fn profiles(declared: BTreeMap<String, ProfileTable>) -> Result<Profiles, Failure> {
+    let refused = |invalid| Failure::from(invalid).into_usage();
+    let declared = declared
+        .into_iter()
+        .map(|(name, table)| table.declaration().profile(&name))
+        .collect::<Result<_, _>>()
+        .map_err(refused)?;
+    Profiles::default().with(declared).map_err(refused)
+}
+
+impl ProfileTable {
+    fn declaration(self) -> Declaration {
+        Declaration {
+            content_type: self.content_type,
+            encoding: self.encoding,
+            form_field: self.form_field,
+            signature_header: self.signature_header,
+            signed: self.signed,
+            algorithm: self.algorithm,
+            key: self.key,
+            prefix: self.prefix,
+            digest: self.digest,
+            timestamp_prefix: self.timestamp_prefix,
+            separator: self.separator,
+            headers: self.headers.into_iter().collect(),
+            check: self.check,
+            success: self.success,
+            timeout: self.timeout,
+            most_retries: self.most_retries,
+            payload_limit: self.payload_limit,
+            events: self.events,
+            batch_items: self.batch_items,
+            linger: self.linger,
+        }
+    }
 }
 
 fn listed(value: Option<String>) -> Vec<String> {
@@ -303,6 +402,18 @@ impl File {
             Failure::usage("bad_config", format!("line {line}: {}", error.message())).at(name)
         };
         let table: toml::Table = toml::from_str(text).map_err(|error| bad(&error))?;
+        let mut table = table;
+        let declared = table.remove("profiles");
+        if let Some(unknown) = declared.as_ref().and_then(unknown_profile_key) {
+            return Err(
+                Failure::usage("unknown_key", format!("is no key of {name}"))
+                    .at(&unknown)
+                    .hint(format!(
+                        "the keys of a profile are {}",
+                        PROFILE_KEYS.join(", ")
+                    )),
+            );
+        }
         if let Some(unknown) = unknown_key("", &table) {
             let failure =
                 Failure::usage("unknown_key", format!("is no key of {name}")).at(&unknown);
@@ -313,6 +424,15 @@ impl File {
         }
         toml::from_str(text).map_err(|error| bad(&error))
     }
+}
+
+/// The first key of a declared profile that is none, as a path.
+fn unknown_profile_key(declared: &toml::Value) -> Option<String> {
+    let profiles = declared.as_table()?.iter();
+    let keys = profiles.filter_map(|(name, profile)| Some((name, profile.as_table()?)));
+    keys.flat_map(|(name, profile)| profile.keys().map(move |key| (name, key)))
+        .find(|(_, key)| !PROFILE_KEYS.contains(&key.as_str()))
+        .map(|(name, key)| format!("profiles.{name}.{key}"))
 }
 
 /// The first key that is none of ours, as a path.
@@ -344,7 +464,7 @@ fn nearest(unknown: &str) -> Option<&'static str> {
     let unknown = unknown.rsplit('.').next().unwrap_or(unknown);
     let likeness = |known| strsim::jaro_winkler(name(known), unknown);
     KEYS.into_iter()
-        .chain(["egress", "engine"])
+        .chain(["egress", "engine", "profiles"])
         .map(|known| (likeness(known), known))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
@@ -488,7 +608,7 @@ mod tests {
         insta::assert_snapshot!(refused("[egres]\nallow_hosts = []"), @"unknown_key: egres: is no key of tharsis.toml (did you mean `egress`?)");
         insta::assert_snapshot!(refused("allow_hosts = []"), @"unknown_key: allow_hosts: is no key of tharsis.toml (did you mean `egress.allow_hosts`?)");
         insta::assert_snapshot!(refused("[egress]\ntls_verify = false"), @"unknown_key: egress.tls_verify: is no key of tharsis.toml (the keys are database, key_file, log, log_format, egress.allow_addresses, egress.allow_hosts, egress.allow_ports, egress.ca_file, engine.max_in_flight, engine.cache_bytes, engine.grace, engine.lease)");
-        insta::assert_snapshot!(refused("'egress.ca_file' = 'x'"), @"bad_config: tharsis.toml: line 1: unknown field `egress.ca_file`, expected one of `database`, `key_file`, `log`, `log_format`, `egress`, `engine`");
+        insta::assert_snapshot!(refused("'egress.ca_file' = 'x'"), @"bad_config: tharsis.toml: line 1: unknown field `egress.ca_file`, expected one of `database`, `key_file`, `log`, `log_format`, `egress`, `engine`, `profiles`");
     }
 
     #[test]

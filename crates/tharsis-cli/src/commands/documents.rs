@@ -1,5 +1,7 @@
 //! The JSON documents of `--json`. Times are RFC 3339 in UTC.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tharsis::{
@@ -23,10 +25,26 @@ pub(crate) struct SubscriptionDocument<'a> {
     timeout: String,
     retry: String,
     max_in_flight: u32,
+    payload_limit: usize,
+    /// Deliveries of one request; null under a profile that knows no batches.
+    batch_items: Option<u32>,
+    linger: Option<String>,
+    /// What the profile asks for.
+    profile_settings: &'a BTreeMap<String, String>,
+    /// Empty: all.
+    fields: Vec<&'a str>,
+    filter: Option<&'a str>,
+    traceparent: bool,
+    /// Names alone.
+    headers: &'a [String],
     state: &'static str,
     /// Why it is disabled.
     reason: Option<&'a str>,
     secret_fingerprint: Option<&'a str>,
+    /// What verifies its requests, where they are signed with the private key of a pair.
+    public_key: Option<&'a str>,
+    /// Until when a former secret signs beside the present one.
+    overlap_until: Option<String>,
     created_at: String,
     updated_at: String,
 }
@@ -39,15 +57,25 @@ impl<'a> From<&'a Subscription> for SubscriptionDocument<'a> {
             client: settings.client.to_string(),
             name: &settings.name,
             url: settings.url.given(),
-            profile: settings.profile.name,
+            profile: &settings.profile.name,
             events: settings.events.iter().map(|event| event.as_str()).collect(),
             content_type: &settings.content_type,
             timeout: format_duration(settings.timeout),
             retry: settings.retry.to_string(),
             max_in_flight: settings.max_in_flight,
+            payload_limit: settings.payload_limit,
+            batch_items: settings.batch.map(|batch| batch.items),
+            linger: settings.batch.map(|batch| format_duration(batch.linger)),
+            profile_settings: &settings.profile_settings,
+            fields: settings.fields.paths().collect(),
+            filter: settings.filter.as_ref().map(|filter| filter.text()),
+            traceparent: settings.traceparent,
+            headers: &subscription.headers,
             state: subscription.state.as_str(),
             reason: subscription.state.reason(),
             secret_fingerprint: subscription.secret_fingerprint.as_deref(),
+            public_key: subscription.public_key.as_deref(),
+            overlap_until: subscription.overlap_until.map(|at| at.to_string()),
             created_at: subscription.created_at.to_string(),
             updated_at: subscription.updated_at.to_string(),
         }

@@ -3,15 +3,19 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use clap::Args;
-use tharsis::{parse_duration, profile::Profile};
+use tharsis::{
+    parse_duration,
+    profile::{Fallback, Profile, Requirement},
+};
 use tharsis_receiver::{Answer, Authority, Receiver, Sink, StatusCode, Verify};
 use tokio::sync::mpsc;
 
-use super::{Context, profile, secret};
+use super::{Context, secret};
 use crate::{
     output::{
         Exit, Failure,
@@ -23,12 +27,13 @@ use crate::{
 /// Receive webhooks on this machine, and print each request as a line of JSON
 ///
 /// An HTTPS server on 127.0.0.1 with a certificate authority of its own. Each line has `at`, `method`, `path`, `headers`,
-/// `body` as text, `verified` (true, false, or null without a secret) and `reason`. A HEAD is always answered 200.
+/// `body` as text, `data` (of a form, decoded), `verified` (true, false, or null without a secret) and `reason`. A HEAD is always answered 200.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   tharsis listen
   tharsis listen --port 9443 --secret-file shop.secret
+  tharsis listen --profile smartech | jq '.data // empty | fromjson'
   tharsis listen --fail-first 2                   Answers 503 twice, then 200
   tharsis listen --status 500 --delay 2s          Answers 500, and slowly
   tharsis listen | jq -c 'select(.verified == false)'")]
@@ -38,8 +43,12 @@ pub(crate) struct Options {
     port: u16,
 
     /// The contract on the wire, to verify by
-    #[arg(long, value_name = "PROFILE", default_value = "mars", value_parser = profile)]
-    profile: &'static Profile,
+    #[arg(long, value_name = "PROFILE", default_value = "mars")]
+    profile: String,
+
+    /// The URL exactly as it is registered, where it is signed [default: https://localhost, the port, and the path]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
 
     /// The file that holds the secret; without one nothing is verified
     #[arg(long, value_name = "FILE")]
@@ -64,13 +73,17 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Failure> {
     let shutdown = signals::shutdown()?;
-    let verify = match &options.secret_file {
-        Some(path) => Some(Verify {
-            profile: options.profile,
-            secret: secret::from_file(path)?,
-        }),
-        None => None,
-    };
+    let profile = context.profile(&options.profile)?;
+    let kind = secret::key_kind(&profile);
+    let secret = options.secret_file.as_deref();
+    let secret = secret
+        .map(|path| secret::from_file(kind, path))
+        .transpose()?;
+    let verify = secret.map(|secret| Verify {
+        profile: Arc::clone(&profile),
+        secret: Some(secret),
+        url: options.url.clone(),
+    });
     let authority = Authority::load_or_create(&options.ca_out)?;
     let (sender, mut requests) = mpsc::unbounded_channel();
     let receiver = Receiver::bind(tharsis_receiver::Options {
@@ -81,7 +94,7 @@ pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
         ..tharsis_receiver::Options::new(&authority)
     })
     .await?;
-    introduce(&options, &receiver)?;
+    introduce(&options, &profile, &receiver)?;
 
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -115,7 +128,7 @@ impl Options {
 }
 
 /// Says where it listens and what to type next. On standard error: standard output carries the requests.
-fn introduce(options: &Options, receiver: &Receiver) -> Result<(), Failure> {
+fn introduce(options: &Options, profile: &Profile, receiver: &Receiver) -> Result<(), Failure> {
     let ca_out = options.ca_out.to_string_lossy();
     let ca = in_shell(&ca_out);
     let egress = format!(
@@ -123,13 +136,22 @@ fn introduce(options: &Options, receiver: &Receiver) -> Result<(), Failure> {
         receiver.addr().port()
     );
     let secret = match &options.secret_file {
-        Some(path) => format!("--secret-file {}", in_shell(&path.to_string_lossy())),
-        None => "--no-secret".to_owned(),
+        Some(path) => format!(" --secret-file {}", in_shell(&path.to_string_lossy())),
+        None if profile.secret == Requirement::Optional => " --no-secret".to_owned(),
+        None => String::new(),
     };
+    let named = match &*profile.name {
+        "mars" => String::new(),
+        name => format!(" --profile {name}"),
+    };
+    let asked: String = (profile.settings.iter())
+        .filter(|setting| setting.fallback == Fallback::Required)
+        .map(|setting| format!(" --set {}=listen", setting.name))
+        .collect();
     writeln!(
         io::stderr().lock(),
         "Listening on {url}\nCertificate authority: {ca_out}\nRegister it, and deliver to it, with:\n  \
-         tharsis subscription add --client 36011017-0e00-4e29-a054-7a1fbb8b60a2 --name listen --url {url} {secret} {egress}\n  \
+         tharsis subscription add --client 36011017-0e00-4e29-a054-7a1fbb8b60a2 --name listen --url {url}{named}{asked}{secret} {egress}\n  \
          tharsis run {egress}",
         url = receiver.url("/"),
         ca_out = inert(&ca_out),

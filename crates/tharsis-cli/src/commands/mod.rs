@@ -4,6 +4,7 @@ pub(crate) mod delivery;
 pub(crate) mod demo;
 pub(crate) mod documents;
 pub(crate) mod event;
+pub(crate) mod event_type;
 pub(crate) mod filter;
 pub(crate) mod listen;
 pub(crate) mod migrate;
@@ -15,7 +16,13 @@ pub(crate) mod subscription;
 pub(crate) mod verify;
 pub(crate) mod worker;
 
-use tharsis::{Emitter, Invalid, profile::Profile};
+use std::sync::Arc;
+
+use tharsis::{
+    Emitter,
+    dispatch::{Client, ClientOptions},
+    profile::Profile,
+};
 
 use crate::{
     arguments::Command,
@@ -70,6 +77,21 @@ impl Context {
         Ok(emitter)
     }
 
+    /// A client as the configuration wants it, without an outbox.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::new(&ClientOptions {
+            egress: self.configuration.egress.clone(),
+            ca_file: self.configuration.ca_file.clone(),
+        })
+        .map_err(tharsis::Error::from)?)
+    }
+
+    /// The profile of this name, as a flag gave it.
+    pub(crate) fn profile(&self, name: &str) -> Result<Arc<Profile>, Failure> {
+        let profile = self.configuration.profiles.named(name);
+        profile.map_err(|invalid| Failure::from(invalid).at("--profile").into_usage())
+    }
+
     /// What the outbox is opened with.
     pub(crate) fn options(&self) -> tharsis::Options {
         let Configuration {
@@ -78,6 +100,7 @@ impl Context {
             key_file,
             lease,
             engine,
+            profiles,
             ..
         } = &self.configuration;
         tharsis::Options {
@@ -86,9 +109,16 @@ impl Context {
             key_file: Some(key_file.clone()),
             lease: *lease,
             engine: engine.clone(),
+            profiles: profiles.clone(),
             ..tharsis::Options::default()
         }
     }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut random = [0; N];
+    getrandom::fill(&mut random).map_err(|error| Failure::because("no_randomness", &error))?;
+    Ok(random)
 }
 
 /// A URL or a lease that is none is wrong usage, wherever it was written.
@@ -106,24 +136,16 @@ fn not_opened(error: tharsis::Error) -> Failure {
 pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Demo(options) => demo::run(context, options).await,
-        Command::Subscription(command) => subscription::run(context, command).await,
+        Command::Subscription(command) => subscription::run(context, *command).await,
         Command::Publish(options) => publish::run(context, options).await,
         Command::Run(options) => run::run(context, options).await,
         Command::Worker(command) => worker::run(context, &command).await,
         Command::Event(command) => event::run(context, command).await,
+        Command::EventType(command) => event_type::run(context, &command),
         Command::Delivery(command) => delivery::run(context, command).await,
         Command::Replay(options) => replay::run(context, options).await,
         Command::Migrate(options) => migrate::run(context, &options).await,
         Command::Listen(options) => listen::run(context, options).await,
         Command::Verify(options) => verify::run(context, &options),
     }
-}
-
-/// Reads the name of a profile.
-fn profile(name: &str) -> Result<&'static Profile, Invalid> {
-    Profile::named(name).ok_or_else(|| {
-        let known: Vec<_> = Profile::ALL.iter().map(|profile| profile.name).collect();
-        Invalid::new("unknown_profile", "there is no such profile")
-            .hint(format!("choose one of: {}", known.join(", ")))
-    })
 }

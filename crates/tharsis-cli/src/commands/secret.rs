@@ -7,9 +7,13 @@ use std::{
 };
 
 use clap::Args;
-use tharsis::Secret;
+use tharsis::{
+    Secret,
+    profile::{KeyKind, Profile, Requirement},
+};
 use zeroize::Zeroizing;
 
+use super::random;
 use crate::output::Failure;
 
 /// No file of a secret is longer.
@@ -41,45 +45,74 @@ pub(crate) struct Chosen {
 }
 
 impl SecretOptions {
-    /// Whether one is generated, because nothing was given.
-    pub(crate) fn generates(&self) -> bool {
-        self.secret_file.is_none() && !self.secret_stdin && !self.no_secret
+    /// Whether one is generated, because nothing was given and the profile signs.
+    pub(crate) fn generates(&self, profile: &Profile) -> bool {
+        profile.secret != Requirement::Useless
+            && self.secret_file.is_none()
+            && !self.secret_stdin
+            && !self.no_secret
     }
 
-    pub(crate) fn choose(&self) -> Result<Chosen, Failure> {
-        let given = |secret| Chosen {
-            secret,
-            generated: false,
+    /// What was given, else one as the profile wants it.
+    pub(crate) fn choose(&self, profile: &Profile) -> Result<Chosen, Failure> {
+        if !self.generates(profile) {
+            return Ok(Chosen {
+                secret: given(self, profile)?,
+                generated: false,
+            });
+        }
+        let secret = match key_kind(profile) {
+            KeyKind::Standard => Secret::generate_standard(random()?),
+            _ => Secret::generate(random()?),
         };
-        if let Some(path) = &self.secret_file {
-            return Ok(given(Some(from_file(path)?)));
-        }
-        if self.secret_stdin {
-            return Ok(given(Some(from_stdin()?)));
-        }
-        if self.no_secret {
-            return Ok(given(None));
-        }
-        let mut random = [0; 20];
-        getrandom::fill(&mut random).map_err(|error| Failure::because("no_randomness", &error))?;
         Ok(Chosen {
-            secret: Some(Secret::generate(random)),
+            secret: Some(secret),
             generated: true,
         })
     }
 }
 
-/// The secret that a file holds.
-pub(crate) fn from_file(path: &Path) -> Result<Secret, Failure> {
+/// The secret that was given, if one was.
+pub(crate) fn given(options: &SecretOptions, profile: &Profile) -> Result<Option<Secret>, Failure> {
+    let kind = key_kind(profile);
+    match &options.secret_file {
+        Some(path) => from_file(kind, path).map(Some),
+        None if options.secret_stdin => from_stdin(kind).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// What kind of key the secrets of a profile are.
+pub(crate) fn key_kind(profile: &Profile) -> KeyKind {
+    (profile.signature.as_ref()).map_or(KeyKind::Text, |signature| signature.key)
+}
+
+/// The secret that a file holds, or the key that verifies what was signed.
+pub(crate) fn from_file(kind: KeyKind, path: &Path) -> Result<Secret, Failure> {
+    Ok(Secret::of_file(kind, &text_of(path)?)?)
+}
+
+/// What a file holds that is as good as a secret; a line end after it is no part of it.
+pub(crate) fn line_of(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    let text = text_of(path)?;
+    let line = std::str::from_utf8(&text).map_err(|_| {
+        Failure::new("secret_unreadable", "is not UTF-8").at(path.display().to_string())
+    })?;
+    let line = line.strip_suffix('\n').unwrap_or(line);
+    Ok(Zeroizing::new(
+        line.strip_suffix('\r').unwrap_or(line).to_owned(),
+    ))
+}
+
+fn text_of(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let unreadable = |error: io::Error| {
         Failure::new("secret_unreadable", format!("cannot be read: {error}"))
             .at(path.display().to_string())
     };
-    let text = read(File::open(path).map_err(unreadable)?).map_err(unreadable)?;
-    Ok(Secret::from_file_text(&text)?)
+    read(File::open(path).map_err(unreadable)?).map_err(unreadable)
 }
 
-fn from_stdin() -> Result<Secret, Failure> {
+fn from_stdin(kind: KeyKind) -> Result<Secret, Failure> {
     let text = if io::stdin().is_terminal() {
         let terminal = console::Term::stderr();
         terminal.write_str("Secret: ")?;
@@ -87,7 +120,7 @@ fn from_stdin() -> Result<Secret, Failure> {
     } else {
         read(io::stdin().lock())?
     };
-    Ok(Secret::from_file_text(&text)?)
+    Ok(Secret::of_file(kind, &text)?)
 }
 
 fn read(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {

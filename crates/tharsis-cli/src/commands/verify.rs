@@ -8,9 +8,13 @@ use std::{
 
 use clap::Args;
 use serde::Serialize;
-use tharsis::{profile::Profile, signer};
+use tharsis::{
+    Timestamp,
+    signer::{self, Incoming, Rejected},
+    system_now,
+};
 
-use super::{Context, profile, secret};
+use super::{Context, secret};
 use crate::output::{Exit, Failure};
 
 /// Verify the signature of a request that was received
@@ -22,14 +26,16 @@ use crate::output::{Exit, Failure};
 Examples:
   tharsis verify --secret-file shop.secret --body body.json \\
       --header 'X-Mars-Signature: sha1=de7c9b85b8b78aa6bc8a7a36f70a90701c9db4d9'
+  tharsis verify --profile insightarc --url https://Shop.example/signals --secret-file shop.secret --body body.json \\
+      --header 'x-insightarc-signature: dzK/mZ/EMsP/rVJLryq5AmaH9wU='
   tharsis listen | jq -jn 'first(inputs | select(.method == \"POST\")).body' > body.json
                                                   The first body's bytes, without a line break added")]
 pub(crate) struct Options {
     /// The contract on the wire
-    #[arg(long, value_name = "PROFILE", default_value = "mars", value_parser = profile)]
-    profile: &'static Profile,
+    #[arg(long, value_name = "PROFILE", default_value = "mars")]
+    profile: String,
 
-    /// The file that holds the secret
+    /// The file that holds the secret, or the public key (whpk_…) where requests are signed with the private one
     #[arg(long, value_name = "FILE")]
     secret_file: PathBuf,
 
@@ -37,35 +43,52 @@ pub(crate) struct Options {
     #[arg(long = "header", value_name = "HEADER", value_parser = header)]
     headers: Vec<(String, String)>,
 
+    /// The URL exactly as it was registered, where it is signed too
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+
+    /// Judge a time that is signed as of then, in seconds since 1970 [default: now]
+    #[arg(long, value_name = "SECONDS")]
+    at: Option<i64>,
+
     /// The file that holds the body as it came, or - for standard input
     #[arg(long, value_name = "FILE")]
     body: PathBuf,
 }
 
 pub(crate) fn run(context: &Context, options: &Options) -> Result<Exit, Failure> {
-    let secret = secret::from_file(&options.secret_file)?;
+    let profile = context.profile(&options.profile)?;
+    let kind = secret::key_kind(&profile);
+    let secret = secret::from_file(kind, &options.secret_file)?;
     let body = read(&options.body)?;
-    let signature = options.profile.signature.as_ref().ok_or_else(|| {
-        Failure::new(
+    if profile.signature.is_none() {
+        return Err(Failure::new(
             "nothing_to_verify",
-            format!("the profile {} signs nothing", options.profile.name),
-        )
-    })?;
-    let header = options
-        .headers
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(signature.header));
-    signer::verify(
-        options.profile,
-        Some(&secret),
-        header.map(|(_, value)| value.as_bytes()),
-        &body,
-    )
-    .map_err(|rejected| {
+            format!("the profile {} signs nothing", profile.name),
+        ));
+    }
+    let headers: Vec<_> = (options.headers.iter())
+        .map(|(name, value)| (&**name, value.as_bytes()))
+        .collect();
+    let incoming = Incoming {
+        headers: &headers,
+        body: &body,
+        url: options.url.as_deref(),
+        now: Some(options.at.map_or_else(system_now, |seconds| {
+            Timestamp::from_millis(seconds.saturating_mul(1_000))
+        })),
+    };
+    signer::verify(&profile, Some(&secret), &incoming).map_err(|rejected| {
         let failure = Failure::new(rejected.code(), rejected.to_string());
-        match (rejected, rejected.hint()) {
-            (signer::Rejected::NoHeader, _) => {
-                failure.hint(format!("give it with --header '{}: …'", signature.header))
+        match (&rejected, rejected.hint()) {
+            (Rejected::NoHeader { name }, _) => {
+                failure.hint(format!("give it with --header '{name}: …'"))
+            }
+            (Rejected::NoUrl, _) => {
+                failure.hint("give it with --url, exactly as it was registered")
+            }
+            (Rejected::TooOld | Rejected::TooNew, _) => {
+                failure.hint("say when the request came with --at SECONDS")
             }
             (_, Some(hint)) => failure.hint(hint),
             (_, None) => failure,

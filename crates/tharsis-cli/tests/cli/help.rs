@@ -24,7 +24,7 @@ fn commands(desk: &Desk, above: &str) -> Vec<String> {
 
 #[test]
 fn these_are_the_commands() {
-    insta::assert_snapshot!(commands(&Desk::new(), "").join("\n"), @"
+    insta::assert_snapshot!(commands(&Desk::new(), "").join("\n"), @r"
     demo
     subscription
     subscription add
@@ -35,6 +35,7 @@ fn these_are_the_commands() {
     subscription resume
     subscription rotate
     subscription test
+    subscription filter-test
     subscription remove
     publish
     run
@@ -42,6 +43,9 @@ fn these_are_the_commands() {
     worker list
     event
     event show
+    event-type
+    event-type list
+    event-type show
     delivery
     delivery list
     delivery show
@@ -208,8 +212,8 @@ fn programs_are_told_what_is_wrong_with_the_usage() {
     insta::assert_snapshot!(told("delivery list --status="), @r#"{"error":{"code":"usage","field":"--status","message":"a value is required for '--status <STATUS>' but none was supplied","hint":"choose one of: pending, retrying, held, delivered, dead, expired, refused, cancelled"}}"#);
     insta::assert_snapshot!(told("run --until-idel"), @r#"{"error":{"code":"usage","field":"--until-idel","message":"unexpected argument '--until-idel' found","hint":"did you mean `--until-idle`?"}}"#);
     insta::assert_snapshot!(told("publis"), @r#"{"error":{"code":"usage","field":null,"message":"unrecognized subcommand 'publis'","hint":"did you mean `publish`?"}}"#);
-    insta::assert_snapshot!(told("subscription"), @r#"{"error":{"code":"usage","field":null,"message":"'tharsis subscription' requires a subcommand but one was not provided","hint":"choose one of: add, list, show, set, pause, resume, rotate, test, remove, help"}}"#);
-    insta::assert_snapshot!(told(""), @r#"{"error":{"code":"usage","field":null,"message":"'tharsis' requires a subcommand but one was not provided","hint":"choose one of: demo, subscription, publish, run, worker, event, delivery, replay, migrate, listen, verify, help"}}"#);
+    insta::assert_snapshot!(told("subscription"), @r#"{"error":{"code":"usage","field":null,"message":"'tharsis subscription' requires a subcommand but one was not provided","hint":"choose one of: add, list, show, set, pause, resume, rotate, test, filter-test, remove, help"}}"#);
+    insta::assert_snapshot!(told(""), @r#"{"error":{"code":"usage","field":null,"message":"'tharsis' requires a subcommand but one was not provided","hint":"choose one of: demo, subscription, publish, run, worker, event, event-type, delivery, replay, migrate, listen, verify, help"}}"#);
     insta::assert_snapshot!(told("subscription rotate 36011017-0e00-4e29-a054-7a1fbb8b60a2 --no-secret --secret-stdin"), @r#"{"error":{"code":"usage","field":"--no-secret","message":"the argument '--no-secret' cannot be used with '--secret-stdin'","hint":null}}"#);
 }
 

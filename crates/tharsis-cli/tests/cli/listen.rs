@@ -86,7 +86,7 @@ fn it_says_how_to_register_it_and_prints_each_request() {
         .keys()
         .map(String::as_str)
         .collect();
-    insta::assert_snapshot!(keys.join(" "), @"at body headers method path reason verified");
+    insta::assert_snapshot!(keys.join(" "), @"at body data headers method path reason verified");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! The program as its users meet it, as far as that needs no receiver and no engine.
 
 mod configuration;
+mod event_type;
 mod help;
 mod listen;
 mod lists;
 mod migrate;
+mod profiles;
 mod publish;
 mod run;
 mod subscription;

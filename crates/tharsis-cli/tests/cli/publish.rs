@@ -161,7 +161,7 @@ fn an_explicit_key_with_another_payload_is_refused() {
     let desk = Desk::new();
     let keyed = |payload: &str| {
         format!(
-            r#"{{"type":"signal","client":"b4aeba4e-a4c0-4896-866a-56f8bcb372fc","key":"k-1","payload":{payload}}}"#
+            r#"{{"type":"ticket","client":"b4aeba4e-a4c0-4896-866a-56f8bcb372fc","key":"k-1","payload":{payload}}}"#
         )
     };
     let lines = [

@@ -2,21 +2,21 @@ use tharsis_receiver::{Answer, Authority, Options, Receiver, StatusCode};
 
 use crate::{Desk, Said};
 
-const CLIENT: &str = "36011017-0e00-4e29-a054-7a1fbb8b60a2";
+pub(crate) const CLIENT: &str = "36011017-0e00-4e29-a054-7a1fbb8b60a2";
 
 /// In place of the id of a subscription.
 const ID: &str = "019b2f70-91d2-7b35-8f06-3f1c5d0a7e42";
 
 /// A receiver and a desk whose configuration allows it.
-struct Local {
-    desk: Desk,
-    receiver: Receiver,
+pub(crate) struct Local {
+    pub(crate) desk: Desk,
+    pub(crate) receiver: Receiver,
     // Where the receiver runs.
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Local {
-    fn new(answer: Answer) -> Self {
+    pub(crate) fn new(answer: Answer) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .worker_threads(1)
@@ -45,7 +45,7 @@ impl Local {
         }
     }
 
-    fn add(&self, more: &str) -> Said {
+    pub(crate) fn add(&self, more: &str) -> Said {
         self.desk.run(&format!(
             "subscription add --client {CLIENT} --name Shop --url {} {more}",
             self.receiver.url("/hooks")
@@ -53,7 +53,7 @@ impl Local {
     }
 
     /// What was said, with what differs from run to run in words.
-    fn steady(&self, said: &Said, id: &str) -> String {
+    pub(crate) fn steady(&self, said: &Said, id: &str) -> String {
         steady(&said.all())
             .replace(id, ID)
             .replace(&self.receiver.addr().port().to_string(), "PORT")
@@ -74,7 +74,7 @@ fn steady(text: &str) -> String {
 }
 
 /// The rest of the line after this mark.
-fn after<'a>(text: &'a str, mark: &str) -> &'a str {
+pub(crate) fn after<'a>(text: &'a str, mark: &str) -> &'a str {
     text.split_once(mark).unwrap().1.lines().next().unwrap()
 }
 
@@ -129,11 +129,11 @@ fn what_is_wrong_with_a_subscription_is_said_before_anything_is_sent() {
     error[unknown_event_type]: events[0]: the profile mars has no event of this type
       hint: choose among: product_discount_recommendation, nudge
     ");
-    insta::assert_snapshot!(refused("--url https://hooks.shop.com/hooks --profile venus"), @"
-    exit 1
+    insta::assert_snapshot!(refused("--url https://hooks.shop.com/hooks --profile venus"), @r"
+    exit 2
     --- stderr
-    error[unknown_profile]: profile: there is no such profile
-      hint: choose one of: mars
+    error[unknown_profile]: --profile: there is no such profile
+      hint: choose one of: mars, insightarc, smartech, nudge, standard, github, shopify, stripe
     ");
     insta::assert_snapshot!(refused("--url https://hooks.shop.com/hooks --secret-file none"), @"
     exit 1
@@ -266,7 +266,7 @@ fn a_subscription_is_added_looked_at_changed_and_removed() {
         .keys()
         .map(String::as_str)
         .collect();
-    insta::assert_snapshot!(keys.join(" "), @"client content_type created_at events id max_in_flight name profile reason retry secret_fingerprint state timeout updated_at url");
+    insta::assert_snapshot!(keys.join(" "), @"batch_items client content_type created_at events fields filter headers id linger max_in_flight name overlap_until payload_limit profile profile_settings public_key reason retry secret_fingerprint state timeout traceparent updated_at url");
     insta::assert_snapshot!(show(&format!("remove {id}")), @"
     exit 2
     --- stderr
@@ -321,11 +321,11 @@ fn a_url_that_does_not_answer_creates_nothing() {
         head: StatusCode::METHOD_NOT_ALLOWED,
         ..Answer::default()
     });
-    insta::assert_snapshot!(local.steady(&local.add(""), "(none)"), @"
+    insta::assert_snapshot!(local.steady(&local.add(""), "(none)"), @r"
     exit 1
     --- stderr
     error[status_not_200]: status: HEAD was answered 405, not 200
-      hint: answer HEAD with 200, or check with the signed test event (--check post)
+      hint: answer HEAD with 200, or check with the test event (--check post)
     ");
     assert_eq!(local.desk.run("subscription list").stdout, "");
     let posted = local.add("--check post --no-secret --json");
@@ -371,7 +371,7 @@ fn a_test_shows_request_and_answer() {
     after   SPAN
     reason  http_403
     body    \u{1b}[2Jno\n
-    hint    the receiver may hold another secret: compare its fingerprint in `tharsis subscription show`
+    hint    the receiver may hold another secret or other credentials: compare the fingerprint in `tharsis subscription show`
 
     The receiver did not take it.
     "#);

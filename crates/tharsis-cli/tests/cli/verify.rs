@@ -39,10 +39,10 @@ fn what_was_signed_is_ok() {
 #[test]
 fn what_is_wrong_is_said() {
     let header = format!("X-Mars-Signature: sha1={SIGNATURE}");
-    insta::assert_snapshot!(verify("Content-Type: application/json", BODY), @"
+    insta::assert_snapshot!(verify("Content-Type: application/json", BODY), @r"
     exit 1
     --- stderr
-    error[signature_missing]: there is no signature header
+    error[signature_missing]: there is no header x-mars-signature
       hint: give it with --header 'x-mars-signature: …'
     ");
     insta::assert_snapshot!(verify(&format!("X-Mars-Signature: {SIGNATURE}"), BODY), @"

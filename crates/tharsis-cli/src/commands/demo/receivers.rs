@@ -1,10 +1,10 @@
 use std::{sync::Arc, time::Duration};
 
 use tharsis::{
-    CheckMethod, Emitter, Secret,
+    Emitter, Secret,
     egress::Policy,
     payload::nudge,
-    profile::MARS,
+    profile::{MARS, Profiles},
     subscription::{Draft, Subscription},
 };
 use tharsis_receiver::{Answer, Authority, Options, Receiver, Sink, Verify};
@@ -97,8 +97,9 @@ impl Endpoint {
         };
         let receiver = Receiver::bind(Options {
             verify: Some(Verify {
-                profile: &MARS,
-                secret: secret.clone(),
+                profile: Arc::new(MARS.clone()),
+                secret: Some(secret.clone()),
+                url: None,
             }),
             answer: Answer {
                 fail_first: part.fail_first,
@@ -138,9 +139,9 @@ impl Endpoint {
             retry: Some(RETRY.to_owned()),
             ..Draft::default()
         }
-        .settings(policy)?;
+        .settings(policy, &Profiles::default())?;
         Ok(emitter
-            .subscribe(&settings, Some(&self.secret), CheckMethod::Head)
+            .subscribe(&settings, &self.secret.clone().into(), None)
             .await?)
     }
 }

@@ -1,11 +1,12 @@
 use clap::Args;
 use serde::Serialize;
 use tharsis::{
-    subscription::{Draft, Subscription},
+    CheckMethod,
+    subscription::{Credentials, Draft, Subscription},
     system_now,
 };
 
-use super::{Check, for_people};
+use super::{Check, draft::DraftOptions, for_people};
 use crate::{
     commands::{
         Context,
@@ -17,56 +18,37 @@ use crate::{
 
 /// Register a URL
 ///
-/// The URL is checked first, with one HEAD request that must be answered 200 over a valid certificate; if that fails
-/// nothing is created. What is published from then on is offered to the subscription.
+/// The URL is checked first, with one HEAD request that must be answered 200 over a valid certificate (under the profile
+/// `smartech` with its test event); if that fails nothing is created. What is published from then on is offered to the
+/// subscription.
 #[derive(Debug, Args)]
+#[command(mut_arg("name", |arg| arg.required(true)), mut_arg("url", |arg| arg.required(true)))]
 #[command(after_help = "\
 Examples:
   tharsis subscription add --client 36011017-0e00-4e29-a054-7a1fbb8b60a2 --name Shop \\
       --url https://shop.example/hooks
   tharsis subscription add --client 36011017-0e00-4e29-a054-7a1fbb8b60a2 --name Nudges \\
       --url https://shop.example/nudges --event nudge --secret-file shop.secret --retry 30s,5m,1h
+  tharsis subscription add --client 36011017-0e00-4e29-a054-7a1fbb8b60a2 --name Journeys \\
+      --url https://shop.example/journeys --profile smartech --set panel=Shop \\
+      --basic-user shop --basic-password-file shop.password --filter 'event.att_params.CITY == \"Thane\"'
   openssl rand -hex 20 | tharsis subscription add … --secret-stdin")]
 pub(crate) struct Options {
     /// The client whose events it gets
     #[arg(long, value_name = "UUID")]
     client: String,
 
-    /// To tell webhooks apart
-    #[arg(long, value_name = "TEXT")]
-    name: String,
+    /// The contract on the wire: mars, insightarc, smartech, nudge, standard, github, shopify, stripe, or a declared one
+    #[arg(long, value_name = "PROFILE", default_value = "mars")]
+    profile: String,
 
-    /// Where to POST: HTTPS, a host name, port 443 or 8443
-    #[arg(long, value_name = "URL")]
-    url: String,
+    #[command(flatten)]
+    draft: DraftOptions,
 
-    /// Only events of this type; may be given several times [default: all that the profile knows]
-    #[arg(long = "event", value_name = "TYPE")]
-    events: Vec<String>,
-
-    /// The contract on the wire [default: mars]
-    #[arg(long, value_name = "PROFILE")]
-    profile: Option<String>,
-
-    /// The content type of its requests [default: application/json]
-    #[arg(long, value_name = "TYPE")]
-    content_type: Option<String>,
-
-    /// The longest that one request may take [default: 3s]
-    #[arg(long, value_name = "SPAN")]
-    timeout: Option<String>,
-
-    /// The delays before retries, or `none` [default: 5s,1m,10m]
-    #[arg(long, value_name = "SPANS")]
-    retry: Option<String>,
-
-    /// Requests under way to it at once [default: 8]
-    #[arg(long, value_name = "N")]
-    max_in_flight: Option<u32>,
-
-    /// How the URL proves that it is there; `post` wants a secret that the receiver holds, or --no-secret
-    #[arg(long, value_name = "METHOD", value_enum, default_value_t)]
-    check: Check,
+    /// How the URL proves that it is there [default: the profile's, mostly head]; `post` wants a secret that the receiver
+    /// holds, or --no-secret
+    #[arg(long, value_name = "METHOD", value_enum)]
+    check: Option<Check>,
 
     #[command(flatten)]
     secret: SecretOptions,
@@ -74,7 +56,9 @@ pub(crate) struct Options {
 
 pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Failure> {
     let output = context.output;
-    if options.check == Check::Post && options.secret.generates() {
+    let profile = context.profile(&options.profile)?;
+    let method = CheckMethod::of(&profile, options.check.map(Into::into))?;
+    if method == CheckMethod::Post && options.secret.generates(&profile) {
         return Err(Failure::usage(
             "secret_unknown",
             "the test event would be signed with a secret that is generated now, which the receiver cannot know yet",
@@ -82,25 +66,27 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
         .at("--check post")
         .hint("give the secret that the receiver holds with --secret-file or --secret-stdin, or add --no-secret"));
     }
-    let draft = Draft {
+    let headers = options.draft.headers()?.unwrap_or_default();
+    let draft = options.draft.over(Draft {
         client: options.client,
-        name: options.name,
-        url: options.url,
-        profile: options.profile,
-        events: options.events,
-        content_type: options.content_type,
-        timeout: options.timeout,
-        retry: options.retry,
-        max_in_flight: options.max_in_flight,
-    };
-    let settings = draft.settings(&context.configuration.egress)?;
-    let chosen = options.secret.choose()?;
+        profile: Some(options.profile),
+        ..Draft::default()
+    });
+    let configuration = &context.configuration;
+    let settings = draft.settings(&configuration.egress, &configuration.profiles)?;
+    let chosen = options.secret.choose(&profile)?;
     settings.accepts(chosen.secret.as_ref())?;
+    settings.accepts_headers(&headers)?;
+    let credentials = Credentials {
+        secret: chosen.secret.clone(),
+        headers,
+        ..Credentials::default()
+    };
     let emitter = context.open_or_create().await?;
     let subscription = output
         .progress()
         .during(
-            emitter.subscribe(&settings, chosen.secret.as_ref(), options.check.into()),
+            emitter.subscribe(&settings, &credentials, Some(method)),
             || format!("Checking {}", inert(settings.url.given())),
         )
         .await?;

@@ -1,6 +1,8 @@
 //! `tharsis subscription`: who wants which events, and where.
 
 mod add;
+mod draft;
+mod filter_test;
 mod list;
 mod remove;
 mod rotate;
@@ -15,7 +17,10 @@ use tharsis::{
 };
 
 use super::Context;
-use crate::output::{Exit, Failure, fields, text::moment};
+use crate::output::{
+    Exit, Failure, fields,
+    text::{inert, moment},
+};
 
 /// Register webhooks and look after them
 #[derive(Debug, Subcommand)]
@@ -34,6 +39,7 @@ pub(crate) enum Command {
     Resume(state::Resume),
     Rotate(rotate::Options),
     Test(test::Options),
+    FilterTest(filter_test::Options),
     Remove(remove::Options),
 }
 
@@ -46,7 +52,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Pause(options) => state::pause(context, &options).await,
         Command::Resume(options) => state::resume(context, &options).await,
         Command::Rotate(options) => rotate::run(context, &options).await,
-        Command::Test(options) => test::run(context, &options).await,
+        Command::Test(options) => test::run(context, options).await,
+        Command::FilterTest(options) => filter_test::run(context, &options).await,
         Command::Remove(options) => remove::run(context, &options).await,
     }
 }
@@ -60,12 +67,11 @@ struct Which {
 }
 
 /// How the URL proves that it is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Check {
     /// One HEAD request that must be answered 200
-    #[default]
     Head,
-    /// The signed test event by POST, for receivers that know no HEAD
+    /// The test event by POST, for receivers that know no HEAD
     Post,
 }
 
@@ -81,7 +87,9 @@ impl From<Check> for CheckMethod {
 /// A subscription as people read it.
 fn for_people(subscription: &Subscription, now: Timestamp) -> String {
     let settings = &subscription.settings;
-    let events = if settings.events.is_empty() {
+    let events = if settings.events.is_empty() && settings.profile.events.is_empty() {
+        "all".to_owned()
+    } else if settings.events.is_empty() {
         format!(
             "all of {}: {}",
             settings.profile.name,
@@ -101,15 +109,18 @@ fn for_people(subscription: &Subscription, now: Timestamp) -> String {
     };
     let secret = match &subscription.secret_fingerprint {
         Some(fingerprint) => format!("fingerprint {fingerprint}"),
+        None if settings.profile.signature.is_none() => {
+            "none: the profile signs nothing".to_owned()
+        }
         None => "none: requests go out without a signature".to_owned(),
     };
-    fields([
+    let mut rows = vec![
         ["subscription".to_owned(), subscription.id.to_string()],
         ["name".to_owned(), settings.name.clone()],
         ["client".to_owned(), settings.client.to_string()],
         ["url".to_owned(), settings.url.given().to_owned()],
         ["state".to_owned(), state],
-        ["profile".to_owned(), settings.profile.name.to_owned()],
+        ["profile".to_owned(), settings.profile.name.to_string()],
         ["events".to_owned(), events],
         ["content type".to_owned(), settings.content_type.clone()],
         ["timeout".to_owned(), format_duration(settings.timeout)],
@@ -118,8 +129,41 @@ fn for_people(subscription: &Subscription, now: Timestamp) -> String {
             "in flight".to_owned(),
             format!("at most {}", settings.max_in_flight),
         ],
-        ["secret".to_owned(), secret],
-        ["added".to_owned(), moment(subscription.created_at, now)],
-        ["changed".to_owned(), moment(subscription.updated_at, now)],
-    ])
+    ];
+    let mut row = |name: &str, value: String| rows.push([name.to_owned(), value]);
+    if settings.payload_limit != settings.profile.payload_limit {
+        row("body", format!("at most {} bytes", settings.payload_limit));
+    }
+    if let Some(batch) = settings.batch {
+        let linger = format_duration(batch.linger);
+        row("batch", format!("up to {} after {linger}", batch.items));
+    }
+    for (name, value) in &settings.profile_settings {
+        row(name, inert(value).into_owned());
+    }
+    if !settings.fields.is_all() {
+        row("fields", inert(&settings.fields.to_string()).into_owned());
+    }
+    if let Some(filter) = &settings.filter {
+        row("filter", inert(filter.text()).into_owned());
+    }
+    if settings.traceparent {
+        row("traceparent", "sent along".to_owned());
+    }
+    if !subscription.headers.is_empty() {
+        row("headers", subscription.headers.join(", "));
+    }
+    row("secret", secret);
+    if let Some(key) = &subscription.public_key {
+        row("public key", key.clone());
+    }
+    if let Some(until) = subscription.overlap_until.filter(|until| *until > now) {
+        row(
+            "former secret",
+            format!("signs too, until {}", moment(until, now)),
+        );
+    }
+    row("added", moment(subscription.created_at, now));
+    row("changed", moment(subscription.updated_at, now));
+    fields(rows)
 }

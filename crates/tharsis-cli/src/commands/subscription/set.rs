@@ -1,20 +1,21 @@
 use clap::Args;
 use tharsis::{
-    Registry, dispatch,
+    CheckMethod, DeliveryId, EventId, Registry, dispatch,
     egress::Policy,
     subscription::{Draft, Settings},
     system_now,
 };
 
-use super::{Check, Which, show::show};
+use super::{Check, Which, draft::DraftOptions, show::show};
 use crate::{
-    commands::Context,
+    commands::{Context, random},
     output::{Exit, Failure, text::inert},
 };
 
 /// Change its settings; what is not given stays
 ///
-/// A new URL is checked as on `add`; if that fails nothing is changed.
+/// A new URL is checked as on `add`; if that fails nothing is changed. Credentials and headers are given anew all together:
+/// those that are given replace all that were there.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -25,41 +26,32 @@ pub(crate) struct Options {
     #[command(flatten)]
     which: Which,
 
-    /// To tell webhooks apart
-    #[arg(long, value_name = "TEXT")]
-    name: Option<String>,
-
-    /// Where to POST
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-
-    /// Only events of this type; may be given several times, replaces the present choice
-    #[arg(long = "event", value_name = "TYPE", conflicts_with = "all_events")]
-    events: Vec<String>,
+    #[command(flatten)]
+    draft: DraftOptions,
 
     /// All events that the profile knows
-    #[arg(long)]
+    #[arg(long, conflicts_with = "events")]
     all_events: bool,
 
-    /// The content type of its requests
-    #[arg(long, value_name = "TYPE")]
-    content_type: Option<String>,
+    /// All events of its types
+    #[arg(long, conflicts_with = "filter")]
+    no_filter: bool,
 
-    /// The longest that one request may take
-    #[arg(long, value_name = "SPAN")]
-    timeout: Option<String>,
+    /// All fields of the payload
+    #[arg(long, conflicts_with = "fields")]
+    all_fields: bool,
 
-    /// The delays before retries, or `none`
-    #[arg(long, value_name = "SPANS")]
-    retry: Option<String>,
+    /// Send no `traceparent` any more
+    #[arg(long, conflicts_with = "traceparent")]
+    no_traceparent: bool,
 
-    /// Requests under way to it at once
-    #[arg(long, value_name = "N")]
-    max_in_flight: Option<u32>,
+    /// No headers of its own any more
+    #[arg(long, conflicts_with_all = ["basic_user", "bearer_file", "header_files"])]
+    no_headers: bool,
 
-    /// How a new URL proves that it is there
-    #[arg(long, value_name = "METHOD", value_enum, default_value_t)]
-    check: Check,
+    /// How a new URL proves that it is there [default: the profile's]
+    #[arg(long, value_name = "METHOD", value_enum)]
+    check: Option<Check>,
 }
 
 pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Failure> {
@@ -67,51 +59,59 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     let emitter = context.open().await?;
     let registry = emitter.registry();
     let present = registry.find(id).await?.settings;
-    let method = options.check;
-    let policy = policy(
-        &context.configuration.egress,
-        &present,
-        options.url.is_some(),
-    );
-    let settings = options.over(Draft::from(&present)).settings(&policy)?;
+    let configuration = &context.configuration;
+    let new_url = options.draft.url.is_some();
+    let policy = policy(&configuration.egress, &present, new_url);
+    let headers = match options.no_headers {
+        true => Some(Vec::new()),
+        false => options.draft.headers()?,
+    };
+    let mut draft = Draft::from(&present);
+    if options.all_events {
+        draft.events.clear();
+    }
+    if options.no_filter {
+        draft.filter = None;
+    }
+    draft.traceparent &= !options.no_traceparent;
+    if options.all_fields {
+        draft.fields.clear();
+    }
+    let method = CheckMethod::of(&present.profile, options.check.map(Into::into))?;
+    let draft = options.draft.over(draft);
+    let settings = draft.settings(&policy, &configuration.profiles)?;
+    if let Some(headers) = &headers {
+        settings.accepts_headers(headers)?;
+    }
     if settings.url != present.url {
-        let secret = registry.secret(id).await?;
+        let mut credentials = registry.credentials(id).await?;
+        if let Some(headers) = &headers {
+            credentials.headers.clone_from(headers);
+        }
+        let now = system_now();
+        let test = DeliveryId {
+            event: EventId::new(now, random()?),
+            subscription: id,
+        };
         output
             .progress()
             .during(
                 dispatch::check(
                     emitter.client()?,
                     &settings,
-                    secret.as_ref(),
-                    method.into(),
-                    system_now(),
+                    &credentials,
+                    method,
+                    test,
+                    now,
                 ),
                 || format!("Checking {}", inert(settings.url.given())),
             )
             .await?;
     }
-    let subscription = registry.set(id, &settings, system_now()).await?;
+    let subscription = registry
+        .set(id, &settings, headers.as_deref(), system_now())
+        .await?;
     show(context, &subscription)
-}
-
-impl Options {
-    /// The draft with what was given in place of what stands.
-    fn over(self, present: Draft) -> Draft {
-        Draft {
-            name: self.name.unwrap_or(present.name),
-            url: self.url.unwrap_or(present.url),
-            events: match self.all_events {
-                true => Vec::new(),
-                false if self.events.is_empty() => present.events,
-                false => self.events,
-            },
-            content_type: self.content_type.or(present.content_type),
-            timeout: self.timeout.or(present.timeout),
-            retry: self.retry.or(present.retry),
-            max_in_flight: self.max_in_flight.or(present.max_in_flight),
-            ..present
-        }
-    }
 }
 
 /// What a new URL is judged by. The present one was judged when it was registered, and is judged anew at each connection.

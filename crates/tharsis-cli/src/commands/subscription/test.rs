@@ -1,46 +1,93 @@
 use clap::Args;
 use serde::Serialize;
 use tharsis::{
-    Registry,
-    delivery::{Fault, Outcome, codes},
-    signer, system_now,
+    ClientId, DeliveryId, EventId, Registry, SubscriptionId,
+    delivery::{Fault, Outcome, classify, codes},
+    signer,
+    subscription::{Credentials, Draft, Settings},
+    system_now,
 };
 
-use super::Which;
+use super::draft::DraftOptions;
 use crate::{
-    commands::{Context, documents::millis},
+    commands::{
+        Context,
+        documents::millis,
+        random,
+        secret::{SecretOptions, given},
+    },
     output::{
         Exit, Failure, fields,
         text::{excerpt, inert, measured},
     },
 };
 
-/// Send the signed test event, and show request and answer
+/// Send the test event of its profile, and show request and answer
 ///
-/// Its `type` is `webhook.test`; it names no person and makes no offer. It is sent once and kept nowhere.
+/// Its type is `webhook.test`; it names no person and makes no offer. It is sent once and kept nowhere. Before a
+/// subscription is added, give what `add` is to be given: nothing is created.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  tharsis subscription test 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42")]
+Examples:
+  tharsis subscription test 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
+  tharsis subscription test --url https://shop.example/journeys --profile smartech --set panel=Shop")]
 pub(crate) struct Options {
+    /// Its id, the first column of `tharsis subscription list`; or --url for one that is not added yet
+    #[arg(
+        value_name = "SUBSCRIPTION",
+        required_unless_present = "url",
+        conflicts_with = "url"
+    )]
+    id: Option<SubscriptionId>,
+
+    /// The contract on the wire, with --url
+    #[arg(
+        long,
+        value_name = "PROFILE",
+        default_value = "mars",
+        conflicts_with = "id"
+    )]
+    profile: String,
+
     #[command(flatten)]
-    which: Which,
+    draft: DraftOptions,
+
+    #[command(flatten)]
+    secret: SecretOptions,
 }
 
-pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Failure> {
-    let (output, id) = (context.output, options.which.id);
-    let emitter = context.open().await?;
-    let settings = emitter.registry().find(id).await?.settings;
-    let secret = emitter.registry().secret(id).await?;
-    let request = signer::test(&settings, secret.as_ref(), system_now())?;
+pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Failure> {
+    let output = context.output;
+    let now = system_now();
+    let event = EventId::new(now, random()?);
+    let (settings, credentials, subscription) = match options.id {
+        Some(id) => {
+            let registry = context.open().await?;
+            let registry = registry.registry();
+            let found = registry.find(id).await?;
+            context.profile(&found.settings.profile.name)?;
+            (found.settings, registry.credentials(id).await?, id)
+        }
+        None => {
+            let (settings, credentials) = options.typed(context)?;
+            (settings, credentials, SubscriptionId::new(now, random()?))
+        }
+    };
+    let id = DeliveryId {
+        event,
+        subscription,
+    };
+    let request = signer::test(&settings, &credentials, id, now)?;
     let mut outcome = output
         .progress()
-        .during(emitter.client()?.send(request.clone()), || {
+        .during(context.client()?.send(request.clone()), || {
             format!("Sending to {}", inert(settings.url.given()))
         })
         .await;
     withhold_address(&mut outcome);
-    let delivered = outcome.fault == Fault::None;
+    let delivered = outcome.fault == Fault::None
+        && (outcome.status)
+            .is_some_and(|status| classify(status, settings.profile.success).1 == Fault::None);
     if output.json {
         output.document(&Document::new(&request, &outcome, delivered))?;
     } else {
@@ -54,6 +101,31 @@ pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
     Ok(if delivered { Exit::Done } else { Exit::Failed })
 }
 
+impl Options {
+    /// A subscription that is not added, as it was typed.
+    fn typed(self, context: &Context) -> Result<(Settings, Credentials), Failure> {
+        let profile = context.profile(&self.profile)?;
+        let secret = given(&self.secret, &profile)?;
+        let headers = self.draft.headers()?.unwrap_or_default();
+        let draft = self.draft.over(Draft {
+            client: ClientId::new(system_now(), random()?).to_string(),
+            name: "test".to_owned(),
+            profile: Some(self.profile),
+            ..Draft::default()
+        });
+        let configuration = &context.configuration;
+        let settings = draft.settings(&configuration.egress, &configuration.profiles)?;
+        settings.accepts_headers(&headers)?;
+        settings.accepts(secret.as_ref())?;
+        let credentials = Credentials {
+            secret,
+            headers,
+            ..Credentials::default()
+        };
+        Ok((settings, credentials))
+    }
+}
+
 /// Says of an address that is not allowed what it means and not which one it is: whoever tries URLs must not learn what
 /// names lead to inside of this network.
 fn withhold_address(outcome: &mut Outcome) {
@@ -64,8 +136,8 @@ fn withhold_address(outcome: &mut Outcome) {
 
 fn for_people(request: &signer::Request, outcome: &Outcome) -> String {
     let mut told = format!("POST {}\n", inert(request.url.given()));
-    for (name, value) in &request.headers {
-        told.push_str(&format!("{name}: {}\n", inert(value)));
+    for header in &request.headers {
+        told.push_str(&format!("{}: {}\n", header.name, inert(header.shown())));
     }
     told.push_str(&format!("\n{}\n\n", excerpt(&request.body, usize::MAX)));
     let mut pairs = vec![
@@ -90,7 +162,7 @@ fn for_people(request: &signer::Request, outcome: &Outcome) -> String {
         pairs.push(["body".to_owned(), excerpt(&outcome.excerpt, 400)]);
     }
     if matches!(outcome.status, Some(401 | 403)) {
-        pairs.push(["hint".to_owned(), "the receiver may hold another secret: compare its fingerprint in `tharsis subscription show`".to_owned()]);
+        pairs.push(["hint".to_owned(), "the receiver may hold another secret or other credentials: compare the fingerprint in `tharsis subscription show`".to_owned()]);
     }
     told.push_str(&fields(pairs));
     told
@@ -131,7 +203,7 @@ impl<'a> Document<'a> {
                 headers: request
                     .headers
                     .iter()
-                    .map(|(name, value)| (*name, value.as_ref()))
+                    .map(|header| (&*header.name, header.shown()))
                     .collect(),
                 body: String::from_utf8_lossy(&request.body).into_owned(),
             },

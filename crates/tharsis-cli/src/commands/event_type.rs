@@ -1,0 +1,130 @@
+//! `tharsis event-type`: what documented senders tell, with a sample and a JSON Schema of each.
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tharsis::payload::{CATALOGUE, Documented};
+
+use super::Context;
+use crate::output::{Exit, Failure, Table, text::excerpt};
+
+/// Look at the event types that are documented
+///
+/// An event of any other type may hold whatever JSON object it likes.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  tharsis event-type list
+  tharsis event-type show nudge
+  tharsis event-type show reward.earned --json | jq .schema")]
+pub(crate) enum Command {
+    List(List),
+    Show(Show),
+}
+
+/// List them
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  tharsis event-type list")]
+pub(crate) struct List {}
+
+/// Show one: a sample to publish, and the JSON Schema of its payload
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tharsis event-type show nudge
+  tharsis event-type show signal --json | jq -c .example | tharsis publish -")]
+pub(crate) struct Show {
+    /// The type, the first column of `tharsis event-type list`
+    #[arg(value_name = "TYPE")]
+    name: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    r#type: &'static str,
+    profile: &'static str,
+    summary: &'static str,
+}
+
+impl From<&&'static Documented> for Line {
+    fn from(documented: &&'static Documented) -> Self {
+        Self {
+            r#type: documented.name,
+            profile: documented.profile,
+            summary: documented.summary,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Document {
+    #[serde(flatten)]
+    line: Line,
+    /// As it is handed over to be published.
+    example: Box<RawValue>,
+    schema: Box<RawValue>,
+}
+
+pub(crate) fn run(context: &Context, command: &Command) -> Result<Exit, Failure> {
+    match command {
+        Command::List(_) => list(context),
+        Command::Show(options) => show(context, &options.name),
+    }
+}
+
+fn list(context: &Context) -> Result<Exit, Failure> {
+    let output = context.output;
+    let lines: Vec<Line> = CATALOGUE.iter().map(Line::from).collect();
+    if output.json {
+        #[derive(Serialize)]
+        struct Document {
+            event_types: Vec<Line>,
+        }
+        output.document(&Document { event_types: lines })?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&["type", "profile", "summary"]);
+    for line in lines {
+        table.row([line.r#type, line.profile, line.summary].map(str::to_owned));
+    }
+    output.table(&table)?;
+    Ok(Exit::Done)
+}
+
+fn show(context: &Context, name: &str) -> Result<Exit, Failure> {
+    let output = context.output;
+    let documented = CATALOGUE
+        .iter()
+        .find(|documented| documented.name == name)
+        .ok_or_else(|| {
+            let known: Vec<_> = CATALOGUE.iter().map(|known| known.name).collect();
+            Failure::usage("unknown_event_type", "no document describes it")
+                .at(name)
+                .hint(format!("choose one of: {}", known.join(", ")))
+        })?;
+    let example = documented.published();
+    let schema = documented.schema().to_vec();
+    if output.json {
+        output.document(&Document {
+            line: Line::from(documented),
+            example: raw(&example)?,
+            schema: raw(&schema)?,
+        })?;
+    } else {
+        output.line(format_args!(
+            "{}: {} (profile {})\n\nTo publish, one line of a file:\n{}\n\nThe schema of its payload:\n{}",
+            documented.name,
+            documented.summary,
+            documented.profile,
+            excerpt(&example, usize::MAX),
+            excerpt(&schema, usize::MAX),
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn raw(json: &[u8]) -> Result<Box<RawValue>, Failure> {
+    serde_json::from_slice(json).map_err(|error| Failure::because("internal_error", &error))
+}

@@ -1,0 +1,41 @@
+use crate::Desk;
+
+#[test]
+fn each_documented_type_is_listed_with_its_sender() {
+    insta::assert_snapshot!(Desk::new().run("event-type list").all(), @r"
+    exit 0
+    --- stdout
+    TYPE                             PROFILE     SUMMARY
+    product_discount_recommendation  mars        Which products to offer a user, at which discount, and why.
+    nudge                            mars        A message for one user, worth something until it expires.
+    signal                           insightarc  How likely a shopper is to leave, and what was seen of the visit.
+    channel_activity                 smartech    What a user did with a message: opened it, clicked on it.
+    custom_activity                  smartech    What a user did elsewhere: an activity that the customer defined.
+    reward.earned                    nudge       What a user has earned: coins or coupons.
+    ");
+}
+
+#[test]
+fn a_sample_can_be_published_as_it_is_shown() {
+    let desk = Desk::new();
+    let listed = desk.run("event-type list --json").json();
+    for listed in listed["event_types"].as_array().unwrap() {
+        let name = listed["type"].as_str().unwrap();
+        let shown = desk.run(&format!("event-type show {name} --json")).json();
+        assert_eq!(shown["schema"]["title"], name);
+        let sample = shown["example"].to_string();
+        let published = desk.feed("publish --json", sample.as_bytes());
+        assert_eq!(published.json()["published"], 1, "{name}");
+    }
+    assert_eq!(listed["event_types"].as_array().unwrap().len(), 6);
+}
+
+#[test]
+fn a_type_that_nobody_documents_is_wrong_usage() {
+    insta::assert_snapshot!(Desk::new().run("event-type show sale").all(), @r"
+    exit 2
+    --- stderr
+    error[unknown_event_type]: sale: no document describes it
+      hint: choose one of: product_discount_recommendation, nudge, signal, channel_activity, custom_activity, reward.earned
+    ");
+}
