@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context;
 use bytes::Bytes;
-use tharsis::signer;
+use tharsis::signer::{self, Signed};
 use tharsis_dispatch::{Client, ClientOptions};
 
 use crate::{
@@ -48,9 +48,10 @@ pub(crate) async fn posts(world: &World, plan: &Plan) -> anyhow::Result<Duration
             let url = world.settings.url.canonical().clone();
             tokio::spawn(async move {
                 while sent.fetch_add(1, Ordering::Relaxed) < posts {
+                    let signed = signer::sign(&signature, [&secret], &Signed::body(&body))?;
                     let response = client
                         .post(url.clone())
-                        .header(signature.header, signer::sign(&signature, &secret, &body))
+                        .header(&*signature.header, signed)
                         .header("content-type", "application/json")
                         .body(body.clone())
                         .send()

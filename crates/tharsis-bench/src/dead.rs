@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tharsis::{Event, Registry, event::EventType, system_now};
+use tharsis::{Event, Registry, event::EventType, subscription::Credentials, system_now};
 use tharsis_receiver::{Authority, Fault, FaultServer};
 
 use crate::{
@@ -63,10 +63,10 @@ pub(crate) async fn measure(plan: &Plan, backlog: usize) -> anyhow::Result<Value
 async fn bury(world: &World, port: u16, backlog: usize) -> anyhow::Result<()> {
     let emitter = &world.emitter;
     let mut settings = world.outside.settings(payload::STRANGER, "dead", port, 8)?;
-    settings.events = vec![EventType::new("signal")?];
+    settings.events = vec![EventType::new("ticket")?];
     emitter
         .registry()
-        .add(&settings, None, system_now())
+        .add(&settings, &Credentials::default(), system_now())
         .await?;
     world::publish_all(emitter, 0..backlog, 1_000, small).await?;
     world::run_while(emitter, async {
@@ -81,7 +81,7 @@ async fn bury(world: &World, port: u16, backlog: usize) -> anyhow::Result<()> {
 /// One of the backlog, as small as they come.
 fn small(n: usize) -> anyhow::Result<Event> {
     let text = format!(
-        r#"{{"type":"signal","client":"{}","payload":{{"n":{n}}}}}"#,
+        r#"{{"type":"ticket","client":"{}","payload":{{"n":{n}}}}}"#,
         payload::STRANGER
     );
     Ok(Event::parse(text.as_bytes())?)

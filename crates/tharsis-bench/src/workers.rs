@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use tharsis::{Emitter, Registry, store::WorkerRecord, system_now};
+use tharsis::{Emitter, Registry, store::WorkerRecord, subscription::Credentials, system_now};
 
 use crate::{
     database::Database,
@@ -72,7 +72,7 @@ async fn rate(plan: &Plan, workers: usize) -> anyhow::Result<f64> {
         let settings = outside.settings(&payload::client(n), "bench", outside.port, 64)?;
         emitter
             .registry()
-            .add(&settings, None, system_now())
+            .add(&settings, &Credentials::default(), system_now())
             .await?;
     }
     world::publish_all(&emitter, 0..plan.events, 1_000, |n| {

@@ -4,8 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use tempfile::TempDir;
 use tharsis::{
-    CheckMethod, Emitter, Event, Options, Secret, egress::Policy, subscription::Draft,
-    subscription::Settings,
+    Emitter, Event, Options, Secret,
+    egress::Policy,
+    profile::Profiles,
+    subscription::{Draft, Settings},
 };
 
 use crate::{
@@ -91,7 +93,7 @@ impl Outside {
             max_in_flight: Some(in_flight),
             ..Draft::default()
         };
-        Ok(draft.settings(&loopback(&[port])?)?)
+        Ok(draft.settings(&loopback(&[port])?, &Profiles::default())?)
     }
 
     /// Its emitter with as many subscriptions as the plan fans out to, which share the plan's requests under way.
@@ -104,16 +106,13 @@ impl Outside {
         let share = u32::try_from(plan.fan_out)?;
         let in_flight = plan.in_flight.div_ceil(share);
         let secret = Secret::generate([7; 20]);
+        let credentials = secret.clone().into();
         let settings = self.settings(payload::CLIENT, "bench", self.port, in_flight)?;
-        emitter
-            .subscribe(&settings, Some(&secret), CheckMethod::Head)
-            .await?;
+        emitter.subscribe(&settings, &credentials, None).await?;
         for n in 1..share {
             let name = format!("bench {n}");
             let settings = self.settings(payload::CLIENT, &name, self.port, in_flight)?;
-            emitter
-                .subscribe(&settings, Some(&secret), CheckMethod::Head)
-                .await?;
+            emitter.subscribe(&settings, &credentials, None).await?;
         }
         Ok((emitter, settings, secret))
     }

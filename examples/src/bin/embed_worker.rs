@@ -10,9 +10,10 @@ use std::{env, fs, time::Duration};
 
 use anyhow::Context;
 use tharsis::{
-    CheckMethod, Emitter, Event, Options,
+    Emitter, Event, Options,
     egress::Policy,
     payload::{Nudge, identity, nudge::Content},
+    profile::Profiles,
     secret::Secret,
     subscription::Draft,
     system_now,
@@ -38,7 +39,7 @@ async fn main() -> anyhow::Result<()> {
         ..Options::default()
     };
     let emitter = Emitter::open("sqlite://engine.db", options.clone()).await?;
-    subscribe(&emitter, &options.egress, &secret).await?;
+    subscribe(&emitter, &options.egress, secret).await?;
 
     // Every clone is the same outbox. The engine's own work goes on beside the delivery, and ends with it.
     let engine = tokio::spawn(work(emitter.clone()));
@@ -54,7 +55,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// Registers the URL, once. Nothing is created unless it answers the check.
-async fn subscribe(emitter: &Emitter, policy: &Policy, secret: &Secret) -> anyhow::Result<()> {
+async fn subscribe(emitter: &Emitter, policy: &Policy, secret: Secret) -> anyhow::Result<()> {
     let settings = Draft {
         client: CLIENT.into(),
         name: "embedded".into(),
@@ -62,11 +63,8 @@ async fn subscribe(emitter: &Emitter, policy: &Policy, secret: &Secret) -> anyho
         events: vec!["nudge".into()],
         ..Draft::default()
     }
-    .settings(policy)?;
-    match emitter
-        .subscribe(&settings, Some(secret), CheckMethod::Head)
-        .await
-    {
+    .settings(policy, &Profiles::default())?;
+    match emitter.subscribe(&settings, &secret.into(), None).await {
         Err(error) if error.code() == "name_taken" => Ok(()),
         added => Ok(added.map(drop)?),
     }

@@ -20,7 +20,11 @@ use axum::{
     routing::post,
     serve::Listener,
 };
-use tharsis_core::{profile::MARS, secret::Secret, signer};
+use tharsis_core::{
+    profile::MARS,
+    secret::Secret,
+    signer::{self, Incoming},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
@@ -63,10 +67,18 @@ async fn receive(
     // The bytes as they came: extracting `Json` here would leave nothing to verify.
     body: Bytes,
 ) -> StatusCode {
-    let header = headers
-        .get("x-mars-signature")
-        .map(|value| value.as_bytes());
-    if let Err(rejected) = signer::verify(&MARS, Some(&secret), header, &body) {
+    let headers: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    let incoming = Incoming {
+        headers: &headers,
+        body: &body,
+        // Mars signs the body alone.
+        url: None,
+        now: None,
+    };
+    if let Err(rejected) = signer::verify(&MARS, Some(&secret), &incoming) {
         // Why is for our own log; the sender learns no more than that.
         eprintln!("refused: {rejected}");
         return StatusCode::UNAUTHORIZED;
