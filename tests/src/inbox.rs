@@ -1,9 +1,14 @@
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
-use tharsis::{Secret, profile::MARS};
+use tharsis::{
+    Secret,
+    profile::MARS,
+    signer::{self, Incoming},
+};
 use tharsis_receiver::{Answer, Flaw, Options, Received, Receiver, StatusCode, Verify};
 
 use crate::{Line, World, mark_of, wait_until};
@@ -108,8 +113,9 @@ impl<'w> InboxBuilder<'w> {
                 answer: self.answer,
                 flaw: self.flaw,
                 verify: Some(Verify {
-                    profile: &MARS,
-                    secret,
+                    profile: Arc::new(MARS.clone()),
+                    secret: Some(secret),
+                    url: None,
                 }),
                 ..Options::new(self.world.authority())
             }))
@@ -233,6 +239,22 @@ impl Inbox {
             );
         }
     }
+}
+
+/// Whether this is what Mars signs with this secret.
+#[must_use]
+pub fn is_signed_with(post: &Received, secret: &str) -> bool {
+    let secret = Secret::new(secret).expect("a story gives a good secret");
+    let headers: Vec<_> = (post.headers.iter())
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    let incoming = Incoming {
+        headers: &headers,
+        body: &post.body,
+        url: None,
+        now: None,
+    };
+    signer::verify(&MARS, Some(&secret), &incoming).is_ok()
 }
 
 fn code(status: u16) -> StatusCode {

@@ -49,7 +49,7 @@ mod world;
 
 pub use clock::Clock;
 pub use foreign::{node, node_example, python_example};
-pub use inbox::{Inbox, InboxBuilder};
+pub use inbox::{Inbox, InboxBuilder, is_signed_with};
 pub use line::{ALPHA, BETA, Line, mark_of};
 pub use place::Database;
 pub use process::{Finished, Running, Stood};

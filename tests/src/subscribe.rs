@@ -9,6 +9,7 @@ pub struct Subscribe {
     pub(crate) draft: Draft,
     pub(crate) secret: Option<String>,
     check: Option<String>,
+    others: Vec<String>,
 }
 
 /// What came of it.
@@ -37,6 +38,7 @@ impl Subscribe {
             },
             secret: None,
             check: None,
+            others: Vec::new(),
         }
     }
 
@@ -82,6 +84,18 @@ impl Subscribe {
         self
     }
 
+    /// Under this profile.
+    pub fn profile(mut self, name: &str) -> Self {
+        self.draft.profile = Some(name.to_owned());
+        self
+    }
+
+    /// With another flag of `subscription add`: `--set=panel=Shop`. `World::subscribe_unchecked` has no others.
+    pub fn flag(mut self, flag: impl Into<String>) -> Self {
+        self.others.push(flag.into());
+        self
+    }
+
     /// The flags of `subscription add`, but for the secret's. Each is one argument, for a value may begin with a
     /// hyphen.
     pub(crate) fn flags(&self) -> Vec<String> {
@@ -89,6 +103,7 @@ impl Subscribe {
             client,
             name,
             url,
+            profile,
             events,
             retry,
             timeout,
@@ -100,11 +115,13 @@ impl Subscribe {
             format!("--name={name}"),
             format!("--url={url}"),
         ];
+        flags.extend(profile.iter().map(|name| format!("--profile={name}")));
         flags.extend(events.iter().map(|event| format!("--event={event}")));
         flags.extend(retry.iter().map(|delays| format!("--retry={delays}")));
         flags.extend(timeout.iter().map(|span| format!("--timeout={span}")));
         flags.extend(max_in_flight.map(|limit| format!("--max-in-flight={limit}")));
         flags.extend(self.check.iter().map(|method| format!("--check={method}")));
+        flags.extend(self.others.iter().cloned());
         flags
     }
 }

@@ -19,7 +19,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
 use sqlx::PgConnection;
 use tempfile::TempDir;
-use tharsis::{Emitter, Registry, Secret, egress::Policy, system_now};
+use tharsis::{
+    Emitter, Registry, Secret, egress::Policy, profile::Profiles, subscription::Credentials,
+    system_now,
+};
 use tharsis_receiver::Authority;
 use tokio::runtime::Runtime;
 
@@ -295,16 +298,17 @@ impl World {
     pub fn subscribe_unchecked(&self, subscribe: &Subscribe) -> Subscription {
         let settings = subscribe
             .draft
-            .settings(&self.egress())
+            .settings(&self.egress(), &Profiles::default())
             .expect("a story gives good settings");
-        let secret = subscribe
+        let credentials = subscribe
             .secret
             .as_deref()
-            .map(|secret| Secret::new(secret).expect("a story gives a good secret"));
+            .map(|secret| Secret::new(secret).expect("a story gives a good secret"))
+            .map_or_else(Credentials::default, Credentials::from);
         let emitter = self.emitter();
         let added = emitter
             .registry()
-            .add(&settings, secret.as_ref(), system_now());
+            .add(&settings, &credentials, system_now());
         let subscription = self.block_on(added).expect("it can be added");
         Subscription {
             id: subscription.id.to_string(),

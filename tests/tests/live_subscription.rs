@@ -10,10 +10,10 @@ use std::{
 };
 
 use serde_json::Value;
-use tharsis::{Event, Secret, profile::MARS};
-use tharsis_receiver::Received;
+use tharsis::Event;
 use tharsis_tests::{
-    ALPHA, Database, Inbox, Line, Subscribe, World, mark_of, on_both_databases, pause, wait_until,
+    ALPHA, Database, Inbox, Line, Subscribe, World, is_signed_with, mark_of, on_both_databases,
+    pause, wait_until,
 };
 
 on_both_databases! {
@@ -278,13 +278,4 @@ fn a_removal_ends_what_is_unfinished_cancelled(on: Database) {
     assert_eq!(shop.count(), 9, "a removed one gets nothing more");
     let left = world.ask(["subscription", "list"]);
     assert_eq!(left["subscriptions"].as_array().map(Vec::len), Some(1));
-}
-
-fn is_signed_with(post: &Received, secret: &str) -> bool {
-    let secret = Secret::new(secret).expect("a story gives a good secret");
-    let header = post
-        .headers
-        .get("x-mars-signature")
-        .map(|value| value.as_bytes());
-    tharsis::signer::verify(&MARS, Some(&secret), header, &post.body).is_ok()
 }

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 use tharsis_receiver::{Fault, FaultServer, Flaw, closed_port};
-use tharsis_tests::{ALPHA, BETA, Subscribe, World};
+use tharsis_tests::{ALPHA, BETA, Subscribe, World, is_signed_with};
 
 /// The refusal of this subscription; nothing was created.
 #[track_caller]
@@ -244,13 +244,7 @@ fn a_generated_secret_is_shown_once_and_signs() {
     let tested = world.ask(["subscription", "test", added["id"].as_str().expect("an id")]);
     assert_eq!(tested["answer"]["reason"], "http_200", "{tested}");
     let post = shop.posts().remove(0);
-    let secret = tharsis::Secret::new(&secret).expect("a good secret");
-    let header = post
-        .headers
-        .get("x-mars-signature")
-        .map(|value| value.as_bytes());
-    tharsis::signer::verify(&tharsis::profile::MARS, Some(&secret), header, &post.body)
-        .expect("it verifies");
+    assert!(is_signed_with(&post, &secret));
 }
 
 /// Every URL of the corpus that must not be registered is refused with its code, and every other one is taken by the

@@ -2,7 +2,10 @@ use std::{
     collections::HashMap,
     fs,
     path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -137,8 +140,9 @@ impl<'a> Town<'a> {
         let ledger = Ledger::new(by_path, world.random());
         let secret = world.secret();
         let verify = Verify {
-            profile: &MARS,
-            secret: Secret::new(&secret).expect("it is a good one"),
+            profile: Arc::new(MARS.clone()),
+            secret: Some(Secret::new(&secret).expect("it is a good one")),
+            url: None,
         };
         let mut receivers = Vec::new();
         // A host for each, so that connections are kept: they tell who sent what.

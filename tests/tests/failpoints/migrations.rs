@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use tharsis::{Emitter, Registry, Secret, store::failpoint::Failpoint, system_now};
+use tharsis::{
+    Emitter, Registry, Secret, profile::Profiles, store::failpoint::Failpoint,
+    subscription::Credentials, system_now,
+};
 use tharsis_tests::{ALPHA, Database, Subscribe, World, on_both_databases, pause};
 
 use crate::{
@@ -147,6 +150,7 @@ fn schema(world: &World) -> Vec<String> {
 /// Secrets are sealed, and opened again by another who opens the database.
 fn assert_seals(world: &World) {
     let secret = Secret::new(&world.secret()).expect("a good secret");
+    let credentials = Credentials::from(secret);
     let registry = world.emitter();
     let draft = tharsis::subscription::Draft {
         client: world.client(),
@@ -159,13 +163,14 @@ fn assert_seals(world: &World) {
         allow_ports: vec![9443],
         ..Default::default()
     };
-    let settings = draft.settings(&policy).expect("good settings");
+    let settings = draft
+        .settings(&policy, &Profiles::default())
+        .expect("good settings");
     let added = registry
         .registry()
-        .add(&settings, Some(&secret), system_now());
+        .add(&settings, &credentials, system_now());
     let id = world.block_on(added).expect("it is added").id;
     let again = world.emitter();
-    let opened = world.block_on(again.registry().secret(id));
-    let opened = opened.expect("it opens").expect("it has one");
-    assert_eq!(opened.expose(), secret.expose());
+    let opened = world.block_on(again.registry().credentials(id));
+    assert_eq!(opened.expect("they open"), credentials);
 }
