@@ -190,6 +190,23 @@ fn the_test_event_goes_out_before_anything_is_saved() {
 }
 
 #[test]
+fn what_is_added_already_is_tested_as_it_is() {
+    let desk = Desk::new();
+    for more in [
+        "--name Other",
+        "--field type",
+        "--bearer-file token",
+        "--no-secret",
+        "--profile nudge",
+    ] {
+        let said = desk.run(&format!(
+            "subscription test 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42 {more}"
+        ));
+        assert_eq!(said.code, Some(2), "{more}: {}", said.all());
+    }
+}
+
+#[test]
 fn a_filter_is_tried_on_events_of_a_file() {
     let desk = Desk::new();
     let event = |channel: &str| {

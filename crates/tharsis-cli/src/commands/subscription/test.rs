@@ -22,6 +22,30 @@ use crate::{
     },
 };
 
+/// What is of no use for a subscription that is added: it is tested as it is.
+const TYPED: [&str; 20] = [
+    "name",
+    "url",
+    "events",
+    "filter",
+    "fields",
+    "settings",
+    "content_type",
+    "timeout",
+    "retry",
+    "max_in_flight",
+    "payload_limit",
+    "batch_items",
+    "linger",
+    "traceparent",
+    "basic_user",
+    "bearer_file",
+    "header_files",
+    "secret_file",
+    "secret_stdin",
+    "no_secret",
+];
+
 /// Send the test event of its profile, and show request and answer
 ///
 /// Its type is `webhook.test`; it names no person and makes no offer. It is sent once and kept nowhere. Before a
@@ -36,7 +60,7 @@ pub(crate) struct Options {
     #[arg(
         value_name = "SUBSCRIPTION",
         required_unless_present = "url",
-        conflicts_with = "url"
+        conflicts_with_all = TYPED
     )]
     id: Option<SubscriptionId>,
 
