@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::{Settings, header::OwnHeader};
 use crate::{
     Invalid, Timestamp,
-    profile::{Fallback, HeaderValue, Requirement, Setting},
+    profile::{Fallback, Requirement, Setting},
     secret::{Key, Secret},
     subscription::header::MOST_HEADERS,
     time::format_duration,
@@ -167,10 +167,5 @@ impl Settings {
             }
         }
         Ok(())
-    }
-
-    /// Whether the event's id goes out with each request, so that a receiver that is reached twice can tell.
-    pub fn names_events(&self) -> bool {
-        (self.profile.headers.iter()).any(|header| header.value == HeaderValue::EventId)
     }
 }

@@ -75,6 +75,7 @@ macro_rules! every_story {
                 secrets_are_sealed_and_rotated,
                 a_secret_may_sign_beside_the_next_for_a_while,
                 what_is_under_an_unknown_profile_is_held,
+                what_its_profile_asks_too_much_of_is_held,
                 removing_ends_what_is_unfinished,
                 every_write_is_seen_by_the_owner,
                 retry_makes_one_due_now,

@@ -4,7 +4,7 @@ use tharsis_core::{
     SubscriptionId,
     delivery::End,
     egress::Policy,
-    profile::{Batch, Declaration, Profiles},
+    profile::{Batch, Declaration, NUDGE, Profiles, Requirement},
     retry::RetryPolicy,
     subscription::{Credentials, Draft, Retiring, Settings, State, header::OwnHeader},
 };
@@ -403,9 +403,45 @@ pub(crate) async fn what_is_under_an_unknown_profile_is_held<S: Store>(store: S)
     assert_eq!(house.row(rows[0].id).await.status, Status::Held);
     let left = house.store.remaining(house.now).await.expect("counted");
     assert_eq!((left.pending, left.held), (2, 1));
-    // Nobody can make it go here.
+    // Nobody can make it go here, nor give it a secret of a kind that is not known.
     let resumed = house.store.resume(added.id, house.now).await;
     assert_eq!(resumed.expect("resumed").state, unknown);
+    let new = secret(7);
+    let rotated = house.store.rotate(added.id, Some(&new), None, house.now);
+    assert_eq!(code(rotated.await), "unknown_profile");
+}
+
+pub(crate) async fn what_its_profile_asks_too_much_of_is_held<S: Store>(store: S) {
+    let mut house = House::new(store).await;
+    // As it was before the profile came to want a secret, and quicker answers.
+    let mut before = NUDGE.clone();
+    before.secret = Requirement::Optional;
+    let wanted = Settings {
+        profile: Arc::new(before),
+        timeout: Duration::from_secs(10),
+        ..settings(client(1), "rewards")
+    };
+    let added = house
+        .store
+        .add(&wanted, &Credentials::default(), house.now)
+        .await
+        .expect("added");
+    house.reload().await;
+    let found = house.store.find(added.id).await.expect("found");
+    let changed = State::Disabled {
+        reason: "profile_changed".to_owned(),
+    };
+    assert_eq!(found.state, changed);
+    assert_eq!(found.settings.timeout, NUDGE.timeout);
+    house.routed(1).await;
+    let left = house.store.remaining(house.now).await.expect("counted");
+    assert_eq!((left.pending, left.held), (1, 1));
+
+    let new = secret(7);
+    let rotated = house.store.rotate(added.id, Some(&new), None, house.now);
+    assert_eq!(rotated.await.expect("rotated").state, State::Active);
+    let left = house.store.remaining(house.now).await.expect("counted");
+    assert_eq!((left.pending, left.held), (2, 0));
 }
 
 pub(crate) async fn removing_ends_what_is_unfinished<S: Store>(store: S) {
