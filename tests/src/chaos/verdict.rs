@@ -142,7 +142,8 @@ struct Duplicates {
 
 fn duplicates_are_explained(evidence: &Evidence, findings: &mut Vec<String>) -> Duplicates {
     let mut last_taken: HashMap<(&str, &str), &Receipt> = HashMap::new();
-    let mut explained: BTreeMap<usize, usize> = BTreeMap::new();
+    // A receiver that does not take it the second time gets it a third: that is one delivery still.
+    let mut explained: BTreeMap<usize, HashSet<(&str, &str)>> = BTreeMap::new();
     let (mut count, mut of_anybody) = (0, 0);
     for receipt in &evidence.receipts {
         let delivery = (receipt.mark.as_str(), receipt.path.as_str());
@@ -151,7 +152,7 @@ fn duplicates_are_explained(evidence: &Evidence, findings: &mut Vec<String>) -> 
             let is_known = evidence.troubles.makers_of(first).next().is_some();
             of_anybody += usize::from(!is_known);
             match evidence.troubles.explain(first, receipt) {
-                Some(trouble) => *explained.entry(trouble).or_default() += 1,
+                Some(trouble) => drop(explained.entry(trouble).or_default().insert(delivery)),
                 None => findings.push(format!(
                     "nothing explains why it came twice: {first:?} and {receipt:?}; there were {:?}",
                     evidence.troubles.around(first.at)
@@ -173,13 +174,14 @@ fn duplicates_are_explained(evidence: &Evidence, findings: &mut Vec<String>) -> 
             Trouble::Down { .. } => evidence.workers,
             Trouble::Killed { .. } | Trouble::Frozen { .. } | Trouble::Lost { .. } => 1,
         };
-        if *repeated > hit * MOST_REPEATED {
+        let repeated = repeated.len();
+        if repeated > hit * MOST_REPEATED {
             findings.push(format!("{repeated} came twice after one {trouble:?}"));
         }
     }
     Duplicates {
         count,
-        most_of_one: explained.into_values().max().unwrap_or(0),
+        most_of_one: explained.values().map(HashSet::len).max().unwrap_or(0),
         of_anybody,
     }
 }
