@@ -19,7 +19,8 @@ fn whoever_finds_the_file_full_says_so_and_goes_on_when_there_is_room_again() {
     let mut lines = world.predictions(ALPHA, 150);
     publish(&world, &lines);
     world.run_until_idle();
-    let unrouted = world.nudges(ALPHA, 150);
+    // So many that routing them takes pages of its own, whatever room the others have left.
+    let unrouted = world.nudges(ALPHA, 1_000);
     publish(&world, &unrouted);
     lines.extend(unrouted);
     world.ask(["subscription", "resume", &id]);
