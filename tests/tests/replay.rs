@@ -10,6 +10,7 @@ on_both_databases! {
     by_name_takes_that_one_and_sends_the_same_bytes,
     with_an_owner_is_done_while_one_watches_and_has_a_new_retry_budget,
     asked_for_twice_is_sent_once,
+    with_a_fresh_key_is_new_to_who_has_had_it,
     asks_before_it_acts,
     what_cannot_be_sent_again_is_said_so,
 }
@@ -135,6 +136,56 @@ fn asked_for_twice_is_sent_once(on: Database) {
         (&second["replayed"], &second["skipped"]),
         (&Value::from(0), &Value::from(1))
     );
+}
+
+fn with_a_fresh_key_is_new_to_who_has_had_it(on: Database) {
+    let world = World::on(on);
+    let alpha = world.receiver("alpha").start();
+    let beta = world.receiver("beta").start();
+    for (client, inbox) in [(ALPHA, &alpha), (BETA, &beta)] {
+        world.subscribe(
+            &Subscribe::new(client, inbox)
+                .profile("github")
+                .retry("20ms"),
+        );
+    }
+    world.publish(&[world.nudges(ALPHA, 1), world.nudges(BETA, 1)].concat());
+    world.run_until_idle();
+
+    // The first replay fails, and its retry too.
+    for (flags, key, answer) in [
+        (vec!["--fresh-key"], "fresh", 500),
+        (vec![], "same", 200),
+        (vec!["--fresh-key"], "fresh", 200),
+    ] {
+        alpha.now_answers(answer);
+        let replay = world.ask([vec!["replay", "--client", ALPHA, "--yes"], flags].concat());
+        assert_eq!(replay["key"], key);
+        world.run_until_idle();
+    }
+
+    let keys: Vec<String> = (alpha.posts().iter())
+        .map(|post| {
+            post.headers["x-github-delivery"]
+                .to_str()
+                .expect("text")
+                .to_owned()
+        })
+        .collect();
+    let [first, fresh, retried, same, other] = &keys[..] else {
+        panic!("five requests: {keys:?}");
+    };
+    assert_eq!(first, same);
+    assert_eq!(fresh, retried);
+    assert!(
+        fresh != first && other != first && other != fresh,
+        "{keys:?}"
+    );
+    assert!(
+        fresh.starts_with(first),
+        "it says which event it is: {fresh}"
+    );
+    assert_eq!(beta.count(), 1);
 }
 
 fn asks_before_it_acts(on: Database) {

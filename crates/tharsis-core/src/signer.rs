@@ -95,12 +95,19 @@ pub struct Item<'a> {
     pub event_type: &'a str,
     /// The frozen bytes.
     pub payload: &'a Bytes,
+    /// The number of the replay that it is of, where that asked for an idempotency value of its own: the event's id, a
+    /// hyphen, and this.
+    pub replay: Option<u32>,
 }
 
 impl Item<'_> {
-    /// The idempotency value: the same on each attempt of an event, for each subscription and on a replay.
+    /// The idempotency value: the same on each attempt of an event, for each subscription and on a replay, unless that
+    /// asked for a fresh one. Without a full stop, which parts what is signed.
     fn key(&self) -> String {
-        self.id.event.to_string()
+        match self.replay {
+            None => self.id.event.to_string(),
+            Some(replay) => format!("{}-{replay}", self.id.event),
+        }
     }
 }
 
@@ -196,6 +203,7 @@ pub fn test(
         id,
         event_type: test_event::TYPE,
         payload: &payload,
+        replay: None,
     };
     request(settings, credentials, &[item], now)
 }

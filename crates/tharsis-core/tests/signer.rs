@@ -325,6 +325,7 @@ fn item<'a>(event_type: &'a str, payload: &'a Bytes) -> Item<'a> {
         id: id(),
         event_type,
         payload,
+        replay: None,
     }
 }
 

@@ -32,7 +32,7 @@ pub use outbox::{
 pub use random::Random;
 pub use registry::{
     AttemptRecord, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page,
-    Refusal, Registry, Removed, Replay, ReplayChoice, ReplayState, Status,
+    Refusal, Registry, Removed, Replay, ReplayChoice, ReplayKey, ReplayState, Status,
 };
 pub use store::{PublishOn, Store, StoreOptions, redacted};
 pub use worker::WorkerRecord;

@@ -137,12 +137,14 @@ pub struct Position {
     /// The store's short number of the subscription.
     pub subscription: i64,
     /// 0 is the live lane.
-    pub lane: i64,
+    pub lane: u16,
     /// When it is due.
     pub due_at: Timestamp,
     /// The order of routing, among those that are due at the same instant. Where what a replay made due stands among them
     /// is open.
     pub seq: i64,
+    /// The store's short number of the replay that made it due; 0 where routing did.
+    pub replay: u32,
 }
 
 /// Pointers to events that are not yet routed, in order.
@@ -250,6 +252,8 @@ pub struct Due {
     pub attempts: u32,
     /// Attempts made of the present retry budget.
     pub tries: u32,
+    /// Its [replay](Position::replay) asked for an idempotency value of its own.
+    pub is_fresh: bool,
 }
 
 /// What a read of lanes found.

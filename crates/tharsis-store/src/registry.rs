@@ -138,6 +138,7 @@ pub trait Registry: Send + Sync + 'static {
     fn replay(
         &self,
         choice: &ReplayChoice,
+        key: ReplayKey,
         now: Timestamp,
     ) -> impl Future<Output = Result<Replay, StoreError>> + Send;
 
@@ -306,11 +307,24 @@ pub enum ReplayChoice {
     Filter(DeliveryFilter),
 }
 
+/// Under which idempotency value a replay sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplayKey {
+    /// The event's own, so that a receiver knows what it has had.
+    #[default]
+    Same,
+    /// One of this replay, so that a receiver takes everything for new: see
+    /// [`Item::replay`](tharsis_core::signer::Item::replay).
+    Fresh,
+}
+
 /// A replay and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
     /// Its name.
     pub id: ReplayId,
+    /// Under which idempotency value it sends.
+    pub key: ReplayKey,
     /// How far it is.
     pub state: ReplayState,
     /// Deliveries looked at so far.

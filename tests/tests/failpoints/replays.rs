@@ -2,7 +2,7 @@
 
 use tharsis::{
     Registry,
-    store::{DeliveryFilter, ReplayChoice},
+    store::{DeliveryFilter, ReplayChoice, ReplayKey},
     system_now,
 };
 use tharsis_tests::{ALPHA, Database, Running, Subscribe, World, on_both_databases};
@@ -83,7 +83,11 @@ fn ask(world: &World) {
     filter.client = Some(ALPHA.parse().expect("a client"));
     let choice = ReplayChoice::Filter(filter);
     let emitter = world.emitter();
-    let asked = world.block_on(emitter.registry().replay(&choice, system_now()));
+    let asked = world.block_on(
+        emitter
+            .registry()
+            .replay(&choice, ReplayKey::Same, system_now()),
+    );
     asked.expect("it can be asked for");
 }
 

@@ -6,7 +6,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tharsis::{
     format_duration, json,
-    store::{AttemptRecord, DeliveryRow, EventRecord, Refusal, Replay, ReplayState, Status},
+    store::{
+        AttemptRecord, DeliveryRow, EventRecord, Refusal, Replay, ReplayKey, ReplayState, Status,
+    },
     subscription::Subscription,
 };
 
@@ -227,6 +229,7 @@ impl<'a> From<&'a EventRecord> for EventDocument<'a> {
 pub(crate) struct ReplayDocument {
     id: String,
     state: &'static str,
+    key: &'static str,
     examined: u64,
     replayed: u64,
     skipped: u64,
@@ -239,6 +242,7 @@ impl From<&Replay> for ReplayDocument {
         Self {
             id: replay.id.to_string(),
             state: replay_state(replay.state),
+            key: replay_key(replay.key),
             examined: replay.examined,
             replayed: replay.replayed,
             skipped: replay.skipped,
@@ -254,6 +258,14 @@ pub(crate) fn replay_state(state: ReplayState) -> &'static str {
         ReplayState::Waiting => "waiting",
         ReplayState::Running => "running",
         ReplayState::Done => "done",
+    }
+}
+
+/// The word for the idempotency value under which a replay sends.
+pub(crate) fn replay_key(key: ReplayKey) -> &'static str {
+    match key {
+        ReplayKey::Same => "same",
+        ReplayKey::Fresh => "fresh",
     }
 }
 

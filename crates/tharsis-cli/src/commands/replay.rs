@@ -7,14 +7,14 @@ use serde::Serialize;
 use tharsis::{
     DeliveryId, Registry, ReplayId, Timestamp,
     delivery::End,
-    store::{Replay, ReplayChoice, ReplayState, Status},
+    store::{Replay, ReplayChoice, ReplayKey, ReplayState, Status},
     subscription::State,
     system_now,
 };
 
 use super::{
     Context,
-    documents::{ReplayDocument, replay_state},
+    documents::{ReplayDocument, replay_key, replay_state},
     filter::Filter,
 };
 use crate::{
@@ -40,6 +40,7 @@ Examples:
   tharsis replay --status dead --since 1h --dry-run
   tharsis replay --status dead --subscription 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42 --yes
   tharsis replay 019b2f6e-…/019b2f70-…
+  tharsis replay --status delivered --since 2h --fresh-key --yes
   tharsis replay list
   tharsis replay show 019b2f7c-02b1-7d0e-a6a4-b1c9d27f3e58")]
 pub(crate) struct Options {
@@ -58,6 +59,12 @@ struct What {
 
     #[command(flatten)]
     filter: Filter,
+
+    /// Under an idempotency key that receivers have not had, so that they take it all for new
+    ///
+    /// Without it the key is the event's own, as on every attempt: who knows it has had the event leaves it out.
+    #[arg(long, help_heading = "Options")]
+    fresh_key: bool,
 
     /// Only say how many it would be at most
     #[arg(long, help_heading = "Options")]
@@ -131,7 +138,12 @@ async fn replay(context: &Context, what: What) -> Result<Exit, Failure> {
             return Err(Failure::new("not_confirmed", "nothing is replayed"));
         }
     }
-    let replay = registry.replay(&choice, now).await?;
+    let key = if what.fresh_key {
+        ReplayKey::Fresh
+    } else {
+        ReplayKey::Same
+    };
+    let replay = registry.replay(&choice, key, now).await?;
     follow(output, registry, replay, what.wait).await
 }
 
@@ -402,6 +414,7 @@ async fn show(context: &Context, id: ReplayId) -> Result<Exit, Failure> {
     let told = fields([
         ["replay".to_owned(), replay.id.to_string()],
         ["state".to_owned(), replay_state(replay.state).to_owned()],
+        ["key".to_owned(), replay_key(replay.key).to_owned()],
         ["examined".to_owned(), count(replay.examined)],
         ["due again".to_owned(), count(replay.replayed)],
         ["skipped".to_owned(), count(replay.skipped)],

@@ -229,6 +229,7 @@ mod tests {
                 lane: 0,
                 due_at: at(5_000),
                 seq: i64::from(n),
+                replay: 0,
             },
             id: DeliveryId {
                 event: EventId::new(at(i64::from(n)), [n; 10]),
@@ -240,6 +241,7 @@ mod tests {
             expires_at: None,
             attempts: 5,
             tries: 1,
+            is_fresh: false,
         }
     }
 

@@ -1,5 +1,6 @@
 -- What a subscription may say beyond Mars: limits of its own, what its profile asks for, which fields of a payload it
--- wants, which events of a type; headers of its own, and secrets that sign beside the one that replaced them.
+-- wants, which events of a type; headers of its own, and secrets that sign beside the one that replaced them. And which
+-- replay a delivery is of.
 
 ALTER TABLE subscription
     -- NULL stands for what the profile says.
@@ -32,3 +33,8 @@ CREATE TABLE retiring_secret (
 );
 
 CREATE INDEX retiring_secret_of ON retiring_secret (subscription);
+
+-- Whether what it makes due again goes out under idempotency values of its own.
+ALTER TABLE replay ADD COLUMN fresh boolean NOT NULL DEFAULT false;
+-- The replay that made it due; 0 where routing did.
+ALTER TABLE delivery ADD COLUMN replay bigint NOT NULL DEFAULT 0;

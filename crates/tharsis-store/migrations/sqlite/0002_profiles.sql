@@ -1,5 +1,6 @@
 -- What a subscription may say beyond Mars: limits of its own, what its profile asks for, which fields of a payload it
--- wants, which events of a type; headers of its own, and secrets that sign beside the one that replaced them.
+-- wants, which events of a type; headers of its own, and secrets that sign beside the one that replaced them. And which
+-- replay a delivery is of.
 
 -- NULL stands for what the profile says.
 ALTER TABLE tharsis_subscription ADD COLUMN payload_limit INTEGER;
@@ -31,3 +32,8 @@ CREATE TABLE tharsis_retiring_secret (
 ) STRICT;
 
 CREATE INDEX tharsis_retiring_secret_of ON tharsis_retiring_secret (subscription);
+
+-- Whether what it makes due again goes out under idempotency values of its own.
+ALTER TABLE tharsis_replay ADD COLUMN fresh INTEGER NOT NULL DEFAULT 0 CHECK (fresh IN (0, 1));
+-- The replay that made it due; 0 where routing did.
+ALTER TABLE tharsis_delivery ADD COLUMN replay INTEGER NOT NULL DEFAULT 0;

@@ -13,7 +13,9 @@ use super::{
     not_found,
     outbox::{pending, unsent},
 };
-use crate::{Lease, Replay, ReplayChoice, ReplayState, Shard, Shards, StoreError, WorkedOff};
+use crate::{
+    Lease, Replay, ReplayChoice, ReplayKey, ReplayState, Shard, Shards, StoreError, WorkedOff,
+};
 
 /// So many deliveries are looked at by one chunk of a replay: few, so that there are often more.
 const CHUNK: usize = 3;
@@ -101,6 +103,7 @@ impl Model {
         &mut self,
         id: ReplayId,
         choice: &ReplayChoice,
+        key: ReplayKey,
         now: Timestamp,
     ) -> Result<Replay, StoreError> {
         if let ReplayChoice::Deliveries(ids) = choice
@@ -110,6 +113,7 @@ impl Model {
         }
         let replay = Replay {
             id,
+            key,
             state: ReplayState::Waiting,
             examined: 0,
             replayed: 0,
@@ -220,6 +224,7 @@ impl Model {
     /// One chunk of a replay. Returns the lanes that it wrote into.
     fn step(&mut self, n: usize, now: Timestamp) -> BTreeMap<i64, Timestamp> {
         let job = self.jobs[n].clone();
+        let replay = u32::try_from(n + 1).expect("few");
         let chosen: Vec<((i64, i64), DeliveryId)> = self
             .chosen(&job)
             .into_iter()
@@ -231,7 +236,7 @@ impl Model {
         for ((_, number), id) in &chosen {
             if let Some(due_at) = self.due_again(*id, now) {
                 let seq = self.seq();
-                self.make_due(*id, *number, seq, due_at);
+                self.make_due(*id, *number, seq, due_at, Some((replay, job.replay.key)));
                 let first = lanes.entry(*number).or_insert(due_at);
                 *first = due_at.min(*first);
                 replayed += 1;

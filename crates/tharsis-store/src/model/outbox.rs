@@ -12,7 +12,7 @@ use tharsis_core::{
 use super::{Model, Stored, count};
 use crate::{
     Attempt, Changed, Due, LaneRead, Lease, Pending, Pointer, Pointers, Position, Published,
-    Refusal, Remaining, RouteTo, Routed, Rows, Shard, Shards, Snapshot, StoreError,
+    Refusal, Remaining, ReplayKey, RouteTo, Routed, Rows, Shard, Shards, Snapshot, StoreError,
 };
 
 /// What a database gives an event that is new to it.
@@ -271,15 +271,22 @@ impl Model {
             return;
         }
         let seq = self.seq();
-        self.make_due(id, to.subscription, seq, to.due_at);
+        self.make_due(id, to.subscription, seq, to.due_at, None);
         let owner = self.leases.owner(self.shard(to.subscription));
         if owner.map(|(owner, _)| owner) != router {
             self.tell(to.subscription, to.due_at);
         }
     }
 
-    /// A row of its own, with a new retry budget.
-    pub(super) fn make_due(&mut self, id: DeliveryId, number: i64, seq: i64, due_at: Timestamp) {
+    /// A row of its own, with a new retry budget; of a replay, by its number, or of routing.
+    pub(super) fn make_due(
+        &mut self,
+        id: DeliveryId,
+        number: i64,
+        seq: i64,
+        due_at: Timestamp,
+        replay: Option<(u32, ReplayKey)>,
+    ) {
         let stored = &self.events[&id.event];
         self.ended.remove(&id);
         self.rows.push(Due {
@@ -288,6 +295,7 @@ impl Model {
                 lane: 0,
                 due_at,
                 seq,
+                replay: replay.map_or(0, |(number, _)| number),
             },
             id,
             event_type: stored.pointer.event_type.clone(),
@@ -296,6 +304,7 @@ impl Model {
             expires_at: stored.pointer.expires_at,
             attempts: self.made(id),
             tries: 0,
+            is_fresh: replay.is_some_and(|(_, key)| key == ReplayKey::Fresh),
         });
     }
 

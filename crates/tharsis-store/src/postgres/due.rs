@@ -42,12 +42,14 @@ pub(super) async fn lanes(
 
 /// Of each lane the rows that are due, and then the first one that is not.
 pub(super) const DUE: &str = "
-    SELECT l.subscription, d.due_at, d.seq, e.id, s.id, e.type, e.published_at, e.expires_at, d.attempts, d.tries, e.payload
+    SELECT l.subscription, d.due_at, d.seq, e.id, s.id, e.type, e.published_at, e.expires_at, d.attempts, d.tries, e.payload,
+           d.replay,
+           CASE WHEN d.replay > 0 THEN (SELECT r.fresh FROM replay r WHERE r.seq = d.replay) ELSE false END
     FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[], $4::bigint[]) AS l(subscription, due_at, seq, most)
     CROSS JOIN LATERAL (
         SELECT s.id FROM subscription s WHERE s.seq = l.subscription AND s.shard = ANY ($5::smallint[]) OFFSET 0) s
     CROSS JOIN LATERAL (
-        SELECT d.due_at, d.seq, d.event, d.attempts, d.tries
+        SELECT d.due_at, d.seq, d.event, d.attempts, d.tries, d.replay
         FROM delivery d
         WHERE d.subscription = l.subscription AND d.lane = 0 AND (d.due_at, d.seq) > (l.due_at, l.seq) AND d.due_at <= $6
         ORDER BY d.due_at, d.seq
@@ -55,7 +57,7 @@ pub(super) const DUE: &str = "
     CROSS JOIN LATERAL (
         SELECT e.id, e.type, e.published_at, e.expires_at, e.payload FROM event e WHERE e.id = d.event OFFSET 0) e
     UNION ALL
-    SELECT l.subscription, d.due_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    SELECT l.subscription, d.due_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     FROM unnest($1::bigint[]) AS l(subscription)
     CROSS JOIN LATERAL (
         SELECT s.id FROM subscription s WHERE s.seq = l.subscription AND s.shard = ANY ($5::smallint[]) OFFSET 0) s
@@ -90,12 +92,14 @@ impl<'r> FromRow<'r, PgRow> for Row {
         let attempts: i32 = row.try_get(8)?;
         let tries: i32 = row.try_get(9)?;
         let payload: &str = row.try_get(10)?;
+        let replay: i64 = row.try_get(11)?;
         Ok(Self::Due(Due {
             position: Position {
                 subscription,
                 lane: 0,
                 due_at,
                 seq,
+                replay: replay.try_into().map_err(decode)?,
             },
             id: DeliveryId {
                 event: EventId::from_uuid(event),
@@ -108,6 +112,7 @@ impl<'r> FromRow<'r, PgRow> for Row {
             expires_at: expires_at.map(|Instant(at)| at),
             attempts: attempts.try_into().map_err(decode)?,
             tries: tries.try_into().map_err(decode)?,
+            is_fresh: row.try_get(12)?,
         }))
     }
 }

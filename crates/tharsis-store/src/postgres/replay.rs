@@ -18,7 +18,7 @@ use super::{
     value::{Instant, corrupt, expect_changed},
 };
 use crate::{
-    Pending, Replay, ReplayChoice, Shard, Shards, StoreError, failpoint,
+    Pending, Replay, ReplayChoice, ReplayKey, Shard, Shards, StoreError, failpoint,
     filter::{from_text, to_text},
     status::no_delivery,
 };
@@ -34,7 +34,7 @@ struct ReplayRow {
 macro_rules! columns {
     () => {
         "seq, filter::text, until, cursor_event, cursor_subscription, id, examined, replayed,
-         created_at, started_at, finished_at"
+         created_at, started_at, finished_at, fresh"
     };
 }
 
@@ -58,6 +58,7 @@ impl<'r> FromRow<'r, PgRow> for ReplayRow {
             cursor: (row.try_get(3)?, row.try_get(4)?),
             replay: Replay::of(
                 row.try_get(5)?,
+                row.try_get(11)?,
                 (examined.unsigned_abs(), replayed.unsigned_abs()),
                 created_at,
                 started_at.map(|Instant(at)| at),
@@ -70,6 +71,7 @@ impl<'r> FromRow<'r, PgRow> for ReplayRow {
 pub(super) async fn ask(
     store: &PostgresStore,
     choice: &ReplayChoice,
+    key: ReplayKey,
     now: Timestamp,
 ) -> Result<Replay, StoreError> {
     let id = ReplayId::new(now, store.random_id_bytes()?);
@@ -79,8 +81,8 @@ pub(super) async fn ask(
     };
     let mut write = store.0.lists.begin().await?;
     let row: ReplayRow = sqlx::query_as(concat!(
-        "INSERT INTO replay (id, filter, until, created_at, cursor_event)
-         VALUES ($1, $2::json, clock_timestamp(), $3, $4)
+        "INSERT INTO replay (id, filter, until, created_at, cursor_event, fresh)
+         VALUES ($1, $2::json, clock_timestamp(), $3, $4, $5)
          RETURNING ",
         columns!()
     ))
@@ -89,6 +91,7 @@ pub(super) async fn ask(
     .bind(Instant(now))
     // No pair has a subscription 0: all of the first event come after it.
     .bind(first)
+    .bind(key == ReplayKey::Fresh)
     .fetch_one(&mut *write)
     .await?;
     match choice {
@@ -194,7 +197,7 @@ pub(super) async fn step(
         None => listed(conn, &replay).await?,
         Some(filter) => filtered(conn, &replay, filter).await?,
     };
-    let again = make_due_again(conn, &chunk.pairs, now).await?;
+    let again = make_due_again(conn, &chunk.pairs, replay.seq, now).await?;
     advance(conn, &replay, &chunk, again.replayed, now).await?;
     Ok(again.lanes)
 }
@@ -256,9 +259,9 @@ async fn filtered(
 /// now), and what has no subscription any more. Its row is held by its key, so that a removal ends what is written here.
 pub(super) const MAKE_DUE_AGAIN: &str = "
     WITH again AS (
-        INSERT INTO delivery (subscription, due_at, seq, event, attempts)
+        INSERT INTO delivery (subscription, due_at, seq, event, attempts, replay)
         SELECT s.seq, greatest($3, e.not_before), nextval('seq'), r.event,
-               (SELECT max(number) FROM attempt WHERE event = r.event AND subscription = r.subscription)
+               (SELECT max(number) FROM attempt WHERE event = r.event AND subscription = r.subscription), $4
         FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS r (event, subscription, place)
         CROSS JOIN LATERAL (
             SELECT not_before
@@ -295,6 +298,7 @@ struct Again {
 async fn make_due_again(
     conn: &mut PgConnection,
     pairs: &[Pair],
+    replay: i64,
     now: Timestamp,
 ) -> Result<Again, StoreError> {
     let (events, subscriptions) = columns(pairs);
@@ -302,6 +306,7 @@ async fn make_due_again(
         .bind(events)
         .bind(subscriptions)
         .bind(Instant(now))
+        .bind(replay)
         .fetch_all(conn)
         .await?;
     let lanes = rows

@@ -33,7 +33,7 @@ pub(super) const SETTLE: &str = "
         CROSS JOIN unnest($3::bigint[]) WITH ORDINALITY AS u(subscription, place)
         LEFT JOIN LATERAL (SELECT s.shard FROM subscription s WHERE s.seq = u.subscription OFFSET 0) s ON true
     ), found AS MATERIALIZED (
-        SELECT g.*, ($3)[g.sub] AS subscription, d.tid, d.is_as_read,
+        SELECT g.*, ($3)[g.sub] AS subscription, d.tid, d.replay, d.is_as_read,
                g.is_success OR d.is_as_read AND (SELECT subscriptions FROM own)[g.sub] AS is_ours
         FROM unnest($4::integer[], $5::smallint[], $6::timestamptz[], $7::bigint[], $8::uuid[], $9::integer[],
                     $10::timestamptz[], $11::integer[], $12::integer[], $13::text[], $14::integer[], $15::integer[],
@@ -42,7 +42,7 @@ pub(super) const SETTLE: &str = "
              AS g(sub, lane, due_at, seq, event, attempts, again, made, tries, ended, number, after, at, duration_us, code,
                   status, detail, excerpt, disable, is_success, place)
         LEFT JOIN LATERAL (
-            SELECT d.ctid AS tid,
+            SELECT d.ctid AS tid, d.replay,
                    (d.lane, d.due_at, d.seq, d.attempts) = (g.lane, g.due_at, g.seq, g.attempts) AS is_as_read
             FROM delivery d
             WHERE d.event = g.event AND d.subscription = ($3)[g.sub] AND d.seq = g.seq
@@ -64,8 +64,8 @@ pub(super) const SETTLE: &str = "
         FROM found f
         WHERE f.is_ours
     ), moved AS (
-        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries)
-        SELECT t.subscription, t.lane, t.again, t.seq, t.event, t.made, t.tries
+        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay)
+        SELECT t.subscription, t.lane, t.again, t.seq, t.event, t.made, t.tries, t.replay
         FROM taken t
         WHERE t.is_taken AND t.again IS NOT NULL
     ), late AS (
@@ -76,10 +76,10 @@ pub(super) const SETTLE: &str = "
             CROSS JOIN LATERAL (
                 SELECT d.ctid FROM delivery d WHERE d.event = t.event AND d.subscription = t.subscription OFFSET 0) d
             WHERE t.tid IS NULL AND t.is_new))
-        RETURNING subscription, lane, due_at, seq, event, attempts + 1 AS attempts, tries
+        RETURNING subscription, lane, due_at, seq, event, attempts + 1 AS attempts, tries, replay
     ), kept AS (
-        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries)
-        SELECT l.subscription, l.lane, l.due_at, l.seq, l.event, l.attempts, l.tries FROM late l
+        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay)
+        SELECT l.subscription, l.lane, l.due_at, l.seq, l.event, l.attempts, l.tries, l.replay FROM late l
     ), recorded AS (
         INSERT INTO attempt (event, subscription, number, at, duration_us, code, status, ended, after, due_at, detail, excerpt)
         SELECT t.event, t.subscription,

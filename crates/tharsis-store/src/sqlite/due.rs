@@ -50,14 +50,16 @@ fn pending((subscription, due_at): FirstRow) -> Option<Pending> {
 pub(super) const DUE: &str = "
     SELECT json_group_array(json_array(
                s.seq, k.value ->> 0, e.seq, hex(e.id), hex(s.id), e.type, e.published_at, e.expires_at,
-               k.value ->> 1, k.value ->> 2, octet_length(e.payload))),
+               k.value ->> 1, k.value ->> 2, octet_length(e.payload), k.value ->> 4,
+               CASE WHEN k.value ->> 4 > 0
+                    THEN (SELECT r.fresh FROM tharsis_replay r WHERE r.seq = k.value ->> 4) ELSE 0 END)),
            group_concat(e.payload, '')
     FROM jsonb_each(?1) l
     CROSS JOIN tharsis_subscription s ON s.seq = l.value ->> 0
     CROSS JOIN jsonb_each((
-        SELECT jsonb_group_array(jsonb_array(d.due_at, d.attempts, d.tries, d.event))
+        SELECT jsonb_group_array(jsonb_array(d.due_at, d.attempts, d.tries, d.event, d.replay))
         FROM (
-            SELECT due_at, attempts, tries, event
+            SELECT due_at, attempts, tries, event, replay
             FROM tharsis_delivery
             WHERE subscription = s.seq AND lane = 0
               AND due_at <= ?2
@@ -81,6 +83,8 @@ struct DueRow<'a>(
     u32,
     u32,
     usize,
+    u32,
+    u8,
 );
 
 impl DueRow<'_> {
@@ -98,6 +102,8 @@ impl DueRow<'_> {
             attempts,
             tries,
             size,
+            replay,
+            fresh,
         ) = self;
         let (payload, rest) = payloads
             .split_at_checked(size)
@@ -109,6 +115,7 @@ impl DueRow<'_> {
                 lane: 0,
                 due_at: Timestamp::from_millis(due_at),
                 seq,
+                replay,
             },
             id: DeliveryId {
                 event: EventId::from_uuid(uuid(event_id)?),
@@ -121,6 +128,7 @@ impl DueRow<'_> {
             expires_at: expires_at.map(Timestamp::from_millis),
             attempts,
             tries,
+            is_fresh: fresh == 1,
         })
     }
 }

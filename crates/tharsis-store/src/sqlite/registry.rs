@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page, Registry,
-    Removed, Replay, ReplayChoice, StoreError, failpoint,
+    Removed, Replay, ReplayChoice, ReplayKey, StoreError, failpoint,
     subscription::{
         SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, stays_as_it_is,
     },
@@ -260,8 +260,13 @@ impl Registry for SqliteStore {
         command::ask(self, "cancel", id, now).await
     }
 
-    async fn replay(&self, choice: &ReplayChoice, now: Timestamp) -> Result<Replay, StoreError> {
-        replay::ask(self, choice, now).await
+    async fn replay(
+        &self,
+        choice: &ReplayChoice,
+        key: ReplayKey,
+        now: Timestamp,
+    ) -> Result<Replay, StoreError> {
+        replay::ask(self, choice, key, now).await
     }
 
     async fn replay_state(&self, id: ReplayId) -> Result<Replay, StoreError> {

@@ -14,7 +14,7 @@ use super::{
     value::{Id, Millis, blob, expect_changed, json},
 };
 use crate::{
-    Replay, ReplayChoice, StoreError, failpoint,
+    Replay, ReplayChoice, ReplayKey, StoreError, failpoint,
     filter::{from_text, to_text},
     status::no_delivery,
 };
@@ -30,7 +30,7 @@ struct ReplayRow {
 macro_rules! columns {
     () => {
         "SELECT seq, filter, last_event, cursor_event, cursor_subscription, id, examined, replayed,
-                created_at, started_at, finished_at
+                created_at, started_at, finished_at, fresh
          FROM tharsis_replay "
     };
 }
@@ -48,6 +48,7 @@ impl<'r> FromRow<'r, SqliteRow> for ReplayRow {
             cursor: (row.try_get(3)?, row.try_get(4)?),
             replay: Replay::of(
                 id,
+                row.try_get(11)?,
                 (row.try_get(6)?, row.try_get(7)?),
                 created_at,
                 started_at.map(Timestamp::from_millis),
@@ -60,6 +61,7 @@ impl<'r> FromRow<'r, SqliteRow> for ReplayRow {
 pub(super) async fn ask(
     store: &SqliteStore,
     choice: &ReplayChoice,
+    key: ReplayKey,
     now: Timestamp,
 ) -> Result<Replay, StoreError> {
     let id = ReplayId::new(now, store.random_id_bytes()?);
@@ -74,10 +76,10 @@ pub(super) async fn ask(
     };
     let mut write = store.0.writer.begin().await?;
     let row: ReplayRow = sqlx::query_as(
-        "INSERT INTO tharsis_replay (id, filter, last_event, created_at, cursor_event)
-         VALUES (?1, ?2, min(?5, (SELECT coalesce(max(seq), 0) FROM tharsis_event)), ?3, ?4)
+        "INSERT INTO tharsis_replay (id, filter, last_event, created_at, cursor_event, fresh)
+         VALUES (?1, ?2, min(?5, (SELECT coalesce(max(seq), 0) FROM tharsis_event)), ?3, ?4, ?6)
          RETURNING seq, filter, last_event, cursor_event, cursor_subscription, id, examined, replayed,
-                   created_at, started_at, finished_at",
+                   created_at, started_at, finished_at, fresh",
     )
     .bind(blob(id.as_uuid()))
     .bind(filter)
@@ -85,6 +87,7 @@ pub(super) async fn ask(
     // No pair has a subscription 0: all of the first event come after it.
     .bind(first.max(0))
     .bind(last.max(0))
+    .bind(key == ReplayKey::Fresh)
     .fetch_one(&mut *write)
     .await?;
     if let ReplayChoice::Deliveries(ids) = choice {
@@ -163,7 +166,7 @@ pub(super) async fn step(
         None => listed(conn, &replay).await?,
         Some(filter) => filtered(conn, &replay, filter).await?,
     };
-    let touched = make_due_again(conn, &chunk.pairs, now).await?;
+    let touched = make_due_again(conn, &chunk.pairs, replay.seq, now).await?;
     advance(conn, &replay, &chunk, touched.len(), now).await?;
     Ok((touched.into_iter().collect(), true))
 }
@@ -228,10 +231,10 @@ async fn filtered(
 /// Left alone is what is unfinished already, what has expired, what was refused (it could not be sent then and cannot
 /// now), and what has no subscription any more.
 pub(super) const MAKE_DUE_AGAIN: &str = "
-    INSERT INTO tharsis_delivery (subscription, lane, due_at, event, attempts, tries)
+    INSERT INTO tharsis_delivery (subscription, lane, due_at, event, attempts, tries, replay)
     SELECT s.seq, 0, max(?2, coalesce(e.not_before, ?2)), e.seq,
            (SELECT max(number) FROM tharsis_attempt WHERE event = e.seq AND subscription = s.seq),
-           0
+           0, ?3
     FROM jsonb_each(?1) r
     CROSS JOIN tharsis_event e ON e.seq = r.value ->> 0
     CROSS JOIN tharsis_subscription s ON s.seq = r.value ->> 1
@@ -251,11 +254,13 @@ pub(super) const MAKE_DUE_AGAIN: &str = "
 async fn make_due_again(
     conn: &mut SqliteConnection,
     pairs: &[Pair],
+    replay: i64,
     now: Timestamp,
 ) -> Result<Vec<i64>, StoreError> {
     Ok(sqlx::query_scalar(MAKE_DUE_AGAIN)
         .bind(json(&pairs)?)
         .bind(now.as_millis())
+        .bind(replay)
         .fetch_all(conn)
         .await?)
 }

@@ -77,7 +77,7 @@ struct Row<'a>(
     /// 0: the subscription.
     i64,
     /// 1: the lane.
-    i64,
+    u16,
     /// 2: when it was due.
     i64,
     /// 3: the event.
@@ -108,6 +108,8 @@ struct Row<'a>(
     Option<&'a str>,
     /// 16: the excerpt.
     Option<String>,
+    /// 17: the replay that made it due.
+    u32,
 );
 
 impl<'a> Row<'a> {
@@ -117,6 +119,7 @@ impl<'a> Row<'a> {
             lane,
             due_at,
             seq,
+            replay,
         } = settlement.position;
         let attempt = settlement.attempt.as_ref();
         let (ended, again, tries) = match settlement.fate {
@@ -148,6 +151,7 @@ impl<'a> Row<'a> {
             attempt
                 .filter(|a| !a.excerpt.is_empty())
                 .map(|a| hex(&a.excerpt)),
+            replay,
         )
     }
 }
@@ -159,8 +163,8 @@ fn micros(attempt: &Attempt) -> i64 {
 /// The row as it was read, or none.
 pub(super) const TAKE_OUT: &str = "
     DELETE FROM tharsis_delivery
-    WHERE (subscription, lane, due_at, event, attempts) IN (
-        SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3, r.value ->> 4
+    WHERE (subscription, lane, due_at, event, attempts, replay) IN (
+        SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3, r.value ->> 4, r.value ->> 17
         FROM jsonb_each(?1) r)";
 
 async fn take_out(conn: &mut SqliteConnection, rows: &str) -> Result<u64, StoreError> {
@@ -181,7 +185,8 @@ pub(super) const MOVED: &str = "
           AND d.lane = r.value ->> 1
           AND d.due_at = r.value ->> 2
           AND d.event = r.value ->> 3
-          AND d.attempts = r.value ->> 4)";
+          AND d.attempts = r.value ->> 4
+          AND d.replay = r.value ->> 17)";
 
 /// The places of settlements whose row is not as it was read.
 async fn moved(conn: &mut SqliteConnection, rows: &str) -> Result<HashSet<usize>, StoreError> {
@@ -193,8 +198,8 @@ async fn moved(conn: &mut SqliteConnection, rows: &str) -> Result<HashSet<usize>
 }
 
 pub(super) const PUT_BACK: &str = "
-    INSERT INTO tharsis_delivery (subscription, lane, due_at, event, attempts, tries)
-    SELECT r.value ->> 0, r.value ->> 1, r.value ->> 5, r.value ->> 3, r.value ->> 6, r.value ->> 7
+    INSERT INTO tharsis_delivery (subscription, lane, due_at, event, attempts, tries, replay)
+    SELECT r.value ->> 0, r.value ->> 1, r.value ->> 5, r.value ->> 3, r.value ->> 6, r.value ->> 7, r.value ->> 17
     FROM jsonb_each(?1) r
     WHERE r.value ->> 5 IS NOT NULL";
 
@@ -300,19 +305,13 @@ async fn record_success(
     if is_recorded {
         return Ok(());
     }
-    // Where it has ended since it was read, what is there is of a replay, and stays. An end without a request stands after
-    // the attempts that had been made then, so its instant says whether it came before this one began.
+    // What a replay made due since it was read stays.
     sqlx::query(
-        "DELETE FROM tharsis_delivery
-         WHERE event = ?1 AND subscription = ?2 AND NOT EXISTS (
-             SELECT 1 FROM tharsis_attempt
-             WHERE event = ?1 AND subscription = ?2 AND ended IS NOT NULL
-               AND (coalesce(after, number) > ?3 OR number = 0 AND after = ?3 AND at >= ?4))",
+        "DELETE FROM tharsis_delivery WHERE event = ?1 AND subscription = ?2 AND replay = ?3",
     )
     .bind(position.seq)
     .bind(position.subscription)
-    .bind(settlement.attempts)
-    .bind(attempt.at.as_millis())
+    .bind(position.replay)
     .execute(&mut *conn)
     .await?;
     let recorded = sqlx::query(

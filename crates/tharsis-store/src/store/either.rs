@@ -12,7 +12,8 @@ use super::Store;
 use crate::{
     Changed, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, LaneRead,
     Lease, Outbox, Page, Pending, Pointers, Position, Published, Registry, Remaining, Removed,
-    Replay, ReplayChoice, Routed, Rows, Settlement, Shards, Snapshot, StoreError, WorkedOff,
+    Replay, ReplayChoice, ReplayKey, Routed, Rows, Settlement, Shards, Snapshot, StoreError,
+    WorkedOff,
 };
 
 /// Asks the one it is.
@@ -184,8 +185,13 @@ impl Registry for Store {
         either!(self, cancel(id, now))
     }
 
-    async fn replay(&self, choice: &ReplayChoice, now: Timestamp) -> Result<Replay, StoreError> {
-        either!(self, replay(choice, now))
+    async fn replay(
+        &self,
+        choice: &ReplayChoice,
+        key: ReplayKey,
+        now: Timestamp,
+    ) -> Result<Replay, StoreError> {
+        either!(self, replay(choice, key, now))
     }
 
     async fn replay_state(&self, id: ReplayId) -> Result<Replay, StoreError> {

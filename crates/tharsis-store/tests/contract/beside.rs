@@ -9,7 +9,7 @@ use tharsis_core::{
     subscription::{Credentials, Subscription},
 };
 use tharsis_store::{
-    Attempt, DeliveryFilter, Due, Fate, LaneRead, Lease, Outbox, Registry, ReplayChoice,
+    Attempt, DeliveryFilter, Due, Fate, LaneRead, Lease, Outbox, Registry, ReplayChoice, ReplayKey,
     ReplayState, Settlement, Shard, Shards, Status, WorkedOff, postgres::PostgresStore,
 };
 use tokio::time::{sleep, timeout};
@@ -498,7 +498,10 @@ async fn a_replay_tells_the_owners_of_the_lanes_that_it_fills() {
     let mut filter = DeliveryFilter::default();
     filter.status = vec![Status::Ended(End::Dead)];
     let choice = ReplayChoice::Filter(filter);
-    let asked = two.stores[0].replay(&choice, two.now).await.expect("asked");
+    let asked = two.stores[0]
+        .replay(&choice, ReplayKey::Same, two.now)
+        .await
+        .expect("asked");
 
     let bytes = asked.id.as_uuid().as_bytes();
     let of = usize::from(two.leases[1].shards.contains(Shard(bytes[15] % 64)));
@@ -548,7 +551,11 @@ async fn settled_at_once(own: End, is_late_first: bool) -> (Vec<u32>, Status, bo
     house.store.cancel(id, house.now).await.expect("asked");
     house.work_off(house.now).await;
     let chosen = ReplayChoice::Deliveries(vec![id]);
-    house.store.replay(&chosen, house.now).await.expect("asked");
+    house
+        .store
+        .replay(&chosen, ReplayKey::Same, house.now)
+        .await
+        .expect("asked");
     house.work_off(house.now).await;
     let again = house.due(&house.ours, house.now).await.remove(0);
     let late = house.ended(&in_flight, End::Delivered);

@@ -59,6 +59,7 @@ macro_rules! every_story {
                 a_success_counts_wherever_its_row_has_gone,
                 what_is_written_again_after_a_lost_answer_is_there_once,
                 a_late_success_does_not_undo_a_replay,
+                a_replay_ends_with_its_own_success_after_a_late_one,
                 a_fault_of_ours_records_nothing,
                 an_end_without_a_request_can_come_twice,
                 gone_for_good_disables_once,
@@ -96,6 +97,7 @@ macro_rules! every_story {
                 what_cannot_be_sent_again_is_skipped,
                 a_filter_goes_straight_to_what_can_match,
                 a_long_replay_goes_in_chunks_and_takes_each_once,
+                a_fresh_key_is_of_its_replay_alone,
                 unknown_deliveries_are_not_found,
             }
             ownership {

@@ -563,7 +563,7 @@ pub(crate) async fn every_write_is_seen_by_the_owner<S: Store>(store: S) {
     let choice = tharsis_store::ReplayChoice::Deliveries(vec![ids[0]]);
     house
         .store
-        .replay(&choice, house.now)
+        .replay(&choice, tharsis_store::ReplayKey::Same, house.now)
         .await
         .expect("replay");
     newer("replay").await;

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use tharsis_core::{DeliveryId, EventId, ReplayId, Timestamp, delivery::End};
-use tharsis_store::{DeliveryFilter, ReplayChoice, ReplayState, RouteTo, Status};
+use tharsis_store::{DeliveryFilter, Due, ReplayChoice, ReplayKey, ReplayState, RouteTo, Status};
 
 use crate::harness::{House, Store, client, code, enveloped, event, seconds};
 
@@ -26,7 +26,11 @@ pub(crate) async fn chosen_deliveries_become_due_again<S: Store>(store: S) {
     let chosen = vec![due[0].id, due[1].id, due[2].id, due[0].id];
     let asked = house
         .store
-        .replay(&ReplayChoice::Deliveries(chosen), house.now)
+        .replay(
+            &ReplayChoice::Deliveries(chosen),
+            ReplayKey::Same,
+            house.now,
+        )
         .await
         .expect("asked");
     assert_eq!((asked.state, asked.examined), (ReplayState::Waiting, 0));
@@ -84,7 +88,7 @@ pub(crate) async fn a_filter_takes_what_has_ended<S: Store>(store: S) {
 
     let asked = house
         .store
-        .replay(&ReplayChoice::Filter(filter), house.now)
+        .replay(&ReplayChoice::Filter(filter), ReplayKey::Same, house.now)
         .await
         .expect("asked");
     house.work_off(house.now).await;
@@ -102,7 +106,7 @@ pub(crate) async fn a_filter_takes_what_has_ended<S: Store>(store: S) {
     theirs.subscription = vec![house.theirs.id, house.ours.id];
     let asked = house
         .store
-        .replay(&ReplayChoice::Filter(theirs), house.now)
+        .replay(&ReplayChoice::Filter(theirs), ReplayKey::Same, house.now)
         .await
         .expect("asked");
     house.work_off(house.now).await;
@@ -117,7 +121,7 @@ pub(crate) async fn a_replay_does_not_touch_what_comes_after_it<S: Store>(store:
     house.end_all(&house.ours, End::Dead).await;
     let asked = house
         .store
-        .replay(&ReplayChoice::Filter(dead()), house.now)
+        .replay(&ReplayChoice::Filter(dead()), ReplayKey::Same, house.now)
         .await
         .expect("asked");
     house.publish(&[event(client(1), 77)]).await;
@@ -161,7 +165,11 @@ pub(crate) async fn what_cannot_be_sent_again_is_skipped<S: Store>(store: S) {
         .expect("removed");
 
     let all = ReplayChoice::Filter(DeliveryFilter::default());
-    let asked = house.store.replay(&all, house.now).await.expect("asked");
+    let asked = house
+        .store
+        .replay(&all, ReplayKey::Same, house.now)
+        .await
+        .expect("asked");
     house.work_off(house.now + seconds(61)).await;
     let done = house.store.replay_state(asked.id).await.expect("a replay");
     assert_eq!((done.examined, done.replayed, done.skipped), (4, 1, 3));
@@ -177,7 +185,7 @@ pub(crate) async fn a_long_replay_goes_in_chunks_and_takes_each_once<S: Store>(s
     house.end_all(&house.theirs, End::Delivered).await;
     let asked = house
         .store
-        .replay(&ReplayChoice::Filter(dead()), house.now)
+        .replay(&ReplayChoice::Filter(dead()), ReplayKey::Same, house.now)
         .await
         .expect("asked");
 
@@ -218,7 +226,11 @@ pub(crate) async fn a_long_replay_goes_in_chunks_and_takes_each_once<S: Store>(s
     chosen.truncate(1_100);
     let asked = house
         .store
-        .replay(&ReplayChoice::Deliveries(chosen), house.now)
+        .replay(
+            &ReplayChoice::Deliveries(chosen),
+            ReplayKey::Same,
+            house.now,
+        )
         .await
         .expect("asked");
     assert!(house.work_off(house.now).await >= 3);
@@ -240,13 +252,57 @@ pub(crate) async fn a_filter_goes_straight_to_what_can_match<S: Store>(store: S)
         filter.event = Some(event);
         let asked = house
             .store
-            .replay(&ReplayChoice::Filter(filter), house.now)
+            .replay(&ReplayChoice::Filter(filter), ReplayKey::Same, house.now)
             .await
             .expect("asked");
         assert_eq!(house.work_off(house.now).await, 1, "one chunk");
         let done = house.store.replay_state(asked.id).await.expect("a replay");
         assert_eq!((done.state, done.replayed), (ReplayState::Done, replayed));
     }
+}
+
+pub(crate) async fn a_fresh_key_is_of_its_replay_alone<S: Store>(store: S) {
+    let house = House::new(store).await;
+    house.routed(4).await;
+    let first = house.due(&house.ours, house.now).await;
+    assert!(first.iter().all(|due| !due.is_fresh), "of routing");
+    let id = first[0].id;
+    house.end_all(&house.ours, End::Delivered).await;
+    house.end_all(&house.theirs, End::Delivered).await;
+
+    let replayed = async |key: ReplayKey| {
+        let choice = ReplayChoice::Deliveries(vec![id]);
+        let asked = house.store.replay(&choice, key, house.now).await;
+        let asked = asked.expect("asked");
+        assert_eq!(asked.key, key);
+        house.work_off(house.now).await;
+        let replays = house.store.replays().await.expect("a list");
+        assert_eq!((replays[0].id, replays[0].key), (asked.id, key));
+        house.due(&house.ours, house.now).await.remove(0)
+    };
+    let fresh = replayed(ReplayKey::Fresh).await;
+    assert!(fresh.is_fresh);
+
+    // It stays with the delivery on every further attempt, whether that comes by itself or is asked for.
+    let then = house.now + seconds(600);
+    house.settle(&[house.again(&fresh, then)]).await;
+    let waits = house.due(&house.ours, then).await.remove(0);
+    let key_of = |due: &Due| (due.is_fresh, due.position.replay);
+    assert_eq!(key_of(&waits), key_of(&fresh));
+    let asked = house.store.retry(id, house.now).await;
+    asked.expect("asked");
+    house.work_off(house.now).await;
+    let now = house.due(&house.ours, house.now).await.remove(0);
+    assert_eq!(key_of(&now), key_of(&fresh));
+    house.settle(&[house.ended(&now, End::Dead)]).await;
+
+    let same = replayed(ReplayKey::Same).await;
+    assert!(!same.is_fresh);
+    house.settle(&[house.ended(&same, End::Dead)]).await;
+    let other = replayed(ReplayKey::Fresh).await;
+    assert!(other.is_fresh);
+    assert_ne!(other.position.replay, fresh.position.replay);
+    assert_eq!(house.due(&house.theirs, house.now).await.len(), 0);
 }
 
 pub(crate) async fn unknown_deliveries_are_not_found<S: Store>(store: S) {
@@ -259,7 +315,12 @@ pub(crate) async fn unknown_deliveries_are_not_found<S: Store>(store: S) {
         };
         let choice = ReplayChoice::Deliveries(vec![unknown]);
         assert_eq!(
-            code(house.store.replay(&choice, house.now).await),
+            code(
+                house
+                    .store
+                    .replay(&choice, ReplayKey::Same, house.now)
+                    .await
+            ),
             "no delivery"
         );
         assert_eq!(code(house.store.delivery(unknown).await), "no delivery");

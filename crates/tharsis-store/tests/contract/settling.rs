@@ -1,5 +1,5 @@
 use tharsis_core::{delivery::End, subscription::State};
-use tharsis_store::{Fate, Remaining, ReplayChoice, Settlement, Status};
+use tharsis_store::{Fate, Remaining, ReplayChoice, ReplayKey, Settlement, Status};
 
 use crate::harness::{House, Store, client, enveloped, event, seconds};
 
@@ -131,7 +131,11 @@ pub(crate) async fn what_is_written_again_after_a_lost_answer_is_there_once<S: S
 
     // What was asked for since is not undone by it.
     let chosen = ReplayChoice::Deliveries(vec![due[0].id]);
-    house.store.replay(&chosen, house.now).await.expect("asked");
+    house
+        .store
+        .replay(&chosen, ReplayKey::Same, house.now)
+        .await
+        .expect("asked");
     house.work_off(house.now + seconds(10)).await;
     assert_eq!(house.settle(&successes).await, []);
     let again = house.due(&house.ours, house.now + seconds(10)).await;
@@ -147,7 +151,11 @@ pub(crate) async fn a_late_success_does_not_undo_a_replay<S: Store>(store: S) {
     house.store.cancel(id, house.now).await.expect("accepted");
     house.work_off(house.now + seconds(10)).await;
     let chosen = ReplayChoice::Deliveries(vec![id]);
-    house.store.replay(&chosen, house.now).await.expect("asked");
+    house
+        .store
+        .replay(&chosen, ReplayKey::Same, house.now)
+        .await
+        .expect("asked");
     house.work_off(house.now + seconds(10)).await;
 
     let late = [house.ended(&in_flight, End::Delivered)];
@@ -163,6 +171,41 @@ pub(crate) async fn a_late_success_does_not_undo_a_replay<S: Store>(store: S) {
     let numbers: Vec<_> = detail.attempts.iter().map(|a| a.attempt.number).collect();
     assert_eq!(numbers, [0, 1, 2]);
     assert_eq!(detail.row.status, Status::Ended(End::Dead));
+}
+
+pub(crate) async fn a_replay_ends_with_its_own_success_after_a_late_one<S: Store>(store: S) {
+    let house = House::new(store).await;
+    house.routed(2).await;
+    let in_flight = house.due(&house.ours, house.now).await.remove(0);
+    let id = in_flight.id;
+    house.store.cancel(id, house.now).await.expect("accepted");
+    house.work_off(house.now + seconds(1)).await;
+    let chosen = ReplayChoice::Deliveries(vec![id]);
+    let asked = house
+        .store
+        .replay(&chosen, ReplayKey::Same, house.now)
+        .await;
+    asked.expect("asked");
+    house.work_off(house.now + seconds(1)).await;
+
+    // Both are under way when the first one is answered, and then the row is no longer as the second one was read.
+    let again = house.due(&house.ours, house.now + seconds(1)).await;
+    let replayed = again.first().expect("it is due");
+    for (under_way, wait) in [(&in_flight, 0), (replayed, 1)] {
+        let mut success = house.ended(under_way, End::Delivered);
+        let attempt = success.attempt.as_mut().expect("an attempt");
+        attempt.at = attempt.at + seconds(wait);
+        assert_eq!(house.settle(&[success]).await, []);
+    }
+    let row = house.row(id).await;
+    assert_eq!(
+        (row.status, row.attempts),
+        (Status::Ended(End::Delivered), 2)
+    );
+    assert_eq!(
+        house.due(&house.ours, house.now + seconds(9)).await.len(),
+        0
+    );
 }
 
 pub(crate) async fn a_fault_of_ours_records_nothing<S: Store>(store: S) {
@@ -213,7 +256,11 @@ pub(crate) async fn an_end_without_a_request_can_come_twice<S: Store>(store: S) 
 
     // A replay makes one attempt more and ends without a request again.
     let choice = tharsis_store::ReplayChoice::Deliveries(vec![due.id]);
-    house.store.replay(&choice, then).await.expect("asked for");
+    house
+        .store
+        .replay(&choice, ReplayKey::Same, then)
+        .await
+        .expect("asked for");
     house.work_off(then).await;
     let again = house.due(&house.ours, then).await.remove(0);
     assert_eq!((again.attempts, again.tries), (1, 0));

@@ -324,7 +324,7 @@ pub(crate) async fn owners_of_foreign_lanes_are_told(schema: &Schema) {
     let choice = tharsis_store::ReplayChoice::Deliveries(vec![due.id]);
     let replay = house
         .store
-        .replay(&choice, house.now)
+        .replay(&choice, tharsis_store::ReplayKey::Same, house.now)
         .await
         .expect("asked for");
     let own = house

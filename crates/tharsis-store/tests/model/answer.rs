@@ -19,6 +19,7 @@ pub(crate) fn pair(found: &[Due], expected: &[Due]) -> Result<Vec<Both<Due>>, St
         let due = Due {
             position: Position {
                 seq: 0,
+                replay: 0,
                 ..due.position
             },
             ..due.clone()

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use proptest::{collection::vec, option, prelude::*};
+use tharsis_store::ReplayKey;
 
 /// One line of a story.
 #[derive(Clone)]
@@ -30,8 +31,8 @@ pub(crate) enum Command {
     Remove(usize),
     Retry(usize),
     Cancel(usize),
-    Replay(Vec<usize>),
-    ReplayAll(Those),
+    Replay(Vec<usize>, ReplayKey),
+    ReplayAll(Those, ReplayKey),
     Look(Those),
 
     // By workers.
@@ -171,8 +172,8 @@ fn command() -> impl Strategy<Value = Command> {
         1 => small.clone().prop_map(Command::Remove),
         2 => small.clone().prop_map(Command::Retry),
         3 => small.clone().prop_map(Command::Cancel),
-        3 => vec(small.clone(), 1..4).prop_map(Command::Replay),
-        2 => those().prop_map(Command::ReplayAll),
+        3 => (vec(small.clone(), 1..4), key()).prop_map(|(these, key)| Command::Replay(these, key)),
+        2 => (those(), key()).prop_map(|(those, key)| Command::ReplayAll(those, key)),
         2 => those().prop_map(Command::Look),
         4 => (worker.clone(), any::<bool>()).prop_map(|(worker, gives)| Command::Hold { worker, gives }),
         1 => (worker.clone(), any::<bool>()).prop_map(|(worker, keeps)| Command::Leave { worker, keeps }),
@@ -191,6 +192,10 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (worker, any::<bool>()).prop_map(|(worker, returns)| Command::Kill { worker, returns }),
         1 => (0..4_usize).prop_map(Command::RunOut),
     ]
+}
+
+fn key() -> impl Strategy<Value = ReplayKey> {
+    prop_oneof![3 => Just(ReplayKey::Same), 1 => Just(ReplayKey::Fresh)]
 }
 
 fn how() -> impl Strategy<Value = How> {
@@ -271,8 +276,12 @@ impl fmt::Debug for Command {
             Self::Remove(of) => write!(f, "remove subscription #{of}"),
             Self::Retry(of) => write!(f, "retry delivery #{of}"),
             Self::Cancel(of) => write!(f, "cancel delivery #{of}"),
-            Self::Replay(these) => write!(f, "replay deliveries {these:?}"),
-            Self::ReplayAll(those) => write!(f, "replay what is {those:?}"),
+            Self::Replay(these, key) => {
+                write!(f, "replay deliveries {these:?} under the {key:?} key")
+            }
+            Self::ReplayAll(those, key) => {
+                write!(f, "replay what is {those:?} under the {key:?} key")
+            }
             Self::Look(those) => write!(f, "look at what is {those:?}"),
             Self::Hold { worker, gives } => {
                 let and = if *gives { ", giving its surplus" } else { "" };

@@ -132,6 +132,7 @@ impl Table {
                 lane: 0,
                 due_at,
                 seq,
+                replay: 0,
             },
             id: DeliveryId {
                 event: EventId::new(self.now.clock, name),
@@ -143,6 +144,7 @@ impl Table {
             expires_at: None,
             attempts: 0,
             tries: 0,
+            is_fresh: false,
         });
         self.lanes.note(lane, due_at, self.now);
     }

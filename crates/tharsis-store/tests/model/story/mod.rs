@@ -14,7 +14,7 @@ use tharsis_core::{
     DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp, WorkerId, delivery::End,
 };
 use tharsis_store::{
-    DeliveryFilter, Due, Lease, ReplayChoice, Routed, Settlement, Status, model::Model,
+    DeliveryFilter, Due, Lease, ReplayChoice, ReplayKey, Routed, Settlement, Status, model::Model,
 };
 
 use crate::{
@@ -134,13 +134,13 @@ impl<'a, D: Database> Story<'a, D> {
             Command::Remove(of) => self.remove(*of).await,
             Command::Retry(of) => self.retry(*of).await,
             Command::Cancel(of) => self.cancel(*of).await,
-            Command::Replay(these) => {
+            Command::Replay(these, key) => {
                 let ids = these.iter().filter_map(|n| self.delivery(*n)).collect();
-                self.replay(ReplayChoice::Deliveries(ids)).await
+                self.replay(ReplayChoice::Deliveries(ids), *key).await
             }
-            Command::ReplayAll(those) => {
+            Command::ReplayAll(those, key) => {
                 let filter = self.filter(*those);
-                self.replay(ReplayChoice::Filter(filter)).await
+                self.replay(ReplayChoice::Filter(filter), *key).await
             }
             Command::Look(those) => {
                 let filter = self.filter(*those);
@@ -168,7 +168,8 @@ impl<'a, D: Database> Story<'a, D> {
                 let ids: Vec<DeliveryId> = self.delivery(*of).into_iter().collect();
                 self.cancel(*of).await?;
                 self.work_off(How::Once, worker).await?;
-                self.replay(ReplayChoice::Deliveries(ids)).await?;
+                let chosen = ReplayChoice::Deliveries(ids);
+                self.replay(chosen, ReplayKey::Same).await?;
                 self.work_off(How::Once, worker).await
             }
             Command::Wait(time) => {

@@ -4,7 +4,7 @@ use tharsis_core::{
     ReplayId, SubscriptionId,
     subscription::{Settings, header::OwnHeader},
 };
-use tharsis_store::{Outbox, Registry, ReplayChoice};
+use tharsis_store::{Outbox, Registry, ReplayChoice, ReplayKey};
 
 use super::Story;
 use crate::{
@@ -107,11 +107,11 @@ impl<D: Database> Story<'_, D> {
         same("asked for", &plain(answer.map(drop)), &plain(expected))
     }
 
-    pub(super) async fn replay(&mut self, choice: ReplayChoice) -> Told {
-        let answer = self.any().replay(&choice, self.now).await;
+    pub(super) async fn replay(&mut self, choice: ReplayChoice, key: ReplayKey) -> Told {
+        let answer = self.any().replay(&choice, key, self.now).await;
         let id = answer.as_ref().ok().map(|replay| replay.id);
         let id = id.unwrap_or(ReplayId::from_uuid(sqlx::types::Uuid::nil()));
-        let expected = self.model.replay(id, &choice, self.now);
+        let expected = self.model.replay(id, &choice, key, self.now);
         if answer.is_ok() {
             self.replays.push(id);
         }
