@@ -62,6 +62,12 @@ struct Arguments {
     /// Subscriptions that get each event.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     fan_out: u16,
+    /// Deliveries of one request, in a form; the bare loop sends one a request in any case.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    batch: u32,
+    /// What the subscriptions filter by. It must be true of all events: `event.predictions.exists(p, p.discount > 20)`.
+    #[arg(long)]
+    filter: Option<String>,
     /// Deliveries of the dead subscription, or of the backlog that memory is measured with.
     #[arg(long, default_value_t = 1_000_000)]
     backlog: usize,
@@ -127,6 +133,8 @@ async fn main() -> anyhow::Result<()> {
         bytes: arguments.bytes,
         in_flight: arguments.in_flight,
         fan_out: arguments.fan_out.into(),
+        batch: arguments.batch,
+        filter: arguments.filter,
         runs: arguments.runs.max(1),
     };
     let report = match arguments.scenario {

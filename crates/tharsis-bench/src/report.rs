@@ -52,6 +52,8 @@ pub(crate) fn print(plan: &Plan, figures: &Value) -> anyhow::Result<()> {
             "bytes": plan.bytes,
             "in_flight": plan.in_flight,
             "fan_out": plan.fan_out,
+            "batch": plan.batch,
+            "filter": plan.filter,
             "runs": plan.runs,
         },
         "figures": figures,

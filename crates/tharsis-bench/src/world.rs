@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tharsis::{
     Emitter, Event, Options, Secret,
     egress::Policy,
-    profile::Profiles,
+    profile::{Declaration, Profiles},
     subscription::{Draft, Settings},
 };
 
@@ -16,6 +16,9 @@ use crate::{
     receive::Process,
 };
 
+/// The profile that sends batches.
+const BATCHES: &str = "batches";
+
 /// What to measure with.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -24,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) bytes: usize,
     pub(crate) in_flight: u32,
     pub(crate) fan_out: usize,
+    pub(crate) batch: u32,
+    pub(crate) filter: Option<String>,
     pub(crate) runs: usize,
 }
 
@@ -31,6 +36,31 @@ impl Plan {
     /// How many requests the events make.
     pub(crate) fn deliveries(&self) -> usize {
         self.events * self.fan_out
+    }
+
+    /// Those of the program, and one that sends batches.
+    fn profiles(&self) -> anyhow::Result<Profiles> {
+        let batches = Declaration {
+            encoding: Some("form".into()),
+            signature_header: Some("X-Bench-Signature".into()),
+            algorithm: Some("hmac-sha1".into()),
+            prefix: Some("sha1=".into()),
+            batch_items: Some(self.batch),
+            linger: Some("5ms".into()),
+            payload_limit: Some(262_144),
+            ..Declaration::default()
+        };
+        Ok(Profiles::default().with(vec![batches.profile(BATCHES)?])?)
+    }
+
+    /// What the plan says of a subscription.
+    fn over(&self, mut draft: Draft) -> Draft {
+        draft.filter.clone_from(&self.filter);
+        if self.batch > 1 {
+            draft.profile = Some(BATCHES.into());
+            draft.profile_settings = [("panel".into(), "bench".into())].into();
+        }
+        draft
     }
 
     /// So many of something, as a rate.
@@ -70,9 +100,14 @@ impl Outside {
 
     /// Its emitter, which may reach these ports beside the receiver's.
     pub(crate) async fn emitter(&self, more: &[u16]) -> anyhow::Result<Emitter> {
+        self.emitter_of(Profiles::default(), more).await
+    }
+
+    async fn emitter_of(&self, profiles: Profiles, more: &[u16]) -> anyhow::Result<Emitter> {
         let options = Options {
             egress: loopback(&[&[self.port], more].concat())?,
             ca_file: Some(self.ca_file.clone()),
+            profiles,
             ..self.outbox.options()
         };
         Ok(Emitter::open(&self.outbox.url, options).await?)
@@ -86,13 +121,7 @@ impl Outside {
         port: u16,
         in_flight: u32,
     ) -> anyhow::Result<Settings> {
-        let draft = Draft {
-            client: client.to_owned(),
-            name: name.to_owned(),
-            url: format!("https://localhost:{port}/hook"),
-            max_in_flight: Some(in_flight),
-            ..Draft::default()
-        };
+        let draft = draft(client, name, port, in_flight);
         Ok(draft.settings(&loopback(&[port])?, &Profiles::default())?)
     }
 
@@ -102,19 +131,34 @@ impl Outside {
         plan: &Plan,
         more: &[u16],
     ) -> anyhow::Result<(Emitter, Settings, Secret)> {
-        let emitter = self.emitter(more).await?;
+        let profiles = plan.profiles()?;
+        let emitter = self.emitter_of(profiles.clone(), more).await?;
         let share = u32::try_from(plan.fan_out)?;
         let in_flight = plan.in_flight.div_ceil(share);
         let secret = Secret::generate([7; 20]);
         let credentials = secret.clone().into();
-        let settings = self.settings(payload::CLIENT, "bench", self.port, in_flight)?;
-        emitter.subscribe(&settings, &credentials, None).await?;
+        let settings = |n: u32| {
+            let draft = draft(payload::CLIENT, &format!("bench {n}"), self.port, in_flight);
+            plan.over(draft)
+                .settings(&loopback(&[self.port])?, &profiles)
+                .map_err(anyhow::Error::from)
+        };
+        let first = settings(0)?;
+        emitter.subscribe(&first, &credentials, None).await?;
         for n in 1..share {
-            let name = format!("bench {n}");
-            let settings = self.settings(payload::CLIENT, &name, self.port, in_flight)?;
-            emitter.subscribe(&settings, &credentials, None).await?;
+            emitter.subscribe(&settings(n)?, &credentials, None).await?;
         }
-        Ok((emitter, settings, secret))
+        Ok((emitter, first, secret))
+    }
+}
+
+fn draft(client: &str, name: &str, port: u16, in_flight: u32) -> Draft {
+    Draft {
+        client: client.to_owned(),
+        name: name.to_owned(),
+        url: format!("https://localhost:{port}/hook"),
+        max_in_flight: Some(in_flight),
+        ..Draft::default()
     }
 }
 
