@@ -450,8 +450,8 @@ pub trait Outbox: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<WorkedOff, StoreError>> + Send;
 
-    /// Sees to what has to be done now and then, whoever owns what: partitions made ahead of time. Asked when a run begins
-    /// and once an hour; several workers may be at it.
+    /// Sees to what has to be done now and then, whoever owns what: partitions made ahead of time, former secrets that sign
+    /// no more forgotten. Asked when a run begins and once an hour; several workers may be at it.
     fn maintain(&self, now: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// What is not finished, for `run --until-idle` and for people: (unrouted events, deliveries due or waiting to be

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use tharsis_core::{EventId, Invalid, Timestamp, WorkerId, event::Event};
 
 use super::{
-    PostgresStore, command, due, owner, partition, pointers, poke, remaining, route, settle,
-    subscription,
+    PostgresStore, command, due, owner, partition, pointers, poke, registry, remaining, route,
+    settle, subscription,
 };
 use crate::{
     Changed, LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed,
@@ -78,6 +78,7 @@ impl Outbox for PostgresStore {
     }
 
     async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
+        registry::forget_secrets(self, now).await?;
         partition::maintain(self, now).await
     }
 

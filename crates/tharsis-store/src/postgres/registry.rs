@@ -376,6 +376,18 @@ impl PostgresStore {
     }
 }
 
+/// Former secrets that sign no more.
+pub(super) async fn forget_secrets(
+    store: &PostgresStore,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM retiring_secret WHERE until <= $1")
+        .bind(Instant(now))
+        .execute(&mut *store.0.engine.get().await?)
+        .await?;
+    Ok(())
+}
+
 /// A worker with an older copy of the registry reloads before it routes.
 pub(super) async fn bump(conn: &mut PgConnection) -> Result<(), StoreError> {
     let bumped = sqlx::query("UPDATE revision SET revision = revision + 1 WHERE id = 1")

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tharsis_core::{EventId, Invalid, Timestamp, WorkerId, event::Event};
 
-use super::{SqliteStore, command, due, owner, remaining, route, settle, subscription};
+use super::{SqliteStore, command, due, owner, registry, remaining, route, settle, subscription};
 use crate::{
     Changed, LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed,
     Rows, Settlement, Shards, Snapshot, StoreError, WorkedOff, publishing,
@@ -39,8 +39,8 @@ impl Outbox for SqliteStore {
         })
     }
 
-    async fn maintain(&self, _now: Timestamp) -> Result<(), StoreError> {
-        Ok(())
+    async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
+        registry::forget_secrets(self, now).await
     }
 
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {

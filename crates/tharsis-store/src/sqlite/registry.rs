@@ -346,6 +346,25 @@ impl SqliteStore {
     }
 }
 
+/// Former secrets that sign no more. Looked for without the lock, since there is rarely one.
+pub(super) async fn forget_secrets(store: &SqliteStore, now: Timestamp) -> Result<(), StoreError> {
+    let is_any: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM tharsis_retiring_secret WHERE until <= ?1)",
+    )
+    .bind(now.as_millis())
+    .fetch_one(&store.0.reads)
+    .await?;
+    if !is_any {
+        return Ok(());
+    }
+    let mut write = store.0.writer.begin().await?;
+    sqlx::query("DELETE FROM tharsis_retiring_secret WHERE until <= ?1")
+        .bind(now.as_millis())
+        .execute(&mut *write)
+        .await?;
+    write.commit(failpoint::REGISTRY).await
+}
+
 /// A worker with an older copy of the registry reloads before it routes.
 pub(super) async fn bump(conn: &mut SqliteConnection) -> Result<(), StoreError> {
     let bumped = sqlx::query("UPDATE tharsis_revision SET revision = revision + 1 WHERE id = 1")

@@ -353,7 +353,15 @@ pub(crate) async fn a_secret_may_sign_beside_the_next_for_a_while<S: Store>(stor
     let (overlap, retiring) = rotate(4, Some(80), at(60)).await;
     assert_eq!(overlap, Some(at(90)));
     assert_eq!(retiring, [until(2, 90), until(3, 80)]);
-    let (overlap, retiring) = rotate(5, None, at(70)).await;
+    for (now, left) in [
+        (79, vec![until(2, 90), until(3, 80)]),
+        (80, vec![until(2, 90)]),
+    ] {
+        house.store.maintain(at(now)).await.expect("maintained");
+        let credentials = house.store.credentials(added.id).await;
+        assert_eq!(credentials.expect("credentials").retiring, left);
+    }
+    let (overlap, retiring) = rotate(5, None, at(80)).await;
     assert_eq!((overlap, retiring), (None, Vec::new()), "it signs alone");
 
     let none = house.store.rotate(added.id, None, None, at(70)).await;
