@@ -1,4 +1,4 @@
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, createPublicKey, timingSafeEqual, verify as isSignedBy } from 'node:crypto';
 import * as github from '@octokit/webhooks-methods';
 import { Webhook } from 'standardwebhooks';
 import Stripe from 'stripe';
@@ -38,7 +38,9 @@ export const verify = {
 
   // These sign the bytes as they came. What has a time is refused by all of them once it is five minutes old.
 
+  // `whpk_…` is the public key of a pair, as `tharsis subscription show` says it. The package knows secrets (`whsec_…`) only.
   standard: (secret, headers, body) => {
+    if (secret.startsWith('whpk_')) return isSignedByPair(secret, headers, body);
     new Webhook(secret).verify(body, headers, { jsonParse: false });
     return true;
   },
@@ -57,6 +59,18 @@ export const verify = {
     return isRecent && same(signature, hmac('sha512', secret, `${id}.${time}.`, body).digest('base64'));
   },
 };
+
+// Standard Webhooks with Ed25519: `v1a,` and the signature of `id.time.body`, beside others while a key is being replaced.
+function isSignedByPair(publicKey, headers, body) {
+  const { 'webhook-id': id, 'webhook-timestamp': time, 'webhook-signature': signatures } = headers;
+  const x = Buffer.from(publicKey.slice('whpk_'.length), 'base64').toString('base64url');
+  const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
+  const signed = Buffer.concat([Buffer.from(`${id}.${time}.`), body]);
+  const isRecent = Math.abs(Date.now() / 1000 - Number(time)) <= 300;
+  const isGenuine = ([version, signature]) =>
+    version === 'v1a' && isSignedBy(null, signed, key, Buffer.from(signature, 'base64'));
+  return isRecent && signatures.split(' ').some((one) => isGenuine(one.split(',')));
+}
 
 function hmac(hash, secret, ...parts) {
   return parts.reduce((hmac, part) => hmac.update(part), createHmac(hash, secret));

@@ -55,6 +55,39 @@ fn standard() {
     is_stood_in_for("standard", "signal", |payload| payload);
 }
 
+/// The receiver has the public key only. The pair is that of RFC 8032, section 7.1, test 1; Python has no such key in its
+/// library, nor does the package.
+#[test]
+fn standard_signed_with_a_pair() {
+    let world = World::new();
+    let private = "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=";
+    let public = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+    let foreign = Foreign::with_secret(
+        &world,
+        node_example("receiver.js"),
+        "standard",
+        public.to_owned(),
+        None,
+    );
+    let sample = Sample::of(&world, "signal");
+    let other = format!("whsk_{}", BASE64_STANDARD.encode([7; 32]));
+    let subscriptions = [("right", private), ("wrong", &other)].map(|(name, secret)| {
+        let added = foreign.to_be_subscribed(&world, &sample.client, name, secret);
+        world.subscribe(&added).id
+    });
+    publish(&world, &[sample.event]);
+    world.run_until_idle();
+
+    assert_eq!(foreign.accepted(), [sample.payload]);
+    let codes = subscriptions.each_ref().map(|id| {
+        let delivery = world.deliveries(&["--subscription", id]).remove(0);
+        delivery["reason"].clone()
+    });
+    assert_eq!(codes, ["http_200", "http_401"]);
+    let shown = world.ask(["subscription", "show", &subscriptions[0]]);
+    assert_eq!(shown["public_key"], public);
+}
+
 #[test]
 fn github() {
     is_stood_in_for("github", "reward.earned", |payload| payload);
