@@ -71,6 +71,41 @@ fn smartech_asks_for_a_panel_and_keeps_credentials_to_itself() {
     assert_eq!(renamed["headers"], serde_json::json!(["authorization"]));
     assert_eq!(renamed["batch_items"], 5);
     assert_eq!(set("--no-headers")["headers"], serde_json::json!([]));
+    let unset = set("--unset label");
+    assert_eq!(unset["profile_settings"].get("label"), None);
+    let refused = |more: &str| {
+        let line = format!("subscription set {} {more}", id(&added));
+        local.desk.run(&line).all().replace(&id(&added), "ID")
+    };
+    insta::assert_snapshot!(refused("--unset label"), @r"
+    exit 2
+    --- stderr
+    error[not_set]: unset: label is not set
+      hint: tharsis subscription show ID says what is
+    ");
+    insta::assert_snapshot!(refused("--unset panel"), @r"
+    exit 1
+    --- stderr
+    error[missing_setting]: profile_settings.panel: is required by the profile smartech
+      hint: give it with --set panel=…
+    ");
+
+    // It is asked again when that is wanted, and nothing changes if it does not answer as it should.
+    assert_eq!(local.receiver.received().len(), 1);
+    set("--check post");
+    assert_eq!(local.receiver.received().len(), 2);
+    let forbidden = Answer {
+        status: StatusCode::FORBIDDEN,
+        ..Answer::default()
+    };
+    local.receiver.answer(forbidden, Vec::new());
+    insta::assert_snapshot!(refused("--check post --batch-items 6"), @r"
+    exit 1
+    --- stderr
+    error[status_not_success]: status: the test event was answered 403, not exactly 200
+      hint: the receiver does not accept the signature or the credentials: check that both sides have the same
+    ");
+    assert_eq!(set("--linger 1s")["batch_items"], 5);
 }
 
 #[test]

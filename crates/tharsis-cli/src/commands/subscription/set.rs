@@ -14,8 +14,8 @@ use crate::{
 
 /// Change its settings; what is not given stays
 ///
-/// A new URL is checked as on `add`; if that fails nothing is changed. Credentials and headers are given anew all together:
-/// those that are given replace all that were there.
+/// A new URL is checked as on `add`, and with --check the present one; if that fails nothing is changed. Credentials and
+/// headers are given anew all together: those that are given replace all that were there.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -49,7 +49,11 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with_all = ["basic_user", "bearer_file", "header_files"])]
     no_headers: bool,
 
-    /// How a new URL proves that it is there [default: the profile's]
+    /// What was given with `--set` under this name; may be given several times
+    #[arg(long = "unset", value_name = "NAME")]
+    unset: Vec<String>,
+
+    /// How the URL proves that it is there, now, be it new or not [default for a new one: the profile's]
     #[arg(long, value_name = "METHOD", value_enum)]
     check: Option<Check>,
 }
@@ -77,13 +81,21 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     if options.all_fields {
         draft.fields.clear();
     }
+    for name in &options.unset {
+        if draft.profile_settings.remove(name).is_none() {
+            return Err(Failure::usage("not_set", format!("{name} is not set"))
+                .at("unset")
+                .hint(format!("tharsis subscription show {id} says what is")));
+        }
+    }
+    let is_checked = new_url || options.check.is_some();
     let method = CheckMethod::of(&present.profile, options.check.map(Into::into))?;
     let draft = options.draft.over(draft);
     let settings = draft.settings(&policy, &configuration.profiles)?;
     if let Some(headers) = &headers {
         settings.accepts_headers(headers)?;
     }
-    if settings.url != present.url {
+    if is_checked {
         let mut credentials = registry.credentials(id).await?;
         if let Some(headers) = &headers {
             credentials.headers.clone_from(headers);
