@@ -127,6 +127,11 @@ async fn main() -> anyhow::Result<()> {
         Some(Role::PublishBeside(neighbour)) => return neighbours::run(neighbour).await,
         None => {}
     }
+    let is_plain = arguments.batch == 1 && arguments.filter.is_none();
+    anyhow::ensure!(
+        is_plain || matches!(arguments.scenario, Scenario::Drain | Scenario::Stream),
+        "--batch and --filter are for drain and stream"
+    );
     let plan = world::Plan {
         database: arguments.database,
         events: arguments.events,
