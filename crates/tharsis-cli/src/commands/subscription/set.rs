@@ -88,14 +88,14 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
                 .hint(format!("tharsis subscription show {id} says what is")));
         }
     }
-    let is_checked = new_url || options.check.is_some();
+    let is_asked_for = options.check.is_some();
     let method = CheckMethod::of(&present.profile, options.check.map(Into::into))?;
     let draft = options.draft.over(draft);
     let settings = draft.settings(&policy, &configuration.profiles)?;
     if let Some(headers) = &headers {
         settings.accepts_headers(headers)?;
     }
-    if is_checked {
+    if is_asked_for || settings.url != present.url {
         let mut credentials = registry.credentials(id).await?;
         if let Some(headers) = &headers {
             credentials.headers.clone_from(headers);
