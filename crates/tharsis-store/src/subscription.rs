@@ -263,6 +263,12 @@ pub(crate) fn stays_as_it_is(present: &Settings, wanted: &Settings) -> Result<()
     Ok(())
 }
 
+/// Until when a former secret must have signed to be kept: a day ago, in case it is the clock that leapt.
+pub(crate) fn signed_until(now: Timestamp) -> Timestamp {
+    const DAY: i64 = 24 * 60 * 60 * 1_000;
+    Timestamp::from_millis(now.as_millis().saturating_sub(DAY))
+}
+
 /// Whether this may take the place of the present secret, which goes on signing beside it until then.
 pub(crate) fn may_follow(
     present: &Target,

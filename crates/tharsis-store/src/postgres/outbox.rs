@@ -78,8 +78,8 @@ impl Outbox for PostgresStore {
     }
 
     async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
-        registry::forget_secrets(self, now).await?;
-        partition::maintain(self, now).await
+        partition::maintain(self, now).await?;
+        registry::forget_secrets(self, now).await
     }
 
     async fn remaining(&self, now: Timestamp) -> Result<Remaining, StoreError> {

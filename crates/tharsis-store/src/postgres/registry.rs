@@ -14,14 +14,15 @@ use super::{
     PostgresStore, command,
     connect::Write,
     error::explain,
-    history, owner, replay, subscription,
+    history, owner, partition, replay, subscription,
     value::{Instant, expect_changed},
 };
 use crate::{
     CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page, Registry,
     Removed, Replay, ReplayChoice, ReplayKey, StoreError, failpoint,
     subscription::{
-        SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, stays_as_it_is,
+        SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, signed_until,
+        stays_as_it_is,
     },
 };
 
@@ -376,15 +377,19 @@ impl PostgresStore {
     }
 }
 
-/// Former secrets that sign no more.
+/// Former secrets that have signed no more for a day.
 pub(super) async fn forget_secrets(
     store: &PostgresStore,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM retiring_secret WHERE until <= $1")
-        .bind(Instant(now))
-        .execute(&mut *store.0.engine.get().await?)
-        .await?;
+    let Some(mut write) = partition::begin(store).await? else {
+        return Ok(());
+    };
+    let done = sqlx::query("DELETE FROM retiring_secret WHERE until <= $1")
+        .bind(Instant(signed_until(now)))
+        .execute(&mut *write)
+        .await;
+    partition::end(write, done.map(drop), "Former secrets are forgotten later").await?;
     Ok(())
 }
 

@@ -16,7 +16,8 @@ use crate::{
     CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page, Registry,
     Removed, Replay, ReplayChoice, ReplayKey, StoreError, failpoint,
     subscription::{
-        SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, stays_as_it_is,
+        SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, signed_until,
+        stays_as_it_is,
     },
 };
 
@@ -346,12 +347,13 @@ impl SqliteStore {
     }
 }
 
-/// Former secrets that sign no more. Looked for without the lock, since there is rarely one.
+/// Former secrets that have signed no more for a day. Looked for without the lock, since there is rarely one.
 pub(super) async fn forget_secrets(store: &SqliteStore, now: Timestamp) -> Result<(), StoreError> {
+    let until = signed_until(now);
     let is_any: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM tharsis_retiring_secret WHERE until <= ?1)",
     )
-    .bind(now.as_millis())
+    .bind(until.as_millis())
     .fetch_one(&store.0.reads)
     .await?;
     if !is_any {
@@ -359,7 +361,7 @@ pub(super) async fn forget_secrets(store: &SqliteStore, now: Timestamp) -> Resul
     }
     let mut write = store.0.writer.begin().await?;
     sqlx::query("DELETE FROM tharsis_retiring_secret WHERE until <= ?1")
-        .bind(now.as_millis())
+        .bind(until.as_millis())
         .execute(&mut *write)
         .await?;
     write.commit(failpoint::REGISTRY).await
