@@ -33,7 +33,7 @@ const form = { parser: express.urlencoded({ type, extended: false }), event: (bo
 const bytes = { parser: express.raw({ type, limit: 262_144 }), event: (body) => JSON.parse(body) };
 const { parser, event } = { mars: parsed, insightarc: parsed, nudge: parsed, smartech: form }[profile] ?? bytes;
 
-// What names an event, the same whenever it is sent. Here it is remembered while this process lives; a table would do better.
+// What names an event, the same whenever it is sent to be taken once. Here it is remembered while this process lives; a table would do better.
 const names = {
   nudge: 'x-idempotent-key',
   standard: 'webhook-id',

@@ -24,7 +24,7 @@ app = Flask(__name__)
 app.config["MAX_CONTENT_LENGTH"] = 262_144
 app.config["PROFILE"] = "mars"
 
-# What names an event, the same whenever it is sent. Here it is remembered while this process lives; a table would do better.
+# What names an event, the same whenever it is sent to be taken once. Here it is remembered while this process lives; a table would do better.
 NAMES = {
     "nudge": "X-Idempotent-Key",
     "standard": "Webhook-Id",

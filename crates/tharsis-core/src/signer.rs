@@ -8,12 +8,13 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 pub use sign::{Signed, public_key, sign};
 pub use verify::{Change, Incoming, Rejected, TOLERANCE, verify};
 
 use crate::{
-    ClientId, DeliveryId, EventId, Invalid, SubscriptionId, Timestamp,
+    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp,
     egress::{PayloadUrl, Policy},
     event,
     payload::test_event,
@@ -95,20 +96,33 @@ pub struct Item<'a> {
     pub event_type: &'a str,
     /// The frozen bytes.
     pub payload: &'a Bytes,
-    /// The number of the replay that it is of, where that asked for an idempotency value of its own: the event's id, a
-    /// hyphen, and this.
-    pub replay: Option<u32>,
+    /// The replay that it is of, where that asked for an idempotency value of its own.
+    pub fresh: Option<ReplayId>,
 }
 
 impl Item<'_> {
     /// The idempotency value: the same on each attempt of an event, for each subscription and on a replay, unless that
-    /// asked for a fresh one. Without a full stop, which parts what is signed.
+    /// asked for a fresh one. That is a UUID too, and follows from both.
     fn key(&self) -> String {
-        match self.replay {
+        match &self.fresh {
             None => self.id.event.to_string(),
-            Some(replay) => format!("{}-{replay}", self.id.event),
+            Some(replay) => fresh_key(self.id.event, *replay).to_string(),
         }
     }
+}
+
+/// The idempotency value under which a replay sends an event that is to be new to who has had it: a UUID of version 8 (RFC
+/// 9562, section 5.8), of the SHA-256 of both ids.
+pub fn fresh_key(event: EventId, replay: ReplayId) -> Uuid {
+    let digest: [u8; 32] = Sha256::new()
+        .chain_update(b"tharsis fresh key")
+        .chain_update(event.as_uuid())
+        .chain_update(replay.as_uuid())
+        .finalize()
+        .into();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 /// The request that delivers these items of one subscription: one of them, or several under a profile that knows batches.
@@ -203,7 +217,7 @@ pub fn test(
         id,
         event_type: test_event::TYPE,
         payload: &payload,
-        replay: None,
+        fresh: None,
     };
     request(settings, credentials, &[item], now)
 }

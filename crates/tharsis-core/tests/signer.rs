@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tharsis_core::{
-    DeliveryId, EventId, Invalid, SubscriptionId, Timestamp,
+    DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp,
     egress::{PayloadUrl, Policy},
     json::{self, Value},
     profile::{Declaration, KeyKind, MARS, Profiles},
@@ -325,7 +325,7 @@ fn item<'a>(event_type: &'a str, payload: &'a Bytes) -> Item<'a> {
         id: id(),
         event_type,
         payload,
-        replay: None,
+        fresh: None,
     }
 }
 
@@ -444,6 +444,32 @@ fn a_reward_goes_out_in_an_envelope_under_a_key() {
     {"event":"reward.earned","payload":{"rewards":[]}}
     "#);
     assert_eq!(received(&of("nudge"), &secret(), &sent, now()), Ok(()));
+}
+
+/// The value was computed elsewhere: with Python's `hashlib`.
+#[test]
+fn a_fresh_key_takes_the_place_of_the_events_id_and_is_signed() {
+    let payload = Bytes::from_static(BODY);
+    let item = Item {
+        fresh: Some(ReplayId::new(now(), [9; 10])),
+        ..item("nudge", &payload)
+    };
+    let secret = Secret::generate_standard([7; 32]);
+    let of_standard = of("standard");
+    let sent = signer::request(&of_standard, &secret.clone().into(), &[item], now()).unwrap();
+    let key = sent
+        .headers
+        .iter()
+        .find(|h| h.name == "webhook-id")
+        .unwrap();
+    assert_eq!(key.value, "9c5596ed-fb11-8e52-b421-50b79d995647");
+    assert_eq!(received(&of_standard, &secret, &sent, now()), Ok(()));
+    let events_own = request(&of_standard, Some(secret), BODY).unwrap();
+    let signature = |sent: &Request| {
+        let mut headers = sent.headers.iter();
+        headers.find(|h| h.name == "webhook-signature").cloned()
+    };
+    assert_ne!(signature(&sent), signature(&events_own));
 }
 
 #[test]

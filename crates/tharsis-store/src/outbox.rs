@@ -131,7 +131,7 @@ pub struct Changed {
     pub shards: bool,
 }
 
-/// Where a delivery lies in the outbox: the key of its row, opaque to the engine but for its order.
+/// Where a delivery lies in the outbox and what made it due: it names a row, and is opaque to the engine but for its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position {
     /// The store's short number of the subscription.
@@ -252,8 +252,8 @@ pub struct Due {
     pub attempts: u32,
     /// Attempts made of the present retry budget.
     pub tries: u32,
-    /// Its [replay](Position::replay) asked for an idempotency value of its own.
-    pub is_fresh: bool,
+    /// The replay that made it due, where that asked for an idempotency value of its own. Few have one.
+    pub fresh: Option<Box<ReplayId>>,
 }
 
 /// What a read of lanes found.
@@ -450,8 +450,8 @@ pub trait Outbox: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<WorkedOff, StoreError>> + Send;
 
-    /// Sees to what has to be done now and then, whoever owns what: partitions made ahead of time, former secrets that sign
-    /// no more forgotten. Asked when a run begins and once an hour; several workers may be at it.
+    /// Sees to what has to be done now and then, whoever owns what: partitions made ahead of time, former secrets
+    /// forgotten that have signed no more for a day. Asked when a run begins and once an hour; several workers may be at it.
     fn maintain(&self, now: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// What is not finished, for `run --until-idle` and for people: (unrouted events, deliveries due or waiting to be

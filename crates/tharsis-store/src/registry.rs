@@ -313,8 +313,7 @@ pub enum ReplayKey {
     /// The event's own, so that a receiver knows what it has had.
     #[default]
     Same,
-    /// One of this replay, so that a receiver takes everything for new: see
-    /// [`Item::replay`](tharsis_core::signer::Item::replay).
+    /// One of this replay, so that a receiver takes everything for new: [`fresh_key`](tharsis_core::signer::fresh_key).
     Fresh,
 }
 

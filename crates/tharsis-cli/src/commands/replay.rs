@@ -62,7 +62,8 @@ struct What {
 
     /// Under an idempotency key that receivers have not had, so that they take it all for new
     ///
-    /// Without it the key is the event's own, as on every attempt: who knows it has had the event leaves it out.
+    /// Without it the key is the event's own, as on every attempt, and who has had the event leaves it out. The profiles
+    /// nudge, standard, github, shopify and those declared with {id} have a key; under others nothing changes.
     #[arg(long, help_heading = "Options")]
     fresh_key: bool,
 
@@ -127,22 +128,22 @@ async fn replay(context: &Context, what: What) -> Result<Exit, Failure> {
     let emitter = context.open().await?;
     let registry = emitter.registry();
     let choice = what.choice(registry, now).await?;
-    if what.dry_run {
-        preview(registry, &choice).await?.tell(output)?;
-        return Ok(Exit::Done);
-    }
-    if !what.yes {
-        output.can_ask()?;
-        let preview = preview(registry, &choice).await?;
-        if !output.ask(preview.question())? {
-            return Err(Failure::new("not_confirmed", "nothing is replayed"));
-        }
-    }
     let key = if what.fresh_key {
         ReplayKey::Fresh
     } else {
         ReplayKey::Same
     };
+    if what.dry_run {
+        preview(registry, &choice, key).await?.tell(output)?;
+        return Ok(Exit::Done);
+    }
+    if !what.yes {
+        output.can_ask()?;
+        let preview = preview(registry, &choice, key).await?;
+        if !output.ask(preview.question())? {
+            return Err(Failure::new("not_confirmed", "nothing is replayed"));
+        }
+    }
     let replay = registry.replay(&choice, key, now).await?;
     follow(output, registry, replay, what.wait).await
 }
@@ -177,18 +178,24 @@ struct Preview {
     count: u64,
     /// By the state in which they ended; empty where they were named, and looked at one by one.
     parts: Vec<(End, u64)>,
+    key: ReplayKey,
 }
 
 /// The ends after which there can be another try. What has expired or was refused is always skipped.
 const ENDS: [End; 3] = [End::Delivered, End::Dead, End::Cancelled];
 
-async fn preview(registry: &impl Registry, choice: &ReplayChoice) -> Result<Preview, Failure> {
+async fn preview(
+    registry: &impl Registry,
+    choice: &ReplayChoice,
+    key: ReplayKey,
+) -> Result<Preview, Failure> {
     let filter = match choice {
         ReplayChoice::Filter(filter) => filter,
         ReplayChoice::Deliveries(ids) => {
             return Ok(Preview {
                 count: ids.len() as u64,
                 parts: Vec::new(),
+                key,
             });
         }
     };
@@ -204,23 +211,39 @@ async fn preview(registry: &impl Registry, choice: &ReplayChoice) -> Result<Prev
     Ok(Preview {
         count: parts.iter().map(|(_, count)| count).sum(),
         parts,
+        key,
     })
 }
 
 impl Preview {
     fn question(&self) -> String {
         match self.exception() {
-            Some(exception) => format!("Send up to {} again? ({exception})", self.number()),
-            None => format!("Send {} again?", self.number()),
+            Some(exception) => format!(
+                "Send up to {} again{}? ({exception})",
+                self.number(),
+                self.under()
+            ),
+            None => format!("Send {} again{}?", self.number(), self.under()),
         }
     }
 
     fn answer(&self) -> String {
         match self.exception() {
             Some(exception) => {
-                format!("Up to {} would be sent again; {exception}.", self.number())
+                format!(
+                    "Up to {} would be sent again{}; {exception}.",
+                    self.number(),
+                    self.under()
+                )
             }
-            None => format!("{} would be sent again.", self.number()),
+            None => format!("{} would be sent again{}.", self.number(), self.under()),
+        }
+    }
+
+    fn under(&self) -> &'static str {
+        match self.key {
+            ReplayKey::Same => "",
+            ReplayKey::Fresh => " under a key that receivers have not had",
         }
     }
 
@@ -437,14 +460,16 @@ mod tests {
         let filtered = Preview {
             count: 1_204,
             parts: vec![(End::Delivered, 4), (End::Dead, 1_200)],
+            key: ReplayKey::Same,
         };
         insta::assert_snapshot!(filtered.answer(), @"Up to 1,204 deliveries (4 delivered, 1,200 dead) would be sent again; those whose event has expired or whose subscription is gone are skipped.");
         insta::assert_snapshot!(filtered.question(), @"Send up to 1,204 deliveries (4 delivered, 1,200 dead) again? (those whose event has expired or whose subscription is gone are skipped)");
         let named = Preview {
             count: 1,
             parts: Vec::new(),
+            key: ReplayKey::Fresh,
         };
-        insta::assert_snapshot!(named.answer(), @"1 delivery would be sent again.");
-        insta::assert_snapshot!(named.question(), @"Send 1 delivery again?");
+        insta::assert_snapshot!(named.answer(), @"1 delivery would be sent again under a key that receivers have not had.");
+        insta::assert_snapshot!(named.question(), @"Send 1 delivery again under a key that receivers have not had?");
     }
 }

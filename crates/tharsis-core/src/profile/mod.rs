@@ -80,7 +80,7 @@ pub struct Header {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderValue {
-    /// The idempotency value of the event: the same on each attempt and for each subscription.
+    /// The idempotency value of the event: its id, unless a replay asked for a fresh one.
     EventId,
     /// The event's type.
     EventType,

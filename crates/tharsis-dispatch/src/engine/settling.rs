@@ -241,7 +241,7 @@ mod tests {
             expires_at: None,
             attempts: 5,
             tries: 1,
-            is_fresh: false,
+            fresh: None,
         }
     }
 

@@ -69,7 +69,7 @@ fn item(due: &Due) -> Item<'_> {
         id: due.id,
         event_type: &due.event_type,
         payload: &due.payload,
-        replay: due.is_fresh.then_some(due.position.replay),
+        fresh: due.fresh.as_deref().copied(),
     }
 }
 

@@ -236,7 +236,7 @@ impl Model {
         for ((_, number), id) in &chosen {
             if let Some(due_at) = self.due_again(*id, now) {
                 let seq = self.seq();
-                self.make_due(*id, *number, seq, due_at, Some((replay, job.replay.key)));
+                self.make_due(*id, *number, seq, due_at, Some((replay, &job.replay)));
                 let first = lanes.entry(*number).or_insert(due_at);
                 *first = due_at.min(*first);
                 replayed += 1;

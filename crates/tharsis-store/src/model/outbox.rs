@@ -12,7 +12,8 @@ use tharsis_core::{
 use super::{Model, Stored, count};
 use crate::{
     Attempt, Changed, Due, LaneRead, Lease, Pending, Pointer, Pointers, Position, Published,
-    Refusal, Remaining, ReplayKey, RouteTo, Routed, Rows, Shard, Shards, Snapshot, StoreError,
+    Refusal, Remaining, Replay, ReplayKey, RouteTo, Routed, Rows, Shard, Shards, Snapshot,
+    StoreError,
 };
 
 /// What a database gives an event that is new to it.
@@ -285,7 +286,7 @@ impl Model {
         number: i64,
         seq: i64,
         due_at: Timestamp,
-        replay: Option<(u32, ReplayKey)>,
+        replay: Option<(u32, &Replay)>,
     ) {
         let stored = &self.events[&id.event];
         self.ended.remove(&id);
@@ -304,7 +305,9 @@ impl Model {
             expires_at: stored.pointer.expires_at,
             attempts: self.made(id),
             tries: 0,
-            is_fresh: replay.is_some_and(|(_, key)| key == ReplayKey::Fresh),
+            fresh: replay
+                .filter(|(_, replay)| replay.key == ReplayKey::Fresh)
+                .map(|(_, replay)| Box::new(replay.id)),
         });
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use sqlx::{FromRow, Row as _, postgres::PgRow};
-use tharsis_core::{DeliveryId, EventId, SubscriptionId, Timestamp};
+use tharsis_core::{DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp};
 use uuid::Uuid;
 
 use super::{PostgresStore, owner, value::Instant};
@@ -44,7 +44,7 @@ pub(super) async fn lanes(
 pub(super) const DUE: &str = "
     SELECT l.subscription, d.due_at, d.seq, e.id, s.id, e.type, e.published_at, e.expires_at, d.attempts, d.tries, e.payload,
            d.replay,
-           CASE WHEN d.replay > 0 THEN (SELECT r.fresh FROM replay r WHERE r.seq = d.replay) ELSE false END
+           CASE WHEN d.replay > 0 THEN (SELECT r.id FROM replay r WHERE r.seq = d.replay AND r.fresh) END
     FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[], $4::bigint[]) AS l(subscription, due_at, seq, most)
     CROSS JOIN LATERAL (
         SELECT s.id FROM subscription s WHERE s.seq = l.subscription AND s.shard = ANY ($5::smallint[]) OFFSET 0) s
@@ -93,6 +93,7 @@ impl<'r> FromRow<'r, PgRow> for Row {
         let tries: i32 = row.try_get(9)?;
         let payload: &str = row.try_get(10)?;
         let replay: i64 = row.try_get(11)?;
+        let fresh: Option<Uuid> = row.try_get(12)?;
         Ok(Self::Due(Due {
             position: Position {
                 subscription,
@@ -112,7 +113,7 @@ impl<'r> FromRow<'r, PgRow> for Row {
             expires_at: expires_at.map(|Instant(at)| at),
             attempts: attempts.try_into().map_err(decode)?,
             tries: tries.try_into().map_err(decode)?,
-            is_fresh: row.try_get(12)?,
+            fresh: fresh.map(|id| Box::new(ReplayId::from_uuid(id))),
         }))
     }
 }

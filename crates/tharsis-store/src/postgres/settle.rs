@@ -14,8 +14,8 @@ use crate::{
     failpoint::{Failpoint, reached},
 };
 
-/// Each settlement finds its row by the pair and the number that it has until it ends: a replay, and routing after a crash
-/// that lost what was routed, give another. A success takes it wherever it is; all else takes it only as it was read, and
+/// Each settlement finds its row by the pair and the number that it has until it ends: a replay gives
+/// another. A success takes it wherever it is; all else takes it only as it was read, and
 /// only where its subscription's shard is still this worker's. A success that is written again, after a lost answer, is
 /// recorded once. What is recorded follows from the rows that were taken out, and from successes without one: then another
 /// row of the pair, if there is one, has one attempt more. What is recorded so takes that row before it writes its attempt,

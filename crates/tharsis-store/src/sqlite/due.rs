@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap};
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tharsis_core::{DeliveryId, EventId, SubscriptionId, Timestamp};
+use tharsis_core::{DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp};
 
 use super::{
     SqliteStore,
@@ -52,7 +52,7 @@ pub(super) const DUE: &str = "
                s.seq, k.value ->> 0, e.seq, hex(e.id), hex(s.id), e.type, e.published_at, e.expires_at,
                k.value ->> 1, k.value ->> 2, octet_length(e.payload), k.value ->> 4,
                CASE WHEN k.value ->> 4 > 0
-                    THEN (SELECT r.fresh FROM tharsis_replay r WHERE r.seq = k.value ->> 4) ELSE 0 END)),
+                    THEN (SELECT hex(r.id) FROM tharsis_replay r WHERE r.seq = k.value ->> 4 AND r.fresh) END)),
            group_concat(e.payload, '')
     FROM jsonb_each(?1) l
     CROSS JOIN tharsis_subscription s ON s.seq = l.value ->> 0
@@ -84,7 +84,7 @@ struct DueRow<'a>(
     u32,
     usize,
     u32,
-    u8,
+    Option<&'a str>,
 );
 
 impl DueRow<'_> {
@@ -128,7 +128,9 @@ impl DueRow<'_> {
             expires_at: expires_at.map(Timestamp::from_millis),
             attempts,
             tries,
-            is_fresh: fresh == 1,
+            fresh: fresh
+                .map(|id| Ok::<_, StoreError>(Box::new(ReplayId::from_uuid(uuid(id)?))))
+                .transpose()?,
         })
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn pair(found: &[Due], expected: &[Due]) -> Result<Vec<Both<Due>>, St
         let due = Due {
             position: Position {
                 seq: 0,
-                replay: 0,
+                replay: due.position.replay.min(1),
                 ..due.position
             },
             ..due.clone()

@@ -144,7 +144,7 @@ impl Table {
             expires_at: None,
             attempts: 0,
             tries: 0,
-            is_fresh: false,
+            fresh: None,
         });
         self.lanes.note(lane, due_at, self.now);
     }
