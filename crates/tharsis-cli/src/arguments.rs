@@ -255,6 +255,8 @@ pub(crate) enum Command {
     EventType(commands::event_type::Command),
     #[command(subcommand)]
     Delivery(commands::delivery::Command),
+    #[command(subcommand)]
+    Outcome(commands::outcome::Command),
     Replay(commands::replay::Options),
     Migrate(commands::migrate::Options),
     Listen(commands::listen::Options),

@@ -21,15 +21,18 @@ fn main() {
 }
 
 fn print(title: &str, belongs: impl Fn(Option<Fault>) -> bool) {
-    println!("## {title}\n\n| code | what happened | what to do |\n| --- | --- | --- |");
+    println!(
+        "## {title}\n\n| code | what happened | then | what to do |\n| --- | --- | --- | --- |"
+    );
     for Code {
         code,
+        then,
         meaning,
         advice,
         ..
-    } in ALL.iter().filter(|code| belongs(code.fault))
+    } in ALL.iter().filter(|code| belongs(code.fault()))
     {
-        println!("| `{code}` | {meaning} | {advice} |");
+        println!("| `{code}` | {meaning} | {} | {advice} |", then.told());
     }
     println!();
 }

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use self::codes::Then;
 use crate::{
     Timestamp,
     profile::Success,
@@ -30,6 +31,14 @@ pub struct Outcome {
     pub detail: Option<String>,
     /// From the first step (DNS) to the last byte read.
     pub duration: Duration,
+}
+
+impl Outcome {
+    /// Whether it says that the receiver has more to do than it can: 429, 503, or no answer in time.
+    pub fn is_overload(&self) -> bool {
+        let asks = || codes::find(&self.code).map(|code| code.then) == Some(Then::RetryWhenAsked);
+        self.fault == Fault::Theirs && (self.code.starts_with("timeout_") || asks())
+    }
 }
 
 /// Whose doing an outcome was. What is ours never costs the receiver an attempt.
@@ -115,10 +124,11 @@ fn code_of(status: u16) -> Cow<'static, str> {
 /// `tries` counts the attempts of the present retry budget before this one: 0 when it was the first. `now` is when the
 /// attempt ended. `random` spreads the next attempt over ±20 %.
 ///
-/// - A success ends the delivery, and so does 410, which also disables the subscription.
+/// - A success ends the delivery.
 /// - A fault of ours costs no attempt: the delivery waits [`POSTPONED`].
-/// - Anything else is retried by the policy. 429 and 503 wait at least their `Retry-After`, but never less than our own
-///   delay nor, on their account, more than [`MAX_DELAY`].
+/// - What follows from a fault of theirs stands beside its [code](codes::ALL): 410 ends the delivery and disables the
+///   subscription; anything else is retried by the policy. 429 and 503 wait at least their `Retry-After`, but never less
+///   than our own delay nor, on their account, more than [`MAX_DELAY`].
 /// - A next attempt at or after `expires_at` is not made.
 pub fn verdict(
     outcome: &Outcome,
@@ -128,14 +138,22 @@ pub fn verdict(
     now: Timestamp,
     random: u16,
 ) -> Verdict {
-    let wait = match (outcome.fault, outcome.status) {
-        (Fault::None, _) => return Verdict::Delivered,
-        (Fault::Ours, _) => spread(POSTPONED, random),
-        (Fault::Theirs, Some(410)) => return Verdict::Gone,
-        (Fault::Theirs, _) => match retry.delay(tries, random) {
-            None => return Verdict::Dead,
-            Some(delay) => delay.max(asked_for(outcome, now).min(MAX_DELAY)),
-        },
+    let wait = match outcome.fault {
+        Fault::None => return Verdict::Delivered,
+        Fault::Ours => spread(POSTPONED, random),
+        Fault::Theirs => {
+            let then = codes::find(&outcome.code).map(|code| code.then);
+            if then == Some(Then::Disable) {
+                return Verdict::Gone;
+            }
+            let Some(delay) = retry.delay(tries, random) else {
+                return Verdict::Dead;
+            };
+            match then {
+                Some(Then::RetryWhenAsked) => delay.max(asked_for(outcome, now).min(MAX_DELAY)),
+                _ => delay,
+            }
+        }
     };
     let due_at = now + wait;
     match outcome.fault {
@@ -145,12 +163,12 @@ pub fn verdict(
     }
 }
 
-/// How long the receiver asks us to wait, where its status gives the field a meaning for us.
+/// How long the receiver asks us to wait.
 fn asked_for(outcome: &Outcome, now: Timestamp) -> Duration {
-    match (outcome.status, &outcome.retry_after) {
-        (Some(429 | 503), Some(field)) => retry_after(field, now).unwrap_or_default(),
-        _ => Duration::ZERO,
-    }
+    let field = outcome.retry_after.as_deref();
+    field
+        .and_then(|field| retry_after(field, now))
+        .unwrap_or_default()
 }
 
 /// Final states of a delivery.

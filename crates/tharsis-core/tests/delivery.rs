@@ -130,10 +130,25 @@ fn every_reason_of_the_corpus_is_a_known_code_with_the_right_fault() {
             "failed_retryable" | "failed_terminal" | "blocked" => Fault::Theirs,
             other => panic!("{id}: unknown outcome {other}"),
         };
-        assert_eq!(code.fault, Some(fault), "{id}: {reason}");
+        assert_eq!(code.fault(), Some(fault), "{id}: {reason}");
         ran += 1;
     }
     corpus::ran("receiver_faults.tsv, with a reason", ran);
+}
+
+#[test]
+fn too_much_to_do_is_said_by_429_by_503_and_by_silence() {
+    let over = |status| answer(status, None).is_overload();
+    assert_eq!([429, 503].map(over), [true, true]);
+    assert_eq!([200, 302, 408, 500, 502].map(over), [false; 5]);
+    for (code, fault, is_overload) in [
+        ("timeout_connect", Fault::Theirs, true),
+        ("timeout_response_headers", Fault::Theirs, true),
+        ("connect_refused", Fault::Theirs, false),
+        ("local_resource", Fault::Ours, false),
+    ] {
+        assert_eq!(outcome(code, fault).is_overload(), is_overload, "{code}");
+    }
 }
 
 #[test]
@@ -154,11 +169,11 @@ fn every_code_is_explained_once() {
         Some("timeout_connect")
     );
     assert_eq!(
-        codes::find("http_299").and_then(|c| c.fault),
+        codes::find("http_299").and_then(codes::Code::fault),
         Some(Fault::None)
     );
     assert_eq!(
-        codes::find("http_999").and_then(|c| c.fault),
+        codes::find("http_999").and_then(codes::Code::fault),
         Some(Fault::Theirs)
     );
     for unknown in ["", "http_", "http_20", "http_2000", "http_abc", "HTTP_200"] {

@@ -8,6 +8,7 @@ pub(crate) mod event_type;
 pub(crate) mod filter;
 pub(crate) mod listen;
 pub(crate) mod migrate;
+pub(crate) mod outcome;
 pub(crate) mod publish;
 pub(crate) mod replay;
 pub(crate) mod run;
@@ -142,6 +143,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Worker(command) => worker::run(context, &command).await,
         Command::Event(command) => event::run(context, command).await,
         Command::EventType(command) => event_type::run(context, &command),
+        Command::Outcome(command) => outcome::run(context, &command),
         Command::Delivery(command) => delivery::run(context, command).await,
         Command::Replay(options) => replay::run(context, options).await,
         Command::Migrate(options) => migrate::run(context, &options).await,

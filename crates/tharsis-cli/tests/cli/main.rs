@@ -6,6 +6,7 @@ mod help;
 mod listen;
 mod lists;
 mod migrate;
+mod outcome;
 mod profiles;
 mod publish;
 mod run;
