@@ -20,7 +20,9 @@ pub const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often and after how long a failed delivery is tried again.
 ///
-/// The default is the documented one: 3 retries, after 5 s, 1 min and 10 min, each ±20 %.
+/// The default is the documented one: 3 retries, after 5 s, 1 min and 10 min, each ±20 %. Written as a list, or as
+/// `8x5s..1h`: eight retries, the first after 5 s, each after twice as long as the one before, but none after longer than
+/// 1 h.
 ///
 /// # Examples
 /// ```
@@ -31,6 +33,9 @@ pub const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// assert_eq!(policy.to_string(), "5s,1m,10m");
 /// assert_eq!(policy.delay(0, u16::MAX / 2 + 1).map(|d| d.as_secs()), Some(5));
 /// assert_eq!(policy.delay(3, 0), None);
+///
+/// let doubled: RetryPolicy = "5x10s..1m".parse()?;
+/// assert_eq!(doubled.to_string(), "10s,20s,40s,1m,1m");
 ///
 /// let never: RetryPolicy = "none".parse()?;
 /// assert!(never.delays().is_empty());
@@ -114,10 +119,13 @@ impl FromStr for RetryPolicy {
     type Err = Invalid;
 
     /// # Errors
-    /// `bad_duration` with the place in the list, and those of [`Self::new`].
+    /// `bad_duration` with the place in the list, `bad_retry`, and those of [`Self::new`].
     fn from_str(text: &str) -> Result<Self, Invalid> {
         if text.trim() == "none" {
             return Ok(Self { delays: Vec::new() });
+        }
+        if let Some((number, lengths)) = text.trim().split_once('x') {
+            return doubled(number, lengths).and_then(Self::new);
         }
         text.split(',')
             .enumerate()
@@ -125,6 +133,28 @@ impl FromStr for RetryPolicy {
             .collect::<Result<_, _>>()
             .and_then(Self::new)
     }
+}
+
+/// So many delays, each twice as long as the one before, from the first length on up to the second.
+fn doubled(number: &str, lengths: &str) -> Result<Vec<Duration>, Invalid> {
+    let bad = || {
+        Invalid::new("bad_retry", "is no schedule").hint(
+            "write the delays, 5s,1m,10m, or how many and from what to what, each twice the one before: 8x5s..1h",
+        )
+    };
+    let number: usize = number.parse().map_err(|_| bad())?;
+    let (first, longest) = lengths.split_once("..").ok_or_else(bad)?;
+    let (first, longest) = (parse_duration(first)?, parse_duration(longest)?);
+    if first > longest {
+        return Err(bad());
+    }
+    let delays = std::iter::successors(Some(first), |delay| Some(delay.saturating_mul(2)));
+    // One more than there may be, so that it is refused.
+    let number = number.min(MAX_RETRIES + 1);
+    Ok(delays
+        .take(number)
+        .map(|delay| delay.min(longest))
+        .collect())
 }
 
 /// How long a receiver asks us to wait: a number of seconds, or a date in one of the three forms of HTTP (RFC 9110,

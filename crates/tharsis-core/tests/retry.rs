@@ -56,6 +56,40 @@ fn a_schedule_is_written_as_a_list() {
 }
 
 #[test]
+fn a_schedule_may_double_its_delays_up_to_the_longest() {
+    let list = policy("8x5s..1m");
+    assert_eq!(list.as_deref(), Ok("5s,10s,20s,40s,1m,1m,1m,1m"));
+    assert_eq!(policy("2x1s..1s").as_deref(), Ok("1s,1s"));
+    assert_eq!(policy("0x1s..1m").as_deref(), Ok("none"));
+    assert_eq!(
+        policy("20x1ms..24h").map(|list| list.ends_with("8m44s288ms")),
+        Ok(true)
+    );
+    for text in [
+        "x",
+        "3x",
+        "3x5s",
+        "x5s..1m",
+        "-1x5s..1m",
+        "3x1m..5s",
+        "3.5x5s..1m",
+    ] {
+        assert_eq!(policy(text), Err(("bad_retry", None)), "{text}");
+    }
+    assert_eq!(policy("3x5s..long"), Err(("bad_duration", None)));
+    assert_eq!(
+        policy("3x0s..1m"),
+        Err(("retry_delay_out_of_range", Some("[0]".to_owned())))
+    );
+    assert_eq!(
+        policy("3x25h..26h"),
+        Err(("retry_delay_out_of_range", Some("[0]".to_owned())))
+    );
+    let many = format!("{}x1s..1m", usize::MAX);
+    assert_eq!(policy(&many), Err(("too_many_retries", None)));
+}
+
+#[test]
 fn a_length_of_time_has_its_unit() {
     for (text, millis) in [
         ("0s", 0),
