@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tharsis::system_now;
 use tharsis_receiver::{Fault, FaultServer, Flaw, Then, closed_port};
-use tharsis_tests::{ALPHA, Database, Line, Subscribe, Subscription, World, on_both_databases};
+use tharsis_tests::{
+    ALPHA, BETA, Database, Line, Subscribe, Subscription, World, on_both_databases,
+};
 
 on_both_databases! {
     four_attempts_and_dead_with_the_reason,
@@ -16,6 +18,7 @@ on_both_databases! {
     gone_ends_the_delivery_and_holds_the_rest,
     what_is_scheduled_waits_and_idle_does_not_wait_for_it,
     one_delivery_can_be_hurried_or_cancelled,
+    a_receiver_that_wants_few_at_a_time_gets_few_and_the_others_do_not_wait,
 }
 
 const SOON: Duration = Duration::from_secs(20);
@@ -30,6 +33,25 @@ fn only_delivery(world: &World) -> (Value, Vec<Value>) {
         .map(|attempt| json!([attempt["number"], attempt["reason"], attempt["end"]]))
         .collect();
     (shown, history)
+}
+
+fn a_receiver_that_wants_few_at_a_time_gets_few_and_the_others_do_not_wait(on: Database) {
+    let world = World::on(on);
+    let [slow, quick] = ["slow", "quick"].map(|name| world.receiver(name).start());
+    world.subscribe(&Subscribe::new(ALPHA, &slow).flag("--rate=20/s"));
+    world.subscribe(&Subscribe::new(BETA, &quick));
+    let lines = world.predictions(ALPHA, 40);
+    world.publish(&[lines.clone(), world.nudges(BETA, 40)].concat());
+    world.run_until_idle();
+
+    slow.assert_received_once(&lines);
+    let at: Vec<_> = slow.posts().iter().map(|post| post.at).collect();
+    // 40 begin in 1.85 s at the least: one at once, two for the tenth of a second that may be caught up, 37 of 50 ms. What
+    // the first took longer than the last, to connect, is between them here.
+    let took = at[39].since(at[0]);
+    assert!(took > Duration::from_millis(1_500), "{took:?}");
+    let last = quick.posts().iter().map(|post| post.at).max();
+    assert!(last < at.last().copied(), "{last:?} {at:?}");
 }
 
 fn four_attempts_and_dead_with_the_reason(on: Database) {

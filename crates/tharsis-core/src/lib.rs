@@ -10,6 +10,7 @@ mod invalid;
 pub mod json;
 pub mod payload;
 pub mod profile;
+pub mod rate;
 pub mod retry;
 pub mod secret;
 pub mod signer;

@@ -8,6 +8,7 @@ use crate::{
     event::EventType,
     filter::Filter,
     profile::{Batch, Encoding, Profile},
+    rate::Rate,
     retry::RetryPolicy,
     secret::Secret,
     signer::public_key,
@@ -46,6 +47,8 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// How many of its requests may be under way at once.
     pub max_in_flight: u32,
+    /// How many of its requests may begin in how long; `None`: as many as it takes.
+    pub rate: Option<Rate>,
     /// The largest body that it gets, in bytes.
     pub payload_limit: usize,
     /// How many deliveries one request may carry, under a profile that knows that.

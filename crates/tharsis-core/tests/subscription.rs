@@ -309,7 +309,7 @@ proptest! {
     ) {
         let random = Draft {
             client: client.clone(), name, url, profile: Some(text.clone()), events: vec![text.clone()],
-            content_type: Some(text.clone()), timeout: Some(text.clone()), retry: Some(text.clone()), max_in_flight: Some(n),
+            content_type: Some(text.clone()), timeout: Some(text.clone()), retry: Some(text.clone()), max_in_flight: Some(n), rate: Some(text.clone()),
             payload_limit: usize::try_from(n).ok(), batch_items: Some(n), linger: Some(text.clone()),
             profile_settings: [(text.clone(), text.clone())].into(), fields: vec![text.clone()], filter: Some(text), traceparent: true,
         };

@@ -58,6 +58,7 @@ pub(crate) struct SubscriptionRow {
     pub(crate) fields: Vec<String>,
     pub(crate) filter: Option<String>,
     pub(crate) traceparent: bool,
+    pub(crate) rate: Option<String>,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) state: Option<String>,
@@ -152,6 +153,7 @@ impl SubscriptionRow {
             )
             .map_err(corrupt)?,
             max_in_flight: self.max_in_flight,
+            rate: (self.rate.map(|text| text.parse()).transpose()).map_err(corrupt)?,
             payload_limit: limit.map_or(profile.payload_limit, |n| n.min(profile.payload_limit)),
             batch: profile.batch.map(|most| Batch {
                 items: self
@@ -181,6 +183,7 @@ pub(crate) struct SettingsRow<'a> {
     pub(crate) profile_settings: String,
     pub(crate) fields: Vec<&'a str>,
     pub(crate) filter: Option<&'a str>,
+    pub(crate) rate: Option<String>,
 }
 
 impl<'a> SettingsRow<'a> {
@@ -208,6 +211,7 @@ impl<'a> SettingsRow<'a> {
                 .map_err(StoreError::database)?,
             fields: settings.fields.paths().collect(),
             filter: settings.filter.as_ref().map(Filter::text),
+            rate: settings.rate.map(|rate| rate.to_string()),
         })
     }
 }

@@ -135,7 +135,10 @@ async fn a_file_that_must_exist_is_not_made() {
     assert_eq!(left, 0, "nothing is left behind");
 
     let migrate = async || SqliteStore::migrate(&url(&path), sqlite::Options::default()).await;
-    assert_eq!(migrate().await.expect("migrates"), ["outbox", "profiles"]);
+    assert_eq!(
+        migrate().await.expect("migrates"),
+        ["outbox", "profiles", "rate"]
+    );
     assert_eq!(migrate().await.expect("migrates"), [""; 0]);
     SqliteStore::open_with(&url(&path), options)
         .await
@@ -218,7 +221,7 @@ async fn many_open_a_new_file_at_once() {
     );
     assert_eq!(
         number(&mut conn, "SELECT count(*) FROM tharsis_migration").await,
-        2
+        3
     );
 }
 

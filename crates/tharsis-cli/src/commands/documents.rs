@@ -27,6 +27,8 @@ pub(crate) struct SubscriptionDocument<'a> {
     timeout: String,
     retry: String,
     max_in_flight: u32,
+    /// Null: as many as it takes.
+    rate: Option<String>,
     payload_limit: usize,
     /// Deliveries of one request; null under a profile that knows no batches.
     batch_items: Option<u32>,
@@ -65,6 +67,7 @@ impl<'a> From<&'a Subscription> for SubscriptionDocument<'a> {
             timeout: format_duration(settings.timeout),
             retry: settings.retry.to_string(),
             max_in_flight: settings.max_in_flight,
+            rate: settings.rate.map(|rate| rate.to_string()),
             payload_limit: settings.payload_limit,
             batch_items: settings.batch.map(|batch| batch.items),
             linger: settings.batch.map(|batch| format_duration(batch.linger)),

@@ -71,6 +71,9 @@ fn smartech_asks_for_a_panel_and_keeps_credentials_to_itself() {
     assert_eq!(renamed["headers"], serde_json::json!(["authorization"]));
     assert_eq!(renamed["batch_items"], 5);
     assert_eq!(set("--no-headers")["headers"], serde_json::json!([]));
+    assert_eq!(set("--rate 300/m")["rate"], "300/m");
+    assert_eq!(set("--linger 1s")["rate"], "300/m", "it stays");
+    assert_eq!(set("--rate none")["rate"], serde_json::Value::Null);
     let unset = set("--unset label");
     assert_eq!(unset["profile_settings"].get("label"), None);
     let refused = |more: &str| {

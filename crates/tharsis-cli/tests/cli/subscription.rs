@@ -123,6 +123,12 @@ fn what_is_wrong_with_a_subscription_is_said_before_anything_is_sent() {
     error[bad_duration]: retry[1]: is no length of time
       hint: write a number and its unit: 500ms, 3s, 1m30s, 24h
     ");
+    insta::assert_snapshot!(refused("--url https://hooks.shop.com/hooks --rate 10"), @"
+    exit 1
+    --- stderr
+    error[bad_rate]: rate: is no rate
+      hint: write how many requests a second, minute or hour, 1 to 10000: 10/s, 300/m, 5/h
+    ");
     insta::assert_snapshot!(refused("--url https://hooks.shop.com/hooks --event sale"), @"
     exit 1
     --- stderr
@@ -266,7 +272,7 @@ fn a_subscription_is_added_looked_at_changed_and_removed() {
         .keys()
         .map(String::as_str)
         .collect();
-    insta::assert_snapshot!(keys.join(" "), @"batch_items client content_type created_at events fields filter headers id linger max_in_flight name overlap_until payload_limit profile profile_settings public_key reason retry secret_fingerprint state timeout traceparent updated_at url");
+    insta::assert_snapshot!(keys.join(" "), @"batch_items client content_type created_at events fields filter headers id linger max_in_flight name overlap_until payload_limit profile profile_settings public_key rate reason retry secret_fingerprint state timeout traceparent updated_at url");
     insta::assert_snapshot!(show(&format!("remove {id}")), @"
     exit 2
     --- stderr

@@ -10,6 +10,7 @@ use crate::{
     filter::Filter,
     json::path_step,
     profile::{Batch, Fallback, MARS, Profile, Profiles},
+    rate::Rate,
     retry::RetryPolicy,
     time::{format_duration, parse_duration},
 };
@@ -66,6 +67,8 @@ pub struct Draft {
     pub retry: Option<String>,
     /// Requests under way at once; [`MAX_IN_FLIGHT`] if absent.
     pub max_in_flight: Option<u32>,
+    /// Requests that may begin in how long, such as `10/s`; absent or `none`: as many as it takes.
+    pub rate: Option<String>,
     /// The largest body in bytes; the profile's if absent.
     pub payload_limit: Option<usize>,
     /// Deliveries of one request, 1 for none together; the profile's if absent.
@@ -107,6 +110,7 @@ impl Draft {
                 MAX_IN_FLIGHT,
                 1..=MOST_IN_FLIGHT,
             )?,
+            rate: rate(self.rate.as_deref())?,
             payload_limit: bounded(
                 "payload_limit",
                 self.payload_limit,
@@ -208,6 +212,7 @@ impl From<&Settings> for Draft {
             timeout: Some(format_duration(settings.timeout)),
             retry: Some(settings.retry.to_string()),
             max_in_flight: Some(settings.max_in_flight),
+            rate: settings.rate.map(|rate| rate.to_string()),
             payload_limit: Some(settings.payload_limit),
             batch_items: settings.batch.map(|batch| batch.items),
             linger: settings.batch.map(|batch| format_duration(batch.linger)),
@@ -217,6 +222,12 @@ impl From<&Settings> for Draft {
             traceparent: settings.traceparent,
         }
     }
+}
+
+fn rate(given: Option<&str>) -> Result<Option<Rate>, Invalid> {
+    let given = given.filter(|text| *text != "none");
+    let rate = given.map(str::parse).transpose();
+    rate.map_err(|e: Invalid| e.at("rate"))
 }
 
 /// What two names of one client may not have in common, since they would look alike: the name composed as Unicode has it

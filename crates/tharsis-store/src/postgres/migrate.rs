@@ -26,6 +26,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "profiles",
         sql: include_str!("../../migrations/postgres/0002_profiles.sql"),
     },
+    Migration {
+        version: 3,
+        name: "rate",
+        sql: include_str!("../../migrations/postgres/0003_rate.sql"),
+    },
 ];
 
 struct Migration {

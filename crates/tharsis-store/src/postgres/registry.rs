@@ -42,8 +42,8 @@ impl Registry for PostgresStore {
             "INSERT INTO subscription
                  (id, client, name, name_key, url, profile, events, content_type, timeout_ms, retry,
                   max_in_flight, created_at, updated_at, payload_limit, batch_items, linger_ms, profile_settings,
-                  fields, filter, traceparent)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13, $14, $15, $16, $17, $18, $19)
+                  fields, filter, traceparent, rate)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13, $14, $15, $16, $17, $18, $19, $20)
              RETURNING seq",
         )
         .bind(id.as_uuid())
@@ -65,6 +65,7 @@ impl Registry for PostgresStore {
         .bind(row.fields)
         .bind(row.filter)
         .bind(settings.traceparent)
+        .bind(row.rate)
         .fetch_one(&mut *write)
         .await
         .map_err(refused)?;
@@ -102,7 +103,8 @@ impl Registry for PostgresStore {
             "UPDATE subscription
              SET name = $2, name_key = $3, url = $4, events = $5, content_type = $6, timeout_ms = $7,
                  retry = $8, max_in_flight = $9, updated_at = $10, payload_limit = $11, batch_items = $12,
-                 linger_ms = $13, profile_settings = $14, fields = $15, filter = $16, traceparent = $17
+                 linger_ms = $13, profile_settings = $14, fields = $15, filter = $16, traceparent = $17,
+                 rate = $18
              WHERE seq = $1 AND removed_at IS NULL",
         )
         .bind(seq)
@@ -122,6 +124,7 @@ impl Registry for PostgresStore {
         .bind(row.fields)
         .bind(row.filter)
         .bind(settings.traceparent)
+        .bind(row.rate)
         .execute(&mut *write)
         .await
         .map_err(refused)?

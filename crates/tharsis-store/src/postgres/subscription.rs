@@ -22,7 +22,8 @@ macro_rules! columns {
          ARRAY(SELECT h.name FROM header h WHERE h.subscription = s.seq ORDER BY h.place),
          ARRAY(SELECT h.sealed FROM header h WHERE h.subscription = s.seq ORDER BY h.place),
          ARRAY(SELECT r.until FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed),
-         ARRAY(SELECT r.sealed FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed)"
+         ARRAY(SELECT r.sealed FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed),
+         s.rate"
     };
 }
 
@@ -64,6 +65,7 @@ impl<'r> FromRow<'r, PgRow> for SubscriptionRow {
             fields: row.try_get(20)?,
             filter: row.try_get(21)?,
             traceparent: row.try_get(22)?,
+            rate: row.try_get(27)?,
             headers: names.into_iter().zip(values).collect(),
             retiring: untils
                 .into_iter()
@@ -124,7 +126,7 @@ impl<'r> FromRow<'r, PgRow> for SnapshotRow {
     fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(27)?,
+            revision: row.try_get(28)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,

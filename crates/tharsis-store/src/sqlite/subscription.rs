@@ -26,7 +26,8 @@ macro_rules! columns {
          (SELECT json_group_array(json_array(h.name, hex(h.sealed)) ORDER BY h.place)
           FROM tharsis_header h WHERE h.subscription = s.seq),
          (SELECT json_group_array(json_array(r.until, hex(r.sealed)) ORDER BY r.until DESC)
-          FROM tharsis_retiring_secret r WHERE r.subscription = s.seq)"
+          FROM tharsis_retiring_secret r WHERE r.subscription = s.seq),
+         s.rate"
     };
 }
 
@@ -67,6 +68,7 @@ impl<'r> FromRow<'r, SqliteRow> for SubscriptionRow {
             fields: list_of(row, 20)?,
             filter: row.try_get(21)?,
             traceparent: row.try_get(22)?,
+            rate: row.try_get(25)?,
             headers: sealed_of(row, 23)?,
             retiring: sealed_of::<i64>(row, 24)?
                 .into_iter()
@@ -148,7 +150,7 @@ impl<'r> FromRow<'r, SqliteRow> for SnapshotRow {
     fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(25)?,
+            revision: row.try_get(26)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,

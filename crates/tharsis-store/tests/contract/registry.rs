@@ -68,6 +68,7 @@ pub(crate) async fn what_a_profile_leaves_to_it_comes_back<S: Store>(store: S) {
     };
     let few = checked(Draft {
         payload_limit: Some(50_000),
+        rate: Some("300/m".to_owned()),
         batch_items: Some(7),
         linger: Some("250ms".to_owned()),
         profile_settings: [("panel", "Café"), ("label", "SMS")]
@@ -101,7 +102,10 @@ pub(crate) async fn what_a_profile_leaves_to_it_comes_back<S: Store>(store: S) {
         (plain.payload_limit, plain.batch),
         (profile.payload_limit, profile.batch)
     );
-    assert_eq!((plain.fields.is_all(), plain.filter), (true, None));
+    assert_eq!(
+        (plain.fields.is_all(), plain.filter, plain.rate),
+        (true, None, None)
+    );
     let alone = Settings {
         batch: Some(Batch {
             items: 1,

@@ -40,13 +40,18 @@ pub(super) struct DraftOptions {
     #[arg(long, value_name = "SPAN")]
     timeout: Option<String>,
 
-    /// The delays before retries, or `none` [default: 5s,1m,10m]
+    /// The delays before retries, as a list or doubled from one length to another (8x5s..1h), or `none`
+    /// [default: 5s,1m,10m]
     #[arg(long, value_name = "SPANS")]
     retry: Option<String>,
 
     /// Requests under way to it at once [default: 8]
     #[arg(long, value_name = "N")]
     max_in_flight: Option<u32>,
+
+    /// Requests that begin a second, minute or hour, such as 10/s, spread evenly, or `none` [default: as many as it takes]
+    #[arg(long, value_name = "RATE")]
+    rate: Option<String>,
 
     /// The largest body, in bytes [default: the profile's]
     #[arg(long, value_name = "BYTES")]
@@ -121,6 +126,7 @@ impl DraftOptions {
             timeout: self.timeout.or(present.timeout),
             retry: self.retry.or(present.retry),
             max_in_flight: self.max_in_flight.or(present.max_in_flight),
+            rate: self.rate.or(present.rate),
             payload_limit: self.payload_limit.or(present.payload_limit),
             batch_items: self.batch_items.or(present.batch_items),
             linger: self.linger.or(present.linger),

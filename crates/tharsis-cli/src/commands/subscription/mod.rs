@@ -131,6 +131,9 @@ fn for_people(subscription: &Subscription, now: Timestamp) -> String {
         ],
     ];
     let mut row = |name: &str, value: String| rows.push([name.to_owned(), value]);
+    if let Some(rate) = settings.rate {
+        row("rate", rate.to_string());
+    }
     if settings.payload_limit != settings.profile.payload_limit {
         row("body", format!("at most {} bytes", settings.payload_limit));
     }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What is of no use for a subscription that is added: it is tested as it is.
-const TYPED: [&str; 20] = [
+const TYPED: [&str; 21] = [
     "name",
     "url",
     "events",
@@ -34,6 +34,7 @@ const TYPED: [&str; 20] = [
     "timeout",
     "retry",
     "max_in_flight",
+    "rate",
     "payload_limit",
     "batch_items",
     "linger",

@@ -6,6 +6,7 @@ use std::{
 
 use tharsis_core::{
     EventId, Timestamp,
+    rate::Rate,
     subscription::{State, Target},
 };
 use tharsis_store::{Due, LaneRead, Position};
@@ -24,6 +25,10 @@ const MOST_ROWS: usize = 1024;
 const SOON: Duration = Duration::from_millis(250);
 const LATE: Duration = Duration::from_secs(2);
 
+/// A request that was late for its turn, by a timer or a full engine, does not delay those after it, up to this. So of a
+/// lane with a rate no more begin in any time than the rate allows in that time and this, and one.
+const LATENESS: Duration = Duration::from_millis(100);
+
 /// What has failed so often goes alone: it may be what its batch failed for.
 const ALONE: u32 = 2;
 
@@ -37,6 +42,17 @@ pub(super) enum Pace {
     Quick,
     /// It takes long, or does not answer at all. All slow lanes together get a part of the slots only.
     Slow,
+}
+
+/// What an answer says of how much the receiver can do at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Load {
+    /// It took what it got.
+    Fine,
+    /// It has too much to do.
+    Over,
+    /// Nothing.
+    Unknown,
 }
 
 /// Where a lane waits for its turn.
@@ -90,6 +106,13 @@ pub(super) struct Lane {
     /// When it was last read on.
     fed: Option<Instant>,
     pub(super) in_flight: usize,
+    /// How many requests may be under way as the receiver bears it: one half when it has too much to do, one more when it
+    /// has taken as many as that.
+    window: usize,
+    /// How many it has taken since the window was changed.
+    borne: usize,
+    /// When it last had too much to do. What was sent before says nothing new.
+    halved: Option<Instant>,
     pub(super) pace: Pace,
     /// A request has ended. Until then it gets one at a time: a thousand dead receivers that come due in the same moment,
     /// as after a restart, must not take eight slots each.
@@ -97,6 +120,11 @@ pub(super) struct Lane {
     /// Since when it has been asked without an answer.
     since: Instant,
     pub(super) place: Place,
+    /// When its next request may begin, where it has a rate. As nobody knows what another owner sent just before, the first
+    /// has to wait too.
+    next_at: Instant,
+    /// Until then it waits for that, as far as somebody was told to wake it then.
+    pub(super) spaced: Option<Instant>,
     /// Until when its next request waits for more deliveries, as far as somebody was told to wake it then.
     pub(super) lingering: Option<Timestamp>,
 }
@@ -121,6 +149,8 @@ impl Lane {
     pub(super) fn new(target: Arc<Target>, now: Instant) -> Self {
         Self {
             held: target.subscription.state != State::Active,
+            next_at: now + interval(&target),
+            spaced: None,
             target,
             cache: VecDeque::new(),
             cached_bytes: 0,
@@ -136,6 +166,9 @@ impl Lane {
             appetite: FIRST_ROWS,
             fed: None,
             in_flight: 0,
+            window: usize::MAX,
+            borne: 0,
+            halved: None,
             pace: Pace::Quick,
             tried: false,
             since: now,
@@ -148,7 +181,11 @@ impl Lane {
 
     /// How many of its requests may be under way.
     pub(super) fn limit(&self) -> usize {
-        if self.tried { self.allowed() } else { 1 }
+        if self.tried {
+            self.allowed().min(self.window)
+        } else {
+            1
+        }
     }
 
     fn allowed(&self) -> usize {
@@ -166,6 +203,23 @@ impl Lane {
             .front()
             .filter(|_| ready)
             .map(|due| due.payload.len() + REQUEST)
+    }
+
+    /// Until when its next request waits for its turn by the lane's rate.
+    pub(super) fn waits(&self, now: Instant) -> Option<Instant> {
+        let has_rate = self.target.subscription.settings.rate.is_some();
+        (has_rate && self.next_at > now).then_some(self.next_at)
+    }
+
+    /// It is what the registry says now. What has to be waited for is by the rate of now.
+    pub(super) fn set_target(&mut self, target: &Arc<Target>, now: Instant) {
+        self.target = Arc::clone(target);
+        self.next_at = self.next_at.min(now + interval(target));
+    }
+
+    /// Somebody else may have sent meanwhile.
+    pub(super) fn take_over(&mut self, now: Instant) {
+        self.next_at = now + interval(&self.target);
     }
 
     /// Until when its next request waits for more deliveries: it is not full, and the first has not waited long enough.
@@ -206,7 +260,8 @@ impl Lane {
         // What waits for company is read on until it is a batch.
         let lacks = self.cache.len() <= self.appetite / 2
             || self.lingering.is_some() && self.cache.len() < self.batch_items();
-        self.wanted && !self.held && self.reading.is_none() && lacks
+        let may = !self.held && self.spaced.is_none() && self.reading.is_none();
+        self.wanted && may && lacks
     }
 
     /// It is read on now. Its appetite follows from how soon that is.
@@ -412,14 +467,38 @@ impl Lane {
             self.since = now;
         }
         self.in_flight += 1;
+        let earliest = now.checked_sub(LATENESS).unwrap_or(now);
+        self.next_at = self.next_at.max(earliest) + interval(&self.target);
     }
 
     /// A request of it has ended.
-    pub(super) fn arrive(&mut self, took: Duration, now: Instant) {
+    pub(super) fn arrive(&mut self, took: Duration, load: Load, now: Instant) {
+        self.bear(took, load, now);
         self.in_flight = self.in_flight.saturating_sub(1);
         self.since = now;
         self.tried = true;
         self.pace = if took > SLOW { Pace::Slow } else { Pace::Quick };
+    }
+
+    /// One more for each round that was taken, one half for each that was too much.
+    fn bear(&mut self, took: Duration, load: Load, now: Instant) {
+        let window = self.allowed().min(self.window);
+        let is_known = |halved: Instant| now.checked_sub(took).is_none_or(|begun| begun < halved);
+        match load {
+            Load::Fine => {
+                self.borne += 1;
+                if self.borne >= window {
+                    self.borne = 0;
+                    self.window = window.saturating_add(1);
+                }
+            }
+            Load::Over if !self.halved.is_some_and(is_known) => {
+                self.borne = 0;
+                self.window = (window / 2).max(1);
+                self.halved = Some(now);
+            }
+            Load::Over | Load::Unknown => {}
+        }
     }
 
     /// How many of the slots for slow lanes it holds.
@@ -444,4 +523,10 @@ impl Lane {
             self.known.remove(&event);
         }
     }
+}
+
+/// From the beginning of one request to that of the next; nothing without a rate.
+fn interval(target: &Target) -> Duration {
+    let rate = target.subscription.settings.rate;
+    rate.map_or(Duration::ZERO, Rate::interval)
 }

@@ -16,6 +16,7 @@ use tharsis_core::{
 };
 use tharsis_store::{Due, LaneRead, Rows, Shard, Shards};
 
+pub(super) use lane::Load;
 use lane::{Lacks, Lane, Pace, Place};
 use slots::{Aside, Slots};
 use turns::Turns;
@@ -67,6 +68,8 @@ pub(super) struct Lanes {
     timers: BTreeSet<(Timestamp, i64)>,
     /// Lanes whose next request waits for more deliveries, and until when.
     lingering: BTreeSet<(Timestamp, i64)>,
+    /// Lanes whose next request waits for its turn by their rate, and until when.
+    spaced: BTreeSet<(Instant, i64)>,
     rewinds: BTreeSet<(Instant, i64)>,
     slots: Slots,
     under_way: usize,
@@ -100,6 +103,7 @@ impl Lanes {
             reading_since: None,
             timers: BTreeSet::new(),
             lingering: BTreeSet::new(),
+            spaced: BTreeSet::new(),
             rewinds: BTreeSet::new(),
             slots: Slots::new(max_in_flight),
             under_way: 0,
@@ -126,6 +130,7 @@ impl Lanes {
             && self.reading.is_empty()
             && self.turns.is_empty()
             && self.lingering.is_empty()
+            && self.spaced.is_empty()
     }
 
     // === what the registry says ===
@@ -148,12 +153,14 @@ impl Lanes {
                 new = true;
                 Lane::new(Arc::clone(target), now.instant)
             });
-            lane.target = Arc::clone(target);
+            lane.set_target(target, now.instant);
             match (std::mem::replace(&mut lane.held, held), held) {
                 (false, true) => self.cached_bytes -= lane.drop_cache(),
                 (true, false) => self.enter(*id, now),
                 // What it waits for may be another by now.
-                (false, false) if lane.lingering.is_some() => self.enter(*id, now),
+                (false, false) if lane.lingering.is_some() || lane.spaced.is_some() => {
+                    self.enter(*id, now);
+                }
                 (false, false) | (true, true) => {}
             }
         }
@@ -189,19 +196,24 @@ impl Lanes {
             if let Some(until) = lane.lingering.take() {
                 self.lingering.remove(&(until, id));
             }
+            if let Some(until) = lane.spaced.take() {
+                self.spaced.remove(&(until, id));
+            }
         }
     }
 
     /// Gives up all that was read: it may have been changed by another owner. Requests in flight and settlements stay
     /// known, so nothing of ours is sent twice.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget(&mut self, now: Instant) {
         for lane in self.lanes.values_mut() {
+            lane.take_over(now);
             lane.drop_cache();
             lane.wanted = false;
             lane.queued = false;
             lane.rewinding = false;
             lane.timer = None;
             lane.lingering = None;
+            lane.spaced = None;
             lane.place = Place::Out;
         }
         self.cached_bytes = 0;
@@ -210,6 +222,7 @@ impl Lanes {
         self.queue.clear();
         self.timers.clear();
         self.lingering.clear();
+        self.spaced.clear();
         self.rewinds.clear();
     }
 
@@ -261,6 +274,16 @@ impl Lanes {
             self.lingering.pop_first();
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.lingering = None;
+                self.enter(id, now);
+            }
+        }
+        while let Some(&(at, id)) = self.spaced.first() {
+            if !alarm.rings(at) {
+                break;
+            }
+            self.spaced.pop_first();
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.spaced = None;
                 self.enter(id, now);
             }
         }
@@ -388,7 +411,9 @@ impl Lanes {
         }
         self.gave_back = Some(now.instant);
         for lane in self.lanes.values_mut() {
-            let waits = matches!(lane.place, Place::Aside(_)) || lane.lingering.is_some();
+            let waits = matches!(lane.place, Place::Aside(_))
+                || lane.lingering.is_some()
+                || lane.spaced.is_some();
             if waits || lane.in_flight >= lane.limit() {
                 self.cached_bytes -= lane.drop_cache();
             }
@@ -403,13 +428,17 @@ impl Lanes {
             && lane.place == Place::Out
             && lane.cost().is_some()
         {
-            match lane.lingers(now.clock) {
-                Some(until) => linger(&mut self.lingering, id, lane, until),
-                None => {
-                    lane.place = Place::Turns;
-                    self.turns
-                        .enter(lane.target.subscription.settings.client, id);
+            if let Some(until) = lane.lingers(now.clock) {
+                linger(&mut self.lingering, id, lane, until);
+            } else if let Some(until) = lane.waits(now.instant) {
+                space(&mut self.spaced, id, lane, until);
+            } else {
+                if let Some(before) = lane.spaced.take() {
+                    self.spaced.remove(&(before, id));
                 }
+                lane.place = Place::Turns;
+                self.turns
+                    .enter(lane.target.subscription.settings.client, id);
             }
         }
         self.feed(id);
@@ -421,7 +450,7 @@ impl Lanes {
             return None;
         }
         let (lanes, slots) = (&mut self.lanes, &self.slots);
-        let (aside, lingering) = (&mut self.aside, &mut self.lingering);
+        let (aside, lingering, spaced) = (&mut self.aside, &mut self.lingering, &mut self.spaced);
         let id = self.turns.next(|id| {
             let lane = lanes.get_mut(&id)?;
             let Some(cost) = lane.cost() else {
@@ -431,6 +460,11 @@ impl Lanes {
             if let Some(until) = lane.lingers(now.clock) {
                 lane.place = Place::Out;
                 linger(lingering, id, lane, until);
+                return None;
+            }
+            if let Some(until) = lane.waits(now.instant) {
+                lane.place = Place::Out;
+                space(spaced, id, lane, until);
                 return None;
             }
             if let Some(lacks) = slots.lacking(lane) {
@@ -466,14 +500,21 @@ impl Lanes {
     }
 
     /// A request of so many deliveries has ended.
-    pub(super) fn answered(&mut self, id: i64, deliveries: usize, took: Duration, now: Now) {
+    pub(super) fn answered(
+        &mut self,
+        id: i64,
+        deliveries: usize,
+        took: Duration,
+        load: Load,
+        now: Now,
+    ) {
         self.under_way = self.under_way.saturating_sub(deliveries);
         let Some(lane) = self.lanes.get_mut(&id) else {
             return;
         };
         self.slots.taken = self.slots.taken.saturating_sub(1);
         self.slots.taken_by_slow -= lane.slow_in_flight();
-        lane.arrive(took, now.instant);
+        lane.arrive(took, load, now.instant);
         self.slots.taken_by_slow += lane.slow_in_flight();
         if matches!(lane.place, Place::Aside(_)) && self.slots.lacking(lane).is_none() {
             lane.place = Place::Out;
@@ -547,4 +588,12 @@ fn linger(lingering: &mut BTreeSet<(Timestamp, i64)>, id: i64, lane: &mut Lane, 
             }
         }
     }
+}
+
+/// The next request of a lane waits until then for its turn.
+fn space(spaced: &mut BTreeSet<(Instant, i64)>, id: i64, lane: &mut Lane, until: Instant) {
+    if let Some(before) = lane.spaced.replace(until) {
+        spaced.remove(&(before, id));
+    }
+    spaced.insert((until, id));
 }

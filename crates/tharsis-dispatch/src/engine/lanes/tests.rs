@@ -13,7 +13,7 @@ use tharsis_core::{
 };
 use tharsis_store::{Due, LaneRead, Position, Rows};
 
-use super::{Alarm, Lanes, Now, Pick};
+use super::{Alarm, Lanes, Load, Now, Pick};
 use crate::engine::samples::{self, target};
 
 const QUICK: Duration = Duration::from_millis(10);
@@ -61,6 +61,10 @@ struct Table {
     /// What the table showed when the read began.
     seen: Rows,
     picks: usize,
+    /// When requests began of lanes that have a rate.
+    begun: BTreeMap<i64, Vec<Instant>>,
+    /// What answers say.
+    load: Load,
 }
 
 impl Table {
@@ -84,6 +88,8 @@ impl Table {
             reading: Vec::new(),
             seen: Rows::default(),
             picks: 0,
+            begun: BTreeMap::new(),
+            load: Load::Unknown,
         };
         table.load();
         table
@@ -102,7 +108,7 @@ impl Table {
     /// A new lease, of the shards in which these lanes lie.
     fn lease(&mut self, ours: BTreeSet<i64>) {
         self.ours = ours;
-        self.lanes.forget();
+        self.lanes.forget(self.now.instant);
         self.load();
         for row in &self.rows {
             self.lanes
@@ -204,6 +210,7 @@ impl Table {
                     );
                 }
                 check_batch(&target, &dues);
+                self.check_rate(lane, &target);
                 self.picks += 1;
                 self.flying.push(Flying {
                     lane,
@@ -220,10 +227,24 @@ impl Table {
         }
     }
 
+    /// In no time more requests begin than the rate allows in it and a tenth of a second, and one.
+    fn check_rate(&mut self, lane: i64, target: &Target) {
+        let Some(rate) = target.subscription.settings.rate else {
+            return;
+        };
+        let begun = self.begun.entry(lane).or_default();
+        begun.push(self.now.instant);
+        for (n, before) in (0..).zip(begun.iter().rev()) {
+            let passed = self.now.instant - *before + Duration::from_millis(100);
+            assert!(passed >= rate.interval() * n, "{n} in {passed:?}");
+        }
+    }
+
     fn answer(&mut self, n: usize) {
         let Flying { lane, dues, since } = self.flying.remove(n);
         let took = self.now.instant - since;
-        self.lanes.answered(lane, dues.len(), took, self.now);
+        self.lanes
+            .answered(lane, dues.len(), took, self.load, self.now);
         self.unsettled.extend(dues);
     }
 
@@ -317,6 +338,7 @@ impl Table {
                     || flying > 0
                     || lane.held
                     || lane.lingering.is_some()
+                    || lane.spaced.is_some()
                     || !(lane.wanted || lane.cost().is_some()),
                 "lane {id} has something to do and waits for nothing"
             );
@@ -415,6 +437,116 @@ fn receivers_that_hang_delay_nobody() {
         let served = table.serve(Duration::from_millis(100), hangs);
         assert_eq!(served.get(&41), Some(&8));
     }
+}
+
+#[test]
+fn a_lane_with_a_rate_gets_as_many_requests_as_that_and_waits_for_the_first_too() {
+    for (rate, served_in_ten_seconds) in [("20/s", 200), ("60/m", 10), ("5/h", 0)] {
+        let mut table = Table::new(64, 1 << 25, 2);
+        let settings = &mut table
+            .targets
+            .get_mut(&1)
+            .expect("there")
+            .subscription
+            .settings;
+        settings.rate = Some(rate.parse().expect("a rate"));
+        table.lanes = Lanes::new(64, 1 << 25);
+        table.load();
+        table.write_many(1, 400);
+        table.write_many(2, 400);
+        table.read();
+        assert_eq!(table.pick(), Some(2), "the other one does not wait");
+        assert_eq!(table.pick(), None);
+        assert!(!table.lanes.is_at_rest());
+        let served = table.serve(Duration::from_secs(10), |_| QUICK);
+        let of_it = served.get(&1).copied().unwrap_or(0);
+        assert!(
+            of_it.abs_diff(served_in_ten_seconds) <= 2,
+            "{rate}: {of_it}"
+        );
+        assert_eq!(served[&2], 400);
+    }
+}
+
+#[test]
+fn a_rate_that_is_raised_or_taken_away_counts_at_once() {
+    let mut table = Table::new(64, 1 << 25, 1);
+    let set_rate = |table: &mut Table, rate: Option<&str>| {
+        let settings = &mut table
+            .targets
+            .get_mut(&1)
+            .expect("there")
+            .subscription
+            .settings;
+        settings.rate = rate.map(|rate| rate.parse().expect("a rate"));
+        table.load();
+    };
+    table.write_many(1, 40);
+    set_rate(&mut table, Some("1/h"));
+    // It had none before, so nothing has to be waited for.
+    assert_eq!(table.serve(Duration::from_secs(5), |_| QUICK)[&1], 1);
+    table.begun.clear();
+    set_rate(&mut table, Some("10/s"));
+    let served = table.serve(Duration::from_secs(1), |_| QUICK)[&1];
+    assert!((8..=11).contains(&served), "{served}");
+    set_rate(&mut table, None);
+    table.serve(Duration::from_secs(1), |_| QUICK);
+    assert!(table.rows.is_empty() && table.lanes.is_at_rest());
+}
+
+/// All that is under way is answered so, and as much as may be is begun.
+fn round(table: &mut Table, load: Load) -> usize {
+    table.load = load;
+    table.pass(QUICK);
+    while !table.flying.is_empty() {
+        table.answer(0);
+    }
+    table.settle();
+    table.read();
+    while table.pick().is_some() {}
+    table.flying.len()
+}
+
+#[test]
+fn who_has_too_much_to_do_gets_half_as_many_and_one_more_for_each_round_that_it_takes() {
+    let mut table = Table::new(256, 1 << 25, 2);
+    table.write_many(1, 400);
+    table.read();
+    assert_eq!(table.pick(), Some(1));
+    let mut rounds = |load, times: usize| -> Vec<usize> {
+        (0..times).map(|_| round(&mut table, load)).collect()
+    };
+    assert_eq!(rounds(Load::Fine, 2), [8, 8], "its limit");
+    // However many say it at once.
+    assert_eq!(rounds(Load::Over, 5), [4, 2, 1, 1, 1]);
+    assert_eq!(
+        rounds(Load::Unknown, 2),
+        [1, 1],
+        "another failure says nothing"
+    );
+    assert_eq!(rounds(Load::Fine, 9), [2, 3, 4, 5, 6, 7, 8, 8, 8]);
+    assert_eq!(rounds(Load::Over, 1), [4]);
+}
+
+#[test]
+fn what_was_sent_before_it_slowed_down_does_not_slow_it_again() {
+    let mut table = Table::new(256, 1 << 25, 1);
+    table.write_many(1, 100);
+    table.read();
+    table.pick();
+    assert_eq!(round(&mut table, Load::Fine), 8);
+    table.load = Load::Over;
+    for left in (4..8).rev() {
+        table.pass(QUICK);
+        table.answer(0);
+        table.settle();
+        assert_eq!((table.pick(), table.flying.len()), (None, left));
+    }
+    // One of the first eight has ended, and the fifth place is not to be had.
+    table.pass(QUICK);
+    table.answer(0);
+    assert_eq!(table.pick(), Some(1));
+    assert_eq!(table.pick(), None, "four at once");
 }
 
 #[test]
@@ -839,6 +971,10 @@ proptest! {
                 linger: Duration::from_millis(150),
             });
             target.subscription.settings.payload_limit = 9_000;
+        }
+        for lane in [2, 3] {
+            let target = table.targets.get_mut(&lane).expect("there");
+            target.subscription.settings.rate = Some("20/s".parse().expect("a rate"));
         }
         table.load();
         for step in steps {

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::{COUNT, MAINTENANCE_AGAIN, State, Stopping, Trust};
 use crate::engine::{
+    lanes::Load,
     now::Now,
     routing::{self, Routes},
     settling,
@@ -68,7 +69,7 @@ impl State {
                 epoch = lease.epoch,
                 shards, surplus, "a lease of other shards"
             );
-            self.read_all_again();
+            self.read_all_again(now);
             self.take_lanes(now);
         }
     }
@@ -178,11 +179,13 @@ impl State {
             clock,
         };
         let took = result.as_ref().map_or(Duration::ZERO, |o| o.duration);
-        self.lanes.answered(lane, flight.deliveries(), took, moment);
         let settings = &flight.target.subscription.settings;
+        let result = result.map(|outcome| judged(outcome, settings.profile.success));
+        let load = result.as_ref().map_or(Load::Unknown, load);
+        let deliveries = flight.deliveries();
+        self.lanes.answered(lane, deliveries, took, load, moment);
         match result {
             Ok(outcome) => {
-                let outcome = judged(outcome, settings.profile.success);
                 // One for all of them, so that what failed together comes due together.
                 let jitter = self.random.jitter();
                 for due in &flight.more {
@@ -359,6 +362,15 @@ fn judged(mut outcome: Outcome, success: Success) -> Outcome {
         outcome.fault = classify(status, success).1;
     }
     outcome
+}
+
+/// What an outcome says of how much the receiver can do at once.
+fn load(outcome: &Outcome) -> Load {
+    match outcome.fault {
+        Fault::None => Load::Fine,
+        _ if outcome.is_overload() => Load::Over,
+        _ => Load::Unknown,
+    }
 }
 
 /// Says what came of an attempt, to whoever reads the log.
