@@ -34,10 +34,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether it says that the receiver has more to do than it can: 429, 503, or no answer in time.
+    /// Whether it says that the receiver has more to do than it can: 429, 503, or nothing in time. That a name could not be
+    /// looked up in time says nothing of it.
     pub fn is_overload(&self) -> bool {
         let asks = || codes::find(&self.code).map(|code| code.then) == Some(Then::RetryWhenAsked);
-        self.fault == Fault::Theirs && (self.code.starts_with("timeout_") || asks())
+        let is_late = self.code.starts_with("timeout_") && self.code != codes::TIMEOUT_DNS;
+        self.fault == Fault::Theirs && (is_late || asks())
     }
 }
 

@@ -142,7 +142,8 @@ fn doubled(number: &str, lengths: &str) -> Result<Vec<Duration>, Invalid> {
             "write the delays, 5s,1m,10m, or how many and from what to what, each twice the one before: 8x5s..1h",
         )
     };
-    let number: usize = number.parse().map_err(|_| bad())?;
+    let is_number = number.bytes().all(|b| b.is_ascii_digit());
+    let number: usize = number.parse().ok().filter(|_| is_number).ok_or_else(bad)?;
     let (first, longest) = lengths.split_once("..").ok_or_else(bad)?;
     let (first, longest) = (parse_duration(first)?, parse_duration(longest)?);
     if first > longest {

@@ -143,6 +143,7 @@ fn too_much_to_do_is_said_by_429_by_503_and_by_silence() {
     assert_eq!([200, 302, 408, 500, 502].map(over), [false; 5]);
     for (code, fault, is_overload) in [
         ("timeout_connect", Fault::Theirs, true),
+        ("timeout_dns", Fault::Theirs, false),
         ("timeout_response_headers", Fault::Theirs, true),
         ("connect_refused", Fault::Theirs, false),
         ("local_resource", Fault::Ours, false),

@@ -71,6 +71,7 @@ fn a_schedule_may_double_its_delays_up_to_the_longest() {
         "3x5s",
         "x5s..1m",
         "-1x5s..1m",
+        "+1x5s..1m",
         "3x1m..5s",
         "3.5x5s..1m",
     ] {

@@ -225,7 +225,7 @@ impl From<&Settings> for Draft {
 }
 
 fn rate(given: Option<&str>) -> Result<Option<Rate>, Invalid> {
-    let given = given.filter(|text| *text != "none");
+    let given = given.map(str::trim).filter(|text| *text != "none");
     let rate = given.map(str::parse).transpose();
     rate.map_err(|e: Invalid| e.at("rate"))
 }

@@ -11,6 +11,8 @@ use tharsis_core::{
 };
 use tharsis_store::{Due, LaneRead, Position};
 
+use crate::engine::now::Now;
+
 /// A receiver that takes longer than this to answer is slow.
 const SLOW: Duration = Duration::from_millis(500);
 
@@ -25,9 +27,13 @@ const MOST_ROWS: usize = 1024;
 const SOON: Duration = Duration::from_millis(250);
 const LATE: Duration = Duration::from_secs(2);
 
-/// A request that was late for its turn, by a timer or a full engine, does not delay those after it, up to this. So of a
-/// lane with a rate no more begin in any time than the rate allows in that time and this, and one.
+/// A request that was late for its turn, by a timer, a full engine or for want of anything to send, does not delay those
+/// after it, up to this. So of a lane with a rate no more begin in any time than the rate allows in that time and this, and
+/// one.
 const LATENESS: Duration = Duration::from_millis(100);
+
+/// One of so many parts of the limit is what the window grows by in a round, and one at least.
+const GROWTH: usize = 64;
 
 /// What has failed so often goes alone: it may be what its batch failed for.
 const ALONE: u32 = 2;
@@ -106,13 +112,13 @@ pub(super) struct Lane {
     /// When it was last read on.
     fed: Option<Instant>,
     pub(super) in_flight: usize,
-    /// How many requests may be under way as the receiver bears it: one half when it has too much to do, one more when it
-    /// has taken as many as that.
+    /// How many requests may be under way as the receiver bears it: one half when it has too much to do, more when it has
+    /// taken as many as that. As large as can be until then.
     window: usize,
     /// How many it has taken since the window was changed.
     borne: usize,
-    /// When it last had too much to do. What was sent before says nothing new.
-    halved: Option<Instant>,
+    /// So many answers more are to requests from before it slowed down, about, and say nothing new.
+    deaf: usize,
     pub(super) pace: Pace,
     /// A request has ended. Until then it gets one at a time: a thousand dead receivers that come due in the same moment,
     /// as after a restart, must not take eight slots each.
@@ -122,7 +128,7 @@ pub(super) struct Lane {
     pub(super) place: Place,
     /// When its next request may begin, where it has a rate. As nobody knows what another owner sent just before, the first
     /// has to wait too.
-    next_at: Instant,
+    pub(super) next_at: Instant,
     /// Until then it waits for that, as far as somebody was told to wake it then.
     pub(super) spaced: Option<Instant>,
     /// Until when its next request waits for more deliveries, as far as somebody was told to wake it then.
@@ -168,7 +174,7 @@ impl Lane {
             in_flight: 0,
             window: usize::MAX,
             borne: 0,
-            halved: None,
+            deaf: 0,
             pace: Pace::Quick,
             tried: false,
             since: now,
@@ -205,10 +211,15 @@ impl Lane {
             .map(|due| due.payload.len() + REQUEST)
     }
 
-    /// Until when its next request waits for its turn by the lane's rate.
-    pub(super) fn waits(&self, now: Instant) -> Option<Instant> {
-        let has_rate = self.target.subscription.settings.rate.is_some();
-        (has_rate && self.next_at > now).then_some(self.next_at)
+    /// Until when its next request waits for its turn by the lane's rate. What ends without a request does not wait.
+    pub(super) fn waits(&self, now: Now) -> Option<Instant> {
+        self.target.subscription.settings.rate?;
+        let next = self.cache.front()?;
+        if self.next_at <= now.instant || is_expired(next, now) || !self.knows(next) {
+            return None;
+        }
+        let expires = next.expires_at.map(|at| now.instant_of(at));
+        Some(expires.map_or(self.next_at, |at| at.min(self.next_at)))
     }
 
     /// It is what the registry says now. What has to be waited for is by the rate of now.
@@ -259,9 +270,11 @@ impl Lane {
     pub(super) fn hungers(&self) -> bool {
         // What waits for company is read on until it is a batch.
         let lacks = self.cache.len() <= self.appetite / 2
-            || self.lingering.is_some() && self.cache.len() < self.batch_items();
-        let may = !self.held && self.spaced.is_none() && self.reading.is_none();
-        self.wanted && may && lacks
+            || (self.lingering.is_some() || self.spaced.is_some())
+                && self.cache.len() < self.batch_items();
+        // What has given its cache back is read when its turn comes.
+        let waits = self.spaced.is_some() && self.cache.is_empty();
+        self.wanted && !self.held && !waits && self.reading.is_none() && lacks
     }
 
     /// It is read on now. Its appetite follows from how soon that is.
@@ -471,34 +484,49 @@ impl Lane {
         self.next_at = self.next_at.max(earliest) + interval(&self.target);
     }
 
-    /// A request of it has ended.
-    pub(super) fn arrive(&mut self, took: Duration, load: Load, now: Instant) {
-        self.bear(took, load, now);
+    /// A request of it has ended. Says how many it may have under way from now on if that became fewer.
+    pub(super) fn arrive(&mut self, took: Duration, load: Load, now: Instant) -> Option<usize> {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.since = now;
         self.tried = true;
         self.pace = if took > SLOW { Pace::Slow } else { Pace::Quick };
+        self.bear(load)
     }
 
-    /// One more for each round that was taken, one half for each that was too much.
-    fn bear(&mut self, took: Duration, load: Load, now: Instant) {
-        let window = self.allowed().min(self.window);
-        let is_known = |halved: Instant| now.checked_sub(took).is_none_or(|begun| begun < halved);
+    /// Its requests were dropped.
+    pub(super) fn abandon(&mut self) {
+        self.in_flight = 0;
+        self.deaf = 0;
+    }
+
+    /// More for each round that was taken, one half for each that was too much. Says what is left of the window when it
+    /// became smaller.
+    fn bear(&mut self, load: Load) -> Option<usize> {
+        if self.deaf > 0 {
+            self.deaf -= 1;
+            return None;
+        }
+        let allowed = self.allowed();
         match load {
-            Load::Fine => {
+            Load::Over => {
+                self.window = (allowed.min(self.window) / 2).max(1);
+                self.borne = 0;
+                self.deaf = self.in_flight;
+                return Some(self.window);
+            }
+            Load::Fine if self.window < allowed => {
                 self.borne += 1;
-                if self.borne >= window {
+                if self.borne >= self.window {
                     self.borne = 0;
-                    self.window = window.saturating_add(1);
+                    self.window += (allowed / GROWTH).max(1);
+                }
+                if self.window >= allowed {
+                    self.window = usize::MAX;
                 }
             }
-            Load::Over if !self.halved.is_some_and(is_known) => {
-                self.borne = 0;
-                self.window = (window / 2).max(1);
-                self.halved = Some(now);
-            }
-            Load::Over | Load::Unknown => {}
+            Load::Fine | Load::Unknown => {}
         }
+        None
     }
 
     /// How many of the slots for slow lanes it holds.
@@ -523,6 +551,10 @@ impl Lane {
             self.known.remove(&event);
         }
     }
+}
+
+pub(super) fn is_expired(due: &Due, now: Now) -> bool {
+    due.expires_at.is_some_and(|at| at <= now.clock)
 }
 
 /// From the beginning of one request to that of the next; nothing without a rate.

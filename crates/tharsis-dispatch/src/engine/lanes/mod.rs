@@ -15,9 +15,10 @@ use tharsis_core::{
     subscription::{State, Target},
 };
 use tharsis_store::{Due, LaneRead, Rows, Shard, Shards};
+use tracing::debug;
 
 pub(super) use lane::Load;
-use lane::{Lacks, Lane, Pace, Place};
+use lane::{Lacks, Lane, Pace, Place, is_expired};
 use slots::{Aside, Slots};
 use turns::Turns;
 
@@ -154,11 +155,12 @@ impl Lanes {
                 Lane::new(Arc::clone(target), now.instant)
             });
             lane.set_target(target, now.instant);
+            let was_spaced = unspace(&mut self.spaced, *id, lane);
             match (std::mem::replace(&mut lane.held, held), held) {
                 (false, true) => self.cached_bytes -= lane.drop_cache(),
                 (true, false) => self.enter(*id, now),
                 // What it waits for may be another by now.
-                (false, false) if lane.lingering.is_some() || lane.spaced.is_some() => {
+                (false, false) if lane.lingering.is_some() || was_spaced => {
                     self.enter(*id, now);
                 }
                 (false, false) | (true, true) => {}
@@ -196,17 +198,14 @@ impl Lanes {
             if let Some(until) = lane.lingering.take() {
                 self.lingering.remove(&(until, id));
             }
-            if let Some(until) = lane.spaced.take() {
-                self.spaced.remove(&(until, id));
-            }
+            unspace(&mut self.spaced, id, lane);
         }
     }
 
     /// Gives up all that was read: it may have been changed by another owner. Requests in flight and settlements stay
     /// known, so nothing of ours is sent twice.
-    pub(super) fn forget(&mut self, now: Instant) {
+    pub(super) fn forget(&mut self) {
         for lane in self.lanes.values_mut() {
-            lane.take_over(now);
             lane.drop_cache();
             lane.wanted = false;
             lane.queued = false;
@@ -224,6 +223,15 @@ impl Lanes {
         self.lingering.clear();
         self.spaced.clear();
         self.rewinds.clear();
+    }
+
+    /// Lanes in these shards were another's.
+    pub(super) fn take_over(&mut self, shards: Shards, now: Instant) {
+        for lane in self.lanes.values_mut() {
+            if shards.contains(Shard::of_subscription(lane.target.subscription.id)) {
+                lane.take_over(now);
+            }
+        }
     }
 
     // === what is known of rows ===
@@ -250,6 +258,7 @@ impl Lanes {
     pub(super) fn invalidate(&mut self, id: i64) {
         if let Some(lane) = self.lanes.get_mut(&id) {
             self.cached_bytes -= lane.drop_cache();
+            unspace(&mut self.spaced, id, lane);
             self.feed(id);
         }
     }
@@ -430,12 +439,10 @@ impl Lanes {
         {
             if let Some(until) = lane.lingers(now.clock) {
                 linger(&mut self.lingering, id, lane, until);
-            } else if let Some(until) = lane.waits(now.instant) {
+            } else if let Some(until) = lane.waits(now) {
                 space(&mut self.spaced, id, lane, until);
             } else {
-                if let Some(before) = lane.spaced.take() {
-                    self.spaced.remove(&(before, id));
-                }
+                unspace(&mut self.spaced, id, lane);
                 lane.place = Place::Turns;
                 self.turns
                     .enter(lane.target.subscription.settings.client, id);
@@ -462,7 +469,7 @@ impl Lanes {
                 linger(lingering, id, lane, until);
                 return None;
             }
-            if let Some(until) = lane.waits(now.instant) {
+            if let Some(until) = lane.waits(now) {
                 lane.place = Place::Out;
                 space(spaced, id, lane, until);
                 return None;
@@ -514,7 +521,10 @@ impl Lanes {
         };
         self.slots.taken = self.slots.taken.saturating_sub(1);
         self.slots.taken_by_slow -= lane.slow_in_flight();
-        lane.arrive(took, load, now.instant);
+        if let Some(window) = lane.arrive(took, load, now.instant) {
+            let id = lane.target.subscription.id;
+            debug!(subscription.id = %id, window, "it has too much to do and gets fewer requests at once");
+        }
         self.slots.taken_by_slow += lane.slow_in_flight();
         if matches!(lane.place, Place::Aside(_)) && self.slots.lacking(lane).is_none() {
             lane.place = Place::Out;
@@ -568,13 +578,9 @@ impl Lanes {
         self.slots = Slots::new(self.slots.all);
         self.under_way = 0;
         for lane in self.lanes.values_mut() {
-            lane.in_flight = 0;
+            lane.abandon();
         }
     }
-}
-
-fn is_expired(due: &Due, now: Now) -> bool {
-    due.expires_at.is_some_and(|at| at <= now.clock)
 }
 
 /// The next request of a lane waits until then.
@@ -592,8 +598,13 @@ fn linger(lingering: &mut BTreeSet<(Timestamp, i64)>, id: i64, lane: &mut Lane, 
 
 /// The next request of a lane waits until then for its turn.
 fn space(spaced: &mut BTreeSet<(Instant, i64)>, id: i64, lane: &mut Lane, until: Instant) {
-    if let Some(before) = lane.spaced.replace(until) {
-        spaced.remove(&(before, id));
-    }
+    unspace(spaced, id, lane);
+    lane.spaced = Some(until);
     spaced.insert((until, id));
+}
+
+/// It does not, or what it would send is not in memory any more. Says whether it did.
+fn unspace(spaced: &mut BTreeSet<(Instant, i64)>, id: i64, lane: &mut Lane) -> bool {
+    let before = lane.spaced.take();
+    before.is_some_and(|before| spaced.remove(&(before, id)))
 }

@@ -13,7 +13,7 @@ use tharsis_core::{
 };
 use tharsis_store::{Due, LaneRead, Position, Rows};
 
-use super::{Alarm, Lanes, Load, Now, Pick};
+use super::{Alarm, Lanes, Load, Now, Pick, Shards};
 use crate::engine::samples::{self, target};
 
 const QUICK: Duration = Duration::from_millis(10);
@@ -108,7 +108,8 @@ impl Table {
     /// A new lease, of the shards in which these lanes lie.
     fn lease(&mut self, ours: BTreeSet<i64>) {
         self.ours = ours;
-        self.lanes.forget(self.now.instant);
+        self.lanes.forget();
+        self.lanes.take_over(Shards::ALL, self.now.instant);
         self.load();
         for row in &self.rows {
             self.lanes
@@ -122,6 +123,13 @@ impl Table {
             .expect("there")
             .subscription
             .state = state;
+        self.load();
+    }
+
+    fn set_rate(&mut self, lane: i64, rate: Option<&str>) {
+        let target = self.targets.get_mut(&lane).expect("there");
+        target.subscription.settings.rate = rate.map(|rate| rate.parse().expect("a rate"));
+        self.begun.remove(&lane);
         self.load();
     }
 
@@ -343,6 +351,14 @@ impl Table {
                 "lane {id} has something to do and waits for nothing"
             );
         }
+        let spaced: BTreeSet<_> = (self.lanes.lanes.iter())
+            .filter_map(|(id, lane)| Some((lane.spaced?, *id)))
+            .collect();
+        assert_eq!(spaced, self.lanes.spaced);
+        for (until, id) in spaced {
+            let lane = &self.lanes.lanes[&id];
+            assert!(!lane.held && lane.place == super::Place::Out && until <= lane.next_at);
+        }
         let deliveries: usize = self.flying.iter().map(|flying| flying.dues.len()).sum();
         assert_eq!(deliveries, self.lanes.under_way());
         let under_way = self.under_way().map(|due| due.position.subscription);
@@ -471,27 +487,65 @@ fn a_lane_with_a_rate_gets_as_many_requests_as_that_and_waits_for_the_first_too(
 #[test]
 fn a_rate_that_is_raised_or_taken_away_counts_at_once() {
     let mut table = Table::new(64, 1 << 25, 1);
-    let set_rate = |table: &mut Table, rate: Option<&str>| {
-        let settings = &mut table
-            .targets
-            .get_mut(&1)
-            .expect("there")
-            .subscription
-            .settings;
-        settings.rate = rate.map(|rate| rate.parse().expect("a rate"));
-        table.load();
-    };
     table.write_many(1, 40);
-    set_rate(&mut table, Some("1/h"));
+    table.set_rate(1, Some("1/h"));
     // It had none before, so nothing has to be waited for.
     assert_eq!(table.serve(Duration::from_secs(5), |_| QUICK)[&1], 1);
-    table.begun.clear();
-    set_rate(&mut table, Some("10/s"));
+    table.set_rate(1, Some("10/s"));
     let served = table.serve(Duration::from_secs(1), |_| QUICK)[&1];
     assert!((8..=11).contains(&served), "{served}");
-    set_rate(&mut table, None);
+    // What it had in memory is given up meanwhile, as by a command.
+    table.lanes.invalidate(1);
+    table.set_rate(1, Some("1/h"));
+    table.read();
+    table.lanes.invalidate(1);
+    table.set_rate(1, None);
     table.serve(Duration::from_secs(1), |_| QUICK);
     assert!(table.rows.is_empty() && table.lanes.is_at_rest());
+}
+
+#[test]
+fn what_is_held_or_has_expired_does_not_wait_for_its_turn() {
+    let mut table = Table::new(64, 1 << 25, 1);
+    table.set_rate(1, Some("1/h"));
+    table.write_many(1, 2);
+    let expires_at = table.now.clock + Duration::from_secs(60);
+    table.rows[0].expires_at = Some(expires_at);
+    table.serve(Duration::from_secs(2), |_| QUICK);
+    assert_eq!(
+        table.rows.len(),
+        1,
+        "it was sent at once: it had no rate before"
+    );
+    table.write_many(1, 2);
+    table.rows[1].expires_at = Some(table.now.clock + Duration::from_secs(60));
+    table.rows.remove(0);
+    table.lanes.invalidate(1);
+    table.serve(Duration::from_secs(61), |_| QUICK);
+    assert_eq!(table.rows.len(), 1, "the one that expired has ended");
+    assert!(!table.lanes.is_at_rest());
+    table.set_state(1, State::Paused);
+    assert!(table.lanes.is_at_rest());
+}
+
+#[test]
+fn a_limit_that_is_raised_counts_at_once_for_who_never_had_too_much_to_do() {
+    let mut table = Table::new(256, 1 << 25, 1);
+    table.write_many(1, 400);
+    table.read();
+    table.pick();
+    assert_eq!(round(&mut table, Load::Fine), 8);
+    assert_eq!(round(&mut table, Load::Fine), 8);
+    table
+        .targets
+        .get_mut(&1)
+        .expect("there")
+        .subscription
+        .settings
+        .max_in_flight = 12;
+    table.load();
+    assert_eq!(round(&mut table, Load::Fine), 12);
+    assert_eq!(round(&mut table, Load::Over), 6);
 }
 
 /// All that is under way is answered so, and as much as may be is begun.
@@ -925,6 +979,10 @@ enum Step {
     Pause(i64),
     Resume(i64),
     Invalidate(i64),
+    /// Somebody sets its rate.
+    Rate(i64, Option<&'static str>),
+    /// What answers say from now on.
+    Load(Load),
     LoseLease,
     /// A lease of other shards.
     Lease(Vec<i64>),
@@ -948,6 +1006,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => lane().prop_map(Step::Pause),
         1 => lane().prop_map(Step::Resume),
         1 => lane().prop_map(Step::Invalidate),
+        1 => (lane(), prop::sample::select(vec![None, Some("3/s"), Some("200/s")]))
+            .prop_map(|(lane, rate)| Step::Rate(lane, rate)),
+        1 => prop::sample::select(vec![Load::Fine, Load::Over, Load::Unknown]).prop_map(Step::Load),
         1 => Just(Step::LoseLease),
         2 => prop::collection::vec(lane(), 0..6).prop_map(Step::Lease),
     ]
@@ -1012,6 +1073,8 @@ proptest! {
                 Step::Pass(wait) => table.pass(Duration::from_millis(wait)),
                 Step::Pause(lane) => table.set_state(lane, State::Paused),
                 Step::Resume(lane) => table.set_state(lane, State::Active),
+                Step::Rate(lane, rate) => table.set_rate(lane, rate),
+                Step::Load(load) => table.load = load,
                 Step::Invalidate(lane) => table.lanes.invalidate(lane),
                 Step::LoseLease => table.lease(table.ours.clone()),
                 Step::Lease(lanes) => table.lease(lanes.into_iter().collect()),

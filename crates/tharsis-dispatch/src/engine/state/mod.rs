@@ -130,7 +130,7 @@ impl State {
             failure: None,
             finished: false,
         };
-        state.read_all_again(now);
+        state.read_all_again();
         state
     }
 
@@ -194,13 +194,13 @@ impl State {
                 warn!(error, "the store failed; it will be tried again");
             }
         }
-        self.read_all_again(now);
+        self.read_all_again();
         None
     }
 
     /// What was read may not be so any more. Requests in flight and settlements stay known.
-    fn read_all_again(&mut self, now: Instant) {
-        self.lanes.forget(now);
+    fn read_all_again(&mut self) {
+        self.lanes.forget();
         self.unrouted = None;
         self.trust = Trust::None;
         self.does.load.want();

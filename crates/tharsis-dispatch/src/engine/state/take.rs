@@ -11,8 +11,8 @@ use tharsis_core::{
     profile::Success,
 };
 use tharsis_store::{
-    Changed, Due, Fate, Lease, Pending, Pointers, Position, Remaining, Rows, Shard, Snapshot,
-    StoreError, WorkedOff,
+    Changed, Due, Fate, Lease, Pending, Pointers, Position, Remaining, Rows, Shard, Shards,
+    Snapshot, StoreError, WorkedOff,
 };
 use tracing::{debug, info, warn};
 
@@ -55,6 +55,8 @@ impl State {
             return;
         };
         let before = self.ownership.shards().unwrap_or_default();
+        let kept = self.ownership.lease(now);
+        let kept = kept.map_or(Shards::default(), |lease| lease.owned());
         let lost = before.without(lease.owned());
         if !lost.is_empty() {
             let shards = lost.count();
@@ -69,7 +71,8 @@ impl State {
                 epoch = lease.epoch,
                 shards, surplus, "a lease of other shards"
             );
-            self.read_all_again(now);
+            self.read_all_again();
+            self.lanes.take_over(lease.owned().without(kept), now);
             self.take_lanes(now);
         }
     }
