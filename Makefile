@@ -38,8 +38,11 @@ generate: build ## write the generated pages of docs/ anew
 bench: ## the figures that the documentation quotes, as JSON, each beside its yardstick
 	cargo build --release -p tharsis-bench
 	target/release/tharsis-bench --scenario drain
-	target/release/tharsis-bench --scenario publish
-	target/release/tharsis-bench --scenario latency
+	target/release/tharsis-bench --scenario drain --events 50000
+	target/release/tharsis-bench --scenario drain --events 50000 --filter 'event.predictions.exists(p, p.discount > 20)'
+	target/release/tharsis-bench --scenario drain --events 50000 --batch 50
+	target/release/tharsis-bench --scenario publish --events 50000
+	target/release/tharsis-bench --scenario latency --events 1500
 
 bench-postgres: ## the same on PostgreSQL, in a cluster of its own
 	cargo build --release -p tharsis-bench
