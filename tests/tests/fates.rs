@@ -183,7 +183,7 @@ fn gone_ends_the_delivery_and_holds_the_rest(on: Database) {
     let shown = world.ask(["subscription", "show", &subscription.id]);
     assert_eq!(
         (&shown["state"], &shown["reason"]),
-        (&json!("disabled"), &json!("http_410"))
+        (&json!("suspended"), &json!("http_410"))
     );
 
     let rest = world.predictions(ALPHA, 5);

@@ -209,7 +209,7 @@ fn what_cannot_be_sent_again_is_said_so(on: Database) {
     world.run_until_idle();
     let delivery = world.deliveries(&[]).remove(0);
     let refused = world.refused(["replay", text(&delivery["id"]), "--yes"]);
-    assert_eq!(refused["code"], "subscription_disabled");
+    assert_eq!(refused["code"], "subscription_suspended");
 
     let nobody = world
         .tharsis(["--json", "replay", "--event", "not-a-uuid"])

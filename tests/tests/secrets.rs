@@ -87,7 +87,7 @@ fn holds(bytes: &[u8], secret: &str) -> bool {
 }
 
 /// What is sealed for one subscription does not open for another, and what was tampered with does not open at all: the
-/// subscription is disabled, and nothing goes out unsigned.
+/// subscription is suspended, and nothing goes out unsigned.
 fn one_that_does_not_open_holds_its_subscription(on: Database) {
     let world = World::on(on);
     let (alpha, beta) = (
@@ -110,7 +110,7 @@ fn one_that_does_not_open_holds_its_subscription(on: Database) {
     let shown = world.ask(["subscription", "show", &of_alpha.id]);
     assert_eq!(
         (&shown["state"], &shown["reason"]),
-        (&"disabled".into(), &"secret_unreadable".into())
+        (&"suspended".into(), &"secret_unreadable".into())
     );
 
     // A new secret mends it.

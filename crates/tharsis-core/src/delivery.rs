@@ -41,6 +41,20 @@ impl Outcome {
         let is_late = self.code.starts_with("timeout_") && self.code != codes::TIMEOUT_DNS;
         self.fault == Fault::Theirs && (is_late || asks())
     }
+
+    /// Whether it says that the receiver is gone for good: 410.
+    pub fn is_gone(&self) -> bool {
+        let then = codes::find(&self.code).map(|code| code.then);
+        self.fault == Fault::Theirs && then == Some(Then::Suspend)
+    }
+
+    /// How long the receiver asks us to wait, at most [`MAX_DELAY`]: what 429 and 503 say in `Retry-After`.
+    pub fn asks_for(&self, now: Timestamp) -> Duration {
+        let then = codes::find(&self.code).map(|code| code.then);
+        let field = (self.retry_after.as_deref()).filter(|_| then == Some(Then::RetryWhenAsked));
+        let wait = field.and_then(|field| retry_after(field, now));
+        wait.unwrap_or_default().min(MAX_DELAY)
+    }
 }
 
 /// Whose doing an outcome was. What is ours never costs the receiver an attempt.
@@ -64,6 +78,11 @@ pub enum Verdict {
         /// When the next attempt is due.
         due_at: Timestamp,
     },
+    /// Due again then; the attempt was a probe, and its retries are as they were.
+    Hold {
+        /// When the next probe is due.
+        due_at: Timestamp,
+    },
     /// Due again then; the attempt does not count, since the fault was ours.
     Postpone {
         /// When the next attempt is due.
@@ -71,7 +90,7 @@ pub enum Verdict {
     },
     /// Ends `dead`: the retries are used up.
     Dead,
-    /// Ends `dead`, and the subscription is disabled: 410 Gone.
+    /// Ends `dead`, and the subscription is suspended: 410 Gone.
     Gone,
     /// Ends `expired`: the next attempt would lie after the event's expiry.
     Expired,
@@ -123,38 +142,50 @@ fn code_of(status: u16) -> Cow<'static, str> {
 
 /// What follows from an outcome: pure, so that every fate of a delivery can be read here.
 ///
-/// `tries` counts the attempts of the present retry budget before this one: 0 when it was the first. `now` is when the
-/// attempt ended. `random` spreads the next attempt over ±20 %.
+/// `standing` is how the delivery stood when the attempt was made, and `now` when it ended. `random` spreads the next attempt
+/// over ±20 %.
 ///
 /// - A success ends the delivery.
 /// - A fault of ours costs no attempt: the delivery waits [`POSTPONED`].
-/// - What follows from a fault of theirs stands beside its [code](codes::ALL): 410 ends the delivery and disables the
+/// - What follows from a fault of theirs stands beside its [code](codes::ALL): 410 ends the delivery and suspends the
 ///   subscription; anything else is retried by the policy. 429 and 503 wait at least their `Retry-After`, but never less
-///   than our own delay nor, on their account, more than [`MAX_DELAY`].
-/// - A next attempt at or after `expires_at` is not made.
+///   than our own delay nor, on their account, more than [`MAX_DELAY`]. One that would exceed the policy's window is not made.
+/// - A probe takes nothing of the retries: the delivery is held until the next one.
+/// - A next attempt at or after the expiry is not made.
 pub fn verdict(
     outcome: &Outcome,
     retry: &RetryPolicy,
-    tries: u32,
-    expires_at: Option<Timestamp>,
+    standing: Standing,
     now: Timestamp,
     random: u16,
 ) -> Verdict {
+    let Standing {
+        spent,
+        probe,
+        expires_at,
+    } = standing;
     let wait = match outcome.fault {
         Fault::None => return Verdict::Delivered,
         Fault::Ours => spread(POSTPONED, random),
         Fault::Theirs => {
-            let then = codes::find(&outcome.code).map(|code| code.then);
-            if then == Some(Then::Disable) {
+            if outcome.is_gone() {
                 return Verdict::Gone;
             }
-            let Some(delay) = retry.delay(tries, random) else {
+            if let Some(due_at) = probe {
+                return match expires_at {
+                    Some(at) if due_at >= at => Verdict::Expired,
+                    _ => Verdict::Hold { due_at },
+                };
+            }
+            let Some(delay) = retry.delay(spent.tries, random) else {
                 return Verdict::Dead;
             };
-            match then {
-                Some(Then::RetryWhenAsked) => delay.max(asked_for(outcome, now).min(MAX_DELAY)),
-                _ => delay,
+            let wait = delay.max(outcome.asks_for(now));
+            let waited = spent.and(wait).waited_ms;
+            if retry.window().is_some_and(|window| waited > millis(window)) {
+                return Verdict::Dead;
             }
+            wait
         }
     };
     let due_at = now + wait;
@@ -165,12 +196,40 @@ pub fn verdict(
     }
 }
 
-/// How long the receiver asks us to wait.
-fn asked_for(outcome: &Outcome, now: Timestamp) -> Duration {
-    let field = outcome.retry_after.as_deref();
-    field
-        .and_then(|field| retry_after(field, now))
-        .unwrap_or_default()
+/// How a delivery stood when an attempt of it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// What the attempts before took of the present retry budget.
+    pub spent: Spent,
+    /// No attempt at or after.
+    pub expires_at: Option<Timestamp>,
+    /// The attempt was a probe, and this is when the next one is due if it failed.
+    pub probe: Option<Timestamp>,
+}
+
+/// What a delivery has used up of its retry budget. It begins anew with a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spent {
+    /// Attempts that failed.
+    pub tries: u32,
+    /// For how long it was to wait for its retries, all of them together, in milliseconds: as many as there may be are fewer
+    /// than a `u32` holds.
+    pub waited_ms: u32,
+}
+
+impl Spent {
+    /// One more has failed, and the next is to come after so long.
+    #[must_use]
+    pub fn and(self, wait: Duration) -> Self {
+        Self {
+            tries: self.tries.saturating_add(1),
+            waited_ms: self.waited_ms.saturating_add(millis(wait)),
+        }
+    }
+}
+
+fn millis(length: Duration) -> u32 {
+    u32::try_from(length.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// Final states of a delivery.

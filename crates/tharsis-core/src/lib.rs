@@ -5,6 +5,7 @@ pub mod delivery;
 pub mod egress;
 pub mod event;
 pub mod filter;
+pub mod health;
 mod id;
 mod invalid;
 pub mod json;

@@ -44,6 +44,7 @@ pub const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPolicy {
     delays: Vec<Duration>,
+    window: Option<Duration>,
 }
 
 impl RetryPolicy {
@@ -67,7 +68,22 @@ impl RetryPolicy {
                     .at(format!("[{at}]")),
             );
         }
-        Ok(Self { delays })
+        Ok(Self {
+            delays,
+            window: None,
+        })
+    }
+
+    /// The same within a window: a retry is not waited for that would make a delivery wait for longer than this, all its
+    /// retries together. The time that it is held does not count.
+    #[must_use]
+    pub fn within(self, window: Option<Duration>) -> Self {
+        Self { window, ..self }
+    }
+
+    /// For how long a delivery may wait for its retries, if there is a limit.
+    pub fn window(&self) -> Option<Duration> {
+        self.window
     }
 
     /// The delay before each retry, in order.
@@ -95,11 +111,12 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             delays: [5, 60, 600].map(Duration::from_secs).into(),
+            window: None,
         }
     }
 }
 
-/// `5s,1m,10m`; `none` for no retry.
+/// `5s,1m,10m`; `none` for no retry. The window is not told.
 impl fmt::Display for RetryPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.delays.is_empty() {
@@ -122,7 +139,7 @@ impl FromStr for RetryPolicy {
     /// `bad_duration` with the place in the list, `bad_retry`, and those of [`Self::new`].
     fn from_str(text: &str) -> Result<Self, Invalid> {
         if text.trim() == "none" {
-            return Ok(Self { delays: Vec::new() });
+            return Self::new(Vec::new());
         }
         if let Some((number, lengths)) = text.trim().split_once('x') {
             return doubled(number, lengths).and_then(Self::new);

@@ -7,6 +7,7 @@ use crate::{
     egress::PayloadUrl,
     event::EventType,
     filter::Filter,
+    health::{Health, Limits},
     profile::{Batch, Encoding, Profile},
     rate::Rate,
     retry::RetryPolicy,
@@ -43,8 +44,10 @@ pub struct Settings {
     pub content_type: String,
     /// The total deadline of one request.
     pub timeout: Duration,
-    /// How often and after how long a failure is tried again.
+    /// How often, after how long and for how long a failure is tried again.
     pub retry: RetryPolicy,
+    /// When its breaker opens, and when it is suspended.
+    pub limits: Limits,
     /// How many of its requests may be under way at once.
     pub max_in_flight: u32,
     /// How many of its requests may begin in how long; `None`: as many as it takes.
@@ -113,6 +116,8 @@ pub struct Subscription {
     pub settings: Settings,
     /// Whether it is being delivered to.
     pub state: State,
+    /// How its receiver does.
+    pub health: Health,
     /// The first 8 hex digits of the SHA-256 of its secret, if it has one.
     pub secret_fingerprint: Option<String>,
     /// The public key that its requests are verified with, where they are signed with the private one of a pair.
@@ -132,7 +137,7 @@ impl Subscription {
     pub fn new(
         id: SubscriptionId,
         settings: Settings,
-        state: State,
+        (state, health): (State, Health),
         credentials: &Credentials,
         (created_at, updated_at): (Timestamp, Timestamp),
     ) -> Self {
@@ -143,6 +148,7 @@ impl Subscription {
             id,
             settings,
             state,
+            health,
             secret_fingerprint: secret.map(Secret::fingerprint),
             public_key: secret.and_then(public_key),
             overlap_until: until,
@@ -160,28 +166,28 @@ pub enum State {
     Active,
     /// An admin holds its deliveries.
     Paused,
-    /// We hold its deliveries, for this reason (`http_410`, `secret_unreadable`).
-    Disabled {
+    /// We hold its deliveries, for this reason (`http_410`, `failing`, `secret_unreadable`).
+    Suspended {
         /// A stable code.
         reason: String,
     },
 }
 
 impl State {
-    /// The word for it in SQL, JSON, logs and the CLI: `active`, `paused`, `disabled`. The reason stands beside it.
+    /// The word for it in SQL, JSON, logs and the CLI: `active`, `paused`, `suspended`. The reason stands beside it.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Active => "active",
             Self::Paused => "paused",
-            Self::Disabled { .. } => "disabled",
+            Self::Suspended { .. } => "suspended",
         }
     }
 
-    /// Why it is disabled.
+    /// Why it is suspended.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Active | Self::Paused => None,
-            Self::Disabled { reason } => Some(reason),
+            Self::Suspended { reason } => Some(reason),
         }
     }
 
@@ -190,7 +196,7 @@ impl State {
         match word {
             "active" => Some(Self::Active),
             "paused" => Some(Self::Paused),
-            "disabled" => Some(Self::Disabled {
+            "suspended" => Some(Self::Suspended {
                 reason: reason.unwrap_or_default().to_owned(),
             }),
             _ => None,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tharsis_core::{
     Timestamp,
-    delivery::{Fault, Outcome, POSTPONED, Verdict, classify, codes, verdict},
+    delivery::{Fault, Outcome, POSTPONED, Spent, Standing, Verdict, classify, codes, verdict},
     profile::Success,
     retry::{MAX_DELAY, RetryPolicy, retry_after},
 };
@@ -38,11 +38,22 @@ fn answer(status: u16, retry_after: Option<&[u8]>) -> Outcome {
 
 /// The verdict on a first attempt under the default schedule, in the middle of the spread.
 fn first(outcome: &Outcome) -> Verdict {
-    verdict(outcome, &RetryPolicy::default(), 0, None, NOW, 0)
+    verdict(outcome, &RetryPolicy::default(), standing(0, None), NOW, 0)
 }
 
 fn retry_in(wait: Duration) -> Verdict {
     Verdict::Retry { due_at: NOW + wait }
+}
+
+fn standing(tries: u32, expires_at: Option<Timestamp>) -> Standing {
+    Standing {
+        spent: Spent {
+            tries,
+            ..Spent::default()
+        },
+        expires_at,
+        probe: None,
+    }
 }
 
 #[test]
@@ -187,7 +198,7 @@ fn one_attempt_and_three_retries_then_dead() {
     let retry = RetryPolicy::default();
     let refused = outcome(codes::CONNECT_REFUSED, Fault::Theirs);
     let fates: Vec<_> = (0..5)
-        .map(|tries| verdict(&refused, &retry, tries, None, NOW, 0))
+        .map(|tries| verdict(&refused, &retry, standing(tries, None), NOW, 0))
         .collect();
     let seconds = |s| retry_in(Duration::from_secs(s));
     // A random of 0 is the short end of the spread: 80 %.
@@ -209,7 +220,7 @@ fn gone_is_gone_at_once_and_redirects_are_failures() {
     assert_eq!(first(&answer(410, Some(b"60"))), Verdict::Gone);
     let none: RetryPolicy = "none".parse().expect("a schedule");
     assert_eq!(
-        verdict(&answer(410, None), &none, 0, None, NOW, 0),
+        verdict(&answer(410, None), &none, standing(0, None), NOW, 0),
         Verdict::Gone
     );
     for status in 300..=399 {
@@ -259,7 +270,13 @@ fn busy_receivers_are_left_alone_as_long_as_they_ask() {
 fn our_own_faults_cost_no_attempt() {
     let ours = outcome(codes::LOCAL_RESOURCE, Fault::Ours);
     for tries in [0, 3, 4, u32::MAX] {
-        let got = verdict(&ours, &RetryPolicy::default(), tries, None, NOW, u16::MAX);
+        let got = verdict(
+            &ours,
+            &RetryPolicy::default(),
+            standing(tries, None),
+            NOW,
+            u16::MAX,
+        );
         assert_eq!(
             got,
             Verdict::Postpone {
@@ -284,20 +301,23 @@ fn nothing_goes_out_at_or_after_the_expiry() {
             Verdict::Postpone { due_at: due },
         ),
     ] {
-        assert_eq!(verdict(&failed, &retry, 0, at(1), NOW, 0), later);
-        assert_eq!(verdict(&failed, &retry, 0, at(0), NOW, 0), Verdict::Expired);
+        assert_eq!(verdict(&failed, &retry, standing(0, at(1)), NOW, 0), later);
         assert_eq!(
-            verdict(&failed, &retry, 0, at(-9_000), NOW, 0),
+            verdict(&failed, &retry, standing(0, at(0)), NOW, 0),
+            Verdict::Expired
+        );
+        assert_eq!(
+            verdict(&failed, &retry, standing(0, at(-9_000)), NOW, 0),
             Verdict::Expired
         );
     }
     // What arrived arrived, and what has no retry left is dead, not expired.
     assert_eq!(
-        verdict(&answer(200, None), &retry, 0, at(-9_000), NOW, 0),
+        verdict(&answer(200, None), &retry, standing(0, at(-9_000)), NOW, 0),
         Verdict::Delivered
     );
     assert_eq!(
-        verdict(&answer(500, None), &retry, 3, at(-9_000), NOW, 0),
+        verdict(&answer(500, None), &retry, standing(3, at(-9_000)), NOW, 0),
         Verdict::Dead
     );
 }
@@ -320,7 +340,7 @@ proptest! {
         random: u16,
     ) {
         let retry = RetryPolicy::default();
-        let got = verdict(&answer(status, field.as_deref()), &retry, tries, None, NOW, random);
+        let got = verdict(&answer(status, field.as_deref()), &retry, standing(tries, None), NOW, random);
         match (got, retry.delay(tries, random)) {
             (Verdict::Delivered, _) => prop_assert!((200..300).contains(&status)),
             (Verdict::Gone, _) => prop_assert_eq!(status, 410),
@@ -347,7 +367,7 @@ proptest! {
     ) {
         let failed = Outcome { status, retry_after: field.map(Into::into), ..outcome("x", fault) };
         let expires_at = expires_at.map(Timestamp::from_millis);
-        let got = verdict(&failed, &RetryPolicy::default(), tries, expires_at, Timestamp::from_millis(now), random);
+        let got = verdict(&failed, &RetryPolicy::default(), standing(tries, expires_at), Timestamp::from_millis(now), random);
         if let (Verdict::Retry { due_at } | Verdict::Postpone { due_at }, Some(at)) = (got, expires_at) {
             prop_assert!(due_at < at);
         }

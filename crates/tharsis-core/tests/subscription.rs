@@ -287,13 +287,13 @@ fn a_profile_may_demand_a_secret() {
 
 #[test]
 fn a_state_is_a_word_and_a_reason() {
-    let disabled = State::Disabled {
+    let suspended = State::Suspended {
         reason: "http_410".into(),
     };
     for (state, word, reason) in [
         (State::Active, "active", None),
         (State::Paused, "paused", None),
-        (disabled, "disabled", Some("http_410")),
+        (suspended, "suspended", Some("http_410")),
     ] {
         assert_eq!((state.as_str(), state.reason()), (word, reason));
         assert_eq!(state.to_string(), word);
@@ -309,7 +309,7 @@ proptest! {
     ) {
         let random = Draft {
             client: client.clone(), name, url, profile: Some(text.clone()), events: vec![text.clone()],
-            content_type: Some(text.clone()), timeout: Some(text.clone()), retry: Some(text.clone()), max_in_flight: Some(n), rate: Some(text.clone()),
+            content_type: Some(text.clone()), timeout: Some(text.clone()), retry: Some(text.clone()), retry_window: Some(text.clone()), breaker: Some(text.clone()), suspend_after: Some(text.clone()), max_in_flight: Some(n), rate: Some(text.clone()),
             payload_limit: usize::try_from(n).ok(), batch_items: Some(n), linger: Some(text.clone()),
             profile_settings: [(text.clone(), text.clone())].into(), fields: vec![text.clone()], filter: Some(text), traceparent: true,
         };
@@ -320,6 +320,9 @@ proptest! {
         let _ = settings(&Draft { events: random.events.clone(), ..draft() });
         let _ = settings(&Draft { content_type: random.content_type.clone(), ..draft() });
         let _ = settings(&Draft { timeout: random.timeout.clone(), retry: random.retry.clone(), ..draft() });
+        let _ = settings(&Draft { retry_window: random.retry_window.clone(), ..draft() });
+        let _ = settings(&Draft { breaker: random.breaker.clone(), ..draft() });
+        let _ = settings(&Draft { suspend_after: random.suspend_after.clone(), ..draft() });
         let _ = settings(&Draft { fields: random.fields.clone(), ..draft() });
         let _ = settings(&Draft { filter: random.filter.clone(), ..draft() });
         let _ = settings(&Draft { profile_settings: random.profile_settings.clone(), linger: random.linger, ..smartech() });

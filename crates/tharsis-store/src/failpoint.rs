@@ -114,6 +114,10 @@ failpoints! {
     AskReplayWritten = "ask_replay.written",
     /// And that is committed.
     AskReplayCommitted = "ask_replay.committed",
+    /// Transitions of health are written.
+    HealthWritten = "health.written",
+    /// And that is committed.
+    HealthCommitted = "health.committed",
     /// A chunk of commands is carried out.
     CommandWritten = "command.written",
     /// And that is committed.
@@ -140,6 +144,8 @@ pub(crate) const REGISTRY: Commit = [Failpoint::RegistryWritten, Failpoint::Regi
 pub(crate) const ASK_COMMAND: Commit =
     [Failpoint::AskCommandWritten, Failpoint::AskCommandCommitted];
 pub(crate) const ASK_REPLAY: Commit = [Failpoint::AskReplayWritten, Failpoint::AskReplayCommitted];
+pub(crate) const HEALTH: Commit = [Failpoint::HealthWritten, Failpoint::HealthCommitted];
+
 pub(crate) const COMMAND: Commit = [Failpoint::CommandWritten, Failpoint::CommandCommitted];
 pub(crate) const REPLAY: Commit = [Failpoint::ReplayWritten, Failpoint::ReplayCommitted];
 pub(crate) const PARTITION: Commit = [Failpoint::PartitionWritten, Failpoint::PartitionCommitted];

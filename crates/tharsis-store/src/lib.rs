@@ -8,6 +8,7 @@ mod error;
 #[doc(hidden)]
 pub mod failpoint;
 mod filter;
+mod health;
 mod key;
 #[cfg(feature = "model")]
 pub mod model;
@@ -24,6 +25,7 @@ mod subscription;
 mod worker;
 
 pub use error::StoreError;
+pub use health::{Transition, TransitionRecord};
 pub use outbox::{
     Attempt, Changed, Due, Fate, LaneRead, Lease, Outbox, Pending, Pointer, Pointers, Position,
     Published, Remaining, RouteTo, Routed, Rows, SHARDS, Settlement, Shard, Shards, Snapshot,

@@ -3,10 +3,12 @@ use std::{future::Future, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tharsis_core::{
     ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, WorkerId,
-    delivery::End, event::Event, subscription::Target,
+    delivery::{End, Spent},
+    event::Event,
+    subscription::Target,
 };
 
-use crate::StoreError;
+use crate::{StoreError, Transition};
 
 /// How many units of ownership there are.
 pub const SHARDS: u8 = 64;
@@ -209,7 +211,7 @@ pub struct Snapshot {
     /// Goes up with each write to the registry.
     pub revision: i64,
     /// Every subscription that is not removed, with the store's short number; those whose secret did not open are
-    /// `Disabled { reason: "secret_unreadable" }`.
+    /// `Suspended { reason: "secret_unreadable" }`.
     pub targets: Vec<(i64, Arc<Target>)>,
 }
 
@@ -250,8 +252,8 @@ pub struct Due {
     pub expires_at: Option<Timestamp>,
     /// Attempts made so far, over all replays: the next is number `attempts + 1`.
     pub attempts: u32,
-    /// Attempts made of the present retry budget.
-    pub tries: u32,
+    /// What is used up of the present retry budget.
+    pub spent: Spent,
     /// The replay that made it due, where that asked for an idempotency value of its own. Few have one.
     pub fresh: Option<Box<ReplayId>>,
 }
@@ -290,12 +292,12 @@ pub struct Attempt {
 pub enum Fate {
     /// It leaves the outbox.
     Ended(End),
-    /// It is due again then, with this many tries of its budget used.
+    /// It is due again then, with so much of its budget used up.
     Again {
         /// When.
         due_at: Timestamp,
-        /// Tries of the present budget.
-        tries: u32,
+        /// What is used up.
+        spent: Spent,
     },
 }
 
@@ -312,8 +314,8 @@ pub struct Settlement {
     pub attempt: Option<Attempt>,
     /// What becomes of the row.
     pub fate: Fate,
-    /// Disable the subscription too, for this reason.
-    pub disable: Option<&'static str>,
+    /// Suspend the subscription too, for this reason.
+    pub suspend: Option<&'static str>,
 }
 
 /// What became of one published event.
@@ -343,7 +345,7 @@ pub struct Published {
 ///   nothing is recorded for it, except that a success is always recorded, once however often it is written, and ends the
 ///   delivery wherever its row has moved meanwhile and even if it has ended otherwise, also where somebody else settles the
 ///   same delivery at the same moment. What a replay made due again since the row was read stays due, with one attempt
-///   more. A settlement that disables does so in the same transaction, once, and bumps the registry's revision. A batch
+///   more. A settlement that suspends does so in the same transaction, once, and bumps the registry's revision. A batch
 ///   names each delivery once, and each end comes with an attempt.
 /// - `work_off` is one transaction a chunk: a command is gone, or a replay's cursor has moved, with the deliveries that
 ///   changed or not at all. A replay takes each delivery once, and none of an event that was published after it was asked
@@ -442,6 +444,15 @@ pub trait Outbox: Send + Sync + 'static {
         settlements: &[Settlement],
     ) -> impl Future<Output = Result<Vec<Position>, StoreError>> + Send;
 
+    /// Writes down how receivers do from now on, and what they have been through. Of each subscription the newer version
+    /// counts; returns those for which there was one. One that is suspended by it bumps the registry's revision, and so do
+    /// no others: whoever takes its lane over reads the registry anew.
+    fn transition(
+        &self,
+        lease: &Lease,
+        transitions: &[Transition],
+    ) -> impl Future<Output = Result<Vec<i64>, StoreError>> + Send;
+
     /// Carries out one chunk (some hundreds of rows) of what was asked for: replays, retries now, cancellations,
     /// remains of removed subscriptions. Call it again at once while there is more.
     fn work_off(
@@ -478,7 +489,7 @@ pub struct Remaining {
     pub unrouted: u64,
     /// Deliveries that are due, or wait for a retry.
     pub pending: u64,
-    /// Deliveries of subscriptions that are paused or disabled.
+    /// Deliveries of subscriptions that are paused or suspended, or whose receiver is not to be asked yet.
     pub held: u64,
     /// Deliveries of events that are not to be attempted yet (`not_before`), and were not.
     pub scheduled: u64,

@@ -8,7 +8,7 @@ use tharsis_core::{
     subscription::{Credentials, Settings, Subscription, header::OwnHeader},
 };
 
-use crate::{Attempt, StoreError};
+use crate::{Attempt, StoreError, TransitionRecord};
 
 /// What people ask for: subscriptions and their secrets, the history, commands to the owner.
 ///
@@ -16,9 +16,9 @@ use crate::{Attempt, StoreError};
 /// - Each write is one transaction and bumps the registry's revision in it, commands too, so that a worker sees it within
 ///   one poll, and what is published after `add` returned is offered to the new subscription.
 /// - Secrets and the values of headers are sealed before they are written (see [`tharsis_core::secret`]) and are returned
-///   by `credentials` alone. A subscription of which one does not open reads as `Disabled { reason: "secret_unreadable" }`,
+///   by `credentials` alone. A subscription of which one does not open reads as `Suspended { reason: "secret_unreadable" }`,
 ///   and its deliveries as held, until it is replaced or the right key is there.
-/// - A subscription whose profile this process does not know reads as `Disabled { reason: "profile_unknown" }`, and its
+/// - A subscription whose profile this process does not know reads as `Suspended { reason: "profile_unknown" }`, and its
 ///   deliveries as held: a process that knows it delivers them.
 /// - The registry never touches a delivery: what is asked for (replay, retry, cancel) is written down as a command that
 ///   the owner carries out.
@@ -47,7 +47,7 @@ pub trait Registry: Send + Sync + 'static {
         client: Option<ClientId>,
     ) -> impl Future<Output = Result<Vec<Subscription>, StoreError>> + Send;
 
-    /// Replaces the settings of a subscription, and its own headers where some are given. Refused with `not_changeable`
+    /// Replaces the settings of a subscription, whose receiver is asked anew then, and its own headers where some are given. Refused with `not_changeable`
     /// when `client` or `profile` is another one: deliveries that wait were routed under these.
     fn set(
         &self,
@@ -64,7 +64,8 @@ pub trait Registry: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
 
-    /// Lets them go again, also after it was disabled.
+    /// Lets them go again, also after it was suspended. A receiver that did not answer well is sent one first, and the rest
+    /// once it has answered that.
     fn resume(
         &self,
         id: SubscriptionId,
@@ -117,6 +118,12 @@ pub trait Registry: Send + Sync + 'static {
         &self,
         id: DeliveryId,
     ) -> impl Future<Output = Result<DeliveryDetail, StoreError>> + Send;
+
+    /// What its receiver has been through, newest first, at most 100 transitions of the last 90 days.
+    fn transitions(
+        &self,
+        id: SubscriptionId,
+    ) -> impl Future<Output = Result<Vec<TransitionRecord>, StoreError>> + Send;
 
     /// Asks the owner to make one unfinished delivery due now. Refused with `delivery_ended` when it is finished.
     fn retry(
@@ -196,7 +203,7 @@ pub enum Status {
     Pending,
     /// Attempted, and waiting for its next attempt.
     Retrying,
-    /// Its subscription is paused or disabled.
+    /// Its subscription is paused or suspended, or its breaker open.
     Held,
     /// It ended.
     Ended(End),

@@ -7,6 +7,7 @@ use tharsis_core::{
     egress::PayloadUrl,
     event::EventType,
     filter::Filter,
+    health::{Health, Limits},
     profile::{Batch, Profile, Profiles},
     retry::RetryPolicy,
     secret::{SealingKey, Secret, SecretRow},
@@ -59,6 +60,12 @@ pub(crate) struct SubscriptionRow {
     pub(crate) filter: Option<String>,
     pub(crate) traceparent: bool,
     pub(crate) rate: Option<String>,
+    /// 0 for never.
+    pub(crate) breaker: i64,
+    /// 0 for never.
+    pub(crate) suspend_after_ms: i64,
+    pub(crate) retry_window_ms: Option<i64>,
+    pub(crate) health: Health,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) state: Option<String>,
@@ -92,16 +99,17 @@ impl SubscriptionRow {
             .unwrap_or_else(|_| Arc::new(Profile::stand_in(std::mem::take(&mut self.profile))));
         let id = SubscriptionId::from_uuid(self.id);
         let times = (self.created_at, self.updated_at);
+        let health = std::mem::take(&mut self.health);
         let settings = self.into_settings(profile, filter.unwrap_or_default())?;
         let held = held.or_else(|| {
             let fits = settings.fits(&credentials);
             fits.is_err().then_some(CHANGED_PROFILE)
         });
-        let state = held.map_or(state, |reason| State::Disabled {
+        let state = held.map_or(state, |reason| State::Suspended {
             reason: reason.to_owned(),
         });
         Ok(Target {
-            subscription: Subscription::new(id, settings, state, &credentials, times),
+            subscription: Subscription::new(id, settings, (state, health), &credentials, times),
             credentials,
         })
     }
@@ -151,7 +159,12 @@ impl SubscriptionRow {
                     .take(profile.most_retries)
                     .collect(),
             )
-            .map_err(corrupt)?,
+            .map_err(corrupt)?
+            .within(self.retry_window_ms.map(length)),
+            limits: Limits {
+                breaker: u32::try_from(self.breaker).ok().filter(|most| *most > 0),
+                suspend_after: Some(length(self.suspend_after_ms)).filter(|after| !after.is_zero()),
+            },
             max_in_flight: self.max_in_flight,
             rate: (self.rate.map(|text| text.parse()).transpose()).map_err(corrupt)?,
             payload_limit: limit.map_or(profile.payload_limit, |n| n.min(profile.payload_limit)),
@@ -184,6 +197,9 @@ pub(crate) struct SettingsRow<'a> {
     pub(crate) fields: Vec<&'a str>,
     pub(crate) filter: Option<&'a str>,
     pub(crate) rate: Option<String>,
+    pub(crate) breaker: i64,
+    pub(crate) suspend_after_ms: i64,
+    pub(crate) retry_window_ms: Option<i64>,
 }
 
 impl<'a> SettingsRow<'a> {
@@ -212,6 +228,9 @@ impl<'a> SettingsRow<'a> {
             fields: settings.fields.paths().collect(),
             filter: settings.filter.as_ref().map(Filter::text),
             rate: settings.rate.map(|rate| rate.to_string()),
+            breaker: settings.limits.breaker.map_or(0, i64::from),
+            suspend_after_ms: settings.limits.suspend_after.map_or(0, millis),
+            retry_window_ms: settings.retry.window().map(millis),
         })
     }
 }

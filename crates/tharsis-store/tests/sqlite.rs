@@ -137,7 +137,7 @@ async fn a_file_that_must_exist_is_not_made() {
     let migrate = async || SqliteStore::migrate(&url(&path), sqlite::Options::default()).await;
     assert_eq!(
         migrate().await.expect("migrates"),
-        ["outbox", "profiles", "rate"]
+        ["outbox", "profiles", "rate", "health"]
     );
     assert_eq!(migrate().await.expect("migrates"), [""; 0]);
     SqliteStore::open_with(&url(&path), options)
@@ -221,7 +221,7 @@ async fn many_open_a_new_file_at_once() {
     );
     assert_eq!(
         number(&mut conn, "SELECT count(*) FROM tharsis_migration").await,
-        3
+        4
     );
 }
 
@@ -320,7 +320,7 @@ async fn a_secret_of_another_row_does_not_open_and_holds_its_subscription() {
     )
     .await;
 
-    let unreadable = State::Disabled {
+    let unreadable = State::Suspended {
         reason: "secret_unreadable".to_owned(),
     };
     let snapshot = store.snapshot().await.expect("a snapshot");
@@ -1232,6 +1232,6 @@ fn delivered(due: &tharsis_store::Due, at: Timestamp) -> Settlement {
             detail: None,
         }),
         fate: Fate::Ended(End::Delivered),
-        disable: None,
+        suspend: None,
     }
 }

@@ -280,7 +280,7 @@ impl Emitter {
     }
 
     /// Delivers until nothing is left to do, or `shutdown` resolves. It waits for retries, not for what is paused,
-    /// disabled or scheduled for later; the summary says what remains. [`std::future::pending`] is no shutdown.
+    /// suspended or scheduled for later; the summary says what remains. [`std::future::pending`] is no shutdown.
     ///
     /// # Errors
     /// As [`Emitter::run`].

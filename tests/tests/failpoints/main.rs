@@ -8,6 +8,7 @@ mod commands;
 mod days;
 mod deliver;
 mod full;
+mod health;
 mod leases;
 mod migrations;
 mod point;

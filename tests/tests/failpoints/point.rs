@@ -12,6 +12,7 @@ pub(crate) enum Story {
     Deliver,
     Lease,
     Registry,
+    Health,
     Command,
     Replay,
     Days,
@@ -79,6 +80,8 @@ fn place(point: Failpoint) -> (Story, &'static [Database], Leaves) {
         F::RegistryCommitted | F::AskCommandCommitted | F::AskReplayCommitted => {
             (Story::Registry, BOTH, Done)
         }
+        F::HealthWritten => (Story::Health, BOTH, Nothing),
+        F::HealthCommitted => (Story::Health, BOTH, Done),
         F::CommandWritten => (Story::Command, BOTH, Nothing),
         F::CommandCommitted => (Story::Command, BOTH, Done),
         F::ReplayWritten => (Story::Replay, BOTH, Nothing),

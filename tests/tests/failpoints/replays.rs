@@ -8,7 +8,7 @@ use tharsis::{
 use tharsis_tests::{ALPHA, Database, Subscribe, World, on_both_databases, pause};
 
 use crate::{
-    KILLS, kill_at, number, numbers,
+    KILLS, MOMENT, kill_at, number, numbers,
     point::{Leaves, Story, points},
     publish,
 };

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tharsis::{
-    format_duration, json,
+    format_duration,
+    health::Health,
+    json,
     store::{
         AttemptRecord, DeliveryRow, EventRecord, Refusal, Replay, ReplayKey, ReplayState, Status,
     },
@@ -26,6 +28,12 @@ pub(crate) struct SubscriptionDocument<'a> {
     content_type: &'a str,
     timeout: String,
     retry: String,
+    /// Null: as long as the retries take.
+    retry_window: Option<String>,
+    /// Failures in a row that open it; null: it never opens.
+    breaker: Option<u32>,
+    /// Null: never.
+    suspend_after: Option<String>,
     max_in_flight: u32,
     /// Null: as many as it takes.
     rate: Option<String>,
@@ -42,8 +50,9 @@ pub(crate) struct SubscriptionDocument<'a> {
     /// Names alone.
     headers: &'a [String],
     state: &'static str,
-    /// Why it is disabled.
+    /// Why it is suspended.
     reason: Option<&'a str>,
+    health: HealthDocument<'a>,
     secret_fingerprint: Option<&'a str>,
     /// What verifies its requests, where they are signed with the private key of a pair.
     public_key: Option<&'a str>,
@@ -51,6 +60,29 @@ pub(crate) struct SubscriptionDocument<'a> {
     overlap_until: Option<String>,
     created_at: String,
     updated_at: String,
+}
+
+/// How its receiver does.
+#[derive(Debug, Serialize)]
+pub(crate) struct HealthDocument<'a> {
+    condition: &'static str,
+    /// Null: it has never been anything else.
+    since: Option<String>,
+    cause: Option<&'a str>,
+    failing_since: Option<String>,
+    probe_at: Option<String>,
+}
+
+impl<'a> From<&'a Health> for HealthDocument<'a> {
+    fn from(health: &'a Health) -> Self {
+        Self {
+            condition: health.condition.as_str(),
+            since: health.since.map(|at| at.to_string()),
+            cause: health.cause.as_deref(),
+            failing_since: health.failing_since.map(|at| at.to_string()),
+            probe_at: health.probe_at.map(|at| at.to_string()),
+        }
+    }
 }
 
 impl<'a> From<&'a Subscription> for SubscriptionDocument<'a> {
@@ -66,6 +98,9 @@ impl<'a> From<&'a Subscription> for SubscriptionDocument<'a> {
             content_type: &settings.content_type,
             timeout: format_duration(settings.timeout),
             retry: settings.retry.to_string(),
+            retry_window: settings.retry.window().map(format_duration),
+            breaker: settings.limits.breaker,
+            suspend_after: settings.limits.suspend_after.map(format_duration),
             max_in_flight: settings.max_in_flight,
             rate: settings.rate.map(|rate| rate.to_string()),
             payload_limit: settings.payload_limit,
@@ -78,6 +113,7 @@ impl<'a> From<&'a Subscription> for SubscriptionDocument<'a> {
             headers: &subscription.headers,
             state: subscription.state.as_str(),
             reason: subscription.state.reason(),
+            health: HealthDocument::from(&subscription.health),
             secret_fingerprint: subscription.secret_fingerprint.as_deref(),
             public_key: subscription.public_key.as_deref(),
             overlap_until: subscription.overlap_until.map(|at| at.to_string()),

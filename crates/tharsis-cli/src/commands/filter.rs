@@ -74,7 +74,7 @@ enum StatusWord {
     Pending,
     /// Failed, and to be tried again
     Retrying,
-    /// Its subscription is paused or disabled
+    /// Its subscription is paused or suspended, or the receiver fails
     Held,
     /// The receiver took it
     Delivered,

@@ -29,7 +29,7 @@ pub(crate) enum Command {
 #[command(after_help = "\
 Examples:
   tharsis outcome list
-  tharsis outcome list --json | jq -r '.outcomes[] | select(.then == \"disable\") | .code'")]
+  tharsis outcome list --json | jq -r '.outcomes[] | select(.then == \"suspend\") | .code'")]
 pub(crate) struct List {}
 
 /// Show one: what happened, what follows, and what to do about it

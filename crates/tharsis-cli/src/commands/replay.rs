@@ -300,10 +300,10 @@ async fn check(registry: &impl Registry, id: DeliveryId, now: Timestamp) -> Resu
                 .hint("nothing goes out after an event's expiry"),
         );
     }
-    if let State::Disabled { reason } = registry.find(id.subscription).await?.state {
+    if let State::Suspended { reason } = registry.find(id.subscription).await?.state {
         return Err(Failure::new(
-            "subscription_disabled",
-            format!("the subscription of {id} is disabled: {reason}"),
+            "subscription_suspended",
+            format!("the subscription of {id} is suspended: {reason}"),
         )
         .hint(format!(
             "resume it first: tharsis subscription resume {}",

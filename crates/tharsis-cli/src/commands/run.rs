@@ -37,7 +37,7 @@ Examples:
       --egress-allow-port 9443 --egress-ca-file ca.pem
   tharsis run --log info --log-format json")]
 pub(crate) struct Options {
-    /// End when nothing is left to do; retries are waited for, what is paused, disabled or scheduled is not
+    /// End when nothing is left to do; retries are waited for, what is held or scheduled is not
     #[arg(long)]
     until_idle: bool,
 
@@ -147,7 +147,7 @@ async fn announce(
         inert(&context.configuration.database.to_string()),
         counted(subscriptions.len() as u64, "subscription", "subscriptions"),
         if held > 0 {
-            format!(" ({held} paused or disabled)")
+            format!(" ({held} paused or suspended)")
         } else {
             String::new()
         },
@@ -199,7 +199,7 @@ fn tell(output: Output, summary: &Summary) -> Result<(), Failure> {
         (pending, "deliveries are due or wait for a retry"),
         (
             held,
-            "deliveries are held by subscriptions that are paused or disabled",
+            "deliveries are held: paused, suspended, or the receiver fails",
         ),
         (scheduled, "deliveries are scheduled for later"),
         (commands, "commands are not carried out yet"),

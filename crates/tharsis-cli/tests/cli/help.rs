@@ -24,12 +24,13 @@ fn commands(desk: &Desk, above: &str) -> Vec<String> {
 
 #[test]
 fn these_are_the_commands() {
-    insta::assert_snapshot!(commands(&Desk::new(), "").join("\n"), @r"
+    insta::assert_snapshot!(commands(&Desk::new(), "").join("\n"), @"
     demo
     subscription
     subscription add
     subscription list
     subscription show
+    subscription health
     subscription set
     subscription pause
     subscription resume
@@ -102,8 +103,8 @@ fn a_page_of_help() {
     Usage: tharsis run [OPTIONS]
 
     Options:
-          --until-idle         End when nothing is left to do; retries are waited for, what is paused,
-                               disabled or scheduled is not
+          --until-idle         End when nothing is left to do; retries are waited for, what is held or
+                               scheduled is not
           --max-in-flight <N>  Requests under way at once, over all subscriptions [default: 256]
           --grace <SPAN>       How long requests in flight may take to end after the first signal
                                [default: 10s]
@@ -215,7 +216,7 @@ fn programs_are_told_what_is_wrong_with_the_usage() {
     insta::assert_snapshot!(told("delivery list --status="), @r#"{"error":{"code":"usage","field":"--status","message":"a value is required for '--status <STATUS>' but none was supplied","hint":"choose one of: pending, retrying, held, delivered, dead, expired, refused, cancelled"}}"#);
     insta::assert_snapshot!(told("run --until-idel"), @r#"{"error":{"code":"usage","field":"--until-idel","message":"unexpected argument '--until-idel' found","hint":"did you mean `--until-idle`?"}}"#);
     insta::assert_snapshot!(told("publis"), @r#"{"error":{"code":"usage","field":null,"message":"unrecognized subcommand 'publis'","hint":"did you mean `publish`?"}}"#);
-    insta::assert_snapshot!(told("subscription"), @r#"{"error":{"code":"usage","field":null,"message":"'tharsis subscription' requires a subcommand but one was not provided","hint":"choose one of: add, list, show, set, pause, resume, rotate, test, filter-test, remove, help"}}"#);
+    insta::assert_snapshot!(told("subscription"), @r#"{"error":{"code":"usage","field":null,"message":"'tharsis subscription' requires a subcommand but one was not provided","hint":"choose one of: add, list, show, health, set, pause, resume, rotate, test, filter-test, remove, help"}}"#);
     insta::assert_snapshot!(told(""), @r#"{"error":{"code":"usage","field":null,"message":"'tharsis' requires a subcommand but one was not provided","hint":"choose one of: demo, subscription, publish, run, worker, event, event-type, delivery, outcome, replay, migrate, listen, verify, help"}}"#);
     insta::assert_snapshot!(told("subscription rotate 36011017-0e00-4e29-a054-7a1fbb8b60a2 --no-secret --secret-stdin"), @r#"{"error":{"code":"usage","field":"--no-secret","message":"the argument '--no-secret' cannot be used with '--secret-stdin'","hint":null}}"#);
 }

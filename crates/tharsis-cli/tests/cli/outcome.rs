@@ -14,7 +14,7 @@ fn each_is_listed_with_what_follows() {
     assert!(line("OUTCOME").ends_with("WHAT HAPPENED"));
     for (code, then) in [
         ("http_2NN", "delivered"),
-        ("http_410", "dead, and the subscription is disabled"),
+        ("http_410", "dead, and the subscription is suspended"),
         ("http_429", "retried, not before Retry-After"),
         ("http_NNN", "retried"),
         ("timeout_connect", "retried"),
@@ -39,8 +39,8 @@ fn one_is_shown_with_what_to_do() {
     exit 0
     --- stdout
     outcome        http_410
-    what happened  the receiver is gone for good; the subscription was disabled
-    then           dead, and the subscription is disabled
+    what happened  the receiver is gone for good; the subscription was suspended
+    then           dead, and the subscription is suspended
     what to do     remove the subscription, or correct its URL and resume it
     ");
     insta::assert_snapshot!(desk.run("outcome show http_418 --json").stdout, @r#"{"code":"http_418","fault":"theirs","then":"retry","meaning":"the receiver answered with another status than one of success","advice":"look at the excerpt of its answer and at the receiver's logs"}"#);

@@ -32,7 +32,7 @@ fn smartech_asks_for_a_panel_and_keeps_credentials_to_itself() {
     assert_eq!(document["headers"], serde_json::json!(["authorization"]));
     assert_eq!(document["batch_items"], 100);
     let shown = local.desk.run(&format!("subscription show {}", id(&added)));
-    insta::assert_snapshot!(local.steady(&shown, &id(&added)), @r"
+    insta::assert_snapshot!(local.steady(&shown, &id(&added)), @"
     exit 0
     --- stdout
     subscription  019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
@@ -40,11 +40,13 @@ fn smartech_asks_for_a_panel_and_keeps_credentials_to_itself() {
     client        36011017-0e00-4e29-a054-7a1fbb8b60a2
     url           https://localhost:PORT/hooks
     state         active
+    health        healthy
     profile       smartech
     events        all of smartech: channel_activity, custom_activity
     content type  application/x-www-form-urlencoded
     timeout       3s
     retry         5s,1m,10m
+    breaker       opens after 20 failures in a row; suspended after 5d
     in flight     at most 8
     batch         up to 100 after 500ms
     id            17

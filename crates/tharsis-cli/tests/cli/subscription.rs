@@ -188,11 +188,13 @@ fn a_subscription_is_added_looked_at_changed_and_removed() {
     client        36011017-0e00-4e29-a054-7a1fbb8b60a2
     url           https://localhost:PORT/hooks
     state         active
+    health        healthy
     profile       mars
     events        all of mars: product_discount_recommendation, nudge
     content type  application/json
     timeout       3s
     retry         5s,1m,10m
+    breaker       opens after 20 failures in a row; suspended after 5d
     in flight     at most 8
     secret        fingerprint FINGERPRINT
     added         TIME
@@ -217,8 +219,8 @@ fn a_subscription_is_added_looked_at_changed_and_removed() {
     insta::assert_snapshot!(local.steady(&desk.run("subscription list"), &id), @"
     exit 0
     --- stdout
-    SUBSCRIPTION                          NAME  STATE   CLIENT                                URL
-    019b2f70-91d2-7b35-8f06-3f1c5d0a7e42  Shop  active  36011017-0e00-4e29-a054-7a1fbb8b60a2  https://localhost:PORT/hooks
+    SUBSCRIPTION                          NAME  STATE   HEALTH   CLIENT                                URL
+    019b2f70-91d2-7b35-8f06-3f1c5d0a7e42  Shop  active  healthy  36011017-0e00-4e29-a054-7a1fbb8b60a2  https://localhost:PORT/hooks
     ");
     let show = |line: &str| {
         let said = desk.run(&format!("subscription {line}"));
@@ -233,11 +235,13 @@ fn a_subscription_is_added_looked_at_changed_and_removed() {
     client        36011017-0e00-4e29-a054-7a1fbb8b60a2
     url           https://localhost:PORT/hooks
     state         paused
+    health        healthy
     profile       mars
     events        all of mars: product_discount_recommendation, nudge
     content type  application/json
     timeout       3s
     retry         5s,1m,10m
+    breaker       opens after 20 failures in a row; suspended after 5d
     in flight     at most 8
     secret        fingerprint FINGERPRINT
     added         TIME
@@ -251,11 +255,13 @@ fn a_subscription_is_added_looked_at_changed_and_removed() {
     client        36011017-0e00-4e29-a054-7a1fbb8b60a2
     url           https://localhost:PORT/hooks
     state         paused
+    health        healthy
     profile       mars
     events        nudge
     content type  application/json
     timeout       1s
     retry         none
+    breaker       opens after 20 failures in a row; suspended after 5d
     in flight     at most 8
     secret        fingerprint FINGERPRINT
     added         TIME
@@ -272,7 +278,7 @@ fn a_subscription_is_added_looked_at_changed_and_removed() {
         .keys()
         .map(String::as_str)
         .collect();
-    insta::assert_snapshot!(keys.join(" "), @"batch_items client content_type created_at events fields filter headers id linger max_in_flight name overlap_until payload_limit profile profile_settings public_key rate reason retry secret_fingerprint state timeout traceparent updated_at url");
+    insta::assert_snapshot!(keys.join(" "), @"batch_items breaker client content_type created_at events fields filter headers health id linger max_in_flight name overlap_until payload_limit profile profile_settings public_key rate reason retry retry_window secret_fingerprint state suspend_after timeout traceparent updated_at url");
     insta::assert_snapshot!(show(&format!("remove {id}")), @"
     exit 2
     --- stderr

@@ -20,7 +20,7 @@ impl Code {
     pub const fn fault(&self) -> Option<Fault> {
         match self.then {
             Then::Delivered => Some(Fault::None),
-            Then::Retry | Then::RetryWhenAsked | Then::Disable => Some(Fault::Theirs),
+            Then::Retry | Then::RetryWhenAsked | Then::Suspend => Some(Fault::Theirs),
             Then::Postpone => Some(Fault::Ours),
             Then::End(_) => None,
         }
@@ -37,8 +37,8 @@ pub enum Then {
     Retry,
     /// The same, but not before the instant that `Retry-After` names, within bounds.
     RetryWhenAsked,
-    /// The delivery ends `dead` and the subscription is disabled.
-    Disable,
+    /// The delivery ends `dead` and the subscription is suspended.
+    Suspend,
     /// The delivery waits some seconds; it costs no attempt.
     Postpone,
     /// It is itself how a delivery ended, without a request.
@@ -52,7 +52,7 @@ impl Then {
             Self::Delivered => "delivered",
             Self::Retry => "retry",
             Self::RetryWhenAsked => "retry_when_asked",
-            Self::Disable => "disable",
+            Self::Suspend => "suspend",
             Self::Postpone => "postpone",
             Self::End(end) => end.as_str(),
         }
@@ -63,7 +63,7 @@ impl Then {
         match self {
             Self::Retry => "retried",
             Self::RetryWhenAsked => "retried, not before Retry-After",
-            Self::Disable => "dead, and the subscription is disabled",
+            Self::Suspend => "dead, and the subscription is suspended",
             Self::Postpone => "waits, costs no attempt",
             Self::Delivered | Self::End(_) => self.as_str(),
         }
@@ -245,8 +245,8 @@ codes! {
     HTTP_405 "http_405" RETRIED,
         "the receiver takes no POST there",
         "route POST to the path";
-    HTTP_410 "http_410" Then::Disable,
-        "the receiver is gone for good; the subscription was disabled",
+    HTTP_410 "http_410" Then::Suspend,
+        "the receiver is gone for good; the subscription was suspended",
         "remove the subscription, or correct its URL and resume it";
     HTTP_413 "http_413" RETRIED,
         "the body is larger than the receiver takes",

@@ -8,6 +8,7 @@ use crate::{
     egress::{PayloadUrl, Policy},
     event::EventType,
     filter::Filter,
+    health::{BREAKER, Limits, SUSPEND_AFTER},
     json::path_step,
     profile::{Batch, Fallback, MARS, Profile, Profiles},
     rate::Rate,
@@ -20,6 +21,9 @@ const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The longest that the first delivery of a request may wait for others.
 const MAX_LINGER: Duration = Duration::from_secs(60);
+
+/// The longest retry window, and the longest that a receiver may fail until it is suspended.
+const MOST_WINDOW: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The smallest limit of a body, in bytes: the test event of each profile is smaller.
 const MIN_PAYLOAD_LIMIT: usize = 1_024;
@@ -65,6 +69,12 @@ pub struct Draft {
     pub timeout: Option<String>,
     /// The delays before retries (`5s,1m,10m` or `none`).
     pub retry: Option<String>,
+    /// For how long a delivery may wait for its retries (`6h`); absent or `none`: as long as they take.
+    pub retry_window: Option<String>,
+    /// Failures in a row at which its breaker opens, or `none` (`20`); [`BREAKER`] if absent.
+    pub breaker: Option<String>,
+    /// How long its receiver may fail until it is suspended, or `never` (`5d`); [`SUSPEND_AFTER`] if absent.
+    pub suspend_after: Option<String>,
     /// Requests under way at once; [`MAX_IN_FLIGHT`] if absent.
     pub max_in_flight: Option<u32>,
     /// Requests that may begin in how long, such as `10/s`; absent or `none`: as many as it takes.
@@ -103,7 +113,12 @@ impl Draft {
             events: events(&profile, &self.events)?,
             content_type: content_type(&profile, self.content_type.as_deref())?,
             timeout: timeout(&profile, self.timeout.as_deref())?,
-            retry: retry(&profile, self.retry.as_deref())?,
+            retry: retry(&profile, self.retry.as_deref())?
+                .within(retry_window(self.retry_window.as_deref())?),
+            limits: Limits {
+                breaker: breaker(self.breaker.as_deref())?,
+                suspend_after: suspend_after(self.suspend_after.as_deref())?,
+            },
             max_in_flight: bounded(
                 "max_in_flight",
                 self.max_in_flight,
@@ -211,6 +226,13 @@ impl From<&Settings> for Draft {
             content_type: Some(settings.content_type.clone()),
             timeout: Some(format_duration(settings.timeout)),
             retry: Some(settings.retry.to_string()),
+            retry_window: settings.retry.window().map(format_duration),
+            breaker: Some(
+                (settings.limits.breaker).map_or_else(|| "none".to_owned(), |n| n.to_string()),
+            ),
+            suspend_after: Some(
+                (settings.limits.suspend_after).map_or_else(|| "never".to_owned(), format_duration),
+            ),
             max_in_flight: Some(settings.max_in_flight),
             rate: settings.rate.map(|rate| rate.to_string()),
             payload_limit: Some(settings.payload_limit),
@@ -228,6 +250,69 @@ fn rate(given: Option<&str>) -> Result<Option<Rate>, Invalid> {
     let given = given.map(str::trim).filter(|text| *text != "none");
     let rate = given.map(str::parse).transpose();
     rate.map_err(|e: Invalid| e.at("rate"))
+}
+
+fn retry_window(given: Option<&str>) -> Result<Option<Duration>, Invalid> {
+    span_or(
+        "retry_window",
+        given.unwrap_or("none"),
+        "none",
+        Duration::from_secs(1)..=MOST_WINDOW,
+    )
+}
+
+fn breaker(given: Option<&str>) -> Result<Option<u32>, Invalid> {
+    let Some(text) = given.map(str::trim) else {
+        return Ok(Some(BREAKER));
+    };
+    if text == "none" {
+        return Ok(None);
+    }
+    let number = text
+        .parse()
+        .ok()
+        .filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+    let most = number.ok_or_else(|| {
+        Invalid::new("bad_breaker", "is no number of failures")
+            .at("breaker")
+            .hint("write how many in a row open it, such as 20, or none")
+    })?;
+    bounded("breaker", Some(most), BREAKER, 2..=1_000_000).map(Some)
+}
+
+fn suspend_after(given: Option<&str>) -> Result<Option<Duration>, Invalid> {
+    match given {
+        None => Ok(Some(SUSPEND_AFTER)),
+        Some(text) => span_or(
+            "suspend_after",
+            text,
+            "never",
+            Duration::from_secs(60)..=MOST_WINDOW,
+        ),
+    }
+}
+
+/// A length of time within bounds, or a word for none.
+fn span_or(
+    field: &'static str,
+    text: &str,
+    none: &str,
+    range: RangeInclusive<Duration>,
+) -> Result<Option<Duration>, Invalid> {
+    let text = text.trim();
+    if text == none {
+        return Ok(None);
+    }
+    let span = parse_duration(text).map_err(|e| e.at(field))?;
+    if range.contains(&span) {
+        return Ok(Some(span));
+    }
+    let [least, most] = [range.start(), range.end()].map(|span| format_duration(*span));
+    Err(
+        Invalid::new("out_of_range", format!("is not between {least} and {most}"))
+            .at(field)
+            .hint(format!("or write {none}")),
+    )
 }
 
 /// What two names of one client may not have in common, since they would look alike: the name composed as Unicode has it

@@ -199,6 +199,11 @@ where
             Effect::Settle(lease, settlements) => self.ask(patience, Input::Settle, async move {
                 outbox.settle(&lease, &settlements).await
             }),
+            Effect::Transition(lease, transitions) => {
+                self.ask(patience, Input::Transition, async move {
+                    outbox.transition(&lease, &transitions).await
+                });
+            }
             Effect::WorkOff(lease, now) => self.ask(patience, Input::WorkOff, async move {
                 outbox.work_off(&lease, now).await
             }),

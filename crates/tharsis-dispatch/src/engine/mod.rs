@@ -58,7 +58,7 @@ impl Default for Options {
 pub enum Until {
     /// Never: it waits for the shutdown.
     Shutdown,
-    /// When nothing is left but what is paused, disabled or scheduled. Retries are waited for.
+    /// When nothing is left but what is paused, suspended or scheduled. Retries are waited for.
     Idle,
 }
 

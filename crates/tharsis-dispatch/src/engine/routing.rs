@@ -60,7 +60,7 @@ const STEPS: usize = 8_000_000;
 /// So many bytes of payloads are read at once for filters.
 const BYTES: usize = 4 * 1024 * 1024;
 
-/// Who gets these events, and from when on. A subscription that is paused or disabled gets them too: what is held is
+/// Who gets these events, and from when on. A subscription that is paused or suspended gets them too: what is held is
 /// kept. Of many deliveries only the first events: the others are read again.
 ///
 /// `payloads` has those of the first events that somebody [filters](filtered); from the first that is missing on, they are

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tharsis_core::{
     ClientId, SubscriptionId, Timestamp,
     egress::Policy,
+    health::Health,
     profile::Profiles,
     subscription::{Credentials, Draft, State, Subscription, Target},
 };
@@ -23,14 +24,22 @@ pub(super) fn target(owner: u8, n: u8) -> Target {
         url: format!("https://hooks.example.com/{n}"),
         ..Draft::default()
     };
-    let settings = draft
+    let mut settings = draft
         .settings(&Policy::default(), &Profiles::default())
         .expect("the draft is right");
+    // Unless a story says so, it never opens.
+    settings.limits.breaker = None;
     let credentials = Credentials::default();
     let at = Timestamp::from_millis(1);
     let id = SubscriptionId::new(at, [n; 10]);
     Target {
-        subscription: Subscription::new(id, settings, State::Active, &credentials, (at, at)),
+        subscription: Subscription::new(
+            id,
+            settings,
+            (State::Active, Health::default()),
+            &credentials,
+            (at, at),
+        ),
         credentials,
     }
 }

@@ -21,7 +21,7 @@ const BATCH: usize = 512;
 /// How long the first settlement waits for others.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// Why a subscription is disabled whose receiver is gone for good.
+/// Why a subscription is suspended whose receiver is gone for good.
 const GONE: &str = "http_410";
 
 /// What an attempt makes of a delivery.
@@ -31,15 +31,19 @@ pub(super) fn attempted(
     outcome: Outcome,
     verdict: Verdict,
 ) -> Settlement {
-    let (fate, counts, disable) = match verdict {
+    let (fate, counts, suspend) = match verdict {
         Verdict::Delivered => (Fate::Ended(End::Delivered), true, None),
         Verdict::Retry { due_at } => {
-            let tries = due.tries.saturating_add(1);
-            (Fate::Again { due_at, tries }, true, None)
+            let spent = due.spent.and(due_at.since(at + outcome.duration));
+            (Fate::Again { due_at, spent }, true, None)
         }
         Verdict::Postpone { due_at } => {
-            let tries = due.tries;
-            (Fate::Again { due_at, tries }, false, None)
+            let spent = due.spent;
+            (Fate::Again { due_at, spent }, false, None)
+        }
+        Verdict::Hold { due_at } => {
+            let spent = due.spent;
+            (Fate::Again { due_at, spent }, true, None)
         }
         Verdict::Dead => (Fate::Ended(End::Dead), true, None),
         Verdict::Gone => (Fate::Ended(End::Dead), true, Some(GONE)),
@@ -60,7 +64,7 @@ pub(super) fn attempted(
         attempts: due.attempts,
         attempt,
         fate,
-        disable,
+        suspend,
     }
 }
 
@@ -73,9 +77,9 @@ pub(super) fn again(due: &Due, now: Timestamp) -> Settlement {
         attempt: None,
         fate: Fate::Again {
             due_at: now,
-            tries: due.tries,
+            spent: due.spent,
         },
-        disable: None,
+        suspend: None,
     }
 }
 
@@ -135,7 +139,7 @@ fn without_request(
             detail,
         }),
         fate: Fate::Ended(end),
-        disable: None,
+        suspend: None,
     }
 }
 
@@ -214,13 +218,21 @@ impl Settling {
 mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
-    use tharsis_core::{DeliveryId, EventId, SubscriptionId, delivery::Fault};
+    use tharsis_core::{
+        DeliveryId, EventId, SubscriptionId,
+        delivery::{Fault, Spent},
+    };
 
     use super::*;
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millis(millis)
     }
+
+    const SPENT: Spent = Spent {
+        tries: 1,
+        waited_ms: 5_000,
+    };
 
     fn due(n: u8) -> Due {
         Due {
@@ -240,7 +252,7 @@ mod tests {
             published_at: at(4_000),
             expires_at: None,
             attempts: 5,
-            tries: 1,
+            spent: SPENT,
             fresh: None,
         }
     }
@@ -261,11 +273,13 @@ mod tests {
     #[test]
     fn every_verdict_has_its_fate() {
         let due_at = at(9_000);
-        let again = |tries| Fate::Again { due_at, tries };
+        let again = |spent| Fate::Again { due_at, spent };
+        let more = SPENT.and(due_at.since(at(6_012)));
         let table = [
             (Verdict::Delivered, Fate::Ended(End::Delivered), true, None),
-            (Verdict::Retry { due_at }, again(2), true, None),
-            (Verdict::Postpone { due_at }, again(1), false, None),
+            (Verdict::Retry { due_at }, again(more), true, None),
+            (Verdict::Postpone { due_at }, again(SPENT), false, None),
+            (Verdict::Hold { due_at }, again(SPENT), true, None),
             (Verdict::Dead, Fate::Ended(End::Dead), true, None),
             (
                 Verdict::Gone,
@@ -275,11 +289,11 @@ mod tests {
             ),
             (Verdict::Expired, Fate::Ended(End::Expired), true, None),
         ];
-        for (verdict, fate, counts, disable) in table {
+        for (verdict, fate, counts, suspend) in table {
             let settlement = settled(verdict);
             assert_eq!(settlement.fate, fate, "{verdict:?}");
             assert_eq!(settlement.attempt.is_some(), counts, "{verdict:?}");
-            assert_eq!(settlement.disable, disable, "{verdict:?}");
+            assert_eq!(settlement.suspend, suspend, "{verdict:?}");
             assert_eq!(
                 (settlement.position, settlement.event, settlement.attempts),
                 (due(1).position, due(1).id.event, 5)

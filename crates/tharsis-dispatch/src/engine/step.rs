@@ -8,7 +8,7 @@ use tharsis_core::{
 };
 use tharsis_store::{
     Changed, Due, LaneRead, Lease, Pending, Pointer, Pointers, Position, Remaining, Rows,
-    Settlement, Shards, Snapshot, StoreError, WorkedOff,
+    Settlement, Shards, Snapshot, StoreError, Transition, WorkedOff,
 };
 
 use super::routing::{self, Routes};
@@ -18,7 +18,7 @@ use super::routing::{self, Routes};
 pub(super) struct Flight {
     pub(super) due: Due,
     /// What goes with it, under a profile that knows batches.
-    pub(super) more: Vec<Due>,
+    pub(super) more: Box<[Due]>,
     /// The subscription as it was when the request began.
     pub(super) target: Arc<Target>,
     /// When the request began, by the database's clock.
@@ -94,6 +94,8 @@ pub(super) enum Effect {
     Send(Flight),
     /// Write down what came of deliveries.
     Settle(Lease, Arc<Vec<Settlement>>),
+    /// Write down how receivers do.
+    Transition(Lease, Arc<Vec<Transition>>),
     /// Carry out a chunk of commands.
     WorkOff(Lease, Timestamp),
     /// See to what has to be done now and then, whoever owns what.
@@ -122,6 +124,7 @@ pub(super) enum Input {
     /// An `Err` when no request can be made of the delivery.
     Send(Flight, Result<Outcome, Invalid>),
     Settle(Result<Vec<Position>, StoreError>),
+    Transition(Result<Vec<i64>, StoreError>),
     WorkOff(Result<WorkedOff, StoreError>),
     Maintain(Result<(), StoreError>),
     Count(Result<Remaining, StoreError>),

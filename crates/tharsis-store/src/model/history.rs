@@ -85,7 +85,7 @@ impl Model {
         let number = self.number(id.subscription)?;
         let status = match row {
             Some(_) if self.is_held(number) => Status::Held,
-            Some(row) if row.tries > 0 => Status::Retrying,
+            Some(row) if row.spent.tries > 0 => Status::Retrying,
             Some(_) => Status::Pending,
             None => Status::Ended(*self.ended.get(&id)?),
         };

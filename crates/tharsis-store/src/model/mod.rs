@@ -5,6 +5,7 @@
 //! choose something of their own.
 
 mod command;
+mod health;
 mod history;
 mod leases;
 mod outbox;
@@ -26,7 +27,7 @@ pub use self::{
     leases::Leases,
     outbox::{Given, read},
 };
-use crate::{AttemptRecord, Due, Pointer, Refusal, Shard, StoreError};
+use crate::{AttemptRecord, Due, Pointer, Refusal, Shard, StoreError, TransitionRecord};
 
 /// The outbox and the registry.
 #[derive(Debug, Clone)]
@@ -49,6 +50,7 @@ pub struct Model {
     keys: BTreeMap<[u8; 16], (EventId, Option<[u8; 16]>)>,
     /// What is not routed yet, in the order of publication.
     pointers: BTreeMap<i64, EventId>,
+    transitions: BTreeMap<i64, Vec<TransitionRecord>>,
     commands: Vec<Command>,
     jobs: Vec<Job>,
     last_seq: i64,
@@ -91,6 +93,7 @@ impl Model {
             events: BTreeMap::new(),
             keys: BTreeMap::new(),
             pointers: BTreeMap::new(),
+            transitions: BTreeMap::new(),
             commands: Vec::new(),
             jobs: Vec::new(),
             last_seq: 0,

@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use bytes::Bytes;
 use tharsis_core::{
     DeliveryId, EventId, Invalid, Timestamp, WorkerId,
-    delivery::{End, codes},
+    delivery::{End, Spent, codes},
     event::Event,
+    health::Condition,
+    subscription::State,
 };
 
 use super::{Model, Stored, count};
@@ -304,7 +306,7 @@ impl Model {
             published_at: stored.pointer.published_at,
             expires_at: stored.pointer.expires_at,
             attempts: self.made(id),
-            tries: 0,
+            spent: Spent::default(),
             fresh: replay
                 .filter(|(_, replay)| replay.key == ReplayKey::Fresh)
                 .map(|(_, replay)| Box::new(replay.id)),
@@ -364,8 +366,15 @@ impl Model {
             let not_before = self.events[&row.id.event].pointer.not_before;
             // Not: never attempted and due later. A fault of ours puts off without an attempt, and is waited for.
             let is_scheduled =
-                row.tries == 0 && row.position.due_at > now && not_before > Some(now);
-            if self.is_held(row.position.subscription) {
+                row.spent.tries == 0 && row.position.due_at > now && not_before > Some(now);
+            // One whose probe is due is waited for.
+            let target = self.targets.get(&row.position.subscription);
+            let is_held = target.is_some_and(|target| {
+                let health = &target.subscription.health;
+                target.subscription.state != State::Active
+                    || health.condition == Condition::Open && health.probe_at > Some(now)
+            });
+            if is_held {
                 remaining.held += 1;
             } else if is_scheduled {
                 remaining.scheduled += 1;

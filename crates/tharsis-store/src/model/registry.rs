@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use tharsis_core::{
     ClientId, Invalid, SubscriptionId, Timestamp,
+    health::{Condition, Health, RESUMED},
     secret::Secret,
     subscription::{
         Credentials, Retiring, Settings, State, Subscription, Target, header::OwnHeader, name_key,
@@ -11,7 +12,10 @@ use tharsis_core::{
 };
 
 use super::{Known, Model, command::Command, count, not_found};
-use crate::{Removed, StoreError};
+use crate::{
+    Removed, StoreError,
+    health::{CHANGED, is_in_doubt, is_probed_first},
+};
 
 impl Model {
     /// Adds a subscription under the id and the short number that the database gave it.
@@ -27,7 +31,13 @@ impl Model {
     ) -> Result<Subscription, StoreError> {
         self.check_name(settings, None)?;
         let (settings, times) = (settings.clone(), (now, now));
-        let subscription = Subscription::new(id, settings, State::Active, credentials, times);
+        let subscription = Subscription::new(
+            id,
+            settings,
+            (State::Active, Health::default()),
+            credentials,
+            times,
+        );
         let target = Target {
             subscription: subscription.clone(),
             credentials: credentials.clone(),
@@ -117,6 +127,7 @@ impl Model {
         self.check_name(settings, Some(number))?;
         let known = self.known.get_mut(&number).expect("it is present");
         known.name.clone_from(&settings.name);
+        self.ask_anew(number, now);
         self.write(number, now, |target| {
             target.subscription.settings = settings.clone();
             if let Some(headers) = headers {
@@ -150,6 +161,9 @@ impl Model {
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
         let number = self.present(id)?;
+        if is_probed_first(&self.targets[&number].subscription) {
+            self.half_open(number, RESUMED, now);
+        }
         self.write(number, now, |target| {
             target.subscription.state = State::Active;
         })
@@ -174,6 +188,7 @@ impl Model {
         if secret.is_some() && secret == target.credentials.secret.as_ref() {
             return Err(Invalid::new("secret_reused", "is the present one").into());
         }
+        self.ask_anew(number, now);
         self.write(number, now, |target| {
             let credentials = &mut target.credentials;
             let former = std::mem::replace(&mut credentials.secret, secret.cloned());
@@ -199,7 +214,7 @@ impl Model {
         let subscription = Subscription::new(
             present.id,
             present.settings.clone(),
-            present.state.clone(),
+            (present.state.clone(), present.health.clone()),
             &target.credentials,
             (present.created_at, now),
         );
@@ -226,10 +241,18 @@ impl Model {
         })
     }
 
+    /// How or where it is sent to is another from now on.
+    fn ask_anew(&mut self, number: i64, now: Timestamp) {
+        if is_in_doubt(&self.targets[&number].subscription.health) {
+            self.half_open(number, CHANGED, now);
+        }
+    }
+
     /// Whether the deliveries of a subscription are held.
     pub(super) fn is_held(&self, number: i64) -> bool {
-        self.targets
-            .get(&number)
-            .is_some_and(|target| target.subscription.state != State::Active)
+        self.targets.get(&number).is_some_and(|target| {
+            let of = &target.subscription;
+            of.state != State::Active || of.health.condition == Condition::Open
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! What came of attempts.
 
-use tharsis_core::{DeliveryId, delivery::End, subscription::State};
+use tharsis_core::{DeliveryId, delivery::End};
 
 use super::Model;
 use crate::{Attempt, AttemptRecord, Fate, Lease, Position, Settlement, Shards, StoreError};
@@ -56,30 +56,17 @@ impl Model {
                 self.ended.insert(id, end);
                 (Some(end), None)
             }
-            Fate::Again { due_at, tries } => {
+            Fate::Again { due_at, spent } => {
                 row.position.due_at = due_at;
-                row.tries = tries;
+                row.spent = spent;
                 (None, Some(due_at))
             }
         };
         if let Some(attempt) = &settlement.attempt {
             self.record(id, attempt.clone(), end, due_at);
         }
-        if let Some(reason) = settlement.disable {
-            self.disable(settlement.position.subscription, reason);
-        }
-    }
-
-    fn disable(&mut self, number: i64, reason: &str) {
-        let Some(target) = self.targets.get_mut(&number) else {
-            return;
-        };
-        let state = &mut target.subscription.state;
-        if !matches!(state, State::Disabled { .. }) {
-            *state = State::Disabled {
-                reason: reason.to_owned(),
-            };
-            self.revision += 1;
+        if let Some(reason) = settlement.suspend {
+            self.suspend(settlement.position.subscription, reason);
         }
     }
 

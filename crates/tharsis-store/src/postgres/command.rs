@@ -271,8 +271,8 @@ pub(super) const MAKE_DUE: &str = concat!(
     "WITH taken AS (DELETE FROM delivery ",
     rows_of_pairs!(" AND due_at > $3 "),
     " RETURNING *)
-     INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay)
-     SELECT subscription, lane, $3, seq, event, attempts, tries, replay FROM taken"
+     INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited)
+     SELECT subscription, lane, $3, seq, event, attempts, tries, replay, waited FROM taken"
 );
 
 /// The end of what was taken out is recorded after the attempts that were made; one from before an earlier replay is

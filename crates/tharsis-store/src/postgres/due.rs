@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use sqlx::{FromRow, Row as _, postgres::PgRow};
-use tharsis_core::{DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp};
+use tharsis_core::{DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp, delivery::Spent};
 use uuid::Uuid;
 
 use super::{PostgresStore, owner, value::Instant};
@@ -44,12 +44,12 @@ pub(super) async fn lanes(
 pub(super) const DUE: &str = "
     SELECT l.subscription, d.due_at, d.seq, e.id, s.id, e.type, e.published_at, e.expires_at, d.attempts, d.tries, e.payload,
            d.replay,
-           CASE WHEN d.replay > 0 THEN (SELECT r.id FROM replay r WHERE r.seq = d.replay AND r.fresh) END
+           CASE WHEN d.replay > 0 THEN (SELECT r.id FROM replay r WHERE r.seq = d.replay AND r.fresh) END, d.waited
     FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[], $4::bigint[]) AS l(subscription, due_at, seq, most)
     CROSS JOIN LATERAL (
         SELECT s.id FROM subscription s WHERE s.seq = l.subscription AND s.shard = ANY ($5::smallint[]) OFFSET 0) s
     CROSS JOIN LATERAL (
-        SELECT d.due_at, d.seq, d.event, d.attempts, d.tries, d.replay
+        SELECT d.due_at, d.seq, d.event, d.attempts, d.tries, d.replay, d.waited
         FROM delivery d
         WHERE d.subscription = l.subscription AND d.lane = 0 AND (d.due_at, d.seq) > (l.due_at, l.seq) AND d.due_at <= $6
         ORDER BY d.due_at, d.seq
@@ -57,7 +57,7 @@ pub(super) const DUE: &str = "
     CROSS JOIN LATERAL (
         SELECT e.id, e.type, e.published_at, e.expires_at, e.payload FROM event e WHERE e.id = d.event OFFSET 0) e
     UNION ALL
-    SELECT l.subscription, d.due_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    SELECT l.subscription, d.due_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     FROM unnest($1::bigint[]) AS l(subscription)
     CROSS JOIN LATERAL (
         SELECT s.id FROM subscription s WHERE s.seq = l.subscription AND s.shard = ANY ($5::smallint[]) OFFSET 0) s
@@ -94,6 +94,7 @@ impl<'r> FromRow<'r, PgRow> for Row {
         let payload: &str = row.try_get(10)?;
         let replay: i64 = row.try_get(11)?;
         let fresh: Option<Uuid> = row.try_get(12)?;
+        let waited: i64 = row.try_get(13)?;
         Ok(Self::Due(Due {
             position: Position {
                 subscription,
@@ -112,7 +113,10 @@ impl<'r> FromRow<'r, PgRow> for Row {
             published_at,
             expires_at: expires_at.map(|Instant(at)| at),
             attempts: attempts.try_into().map_err(decode)?,
-            tries: tries.try_into().map_err(decode)?,
+            spent: Spent {
+                tries: tries.try_into().map_err(decode)?,
+                waited_ms: waited.try_into().map_err(decode)?,
+            },
             fresh: fresh.map(|id| Box::new(ReplayId::from_uuid(id))),
         }))
     }

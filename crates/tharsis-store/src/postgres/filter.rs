@@ -90,6 +90,8 @@ macro_rules! unfinished {
                AND ($11 IS NULL OR d.subscription = ANY ($11))
                AND ($12 IS NULL OR
                     CASE WHEN d.subscription IN (SELECT subscription FROM subscription_state)
+                            OR EXISTS (SELECT FROM subscription_health h
+                                       WHERE h.subscription = d.subscription AND h.condition = 'open')
                               OR d.subscription = ANY ($13) THEN 'held'
                          WHEN d.tries > 0 THEN 'retrying'
                          ELSE 'pending' END = ANY ($12))

@@ -197,12 +197,13 @@ impl<'r> FromRow<'r, PgRow> for AttemptRow {
 /// `l` is the last thing that happened to the delivery: its newest attempt, or the end without a request after it.
 pub(super) const ROWS: &str = "
     SELECT e.id, s.id, e.type, e.client, e.campaign, s.name, e.published_at,
-           d.due_at, d.attempts, d.tries, s.seq, st.subscription, l.ended, l.code, l.at,
+           d.due_at, d.attempts, d.tries, s.seq, coalesce(st.subscription, sh.subscription), l.ended, l.code, l.at,
            (SELECT max(number) FROM attempt WHERE event = k.event AND subscription = k.subscription)
     FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS k (event, subscription, place)
     CROSS JOIN LATERAL (SELECT * FROM event WHERE id = k.event OFFSET 0) e
     CROSS JOIN LATERAL (SELECT * FROM subscription WHERE seq = k.subscription OFFSET 0) s
     LEFT JOIN subscription_state st ON st.subscription = s.seq
+    LEFT JOIN subscription_health sh ON sh.subscription = s.seq AND sh.condition = 'open'
     LEFT JOIN LATERAL (
         SELECT * FROM delivery WHERE event = k.event AND subscription = k.subscription OFFSET 0) d ON true
     LEFT JOIN LATERAL (

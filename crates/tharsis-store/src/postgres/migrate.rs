@@ -31,6 +31,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "rate",
         sql: include_str!("../../migrations/postgres/0003_rate.sql"),
     },
+    Migration {
+        version: 4,
+        name: "health",
+        sql: include_str!("../../migrations/postgres/0004_health.sql"),
+    },
 ];
 
 struct Migration {

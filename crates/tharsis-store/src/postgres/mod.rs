@@ -32,6 +32,7 @@ mod due;
 mod error;
 mod filter;
 mod forget;
+mod health;
 mod history;
 mod key;
 mod migrate;

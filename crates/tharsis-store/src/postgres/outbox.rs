@@ -4,12 +4,12 @@ use bytes::Bytes;
 use tharsis_core::{EventId, Invalid, Timestamp, WorkerId, event::Event};
 
 use super::{
-    PostgresStore, command, due, owner, partition, pointers, poke, registry, remaining, route,
-    settle, subscription,
+    PostgresStore, command, due, health, owner, partition, pointers, poke, registry, remaining,
+    route, settle, subscription,
 };
 use crate::{
     Changed, LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed,
-    Rows, Settlement, Shards, Snapshot, StoreError, WorkedOff, publishing,
+    Rows, Settlement, Shards, Snapshot, StoreError, Transition, WorkedOff, publishing,
 };
 
 impl Outbox for PostgresStore {
@@ -73,13 +73,22 @@ impl Outbox for PostgresStore {
         settle::settle(self, lease, settlements).await
     }
 
+    async fn transition(
+        &self,
+        lease: &Lease,
+        transitions: &[Transition],
+    ) -> Result<Vec<i64>, StoreError> {
+        health::transition(self, lease, transitions).await
+    }
+
     async fn work_off(&self, lease: &Lease, now: Timestamp) -> Result<WorkedOff, StoreError> {
         command::work_off(self, lease, now).await
     }
 
     async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
         partition::maintain(self, now).await?;
-        registry::forget_secrets(self, now).await
+        registry::forget_secrets(self, now).await?;
+        health::forget(self, now).await
     }
 
     async fn remaining(&self, now: Timestamp) -> Result<Remaining, StoreError> {

@@ -19,7 +19,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tharsis_core::{
     ClientId, Timestamp, WorkerId,
-    delivery::End,
+    delivery::{End, Spent},
     egress::Policy,
     event::{Event, EventType},
     profile::Profiles,
@@ -408,7 +408,10 @@ impl World {
             1 => Fate::Ended(End::Dead),
             _ => Fate::Again {
                 due_at: self.now + Duration::from_secs(600),
-                tries: 1,
+                spent: Spent {
+                    tries: 1,
+                    waited_ms: 600_000,
+                },
             },
         };
         Settlement {
@@ -425,7 +428,7 @@ impl World {
                 detail: None,
             }),
             fate,
-            disable: None,
+            suspend: None,
         }
     }
 

@@ -6,6 +6,7 @@
 use sqlx::PgConnection;
 use tharsis_core::{
     ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp,
+    health::RESUMED,
     secret::Secret,
     subscription::{Credentials, Settings, Subscription, header::OwnHeader, name_key},
 };
@@ -14,12 +15,13 @@ use super::{
     PostgresStore, command,
     connect::Write,
     error::explain,
-    history, owner, partition, replay, subscription,
+    health, history, owner, partition, replay, subscription,
     value::{Instant, expect_changed},
 };
 use crate::{
     CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page, Registry,
-    Removed, Replay, ReplayChoice, ReplayKey, StoreError, failpoint,
+    Removed, Replay, ReplayChoice, ReplayKey, StoreError, TransitionRecord, failpoint,
+    health::{CHANGED, is_in_doubt, is_probed_first},
     subscription::{
         SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, signed_until,
         stays_as_it_is,
@@ -42,8 +44,9 @@ impl Registry for PostgresStore {
             "INSERT INTO subscription
                  (id, client, name, name_key, url, profile, events, content_type, timeout_ms, retry,
                   max_in_flight, created_at, updated_at, payload_limit, batch_items, linger_ms, profile_settings,
-                  fields, filter, traceparent, rate)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+                  fields, filter, traceparent, rate, breaker, suspend_after_ms, retry_window_ms)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+                     $23)
              RETURNING seq",
         )
         .bind(id.as_uuid())
@@ -66,6 +69,9 @@ impl Registry for PostgresStore {
         .bind(row.filter)
         .bind(settings.traceparent)
         .bind(row.rate)
+        .bind(row.breaker)
+        .bind(row.suspend_after_ms)
+        .bind(row.retry_window_ms)
         .fetch_one(&mut *write)
         .await
         .map_err(refused)?;
@@ -104,7 +110,7 @@ impl Registry for PostgresStore {
              SET name = $2, name_key = $3, url = $4, events = $5, content_type = $6, timeout_ms = $7,
                  retry = $8, max_in_flight = $9, updated_at = $10, payload_limit = $11, batch_items = $12,
                  linger_ms = $13, profile_settings = $14, fields = $15, filter = $16, traceparent = $17,
-                 rate = $18
+                 rate = $18, breaker = $19, suspend_after_ms = $20, retry_window_ms = $21
              WHERE seq = $1 AND removed_at IS NULL",
         )
         .bind(seq)
@@ -125,11 +131,17 @@ impl Registry for PostgresStore {
         .bind(row.filter)
         .bind(settings.traceparent)
         .bind(row.rate)
+        .bind(row.breaker)
+        .bind(row.suspend_after_ms)
+        .bind(row.retry_window_ms)
         .execute(&mut *write)
         .await
         .map_err(refused)?
         .rows_affected();
         expect_changed("set", 1, changed)?;
+        if is_in_doubt(&target.subscription.health) {
+            health::half_open(&mut write, seq, CHANGED, now).await?;
+        }
         if let Some(headers) = headers {
             sqlx::query("DELETE FROM header WHERE subscription = $1")
                 .bind(seq)
@@ -160,11 +172,14 @@ impl Registry for PostgresStore {
 
     async fn resume(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
         let mut write = self.turn().await?;
-        let (seq, _) = subscription::find(&mut *write, self.reader()?, id).await?;
+        let (seq, target) = subscription::find(&mut *write, self.reader()?, id).await?;
         sqlx::query("DELETE FROM subscription_state WHERE subscription = $1")
             .bind(seq)
             .execute(&mut *write)
             .await?;
+        if is_probed_first(&target.subscription) {
+            health::half_open(&mut write, seq, RESUMED, now).await?;
+        }
         touch(&mut write, seq, now).await?;
         self.registered(write, id).await
     }
@@ -199,6 +214,9 @@ impl Registry for PostgresStore {
         .await?;
         if let Some(secret) = secret {
             self.seal(&mut write, seq, id, secret, now).await?;
+        }
+        if is_in_doubt(&target.subscription.health) {
+            health::half_open(&mut write, seq, CHANGED, now).await?;
         }
         touch(&mut write, seq, now).await?;
         self.registered(write, id).await
@@ -237,6 +255,7 @@ impl Registry for PostgresStore {
             "DELETE FROM retiring_secret WHERE subscription = $1",
             "DELETE FROM header WHERE subscription = $1",
             "DELETE FROM subscription_state WHERE subscription = $1",
+            "DELETE FROM subscription_health WHERE subscription = $1",
         ] {
             sqlx::query(statement)
                 .bind(seq)
@@ -275,6 +294,10 @@ impl Registry for PostgresStore {
 
     async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, StoreError> {
         history::delivery(self, id).await
+    }
+
+    async fn transitions(&self, id: SubscriptionId) -> Result<Vec<TransitionRecord>, StoreError> {
+        health::transitions(self, id).await
     }
 
     async fn retry(&self, id: DeliveryId, now: Timestamp) -> Result<CommandAccepted, StoreError> {

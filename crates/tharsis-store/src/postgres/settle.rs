@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tharsis_core::delivery::End;
+use tharsis_core::delivery::{End, Spent};
 use uuid::Uuid;
 
 use super::{
@@ -38,9 +38,9 @@ pub(super) const SETTLE: &str = "
         FROM unnest($4::integer[], $5::smallint[], $6::timestamptz[], $7::bigint[], $8::uuid[], $9::integer[],
                     $10::timestamptz[], $11::integer[], $12::integer[], $13::text[], $14::integer[], $15::integer[],
                     $16::timestamptz[], $17::bigint[], $18::text[], $19::smallint[], $20::text[], $21::bytea[],
-                    $22::text[], $23::boolean[]) WITH ORDINALITY
+                    $22::text[], $23::boolean[], $25::bigint[]) WITH ORDINALITY
              AS g(sub, lane, due_at, seq, event, attempts, again, made, tries, ended, number, after, at, duration_us, code,
-                  status, detail, excerpt, disable, is_success, place)
+                  status, detail, excerpt, suspend, is_success, waited, place)
         LEFT JOIN LATERAL (
             SELECT d.ctid AS tid, d.replay,
                    (d.lane, d.due_at, d.seq, d.attempts) = (g.lane, g.due_at, g.seq, g.attempts) AS is_as_read
@@ -64,8 +64,8 @@ pub(super) const SETTLE: &str = "
         FROM found f
         WHERE f.is_ours
     ), moved AS (
-        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay)
-        SELECT t.subscription, t.lane, t.again, t.seq, t.event, t.made, t.tries, t.replay
+        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited)
+        SELECT t.subscription, t.lane, t.again, t.seq, t.event, t.made, t.tries, t.replay, t.waited
         FROM taken t
         WHERE t.is_taken AND t.again IS NOT NULL
     ), late AS (
@@ -76,10 +76,10 @@ pub(super) const SETTLE: &str = "
             CROSS JOIN LATERAL (
                 SELECT d.ctid FROM delivery d WHERE d.event = t.event AND d.subscription = t.subscription OFFSET 0) d
             WHERE t.tid IS NULL AND t.is_new))
-        RETURNING subscription, lane, due_at, seq, event, attempts + 1 AS attempts, tries, replay
+        RETURNING subscription, lane, due_at, seq, event, attempts + 1 AS attempts, tries, replay, waited
     ), kept AS (
-        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay)
-        SELECT l.subscription, l.lane, l.due_at, l.seq, l.event, l.attempts, l.tries, l.replay FROM late l
+        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited)
+        SELECT l.subscription, l.lane, l.due_at, l.seq, l.event, l.attempts, l.tries, l.replay, l.waited FROM late l
     ), recorded AS (
         INSERT INTO attempt (event, subscription, number, at, duration_us, code, status, ended, after, due_at, detail, excerpt)
         SELECT t.event, t.subscription,
@@ -99,26 +99,26 @@ pub(super) const SETTLE: &str = "
             excerpt = excluded.excerpt
         WHERE attempt.number = 0
         RETURNING event, subscription
-    ), disabled AS MATERIALIZED (
-        SELECT DISTINCT ON (t.subscription) t.subscription, t.disable AS reason, coalesce(t.at, t.due_at) AS since
+    ), suspended AS MATERIALIZED (
+        SELECT DISTINCT ON (t.subscription) t.subscription, t.suspend AS reason, coalesce(t.at, t.due_at) AS since
         FROM taken t
         CROSS JOIN LATERAL (
             SELECT s.seq FROM subscription s WHERE s.seq = t.subscription AND s.removed_at IS NULL OFFSET 0) s
-        WHERE t.is_taken AND t.disable IS NOT NULL
+        WHERE t.is_taken AND t.suspend IS NOT NULL
           AND NOT EXISTS (
-              SELECT 1 FROM subscription_state st WHERE st.subscription = t.subscription AND st.state = 'disabled')
+              SELECT 1 FROM subscription_state st WHERE st.subscription = t.subscription AND st.state = 'suspended')
         ORDER BY t.subscription, t.place
     ), bumped AS (
         UPDATE revision r SET revision = r.revision + d.count
-        FROM (SELECT count(*) AS count FROM disabled) d
+        FROM (SELECT count(*) AS count FROM suspended) d
         WHERE r.id = 1 AND d.count > 0
         RETURNING r.revision
-    ), disabling AS (
+    ), suspending AS (
         INSERT INTO subscription_state AS st (subscription, state, reason, since)
-        SELECT d.subscription, 'disabled', d.reason, d.since FROM disabled d WHERE EXISTS (SELECT 1 FROM bumped)
+        SELECT d.subscription, 'suspended', d.reason, d.since FROM suspended d WHERE EXISTS (SELECT 1 FROM bumped)
         ON CONFLICT (subscription) DO UPDATE
         SET state = excluded.state, reason = excluded.reason, since = excluded.since
-        WHERE st.state <> 'disabled'
+        WHERE st.state <> 'suspended'
     )
     SELECT (SELECT cardinality(shards) FROM held),
            ARRAY(SELECT f.place FROM found f WHERE f.is_ours IS NOT TRUE),
@@ -188,9 +188,10 @@ async fn write<'a>(
         .bind(c.statuses)
         .bind(c.details)
         .bind(c.excerpts)
-        .bind(c.disable)
+        .bind(c.suspend)
         .bind(c.successes)
         .bind(needs_nothing)
+        .bind(c.waited)
         .fetch_one(&mut *store.0.engine.get().await?)
         .await?;
     reached(Failpoint::SettleCommitted);
@@ -239,8 +240,9 @@ struct Columns<'a> {
     statuses: Vec<Option<i16>>,
     details: Vec<Option<String>>,
     excerpts: Vec<Option<&'a [u8]>>,
-    disable: Vec<Option<&'a str>>,
+    suspend: Vec<Option<&'a str>>,
     successes: Vec<bool>,
+    waited: Vec<i64>,
 }
 
 impl<'a> Columns<'a> {
@@ -267,13 +269,14 @@ impl<'a> Columns<'a> {
         self.events.push(*settlement.event.as_uuid());
         self.attempts.push(signed(settlement.attempts));
 
-        let (ended, again, tries) = match settlement.fate {
-            Fate::Ended(end) => (Some(end.as_str()), None, 0),
-            Fate::Again { due_at, tries } => (None, Some(Instant(due_at)), tries),
+        let (ended, again, spent) = match settlement.fate {
+            Fate::Ended(end) => (Some(end.as_str()), None, Spent::default()),
+            Fate::Again { due_at, spent } => (None, Some(Instant(due_at)), spent),
         };
         self.ended.push(ended);
         self.agains.push(again);
-        self.tries.push(signed(tries));
+        self.tries.push(signed(spent.tries));
+        self.waited.push(spent.waited_ms.into());
 
         let attempt = settlement.attempt.as_ref();
         let number = attempt.map(|a| a.number);
@@ -304,7 +307,7 @@ impl<'a> Columns<'a> {
                 .map(|a| a.excerpt.as_slice())
                 .filter(|excerpt| !excerpt.is_empty()),
         );
-        self.disable.push(settlement.disable);
+        self.suspend.push(settlement.suspend);
         self.successes.push(is_success(settlement));
     }
 }

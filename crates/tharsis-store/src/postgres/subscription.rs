@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sqlx::{FromRow, PgConnection, PgExecutor, Row as _, postgres::PgRow};
 use tharsis_core::{
     ClientId, SubscriptionId,
+    health::{Condition, Health},
     subscription::{State, Subscription, Target},
 };
 
@@ -23,13 +24,15 @@ macro_rules! columns {
          ARRAY(SELECT h.sealed FROM header h WHERE h.subscription = s.seq ORDER BY h.place),
          ARRAY(SELECT r.until FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed),
          ARRAY(SELECT r.sealed FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed),
-         s.rate"
+         s.rate, s.breaker, s.suspend_after_ms, s.retry_window_ms,
+         sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version"
     };
 }
 
 macro_rules! joins {
     () => {
         "LEFT JOIN subscription_state st ON st.subscription = s.seq
+         LEFT JOIN subscription_health sh ON sh.subscription = s.seq
          LEFT JOIN secret k ON k.subscription = s.seq"
     };
 }
@@ -66,6 +69,10 @@ impl<'r> FromRow<'r, PgRow> for SubscriptionRow {
             filter: row.try_get(21)?,
             traceparent: row.try_get(22)?,
             rate: row.try_get(27)?,
+            breaker: row.try_get(28)?,
+            suspend_after_ms: row.try_get(29)?,
+            retry_window_ms: row.try_get(30)?,
+            health: health_of(row, 31)?,
             headers: names.into_iter().zip(values).collect(),
             retiring: untils
                 .into_iter()
@@ -74,6 +81,27 @@ impl<'r> FromRow<'r, PgRow> for SubscriptionRow {
                 .collect(),
         })
     }
+}
+
+/// How its receiver does, from this column on; a row that is not there says that it has always been healthy.
+fn health_of(row: &PgRow, column: usize) -> Result<Health, sqlx::Error> {
+    let Some(word) = row.try_get::<Option<&str>, _>(column)? else {
+        return Ok(Health::default());
+    };
+    let instant =
+        |at| Ok::<_, sqlx::Error>(row.try_get::<Option<Instant>, _>(at)?.map(|Instant(at)| at));
+    Ok(Health {
+        condition: Condition::parse(word).ok_or_else(|| sqlx::Error::ColumnDecode {
+            index: column.to_string(),
+            source: format!("there is no condition {word}").into(),
+        })?,
+        since: instant(column + 1)?,
+        cause: row.try_get(column + 2)?,
+        failing_since: instant(column + 3)?,
+        probe_at: instant(column + 4)?,
+        probes: row.try_get::<i32, _>(column + 5)?.unsigned_abs(),
+        version: row.try_get(column + 6)?,
+    })
 }
 
 /// One subscription that is not removed, with its secret opened and its short number.
@@ -126,7 +154,7 @@ impl<'r> FromRow<'r, PgRow> for SnapshotRow {
     fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(28)?,
+            revision: row.try_get(38)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,

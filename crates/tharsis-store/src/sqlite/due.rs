@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap};
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tharsis_core::{DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp};
+use tharsis_core::{DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp, delivery::Spent};
 
 use super::{
     SqliteStore,
@@ -50,16 +50,16 @@ fn pending((subscription, due_at): FirstRow) -> Option<Pending> {
 pub(super) const DUE: &str = "
     SELECT json_group_array(json_array(
                s.seq, k.value ->> 0, e.seq, hex(e.id), hex(s.id), e.type, e.published_at, e.expires_at,
-               k.value ->> 1, k.value ->> 2, octet_length(e.payload), k.value ->> 4,
+               k.value ->> 1, k.value ->> 2, k.value ->> 5, octet_length(e.payload), k.value ->> 4,
                CASE WHEN k.value ->> 4 > 0
                     THEN (SELECT hex(r.id) FROM tharsis_replay r WHERE r.seq = k.value ->> 4 AND r.fresh) END)),
            group_concat(e.payload, '')
     FROM jsonb_each(?1) l
     CROSS JOIN tharsis_subscription s ON s.seq = l.value ->> 0
     CROSS JOIN jsonb_each((
-        SELECT jsonb_group_array(jsonb_array(d.due_at, d.attempts, d.tries, d.event, d.replay))
+        SELECT jsonb_group_array(jsonb_array(d.due_at, d.attempts, d.tries, d.event, d.replay, d.waited))
         FROM (
-            SELECT due_at, attempts, tries, event, replay
+            SELECT due_at, attempts, tries, event, replay, waited
             FROM tharsis_delivery
             WHERE subscription = s.seq AND lane = 0
               AND due_at <= ?2
@@ -82,6 +82,7 @@ struct DueRow<'a>(
     Option<i64>,
     u32,
     u32,
+    u32,
     usize,
     u32,
     Option<&'a str>,
@@ -101,6 +102,7 @@ impl DueRow<'_> {
             expires_at,
             attempts,
             tries,
+            waited_ms,
             size,
             replay,
             fresh,
@@ -127,7 +129,7 @@ impl DueRow<'_> {
             published_at: Timestamp::from_millis(published_at),
             expires_at: expires_at.map(Timestamp::from_millis),
             attempts,
-            tries,
+            spent: Spent { tries, waited_ms },
             fresh: fresh
                 .map(|id| Ok::<_, StoreError>(Box::new(ReplayId::from_uuid(uuid(id)?))))
                 .transpose()?,

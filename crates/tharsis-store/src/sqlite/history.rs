@@ -185,12 +185,13 @@ impl<'r> FromRow<'r, SqliteRow> for AttemptRow {
 /// `l` is the last thing that happened to the delivery: its newest attempt, or the end without a request after it.
 pub(super) const ROWS: &str = "
     SELECT e.id, s.id, e.type, e.client, e.campaign, s.name, e.published_at,
-           d.due_at, d.attempts, d.tries, s.seq, st.subscription, l.ended, l.code, l.at,
+           d.due_at, d.attempts, d.tries, s.seq, coalesce(st.subscription, sh.subscription), l.ended, l.code, l.at,
            (SELECT max(number) FROM tharsis_attempt WHERE event = e.seq AND subscription = s.seq)
     FROM jsonb_each(?1) k
     CROSS JOIN tharsis_event e ON e.seq = k.value ->> 0
     CROSS JOIN tharsis_subscription s ON s.seq = k.value ->> 1
     LEFT JOIN tharsis_subscription_state st ON st.subscription = s.seq
+    LEFT JOIN tharsis_subscription_health sh ON sh.subscription = s.seq AND sh.condition = 'open'
     LEFT JOIN tharsis_delivery d ON d.event = e.seq AND d.subscription = s.seq
     LEFT JOIN tharsis_attempt l ON l.event = e.seq AND l.subscription = s.seq AND l.number = (
         SELECT number

@@ -31,6 +31,7 @@ mod command;
 mod connect;
 mod due;
 mod filter;
+mod health;
 mod history;
 mod key;
 mod migrate;

@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use tharsis_core::{EventId, Invalid, Timestamp, WorkerId, event::Event};
 
-use super::{SqliteStore, command, due, owner, registry, remaining, route, settle, subscription};
+use super::{
+    SqliteStore, command, due, health, owner, registry, remaining, route, settle, subscription,
+};
 use crate::{
     Changed, LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed,
-    Rows, Settlement, Shards, Snapshot, StoreError, WorkedOff, publishing,
+    Rows, Settlement, Shards, Snapshot, StoreError, Transition, WorkedOff, publishing,
 };
 
 impl Outbox for SqliteStore {
@@ -40,7 +42,8 @@ impl Outbox for SqliteStore {
     }
 
     async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
-        registry::forget_secrets(self, now).await
+        registry::forget_secrets(self, now).await?;
+        health::forget(self, now).await
     }
 
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {
@@ -78,6 +81,14 @@ impl Outbox for SqliteStore {
         settlements: &[Settlement],
     ) -> Result<Vec<Position>, StoreError> {
         settle::settle(self, lease, settlements).await
+    }
+
+    async fn transition(
+        &self,
+        lease: &Lease,
+        transitions: &[Transition],
+    ) -> Result<Vec<i64>, StoreError> {
+        health::transition(self, lease, transitions).await
     }
 
     async fn work_off(&self, lease: &Lease, now: Timestamp) -> Result<WorkedOff, StoreError> {

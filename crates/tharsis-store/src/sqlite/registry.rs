@@ -3,18 +3,20 @@
 use sqlx::SqliteConnection;
 use tharsis_core::{
     ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp,
+    health::RESUMED,
     secret::Secret,
     subscription::{Credentials, Settings, Subscription, header::OwnHeader, name_key},
 };
 
 use super::{
-    SqliteStore, command, history, replay, subscription,
+    SqliteStore, command, health, history, replay, subscription,
     value::{blob, expect_changed, json},
     write::{Write, result_code},
 };
 use crate::{
     CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page, Registry,
-    Removed, Replay, ReplayChoice, ReplayKey, StoreError, failpoint,
+    Removed, Replay, ReplayChoice, ReplayKey, StoreError, TransitionRecord, failpoint,
+    health::{CHANGED, is_in_doubt, is_probed_first},
     subscription::{
         SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, signed_until,
         stays_as_it_is,
@@ -37,8 +39,9 @@ impl Registry for SqliteStore {
             "INSERT INTO tharsis_subscription
                  (id, client, name, name_key, url, profile, events, content_type, timeout_ms, retry,
                   max_in_flight, created_at, updated_at, payload_limit, batch_items, linger_ms, profile_settings,
-                  fields, filter, traceparent, rate)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
+                  fields, filter, traceparent, rate, breaker, suspend_after_ms, retry_window_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
+                     ?23)",
         )
         .bind(blob(id.as_uuid()))
         .bind(blob(settings.client.as_uuid()))
@@ -60,6 +63,9 @@ impl Registry for SqliteStore {
         .bind(row.filter)
         .bind(settings.traceparent)
         .bind(row.rate)
+        .bind(row.breaker)
+        .bind(row.suspend_after_ms)
+        .bind(row.retry_window_ms)
         .execute(&mut *write)
         .await
         .map_err(refused)?;
@@ -98,7 +104,7 @@ impl Registry for SqliteStore {
              SET name = ?2, name_key = ?3, url = ?4, events = ?5, content_type = ?6, timeout_ms = ?7,
                  retry = ?8, max_in_flight = ?9, updated_at = ?10, payload_limit = ?11, batch_items = ?12,
                  linger_ms = ?13, profile_settings = ?14, fields = ?15, filter = ?16, traceparent = ?17,
-                 rate = ?18
+                 rate = ?18, breaker = ?19, suspend_after_ms = ?20, retry_window_ms = ?21
              WHERE seq = ?1 AND removed_at IS NULL",
         )
         .bind(seq)
@@ -119,11 +125,17 @@ impl Registry for SqliteStore {
         .bind(row.filter)
         .bind(settings.traceparent)
         .bind(row.rate)
+        .bind(row.breaker)
+        .bind(row.suspend_after_ms)
+        .bind(row.retry_window_ms)
         .execute(&mut *write)
         .await
         .map_err(refused)?
         .rows_affected();
         expect_changed("set", 1, changed)?;
+        if is_in_doubt(&target.subscription.health) {
+            health::half_open(&mut write, seq, CHANGED, now).await?;
+        }
         if let Some(headers) = headers {
             sqlx::query("DELETE FROM tharsis_header WHERE subscription = ?1")
                 .bind(seq)
@@ -154,11 +166,14 @@ impl Registry for SqliteStore {
 
     async fn resume(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
         let mut write = self.0.writer.begin().await?;
-        let (seq, _) = subscription::find(&mut *write, self.reader(), id).await?;
+        let (seq, target) = subscription::find(&mut *write, self.reader(), id).await?;
         sqlx::query("DELETE FROM tharsis_subscription_state WHERE subscription = ?1")
             .bind(seq)
             .execute(&mut *write)
             .await?;
+        if is_probed_first(&target.subscription) {
+            health::half_open(&mut write, seq, RESUMED, now).await?;
+        }
         touch(&mut write, seq, now).await?;
         self.registered(write, id).await
     }
@@ -190,6 +205,9 @@ impl Registry for SqliteStore {
         if let Some(secret) = secret {
             self.seal(&mut write, seq, id, secret, now).await?;
         }
+        if is_in_doubt(&target.subscription.health) {
+            health::half_open(&mut write, seq, CHANGED, now).await?;
+        }
         touch(&mut write, seq, now).await?;
         self.registered(write, id).await
     }
@@ -212,6 +230,7 @@ impl Registry for SqliteStore {
             "DELETE FROM tharsis_retiring_secret WHERE subscription = ?1",
             "DELETE FROM tharsis_header WHERE subscription = ?1",
             "DELETE FROM tharsis_subscription_state WHERE subscription = ?1",
+            "DELETE FROM tharsis_subscription_health WHERE subscription = ?1",
         ] {
             sqlx::query(statement)
                 .bind(seq)
@@ -254,6 +273,10 @@ impl Registry for SqliteStore {
 
     async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, StoreError> {
         history::delivery(self, id).await
+    }
+
+    async fn transitions(&self, id: SubscriptionId) -> Result<Vec<TransitionRecord>, StoreError> {
+        health::transitions(self, id).await
     }
 
     async fn retry(&self, id: DeliveryId, now: Timestamp) -> Result<CommandAccepted, StoreError> {

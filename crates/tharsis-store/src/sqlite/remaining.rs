@@ -17,8 +17,10 @@ const REMAINING: &str = "
     FROM (
         SELECT event, due_at, tries,
                subscription IN (SELECT subscription FROM tharsis_subscription_state)
+               OR EXISTS (SELECT 1 FROM tharsis_subscription_health h
+                          WHERE h.subscription = d.subscription AND h.condition = 'open' AND h.probe_at > ?1)
                OR subscription IN (SELECT value FROM jsonb_each(?2)) AS held
-        FROM tharsis_delivery)";
+        FROM tharsis_delivery d)";
 
 pub(super) async fn remaining(
     store: &SqliteStore,

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 use sqlx::SqliteConnection;
-use tharsis_core::{Timestamp, delivery::End};
+use tharsis_core::{
+    Timestamp,
+    delivery::{End, Spent},
+};
 
 use super::{
     SqliteStore, owner,
@@ -110,6 +113,8 @@ struct Row<'a>(
     Option<String>,
     /// 17: the replay that made it due.
     u32,
+    /// 18: for how long it was to wait for its retries, in milliseconds.
+    u32,
 );
 
 impl<'a> Row<'a> {
@@ -122,9 +127,9 @@ impl<'a> Row<'a> {
             replay,
         } = settlement.position;
         let attempt = settlement.attempt.as_ref();
-        let (ended, again, tries) = match settlement.fate {
-            Fate::Ended(end) => (Some(end.as_str()), None, 0),
-            Fate::Again { due_at, tries } => (None, Some(due_at.as_millis()), tries),
+        let (ended, again, spent) = match settlement.fate {
+            Fate::Ended(end) => (Some(end.as_str()), None, Spent::default()),
+            Fate::Again { due_at, spent } => (None, Some(due_at.as_millis()), spent),
         };
         let number = attempt.map(|a| a.number);
         Self(
@@ -137,7 +142,7 @@ impl<'a> Row<'a> {
             number.map_or(settlement.attempts, |number| {
                 number.max(settlement.attempts)
             }),
-            tries,
+            spent.tries,
             ended,
             number,
             number
@@ -152,6 +157,7 @@ impl<'a> Row<'a> {
                 .filter(|a| !a.excerpt.is_empty())
                 .map(|a| hex(&a.excerpt)),
             replay,
+            spent.waited_ms,
         )
     }
 }
@@ -198,8 +204,9 @@ async fn moved(conn: &mut SqliteConnection, rows: &str) -> Result<HashSet<usize>
 }
 
 pub(super) const PUT_BACK: &str = "
-    INSERT INTO tharsis_delivery (subscription, lane, due_at, event, attempts, tries, replay)
-    SELECT r.value ->> 0, r.value ->> 1, r.value ->> 5, r.value ->> 3, r.value ->> 6, r.value ->> 7, r.value ->> 17
+    INSERT INTO tharsis_delivery (subscription, lane, due_at, event, attempts, tries, replay, waited)
+    SELECT r.value ->> 0, r.value ->> 1, r.value ->> 5, r.value ->> 3, r.value ->> 6, r.value ->> 7, r.value ->> 17,
+           r.value ->> 18
     FROM jsonb_each(?1) r
     WHERE r.value ->> 5 IS NOT NULL";
 
@@ -240,17 +247,17 @@ async fn apply<'a>(
             expect_changed(what, expected, changed)?;
         }
     }
-    disable(conn, settlements).await
+    suspend(conn, settlements).await
 }
 
-/// A subscription is disabled once, for the first reason.
-async fn disable(
+/// A subscription is suspended once, for the first reason.
+async fn suspend(
     conn: &mut SqliteConnection,
     settlements: impl Iterator<Item = &Settlement>,
 ) -> Result<(), StoreError> {
     let mut reasons: BTreeMap<i64, (&str, Timestamp)> = BTreeMap::new();
     for settlement in settlements {
-        if let Some(reason) = settlement.disable {
+        if let Some(reason) = settlement.suspend {
             let at = settlement
                 .attempt
                 .as_ref()
@@ -261,14 +268,14 @@ async fn disable(
         }
     }
     for (subscription, (reason, at)) in reasons {
-        let disabled = sqlx::query(
+        let suspended = sqlx::query(
             "INSERT INTO tharsis_subscription_state (subscription, state, reason, since)
-             SELECT seq, 'disabled', ?2, ?3
+             SELECT seq, 'suspended', ?2, ?3
              FROM tharsis_subscription
              WHERE seq = ?1 AND removed_at IS NULL
              ON CONFLICT (subscription) DO UPDATE
              SET state = excluded.state, reason = excluded.reason, since = excluded.since
-             WHERE state <> 'disabled'",
+             WHERE state <> 'suspended'",
         )
         .bind(subscription)
         .bind(reason)
@@ -276,7 +283,7 @@ async fn disable(
         .execute(&mut *conn)
         .await?
         .rows_affected();
-        if disabled > 0 {
+        if suspended > 0 {
             super::registry::bump(&mut *conn).await?;
         }
     }

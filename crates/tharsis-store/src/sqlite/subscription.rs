@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use sqlx::{FromRow, Row as _, SqliteConnection, SqliteExecutor, sqlite::SqliteRow};
 use tharsis_core::{
     ClientId, SubscriptionId, Timestamp,
+    health::{Condition, Health},
     subscription::{State, Subscription, Target},
 };
 
@@ -27,13 +28,15 @@ macro_rules! columns {
           FROM tharsis_header h WHERE h.subscription = s.seq),
          (SELECT json_group_array(json_array(r.until, hex(r.sealed)) ORDER BY r.until DESC)
           FROM tharsis_retiring_secret r WHERE r.subscription = s.seq),
-         s.rate"
+         s.rate, s.breaker, s.suspend_after_ms, s.retry_window_ms,
+         sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version"
     };
 }
 
 macro_rules! joins {
     () => {
         "LEFT JOIN tharsis_subscription_state st ON st.subscription = s.seq
+         LEFT JOIN tharsis_subscription_health sh ON sh.subscription = s.seq
          LEFT JOIN tharsis_secret k ON k.subscription = s.seq"
     };
 }
@@ -69,6 +72,10 @@ impl<'r> FromRow<'r, SqliteRow> for SubscriptionRow {
             filter: row.try_get(21)?,
             traceparent: row.try_get(22)?,
             rate: row.try_get(25)?,
+            breaker: row.try_get(26)?,
+            suspend_after_ms: row.try_get(27)?,
+            retry_window_ms: row.try_get(28)?,
+            health: health_of(row, 29)?,
             headers: sealed_of(row, 23)?,
             retiring: sealed_of::<i64>(row, 24)?
                 .into_iter()
@@ -99,6 +106,27 @@ fn sealed_of<T: DeserializeOwned>(
             index: column.to_string(),
             source: error.into(),
         })
+}
+
+/// How its receiver does, from this column on; a row that is not there says that it has always been healthy.
+fn health_of(row: &SqliteRow, column: usize) -> Result<Health, sqlx::Error> {
+    let Some(word) = row.try_get::<Option<&str>, _>(column)? else {
+        return Ok(Health::default());
+    };
+    let instant =
+        |at| Ok::<_, sqlx::Error>(row.try_get::<Option<Millis>, _>(at)?.map(|Millis(at)| at));
+    Ok(Health {
+        condition: Condition::parse(word).ok_or_else(|| sqlx::Error::ColumnDecode {
+            index: column.to_string(),
+            source: format!("there is no condition {word}").into(),
+        })?,
+        since: instant(column + 1)?,
+        cause: row.try_get(column + 2)?,
+        failing_since: instant(column + 3)?,
+        probe_at: instant(column + 4)?,
+        probes: row.try_get(column + 5)?,
+        version: row.try_get(column + 6)?,
+    })
 }
 
 /// One subscription that is not removed, with its secret opened and its short number.
@@ -150,7 +178,7 @@ impl<'r> FromRow<'r, SqliteRow> for SnapshotRow {
     fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(26)?,
+            revision: row.try_get(36)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,

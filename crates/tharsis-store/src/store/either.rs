@@ -13,7 +13,7 @@ use crate::{
     Changed, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, LaneRead,
     Lease, Outbox, Page, Pending, Pointers, Position, Published, Registry, Remaining, Removed,
     Replay, ReplayChoice, ReplayKey, Routed, Rows, Settlement, Shards, Snapshot, StoreError,
-    WorkedOff,
+    Transition, TransitionRecord, WorkedOff,
 };
 
 /// Asks the one it is.
@@ -87,6 +87,14 @@ impl Outbox for Store {
         settlements: &[Settlement],
     ) -> Result<Vec<Position>, StoreError> {
         either!(self, settle(lease, settlements))
+    }
+
+    async fn transition(
+        &self,
+        lease: &Lease,
+        transitions: &[Transition],
+    ) -> Result<Vec<i64>, StoreError> {
+        either!(self, transition(lease, transitions))
     }
 
     async fn work_off(&self, lease: &Lease, now: Timestamp) -> Result<WorkedOff, StoreError> {
@@ -175,6 +183,10 @@ impl Registry for Store {
 
     async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, StoreError> {
         either!(self, delivery(id))
+    }
+
+    async fn transitions(&self, id: SubscriptionId) -> Result<Vec<TransitionRecord>, StoreError> {
+        either!(self, transitions(id))
     }
 
     async fn retry(&self, id: DeliveryId, now: Timestamp) -> Result<CommandAccepted, StoreError> {

@@ -50,6 +50,8 @@ async fn until_one_waits(conn: &mut PgConnection) {
 /// Waits until so many wait for a lock that this connection holds, also one behind another.
 async fn until_wait(conn: &mut PgConnection, count: i64) {
     for _ in 0..1_000 {
+        // Within a transaction the server tells again what it told first.
+        run(conn, "SELECT pg_stat_clear_snapshot()").await;
         let waiting = number(
             conn,
             "WITH RECURSIVE waiting AS (
@@ -442,7 +444,7 @@ impl Two {
                     detail: None,
                 }),
                 fate: Fate::Ended(End::Dead),
-                disable: None,
+                suspend: None,
             };
             let all: Vec<Settlement> = self.due[of].iter().map(ended).collect();
             let settled = self.stores[of].settle(&self.leases[of], &all).await;

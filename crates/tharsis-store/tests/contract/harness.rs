@@ -264,7 +264,7 @@ impl<S: Store> House<S> {
             attempts: due.attempts,
             attempt: Some(self.attempt(due.attempts + 1, code, status)),
             fate: Fate::Ended(end),
-            disable: None,
+            suspend: None,
         }
     }
 
@@ -272,7 +272,7 @@ impl<S: Store> House<S> {
         Settlement {
             fate: Fate::Again {
                 due_at,
-                tries: due.tries + 1,
+                spent: due.spent.and(due_at.since(self.now)),
             },
             ..self.ended(due, End::Dead)
         }

@@ -5,6 +5,7 @@
 
 mod beside;
 mod harness;
+mod health;
 mod history;
 mod ownership;
 mod publishing;
@@ -62,9 +63,15 @@ macro_rules! every_story {
                 a_replay_ends_with_its_own_success_after_a_late_one,
                 a_fault_of_ours_records_nothing,
                 an_end_without_a_request_can_come_twice,
-                gone_for_good_disables_once,
+                gone_for_good_suspends_once,
                 what_is_not_finished_is_counted,
                 what_was_tried_before_its_time_waits_for_a_retry,
+            }
+            health {
+                transitions_are_kept_and_the_newer_one_counts,
+                an_open_breaker_holds_until_its_probe_is_due,
+                failing_for_long_suspends_and_resuming_probes,
+                whoever_changes_a_subscription_in_doubt_has_it_probed,
             }
             registry {
                 a_subscription_comes_back_as_it_was_added,

@@ -399,7 +399,7 @@ pub(crate) async fn what_is_under_an_unknown_profile_is_held<S: Store>(store: S)
         .await
         .expect("added");
     house.reload().await;
-    let unknown = State::Disabled {
+    let unknown = State::Suspended {
         reason: "profile_unknown".to_owned(),
     };
     let listed = house.store.list(Some(client(1))).await.expect("a list");
@@ -446,7 +446,7 @@ pub(crate) async fn what_its_profile_asks_too_much_of_is_held<S: Store>(store: S
         .expect("added");
     house.reload().await;
     let found = house.store.find(added.id).await.expect("found");
-    let changed = State::Disabled {
+    let changed = State::Suspended {
         reason: "profile_changed".to_owned(),
     };
     assert_eq!(found.state, changed);
@@ -630,7 +630,7 @@ pub(crate) async fn retry_makes_one_due_now<S: Store>(store: S) {
     );
     let now_due = house.due(&house.ours, soon).await;
     assert_eq!(now_due.len(), 1);
-    assert_eq!((now_due[0].id, now_due[0].tries), (due[0].id, 1));
+    assert_eq!((now_due[0].id, now_due[0].spent.tries), (due[0].id, 1));
 }
 
 pub(crate) async fn cancel_ends_one_for_good<S: Store>(store: S) {

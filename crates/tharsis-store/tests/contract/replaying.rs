@@ -49,7 +49,10 @@ pub(crate) async fn chosen_deliveries_become_due_again<S: Store>(store: S) {
         (house.now, Some(later))
     );
     let again = house.due(&house.ours, later).await;
-    let mut tries: Vec<_> = again.iter().map(|d| (d.id, d.attempts, d.tries)).collect();
+    let mut tries: Vec<_> = again
+        .iter()
+        .map(|d| (d.id, d.attempts, d.spent.tries))
+        .collect();
     tries.sort();
     let mut expected = vec![
         (due[0].id, 1, 0),

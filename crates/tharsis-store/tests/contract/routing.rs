@@ -1,4 +1,7 @@
-use tharsis_core::{EventId, Timestamp, delivery::End};
+use tharsis_core::{
+    EventId, Timestamp,
+    delivery::{End, Spent},
+};
 use tharsis_store::{LaneRead, RouteTo, Routed, Status};
 
 use crate::harness::{House, Store, add, client, enveloped, event, seconds};
@@ -81,7 +84,10 @@ pub(crate) async fn an_event_is_routed_to_those_who_want_it<S: Store>(store: S) 
         let events: Vec<_> = due.iter().map(|d| d.id.event).collect();
         assert_eq!(events, expected.map(|at: usize| published[at].id));
         assert!(due.iter().all(|d| d.id.subscription == of.id));
-        assert!(due.iter().all(|d| (d.attempts, d.tries) == (0, 0)));
+        assert!(
+            due.iter()
+                .all(|d| (d.attempts, d.spent) == (0, Spent::default()))
+        );
         assert_eq!(due[0].payload, format!("{{\"n\":{}}}", expected[0]));
         assert_eq!(&*due[0].event_type, "ticket");
     }

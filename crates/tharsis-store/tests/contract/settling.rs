@@ -1,4 +1,7 @@
-use tharsis_core::{delivery::End, subscription::State};
+use tharsis_core::{
+    delivery::{End, Spent},
+    subscription::State,
+};
 use tharsis_store::{Fate, Remaining, ReplayChoice, ReplayKey, Settlement, Status};
 
 use crate::harness::{House, Store, client, enveloped, event, seconds};
@@ -33,7 +36,10 @@ pub(crate) async fn a_failure_moves_it_and_is_remembered<S: Store>(store: S) {
         0
     );
     let moved = house.due(&house.ours, then).await.remove(0);
-    assert_eq!((moved.id, moved.attempts, moved.tries), (due.id, 1, 1));
+    assert_eq!(
+        (moved.id, moved.attempts, moved.spent.tries),
+        (due.id, 1, 1)
+    );
     assert_eq!(moved.position.due_at, then);
     let detail = house.store.delivery(due.id).await.expect("a delivery");
     assert_eq!(detail.row.status, Status::Retrying);
@@ -163,7 +169,7 @@ pub(crate) async fn a_late_success_does_not_undo_a_replay<S: Store>(store: S) {
     assert_eq!(house.settle(&late).await, [], "once");
     let again = house.due(&house.ours, house.now + seconds(10)).await;
     let again = again.first().expect("it is still due");
-    assert_eq!((again.id, again.attempts, again.tries), (id, 1, 0));
+    assert_eq!((again.id, again.attempts, again.spent.tries), (id, 1, 0));
 
     // What comes of it is recorded, too, and counts.
     assert_eq!(house.settle(&[house.ended(again, End::Dead)]).await, []);
@@ -217,14 +223,14 @@ pub(crate) async fn a_fault_of_ours_records_nothing<S: Store>(store: S) {
         attempt: None,
         fate: Fate::Again {
             due_at: then,
-            tries: 0,
+            spent: Spent::default(),
         },
         ..house.again(&due, then)
     };
     assert_eq!(house.settle(&[postponed]).await, []);
 
     let moved = house.due(&house.ours, then).await.remove(0);
-    assert_eq!((moved.attempts, moved.tries), (0, 0));
+    assert_eq!((moved.attempts, moved.spent.tries), (0, 0));
     let detail = house.store.delivery(due.id).await.expect("a delivery");
     assert_eq!(detail.attempts, []);
     assert_eq!(detail.row.status, Status::Pending);
@@ -263,7 +269,7 @@ pub(crate) async fn an_end_without_a_request_can_come_twice<S: Store>(store: S) 
         .expect("asked for");
     house.work_off(then).await;
     let again = house.due(&house.ours, then).await.remove(0);
-    assert_eq!((again.attempts, again.tries), (1, 0));
+    assert_eq!((again.attempts, again.spent.tries), (1, 0));
     house
         .settle(&[house.again(&again, then + seconds(1))])
         .await;
@@ -277,7 +283,7 @@ pub(crate) async fn an_end_without_a_request_can_come_twice<S: Store>(store: S) 
     assert_eq!(numbers, [1, 2, 0], "in the order in which it happened");
 }
 
-pub(crate) async fn gone_for_good_disables_once<S: Store>(store: S) {
+pub(crate) async fn gone_for_good_suspends_once<S: Store>(store: S) {
     let house = House::new(store).await;
     house.routed(6).await;
     let revision = house.store.snapshot().await.expect("a snapshot").revision;
@@ -285,7 +291,7 @@ pub(crate) async fn gone_for_good_disables_once<S: Store>(store: S) {
     let gone: Vec<_> = due[..2]
         .iter()
         .map(|d| Settlement {
-            disable: Some("http_410"),
+            suspend: Some("http_410"),
             ..house.ended(d, End::Dead)
         })
         .collect();
@@ -295,7 +301,7 @@ pub(crate) async fn gone_for_good_disables_once<S: Store>(store: S) {
     let ours = house.store.find(house.ours.id).await.expect("ours");
     assert_eq!(
         ours.state,
-        State::Disabled {
+        State::Suspended {
             reason: "http_410".to_owned()
         }
     );

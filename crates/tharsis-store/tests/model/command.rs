@@ -120,7 +120,7 @@ pub(crate) enum Those {
 pub(crate) enum Fate {
     Delivered,
     Dead,
-    /// And its subscription is disabled.
+    /// And its subscription is suspended.
     Gone,
     /// Without a request.
     Expired,

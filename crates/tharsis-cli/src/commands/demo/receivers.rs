@@ -55,8 +55,8 @@ const PARTS: [Part; 3] = [
         name: "Shop nudges",
         client: CLIENTS[0],
         event: Some(nudge::TYPE),
-        answers: "503 to the first 25",
-        fail_first: 25,
+        answers: "503 to the first 15",
+        fail_first: 15,
         delay: Duration::ZERO,
     },
     Part {

@@ -45,6 +45,19 @@ pub(super) struct DraftOptions {
     #[arg(long, value_name = "SPANS")]
     retry: Option<String>,
 
+    /// For how long a delivery may wait for its retries, all of them together, or `none` [default: as long as they take]
+    #[arg(long, value_name = "SPAN")]
+    retry_window: Option<String>,
+
+    /// Failures in a row that open its breaker: what waits is held and one delivery probes now and then; or `none`
+    /// [default: 20]
+    #[arg(long, value_name = "N")]
+    breaker: Option<String>,
+
+    /// How long its receiver may fail until it is suspended, or `never` [default: 5d]
+    #[arg(long, value_name = "SPAN")]
+    suspend_after: Option<String>,
+
     /// Requests under way to it at once [default: 8]
     #[arg(long, value_name = "N")]
     max_in_flight: Option<u32>,
@@ -125,6 +138,9 @@ impl DraftOptions {
             content_type: self.content_type.or(present.content_type),
             timeout: self.timeout.or(present.timeout),
             retry: self.retry.or(present.retry),
+            retry_window: self.retry_window.or(present.retry_window),
+            breaker: self.breaker.or(present.breaker),
+            suspend_after: self.suspend_after.or(present.suspend_after),
             max_in_flight: self.max_in_flight.or(present.max_in_flight),
             rate: self.rate.or(present.rate),
             payload_limit: self.payload_limit.or(present.payload_limit),

@@ -2,6 +2,7 @@ use clap::Args;
 use serde::Serialize;
 use tharsis::{ClientId, Registry};
 
+use super::health::short;
 use crate::{
     commands::{Context, documents::SubscriptionDocument},
     output::{Exit, Failure, Table},
@@ -42,7 +43,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
     } else if subscriptions.is_empty() {
         output.note("There is no subscription. Add one with `tharsis subscription add`.");
     } else {
-        let mut table = Table::new(&["subscription", "name", "state", "client", "url"]);
+        let mut table = Table::new(&["subscription", "name", "state", "health", "client", "url"]);
         for subscription in &subscriptions {
             let settings = &subscription.settings;
             let state = match subscription.state.reason() {
@@ -53,6 +54,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
                 subscription.id.to_string(),
                 settings.name.clone(),
                 state,
+                short(&subscription.health),
                 settings.client.to_string(),
                 settings.url.given().to_owned(),
             ]);

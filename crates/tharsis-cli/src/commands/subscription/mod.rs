@@ -3,6 +3,7 @@
 mod add;
 mod draft;
 mod filter_test;
+mod health;
 mod list;
 mod remove;
 mod rotate;
@@ -13,7 +14,8 @@ mod test;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tharsis::{
-    CheckMethod, SubscriptionId, Timestamp, format_duration, subscription::Subscription,
+    CheckMethod, SubscriptionId, Timestamp, format_duration, health::Limits,
+    subscription::Subscription,
 };
 
 use super::Context;
@@ -34,6 +36,7 @@ pub(crate) enum Command {
     Add(add::Options),
     List(list::Options),
     Show(show::Options),
+    Health(health::Options),
     Set(set::Options),
     Pause(state::Pause),
     Resume(state::Resume),
@@ -48,6 +51,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Add(options) => add::run(context, options).await,
         Command::List(options) => list::run(context, &options).await,
         Command::Show(options) => show::run(context, &options).await,
+        Command::Health(options) => health::run(context, &options).await,
         Command::Set(options) => set::run(context, options).await,
         Command::Pause(options) => state::pause(context, &options).await,
         Command::Resume(options) => state::resume(context, &options).await,
@@ -84,6 +88,18 @@ impl From<Check> for CheckMethod {
     }
 }
 
+/// When its deliveries are held, and when it is suspended.
+fn breaker(limits: Limits) -> String {
+    let opens = match limits.breaker {
+        Some(most) => format!("opens after {most} failures in a row"),
+        None => return "never opens".to_owned(),
+    };
+    match limits.suspend_after {
+        Some(after) => format!("{opens}; suspended after {}", format_duration(after)),
+        None => format!("{opens}; never suspended"),
+    }
+}
+
 /// A subscription as people read it.
 fn for_people(subscription: &Subscription, now: Timestamp) -> String {
     let settings = &subscription.settings;
@@ -107,6 +123,10 @@ fn for_people(subscription: &Subscription, now: Timestamp) -> String {
         Some(reason) => format!("{}: {reason}", subscription.state),
         None => subscription.state.to_string(),
     };
+    let retry = match settings.retry.window() {
+        Some(window) => format!("{} within {}", settings.retry, format_duration(window)),
+        None => settings.retry.to_string(),
+    };
     let secret = match &subscription.secret_fingerprint {
         Some(fingerprint) => format!("fingerprint {fingerprint}"),
         None if settings.profile.signature.is_none() => {
@@ -120,11 +140,13 @@ fn for_people(subscription: &Subscription, now: Timestamp) -> String {
         ["client".to_owned(), settings.client.to_string()],
         ["url".to_owned(), settings.url.given().to_owned()],
         ["state".to_owned(), state],
+        ["health".to_owned(), health::told(&subscription.health, now)],
         ["profile".to_owned(), settings.profile.name.to_string()],
         ["events".to_owned(), events],
         ["content type".to_owned(), settings.content_type.clone()],
         ["timeout".to_owned(), format_duration(settings.timeout)],
-        ["retry".to_owned(), settings.retry.to_string()],
+        ["retry".to_owned(), retry],
+        ["breaker".to_owned(), breaker(settings.limits)],
         [
             "in flight".to_owned(),
             format!("at most {}", settings.max_in_flight),

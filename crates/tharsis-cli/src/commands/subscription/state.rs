@@ -17,7 +17,7 @@ pub(crate) struct Pause {
     which: Which,
 }
 
-/// Let held deliveries go, also after it was disabled
+/// Let held deliveries go, also after it was suspended
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:

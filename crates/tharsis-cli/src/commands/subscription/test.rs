@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What is of no use for a subscription that is added: it is tested as it is.
-const TYPED: [&str; 21] = [
+const TYPED: [&str; 24] = [
     "name",
     "url",
     "events",
@@ -33,6 +33,9 @@ const TYPED: [&str; 21] = [
     "content_type",
     "timeout",
     "retry",
+    "retry_window",
+    "breaker",
+    "suspend_after",
     "max_in_flight",
     "rate",
     "payload_limit",

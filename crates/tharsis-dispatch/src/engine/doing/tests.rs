@@ -16,7 +16,7 @@ use tharsis_core::{
 };
 use tharsis_store::{
     Changed, LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed,
-    Rows, Settlement, Shards, Snapshot, StoreError, WorkedOff,
+    Rows, Settlement, Shards, Snapshot, StoreError, Transition, WorkedOff,
 };
 use tokio::{sync::oneshot, time::Instant};
 
@@ -138,6 +138,15 @@ impl Outbox for Shared {
     ) -> Result<Vec<Position>, StoreError> {
         let effect = Effect::Settle(*lease, Arc::new(settlements.to_vec()));
         ask!(self, lease.worker, effect, Input::Settle(answer) => answer)
+    }
+
+    async fn transition(
+        &self,
+        lease: &Lease,
+        transitions: &[Transition],
+    ) -> Result<Vec<i64>, StoreError> {
+        let effect = Effect::Transition(*lease, Arc::new(transitions.to_vec()));
+        ask!(self, lease.worker, effect, Input::Transition(answer) => answer)
     }
 
     async fn work_off(&self, lease: &Lease, now: Timestamp) -> Result<WorkedOff, StoreError> {

@@ -6,6 +6,7 @@ use std::{
 
 use tharsis_core::{
     EventId, Timestamp,
+    health::{Breaker, Condition, Failure, Health},
     rate::Rate,
     subscription::{State, Target},
 };
@@ -52,13 +53,50 @@ pub(super) enum Pace {
 
 /// What an answer says of how much the receiver can do at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine) enum Load {
+enum Load {
     /// It took what it got.
     Fine,
     /// It has too much to do.
     Over,
     /// Nothing.
     Unknown,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub(in crate::engine) struct Answer<'a> {
+    /// The deliveries that it carried.
+    pub(in crate::engine) deliveries: usize,
+    pub(in crate::engine) took: Duration,
+    pub(in crate::engine) heard: Heard<'a>,
+}
+
+/// What an answer says of the receiver.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::engine) enum Heard<'a> {
+    /// It took what it got.
+    Success,
+    /// It did not, perhaps because it has too much to do.
+    Failure {
+        failure: Failure<'a>,
+        is_overload: bool,
+    },
+    /// It is gone for good.
+    Gone(&'a str),
+    /// Nothing: what went wrong was ours.
+    Nothing,
+}
+
+impl Heard<'_> {
+    fn load(&self) -> Load {
+        match self {
+            Self::Success => Load::Fine,
+            Self::Failure {
+                is_overload: true, ..
+            } => Load::Over,
+            Self::Failure { .. } | Self::Gone(_) | Self::Nothing => Load::Unknown,
+        }
+    }
 }
 
 /// Where a lane waits for its turn.
@@ -85,7 +123,7 @@ pub(super) enum Lacks {
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) target: Arc<Target>,
-    /// Paused, disabled or removed: its rows stay where they are.
+    /// Paused, suspended or removed: its rows stay where they are.
     pub(super) held: bool,
     /// The head of the lane: rows that were read and not yet sent.
     cache: VecDeque<Due>,
@@ -119,6 +157,12 @@ pub(super) struct Lane {
     borne: usize,
     /// So many answers more are to requests from before it slowed down, about, and say nothing new.
     deaf: usize,
+    /// Whether it may send at all.
+    pub(super) breaker: Breaker,
+    /// When it sends a probe, as far as somebody was told to wake it then.
+    pub(super) probing: Option<Timestamp>,
+    /// The request under way is a probe: there is no other.
+    is_probe: bool,
     pub(super) pace: Pace,
     /// A request has ended. Until then it gets one at a time: a thousand dead receivers that come due in the same moment,
     /// as after a restart, must not take eight slots each.
@@ -155,6 +199,9 @@ impl Lane {
     pub(super) fn new(target: Arc<Target>, now: Instant) -> Self {
         Self {
             held: target.subscription.state != State::Active,
+            breaker: Breaker::new(target.subscription.health.clone()),
+            probing: None,
+            is_probe: false,
             next_at: now + interval(&target),
             spaced: None,
             target,
@@ -187,10 +234,11 @@ impl Lane {
 
     /// How many of its requests may be under way.
     pub(super) fn limit(&self) -> usize {
-        if self.tried {
-            self.allowed().min(self.window)
-        } else {
-            1
+        match self.breaker.condition() {
+            Condition::Open | Condition::Suspended => 0,
+            Condition::HalfOpen => 1,
+            Condition::Healthy | Condition::Throttled if !self.tried => 1,
+            Condition::Healthy | Condition::Throttled => self.allowed().min(self.window),
         }
     }
 
@@ -257,7 +305,7 @@ impl Lane {
     /// What has failed twice, or so often that it has one retry left, goes alone: it may be what its batch failed for.
     fn goes_alone(&self, due: &Due) -> bool {
         let retries = self.target.subscription.settings.retry.delays().len();
-        due.tries >= ALONE.min(u32::try_from(retries).unwrap_or(ALONE)).max(1)
+        due.spent.tries >= ALONE.min(u32::try_from(retries).unwrap_or(ALONE)).max(1)
     }
 
     /// Whether this delivery is of a type that the profile knows, or that was chosen.
@@ -274,7 +322,7 @@ impl Lane {
                 && self.cache.len() < self.batch_items();
         // What has given its cache back is read when its turn comes.
         let waits = self.spaced.is_some() && self.cache.is_empty();
-        self.wanted && !self.held && !waits && self.reading.is_none() && lacks
+        self.wanted && !self.held && self.limit() > 0 && !waits && self.reading.is_none() && lacks
     }
 
     /// It is read on now. Its appetite follows from how soon that is.
@@ -480,22 +528,74 @@ impl Lane {
             self.since = now;
         }
         self.in_flight += 1;
+        self.is_probe = self.breaker.probes();
         let earliest = now.checked_sub(LATENESS).unwrap_or(now);
         self.next_at = self.next_at.max(earliest) + interval(&self.target);
     }
 
+    /// What an answer says of its receiver: each other condition that it is in from now on goes to `changed`. Where it was
+    /// that of a probe, says when the next one is due if it failed.
+    pub(super) fn hear(
+        &mut self,
+        heard: Heard<'_>,
+        now: Timestamp,
+        mut changed: impl FnMut(&Health),
+    ) -> Option<Timestamp> {
+        let is_probe = std::mem::take(&mut self.is_probe);
+        let limits = self.target.subscription.settings.limits;
+        let breaker = &mut self.breaker;
+        match heard {
+            Heard::Success => {
+                if breaker.succeeded(now) {
+                    // It could not take all that waits at once.
+                    self.window = 1;
+                    self.borne = 0;
+                    self.deaf = self.in_flight;
+                    changed(breaker.health());
+                } else if breaker.calmed(now) {
+                    self.window = usize::MAX;
+                    changed(breaker.health());
+                }
+            }
+            Heard::Failure {
+                failure,
+                is_overload,
+            } => {
+                if is_overload && breaker.overloaded(failure.code, now) {
+                    changed(breaker.health());
+                }
+                if breaker.failed(failure, is_probe, limits) {
+                    changed(breaker.health());
+                }
+            }
+            Heard::Gone(code) => {
+                if breaker.suspended(code, now) {
+                    changed(breaker.health());
+                }
+            }
+            Heard::Nothing => {}
+        }
+        is_probe.then(|| breaker.probe_at().unwrap_or(now))
+    }
+
     /// A request of it has ended. Says how many it may have under way from now on if that became fewer.
-    pub(super) fn arrive(&mut self, took: Duration, load: Load, now: Instant) -> Option<usize> {
+    pub(super) fn arrive(
+        &mut self,
+        took: Duration,
+        heard: &Heard<'_>,
+        now: Instant,
+    ) -> Option<usize> {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.since = now;
         self.tried = true;
         self.pace = if took > SLOW { Pace::Slow } else { Pace::Quick };
-        self.bear(load)
+        self.bear(heard.load())
     }
 
     /// Its requests were dropped.
     pub(super) fn abandon(&mut self) {
         self.in_flight = 0;
+        self.is_probe = false;
         self.deaf = 0;
     }
 

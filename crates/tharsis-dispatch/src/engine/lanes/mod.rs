@@ -11,13 +11,14 @@ use std::{
 };
 
 use tharsis_core::{
-    EventId, Timestamp,
+    EventId, SubscriptionId, Timestamp,
+    health::{Condition, Health},
     subscription::{State, Target},
 };
-use tharsis_store::{Due, LaneRead, Rows, Shard, Shards};
-use tracing::debug;
+use tharsis_store::{Due, LaneRead, Rows, Shard, Shards, Transition};
+use tracing::{debug, info, warn};
 
-pub(super) use lane::Load;
+pub(super) use lane::{Answer, Heard};
 use lane::{Lacks, Lane, Pace, Place, is_expired};
 use slots::{Aside, Slots};
 use turns::Turns;
@@ -72,6 +73,10 @@ pub(super) struct Lanes {
     /// Lanes whose next request waits for its turn by their rate, and until when.
     spaced: BTreeSet<(Instant, i64)>,
     rewinds: BTreeSet<(Instant, i64)>,
+    /// Lanes whose breaker is open, and when each sends a probe.
+    probes: BTreeSet<(Timestamp, i64)>,
+    /// How receivers do from now on, not yet written down.
+    pub(super) transitions: Vec<Transition>,
     slots: Slots,
     under_way: usize,
     cache_bytes: usize,
@@ -84,7 +89,7 @@ pub(super) struct Lanes {
 pub(super) enum Pick {
     /// It is sent, with these if there are any. They are in flight until [`Lanes::answered`], and known until
     /// [`Lanes::settled`].
-    Send(Due, Vec<Due>, Arc<Target>),
+    Send(Due, Box<[Due]>, Arc<Target>),
     /// Its event expired while it waited: it ends without a request. It is known until [`Lanes::settled`].
     Expired(Due),
     /// Its subscription's profile has no event of this type, and no types were chosen: somebody who did not know the
@@ -106,6 +111,8 @@ impl Lanes {
             lingering: BTreeSet::new(),
             spaced: BTreeSet::new(),
             rewinds: BTreeSet::new(),
+            probes: BTreeSet::new(),
+            transitions: Vec::new(),
             slots: Slots::new(max_in_flight),
             under_way: 0,
             cache_bytes,
@@ -144,7 +151,7 @@ impl Lanes {
         targets: impl Iterator<Item = &'a (i64, Arc<Target>)>,
         now: Now,
     ) -> bool {
-        let mut new = false;
+        let (mut new, mut adopted) = (false, Vec::new());
         let mut absent: BTreeSet<i64> = self.lanes.keys().copied().collect();
         for (id, target) in targets {
             absent.remove(id);
@@ -155,6 +162,11 @@ impl Lanes {
                 Lane::new(Arc::clone(target), now.instant)
             });
             lane.set_target(target, now.instant);
+            if lane.breaker.adopt(&target.subscription.health)
+                || lane.probing.is_none() && lane.breaker.probe_at().is_some()
+            {
+                adopted.push(*id);
+            }
             let was_spaced = unspace(&mut self.spaced, *id, lane);
             match (std::mem::replace(&mut lane.held, held), held) {
                 (false, true) => self.cached_bytes -= lane.drop_cache(),
@@ -165,6 +177,10 @@ impl Lanes {
                 }
                 (false, false) | (true, true) => {}
             }
+        }
+        for id in adopted {
+            self.shut(id);
+            self.enter(id, now);
         }
         for id in absent {
             self.hold(id);
@@ -194,6 +210,13 @@ impl Lanes {
     pub(super) fn hold(&mut self, id: i64) {
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.held = true;
+        }
+        self.put_away(id);
+    }
+
+    /// Drops what is in memory of a lane that may not send.
+    fn put_away(&mut self, id: i64) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
             self.cached_bytes -= lane.drop_cache();
             if let Some(until) = lane.lingering.take() {
                 self.lingering.remove(&(until, id));
@@ -202,10 +225,11 @@ impl Lanes {
         }
     }
 
-    /// Gives up all that was read: it may have been changed by another owner. Requests in flight and settlements stay
+    /// Gives up all that was read, and what is known of receivers: it may have been changed by another owner, or lost. Requests in flight and settlements stay
     /// known, so nothing of ours is sent twice.
     pub(super) fn forget(&mut self) {
         for lane in self.lanes.values_mut() {
+            lane.breaker.doubt();
             lane.drop_cache();
             lane.wanted = false;
             lane.queued = false;
@@ -296,6 +320,13 @@ impl Lanes {
                 self.enter(id, now);
             }
         }
+        while let Some(&(at, id)) = self.probes.first() {
+            if !alarm.rings(now.instant_of(at)) {
+                break;
+            }
+            self.probes.pop_first();
+            self.probe(id, now);
+        }
         while let Some(&(at, id)) = self.rewinds.first() {
             if !alarm.rings(at) {
                 break;
@@ -309,6 +340,25 @@ impl Lanes {
                 }
             }
         }
+    }
+
+    /// One delivery of it shows whether its receiver is back.
+    fn probe(&mut self, id: i64, now: Now) {
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return;
+        };
+        lane.probing = None;
+        // An admin who lets it go again has it probed.
+        if lane.held || !lane.breaker.half_open(now.clock) {
+            return;
+        }
+        let health = lane.breaker.health().clone();
+        tell(lane.target.subscription.id, &health);
+        self.transitions.push(Transition {
+            subscription: id,
+            health,
+        });
+        self.enter(id, now);
     }
 
     // === reading ===
@@ -500,38 +550,73 @@ impl Lanes {
             lane.depart(now.instant);
             self.slots.taken += 1;
             self.slots.taken_by_slow += usize::from(lane.pace == Pace::Slow);
-            Pick::Send(due, more, Arc::clone(&lane.target))
+            Pick::Send(due, more.into(), Arc::clone(&lane.target))
         };
         self.feed(id);
         Some(pick)
     }
 
-    /// A request of so many deliveries has ended.
-    pub(super) fn answered(
-        &mut self,
-        id: i64,
-        deliveries: usize,
-        took: Duration,
-        load: Load,
-        now: Now,
-    ) {
+    /// A request has ended. Where it was a probe that failed, says when the next one is due.
+    pub(super) fn answered(&mut self, id: i64, answer: &Answer<'_>, now: Now) -> Option<Timestamp> {
+        let Answer {
+            deliveries,
+            took,
+            heard,
+        } = *answer;
         self.under_way = self.under_way.saturating_sub(deliveries);
-        let Some(lane) = self.lanes.get_mut(&id) else {
-            return;
-        };
+        let lane = self.lanes.get_mut(&id)?;
         self.slots.taken = self.slots.taken.saturating_sub(1);
         self.slots.taken_by_slow -= lane.slow_in_flight();
-        if let Some(window) = lane.arrive(took, load, now.instant) {
+        if let Some(window) = lane.arrive(took, &heard, now.instant) {
             let id = lane.target.subscription.id;
             debug!(subscription.id = %id, window, "it has too much to do and gets fewer requests at once");
         }
         self.slots.taken_by_slow += lane.slow_in_flight();
+        let transitions = &mut self.transitions;
+        let lane_id = lane.target.subscription.id;
+        let due_again = lane.hear(heard, now.clock, |health| {
+            tell(lane_id, health);
+            transitions.push(Transition {
+                subscription: id,
+                health: health.clone(),
+            });
+        });
+        let condition = lane.breaker.condition();
         if matches!(lane.place, Place::Aside(_)) && self.slots.lacking(lane).is_none() {
             lane.place = Place::Out;
         }
         self.enter(id, now);
         self.bring_back(Lacks::Slow, self.slots.free_for_slow(), now);
         self.bring_back(Lacks::Common, self.slots.free_for_all(), now);
+        match condition {
+            Condition::Open => self.shut(id),
+            Condition::Suspended => self.hold(id),
+            Condition::Healthy | Condition::Throttled | Condition::HalfOpen => {}
+        }
+        due_again
+    }
+
+    /// Its breaker is open: nothing of it is kept in memory, and it sends a probe in time.
+    fn shut(&mut self, id: i64) {
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return;
+        };
+        let probe_at = lane.breaker.probe_at();
+        if lane.probing == probe_at {
+            return;
+        }
+        if let Some(before) = std::mem::replace(&mut lane.probing, probe_at) {
+            self.probes.remove(&(before, id));
+        }
+        self.probes.extend(probe_at.map(|at| (at, id)));
+        self.put_away(id);
+    }
+
+    /// What is written down of how a receiver does is newer than what its lane knew.
+    pub(super) fn doubt(&mut self, id: i64) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.breaker.doubt();
+        }
     }
 
     /// Brings as many lanes back in line as there are slots for them now.
@@ -579,6 +664,20 @@ impl Lanes {
         self.under_way = 0;
         for lane in self.lanes.values_mut() {
             lane.abandon();
+        }
+    }
+}
+
+/// Says how a receiver does from now on, to whoever reads the log.
+fn tell(id: SubscriptionId, health: &Health) {
+    let (condition, cause) = (health.condition.as_str(), health.cause.as_deref());
+    match health.condition {
+        Condition::Open | Condition::Suspended => {
+            let probe_at = health.probe_at.map(tracing::field::display);
+            warn!(subscription.id = %id, condition, cause, probe_at, "its deliveries are held");
+        }
+        Condition::Healthy | Condition::Throttled | Condition::HalfOpen => {
+            info!(subscription.id = %id, condition, cause, "its receiver does otherwise");
         }
     }
 }

@@ -8,12 +8,14 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tharsis_core::{
     DeliveryId, EventId, Timestamp,
+    delivery::Spent,
+    health::{Condition, Failure},
     profile::Batch,
     subscription::{State, Target},
 };
 use tharsis_store::{Due, LaneRead, Position, Rows};
 
-use super::{Alarm, Lanes, Load, Now, Pick, Shards};
+use super::{Alarm, Answer, Heard, Lanes, Now, Pick, Shards};
 use crate::engine::samples::{self, target};
 
 const QUICK: Duration = Duration::from_millis(10);
@@ -27,7 +29,7 @@ fn check_batch(target: &Target, dues: &[Due]) {
     let settings = &target.subscription.settings;
     let allowed = settings.batch.map_or(1, |batch| batch.items);
     assert!(dues.len() <= usize::try_from(allowed).expect("small"));
-    assert!(dues.len() == 1 || dues.iter().all(|due| due.tries < 2));
+    assert!(dues.len() == 1 || dues.iter().all(|due| due.spent.tries < 2));
     assert!(
         dues.iter()
             .all(|due| settings.profile.knows(&due.event_type))
@@ -36,6 +38,16 @@ fn check_batch(target: &Target, dues: &[Due]) {
         .map(|due| settings.most_bytes(due.payload.len()))
         .sum();
     assert!(dues.len() == 1 || bytes + settings.bytes_beside() <= settings.payload_limit);
+}
+
+/// What a receiver says of how much it can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Load {
+    Fine,
+    Over,
+    /// It fails, whatever it can do.
+    Fails,
+    Unknown,
 }
 
 /// A request that is under way.
@@ -157,7 +169,7 @@ impl Table {
             published_at: self.now.clock,
             expires_at: None,
             attempts: 0,
-            tries: 0,
+            spent: Spent::default(),
             fresh: None,
         });
         self.lanes.note(lane, due_at, self.now);
@@ -250,9 +262,28 @@ impl Table {
 
     fn answer(&mut self, n: usize) {
         let Flying { lane, dues, since } = self.flying.remove(n);
-        let took = self.now.instant - since;
-        self.lanes
-            .answered(lane, dues.len(), took, self.load, self.now);
+        let failure = Failure {
+            event: dues[0].id.event,
+            code: "http_503",
+            asked_for: Duration::ZERO,
+            at: self.now.clock,
+            random: u16::MAX / 2 + 1,
+        };
+        let failed = |is_overload| Heard::Failure {
+            failure,
+            is_overload,
+        };
+        let answer = Answer {
+            deliveries: dues.len(),
+            took: self.now.instant - since,
+            heard: match self.load {
+                Load::Fine => Heard::Success,
+                Load::Over => failed(true),
+                Load::Fails => failed(false),
+                Load::Unknown => Heard::Nothing,
+            },
+        };
+        self.lanes.answered(lane, &answer, self.now);
         self.unsettled.extend(dues);
     }
 
@@ -271,6 +302,17 @@ impl Table {
             self.lanes
                 .settled(due.position.subscription, due.id.event, unchanged);
         }
+    }
+
+    /// What became of a receiver since it was last asked.
+    fn conditions(&mut self, lane: i64) -> Vec<Condition> {
+        let transitions = std::mem::take(&mut self.lanes.transitions);
+        let of_lane = transitions.iter().filter(|t| t.subscription == lane);
+        of_lane.map(|t| t.health.condition).collect()
+    }
+
+    fn ring(&mut self) {
+        self.lanes.ring(self.now, &mut Alarm::new(self.now.instant));
     }
 
     /// What was answered is put off.
@@ -574,7 +616,7 @@ fn who_has_too_much_to_do_gets_half_as_many_and_one_more_for_each_round_that_it_
     // However many say it at once.
     assert_eq!(rounds(Load::Over, 5), [4, 2, 1, 1, 1]);
     assert_eq!(
-        rounds(Load::Unknown, 2),
+        rounds(Load::Fails, 2),
         [1, 1],
         "another failure says nothing"
     );
@@ -601,6 +643,82 @@ fn what_was_sent_before_it_slowed_down_does_not_slow_it_again() {
     table.answer(0);
     assert_eq!(table.pick(), Some(1));
     assert_eq!(table.pick(), None, "four at once");
+}
+
+#[test]
+fn an_open_breaker_holds_all_but_one_probe_at_a_time_and_forgets_nothing() {
+    let mut table = Table::new(256, 1 << 25, 2);
+    let limits = |table: &mut Table, breaker| {
+        let target = table.targets.get_mut(&1).expect("there");
+        target.subscription.settings.limits.breaker = breaker;
+        table.load();
+    };
+    limits(&mut table, Some(20));
+    table.write_many(1, 100);
+    table.read();
+    table.pick();
+    assert_eq!(round(&mut table, Load::Fine), 8);
+    assert_eq!(round(&mut table, Load::Fails), 8, "8 in a row");
+    assert_eq!(round(&mut table, Load::Fails), 8, "16 in a row");
+    assert_eq!(round(&mut table, Load::Fails), 0, "24 in a row");
+    assert_eq!(table.conditions(1), [Condition::Open]);
+    assert!(table.lanes.is_at_rest(), "nothing to do but to wait");
+    assert_eq!(table.lanes.cached_bytes, 0);
+    let left = table.rows.len();
+
+    table.write_many(2, 1);
+    table.read();
+    assert_eq!(table.pick(), Some(2), "the other does not notice");
+    table.answer(0);
+    table.settle();
+    for after in [5, 10, 20, 40, 80, 160, 300, 300] {
+        table.pass(Duration::from_millis(after * 1_000 - 1));
+        table.ring();
+        table.read();
+        assert_eq!(table.pick(), None);
+        table.pass(Duration::from_millis(1));
+        table.ring();
+        assert!(!table.lanes.is_at_rest());
+        table.read();
+        assert_eq!(table.pick(), Some(1));
+        assert_eq!(table.pick(), None, "one at a time");
+        table.load = Load::Fails;
+        table.answer(0);
+        table.retry(Duration::from_secs(after));
+        assert_eq!(table.conditions(1), [Condition::HalfOpen, Condition::Open]);
+    }
+    table.pass(Duration::from_secs(300));
+    table.ring();
+    table.read();
+    table.pick();
+    assert_eq!(round(&mut table, Load::Fine), 1, "gently at first");
+    assert_eq!(
+        table.conditions(1),
+        [Condition::HalfOpen, Condition::Throttled]
+    );
+    assert_eq!(round(&mut table, Load::Fine), 2);
+    assert!(table.rows.len() >= left - 3);
+    table.serve(Duration::from_secs(120), |_| QUICK);
+    assert_eq!(table.rows.len(), 0);
+    table.write_many(1, 1);
+    table.serve(Duration::from_secs(1), |_| QUICK);
+    assert_eq!(table.conditions(1), [Condition::Healthy]);
+
+    // An admin who takes the breaker away, or has it asked anew, need not wait.
+    table.write_many(1, 100);
+    table.read();
+    table.pick();
+    while round(&mut table, Load::Fails) > 0 {}
+    assert_eq!(table.conditions(1), [Condition::Open]);
+    let target = table.targets.get_mut(&1).expect("there");
+    target.subscription.health = tharsis_core::health::Health {
+        condition: Condition::HalfOpen,
+        version: 1_000,
+        ..target.subscription.health.clone()
+    };
+    table.load();
+    table.read();
+    assert_eq!((table.pick(), table.pick()), (Some(1), None));
 }
 
 #[test]
@@ -894,7 +1012,7 @@ fn the_last_retry_of_a_batch_is_made_one_by_one() {
         for _ in 0..2 {
             table.write(1, -1_000, 100);
         }
-        table.rows.iter_mut().for_each(|row| row.tries = 1);
+        table.rows.iter_mut().for_each(|row| row.spent.tries = 1);
         let mut sent = table.requests();
         table.answer(0);
         sent.extend(table.requests());
@@ -926,7 +1044,7 @@ fn what_failed_twice_goes_alone() {
     for _ in 0..4 {
         table.write(1, -1_000, 100);
     }
-    table.rows[1].tries = 2;
+    table.rows[1].spent.tries = 2;
     assert_eq!(table.requests(), [1]);
     table.answer(0);
     assert_eq!(table.requests(), [1, 2]);
@@ -1008,7 +1126,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => lane().prop_map(Step::Invalidate),
         1 => (lane(), prop::sample::select(vec![None, Some("3/s"), Some("200/s")]))
             .prop_map(|(lane, rate)| Step::Rate(lane, rate)),
-        1 => prop::sample::select(vec![Load::Fine, Load::Over, Load::Unknown]).prop_map(Step::Load),
+        1 => prop::sample::select(vec![Load::Fine, Load::Over, Load::Fails, Load::Unknown]).prop_map(Step::Load),
         1 => Just(Step::LoseLease),
         2 => prop::collection::vec(lane(), 0..6).prop_map(Step::Lease),
     ]

@@ -214,6 +214,7 @@ impl Model {
             Effect::Discover(lease) => Input::Discover(self.lanes(lease)),
             Effect::Read(lease, lanes, now) => Input::Read(self.due(lease, lanes, *now)),
             Effect::Settle(lease, settlements) => Input::Settle(self.settle(lease, settlements)),
+            Effect::Transition(lease, all) => Input::Transition(self.transition(lease, all)),
             Effect::WorkOff(lease, now) => Input::WorkOff(self.work_off(lease, *now)),
             Effect::Maintain(_) => {
                 self.maintained += 1;
@@ -254,7 +255,7 @@ fn delivered(due: &Due, at: Timestamp) -> Settlement {
             detail: None,
         }),
         fate: Fate::Ended(End::Delivered),
-        disable: None,
+        suspend: None,
     }
 }
 
@@ -272,6 +273,7 @@ pub(in crate::engine) fn failed(effect: &Effect, asked: Instant) -> Input {
         Effect::Discover(_) => Input::Discover(error()),
         Effect::Read(..) => Input::Read(error::<Rows>()),
         Effect::Settle(..) => Input::Settle(error()),
+        Effect::Transition(..) => Input::Transition(error()),
         Effect::WorkOff(..) => Input::WorkOff(error()),
         Effect::Maintain(_) => Input::Maintain(error()),
         Effect::Count(_) => Input::Count(error()),

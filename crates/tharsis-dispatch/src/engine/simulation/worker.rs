@@ -266,7 +266,7 @@ fn a_summary_counts_what_ended_when_it_was_routed() {
 }
 
 #[test]
-fn a_receiver_that_is_gone_is_disabled_and_its_deliveries_are_held() {
+fn a_receiver_that_is_gone_is_suspended_and_its_deliveries_are_held() {
     let mut world = world(1, &[Receiver::Gone]);
     for _ in 0..10 {
         world.publish(client(1));
@@ -277,7 +277,7 @@ fn a_receiver_that_is_gone_is_disabled_and_its_deliveries_are_held() {
     let state = &world.model.targets[&1].subscription.state;
     assert_eq!(
         state,
-        &State::Disabled {
+        &State::Suspended {
             reason: "http_410".to_owned()
         }
     );
@@ -460,7 +460,7 @@ fn after_a_lease_that_was_lost_during_a_read_lanes_are_read_again() {
 }
 
 #[test]
-fn a_receiver_that_is_gone_for_a_cancelled_delivery_does_not_stop_its_lane_in_memory() {
+fn a_receiver_that_is_gone_for_a_cancelled_delivery_is_suspended_all_the_same() {
     let mut world = world(1, &[Receiver::Gone]);
     world.publish(client(1));
     world.start_engine();
@@ -471,6 +471,9 @@ fn a_receiver_that_is_gone_for_a_cancelled_delivery_does_not_stop_its_lane_in_me
     world.run_for(SEC);
     world.receivers.insert(1, Receiver::Healthy);
     let event = world.publish(client(1));
+    world.run_for(SEC);
+    assert_eq!(end_of(&world, event, 1), None);
+    world.resume(1);
     world.run_for(SEC);
     assert_eq!(end_of(&world, event, 1), Some(End::Delivered));
 }
@@ -502,7 +505,7 @@ fn a_registry_that_the_server_lost_is_not_routed_by() {
         let mut world = world(seed, &[Receiver::Gone]);
         world.start_engine();
         world.run_for(SEC);
-        // What disables a subscription is a settlement, which waits for no disk.
+        // What suspends a subscription is a settlement, which waits for no disk.
         world.publish(client(1));
         world.doom(500 * SEC / 1_000, 700 * SEC / 1_000);
         world.run_for(SEC);
@@ -534,7 +537,7 @@ fn receivers_that_are_gone_one_after_another_do_not_hold_up_what_others_publish(
         let mut world = world(seed, &receivers);
         world.options.max_in_flight = 64;
         world.start_engine();
-        // Each is disabled by a settlement, after which the registry is read again.
+        // Each is suspended by a settlement, after which the registry is read again.
         for gone in 1..=120_u8 {
             let starts_in = SEC + Duration::from_millis(8) * u32::from(gone);
             world.publish_with(client(gone), None, Some(starts_in));

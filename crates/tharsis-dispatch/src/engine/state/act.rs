@@ -69,6 +69,7 @@ impl State {
         self.send(moment, alarm, effects);
         self.read(lease, moment, alarm, effects);
         self.settle(lease, now, alarm, effects);
+        self.write_transitions(lease, alarm, effects);
         self.see_whether_idle(moment, alarm, effects);
     }
 
@@ -201,6 +202,16 @@ impl State {
         }
     }
 
+    /// Those of one commit after those of the one before.
+    fn write_transitions(&mut self, lease: Lease, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
+        if self.has_transitions() && self.does.transition.may_start(alarm) {
+            self.does.transition.begin();
+            let new = &mut self.lanes.transitions;
+            let batch = (self.transitions).get_or_insert_with(|| Arc::new(std::mem::take(new)));
+            effects.push(Effect::Transition(lease, Arc::clone(batch)));
+        }
+    }
+
     fn see_whether_idle(&mut self, now: Now, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
         if self.options.until != Until::Idle || !self.is_at_rest() || self.does.count.is_under_way()
         {
@@ -240,6 +251,7 @@ impl State {
             Some(lease) => {
                 self.leave(lease, now, alarm, effects);
                 self.settle(lease, now, alarm, effects);
+                self.write_transitions(lease, alarm, effects);
                 return;
             }
             // To write down what came of the rest.
@@ -269,6 +281,10 @@ impl State {
 
     /// Gives back what nothing is under way in any more, and goes on to own the rest.
     fn leave(&mut self, lease: Lease, now: Instant, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
+        // They are of shards of ours, and soon written.
+        if self.has_transitions() {
+            return;
+        }
         let keep = if self.is_unsettled() {
             // A renewal that is under way may bring more than what is owned now.
             if self.does.hold.is_under_way() || self.does.release.is_under_way() {

@@ -4,7 +4,7 @@ use std::{
 };
 
 use tharsis_core::{Timestamp, subscription::Target};
-use tharsis_store::{Pending, Pointers, Shard, Shards, StoreError};
+use tharsis_store::{Pending, Pointers, Shard, Shards, StoreError, Transition};
 use tracing::warn;
 
 use super::{
@@ -49,6 +49,8 @@ pub(super) struct State {
     trust: Trust,
     lanes: Lanes,
     settling: Settling,
+    /// How receivers do, as it is being written down, or was and is to be written again.
+    transitions: Option<Arc<Vec<Transition>>>,
     /// Read, but not yet routed: a newer registry must be loaded first.
     unrouted: Option<Pointers>,
     /// The instant that was routed with last.
@@ -77,6 +79,7 @@ struct Operations {
     discover: Operation,
     read: Operation,
     settle: Operation,
+    transition: Operation,
     work_off: Operation,
     maintain: Operation,
     count: Operation,
@@ -115,6 +118,7 @@ impl State {
             lanes: Lanes::new(options.max_in_flight, options.cache_bytes),
             options,
             settling: Settling::default(),
+            transitions: None,
             unrouted: None,
             routed_at: Timestamp::default(),
             polling: Polling::new(now),
@@ -147,6 +151,7 @@ impl State {
         let does = &self.does;
         self.lanes.is_at_rest()
             && self.settling.is_empty()
+            && !self.has_transitions()
             && self.unrouted.is_none()
             && [
                 &does.load,
@@ -161,7 +166,12 @@ impl State {
 
     /// Something was sent of which it is not yet written down what came of it.
     fn is_unsettled(&self) -> bool {
-        self.lanes.in_flight() > 0 || !self.settling.is_empty()
+        self.lanes.in_flight() > 0 || !self.settling.is_empty() || self.has_transitions()
+    }
+
+    /// Some receiver does otherwise than is written down.
+    fn has_transitions(&self) -> bool {
+        self.transitions.is_some() || !self.lanes.transitions.is_empty()
     }
 
     /// The answer of an operation; after a failure it waits, and all is read again.
@@ -278,6 +288,7 @@ impl Operations {
             &self.discover,
             &self.read,
             &self.settle,
+            &self.transition,
             &self.work_off,
             &self.release,
         ]

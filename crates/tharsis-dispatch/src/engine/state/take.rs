@@ -6,19 +6,20 @@ use std::{
 };
 
 use tharsis_core::{
-    Invalid,
-    delivery::{End, Fault, Outcome, Verdict, classify, verdict},
+    Invalid, Timestamp,
+    delivery::{End, Fault, Outcome, Standing, Verdict, classify, verdict},
+    health::{Condition, Failure},
     profile::Success,
 };
 use tharsis_store::{
     Changed, Due, Fate, Lease, Pending, Pointers, Position, Remaining, Rows, Shard, Shards,
-    Snapshot, StoreError, WorkedOff,
+    Snapshot, StoreError, Transition, WorkedOff,
 };
 use tracing::{debug, info, warn};
 
 use super::{COUNT, MAINTENANCE_AGAIN, State, Stopping, Trust};
 use crate::engine::{
-    lanes::Load,
+    lanes::{Answer, Heard},
     now::Now,
     routing::{self, Routes},
     settling,
@@ -38,6 +39,7 @@ impl State {
             Input::Read(result) => self.rows_read(result, now),
             Input::Send(flight, result) => self.sent(&flight, result, now),
             Input::Settle(result) => self.settled(result, now),
+            Input::Transition(result) => self.turned(result, now),
             Input::WorkOff(result) => self.worked_off(result, now),
             Input::Maintain(result) => self.maintained(result, now),
             Input::Count(result) => self.counted(result, now),
@@ -184,24 +186,38 @@ impl State {
         let took = result.as_ref().map_or(Duration::ZERO, |o| o.duration);
         let settings = &flight.target.subscription.settings;
         let result = result.map(|outcome| judged(outcome, settings.profile.success));
-        let load = result.as_ref().map_or(Load::Unknown, load);
-        let deliveries = flight.deliveries();
-        self.lanes.answered(lane, deliveries, took, load, moment);
+        let random = self.random.jitter();
+        let answer = Answer {
+            deliveries: flight.deliveries(),
+            took,
+            heard: (result.as_ref()).map_or(Heard::Nothing, |outcome| {
+                heard(flight, outcome, clock, random)
+            }),
+        };
+        let probe = self.lanes.answered(lane, &answer, moment);
         match result {
             Ok(outcome) => {
                 // One for all of them, so that what failed together comes due together.
-                let jitter = self.random.jitter();
+                let after = After {
+                    probe,
+                    jitter: self.random.jitter(),
+                    now: moment,
+                };
                 for due in &flight.more {
-                    self.judge(flight, due, outcome.clone(), jitter, moment);
+                    self.judge(flight, due, outcome.clone(), after);
                 }
-                self.judge(flight, &flight.due, outcome, jitter, moment);
+                self.judge(flight, &flight.due, outcome, after);
             }
             Err(why) if settling::is_ours(&why) => {
                 warn!(error = %why, "requests to a subscription cannot be signed");
                 let outcome = settling::unsigned(&why);
-                let jitter = self.random.jitter();
+                let after = After {
+                    probe,
+                    jitter: self.random.jitter(),
+                    now: moment,
+                };
                 for due in flight.dues() {
-                    self.judge(flight, due, outcome.clone(), jitter, moment);
+                    self.judge(flight, due, outcome.clone(), after);
                 }
             }
             Err(why) if flight.more.is_empty() => self.refuse(&flight.due, &why, moment),
@@ -218,17 +234,22 @@ impl State {
     }
 
     /// What follows from an outcome for one delivery.
-    fn judge(&mut self, flight: &Flight, due: &Due, outcome: Outcome, jitter: u16, now: Now) {
+    fn judge(&mut self, flight: &Flight, due: &Due, outcome: Outcome, after: After) {
         let retry = &flight.target.subscription.settings.retry;
-        let (tries, expires_at) = (due.tries, due.expires_at);
-        let verdict = verdict(&outcome, retry, tries, expires_at, now.clock, jitter);
+        let After { probe, jitter, now } = after;
+        let standing = Standing {
+            spent: due.spent,
+            expires_at: due.expires_at,
+            probe,
+        };
+        let verdict = verdict(&outcome, retry, standing, now.clock, jitter);
         log(due, &outcome, verdict);
         let settlement = match (verdict, outcome.fault) {
             // What is ours counts as no attempt, so this is an end without one.
             (Verdict::Expired, Fault::Ours) => settling::expired(due, now.clock),
             _ => settling::attempted(due, flight.at, outcome, verdict),
         };
-        if settlement.disable.is_some() {
+        if settlement.suspend.is_some() {
             // The registry will say so too, but only once this is settled.
             self.lanes.hold(due.position.subscription);
         }
@@ -259,8 +280,8 @@ impl State {
             let success = settlement.fate == Fate::Ended(End::Delivered);
             let unchanged = left_alone && !success;
             lanes.settled(lane, settlement.event, unchanged);
-            if settlement.disable.is_some() {
-                // The lane is held; only the registry knows whether the subscription was disabled indeed.
+            if settlement.suspend.is_some() {
+                // The lane is held; only the registry knows whether the subscription was suspended indeed.
                 load.want();
             }
             if unchanged {
@@ -285,6 +306,22 @@ impl State {
         progress
             .ended
             .fetch_add(summary.ended - before.ended, Relaxed);
+        self.worked(now);
+    }
+
+    fn turned(&mut self, result: Result<Vec<i64>, StoreError>, now: Instant) {
+        let Some(left_alone) = self.answer(|does| &mut does.transition, result, now) else {
+            return;
+        };
+        let written = self.transitions.take();
+        for id in &left_alone {
+            self.lanes.doubt(*id);
+        }
+        // What an admin, or another owner, has written is newer.
+        let is_suspended = |t: &Transition| t.health.condition == Condition::Suspended;
+        if !left_alone.is_empty() || written.is_some_and(|all| all.iter().any(is_suspended)) {
+            self.does.load.want();
+        }
         self.worked(now);
     }
 
@@ -367,12 +404,31 @@ fn judged(mut outcome: Outcome, success: Success) -> Outcome {
     outcome
 }
 
-/// What an outcome says of how much the receiver can do at once.
-fn load(outcome: &Outcome) -> Load {
+/// What the verdicts of one request have in common.
+#[derive(Debug, Clone, Copy)]
+struct After {
+    /// When the next probe is due, where it was one that failed.
+    probe: Option<Timestamp>,
+    jitter: u16,
+    now: Now,
+}
+
+/// What an outcome says of the receiver.
+fn heard<'a>(flight: &Flight, outcome: &'a Outcome, now: Timestamp, random: u16) -> Heard<'a> {
     match outcome.fault {
-        Fault::None => Load::Fine,
-        _ if outcome.is_overload() => Load::Over,
-        _ => Load::Unknown,
+        Fault::None => Heard::Success,
+        Fault::Ours => Heard::Nothing,
+        Fault::Theirs if outcome.is_gone() => Heard::Gone(&outcome.code),
+        Fault::Theirs => Heard::Failure {
+            failure: Failure {
+                event: flight.due.id.event,
+                code: &outcome.code,
+                asked_for: outcome.asks_for(now),
+                at: now,
+                random,
+            },
+            is_overload: outcome.is_overload(),
+        },
     }
 }
 
@@ -386,6 +442,9 @@ fn log(due: &Due, outcome: &Outcome, verdict: Verdict) {
         Verdict::Retry { due_at } => {
             debug!(delivery.id = %id, code, detail, duration_ms, %due_at, "failed, will be tried again");
         }
+        Verdict::Hold { due_at } => {
+            info!(delivery.id = %id, code, detail, duration_ms, %due_at, "failed as a probe, and is held");
+        }
         Verdict::Postpone { due_at } => {
             warn!(delivery.id = %id, code, detail, %due_at, "postponed by a fault of ours");
         }
@@ -393,7 +452,7 @@ fn log(due: &Due, outcome: &Outcome, verdict: Verdict) {
             info!(delivery.id = %id, code, detail, duration_ms, "dead: its retries are used up")
         }
         Verdict::Gone => {
-            warn!(delivery.id = %id, code, "the receiver is gone for good: its subscription is disabled");
+            warn!(delivery.id = %id, code, "the receiver is gone for good: its subscription is suspended");
         }
         Verdict::Expired => info!(delivery.id = %id, code, detail, duration_ms, "expired"),
     }

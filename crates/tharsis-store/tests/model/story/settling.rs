@@ -49,21 +49,21 @@ impl<D: Database> Story<'_, D> {
             Fate::Again(s) => {
                 let again = Again {
                     due_at: after(s),
-                    tries: due.tries + 1,
+                    spent: due.spent.and(seconds(s.into())),
                 };
                 ("http_503", Some(503), again, true)
             }
             Fate::AtOnce => {
                 let again = Again {
                     due_at: due.position.due_at,
-                    tries: due.tries + 1,
+                    spent: due.spent.and(Duration::ZERO),
                 };
                 ("http_503", Some(503), again, true)
             }
             Fate::Postponed(s) => {
                 let again = Again {
                     due_at: after(s),
-                    tries: due.tries,
+                    spent: due.spent,
                 };
                 ("local_resource", None, again, false)
             }
@@ -90,7 +90,7 @@ impl<D: Database> Story<'_, D> {
             attempts: due.attempts,
             attempt: Some(attempt.clone()).filter(|_| tries),
             fate,
-            disable: (code == "http_410").then_some("http_410"),
+            suspend: (code == "http_410").then_some("http_410"),
         };
         Both {
             store: settlement(&read.due.store),

@@ -262,7 +262,7 @@ impl World {
         let leads = id == flight.due.id;
         assert_eq!(lane, flight.due.position.subscription, "of one lane");
         assert!(
-            due.tries < 2 || flight.more.is_empty(),
+            due.spent.tries < 2 || flight.more.is_empty(),
             "{id} failed twice and is not alone"
         );
         let expires_at = due.expires_at;

@@ -260,6 +260,7 @@ fn lost_on_the_way(input: Input) -> Input {
         Input::Discover(_) => Input::Discover(error()),
         Input::Read(_) => Input::Read(error()),
         Input::Settle(_) => Input::Settle(error()),
+        Input::Transition(_) => Input::Transition(error()),
         Input::WorkOff(_) => Input::WorkOff(error()),
         Input::Maintain(_) => Input::Maintain(error()),
         Input::Count(_) => Input::Count(error()),
