@@ -11,6 +11,7 @@ on_both_databases! {
     a_change_of_a_subscription_probes_it_at_once,
     what_a_receiver_has_been_through_is_told,
     a_retry_window_ends_what_retries_would_not,
+    who_was_paused_with_a_backlog_goes_on_with_the_latest_only,
 }
 
 const SOON: Duration = Duration::from_secs(20);
@@ -167,4 +168,40 @@ fn a_retry_window_ends_what_retries_would_not(on: Database) {
     // After 0.1, 0.2 and 0.4 s, each ±20 %; 0.8 s more would be too long.
     assert_eq!(shop.count(), 4);
     assert_eq!(world.statuses()["dead"], 1);
+}
+
+fn who_was_paused_with_a_backlog_goes_on_with_the_latest_only(on: Database) {
+    let world = World::on(on);
+    let [shop, other] = ["shop", "other"].map(|name| world.receiver(name).start());
+    let id = world.subscribe(&Subscribe::new(ALPHA, &shop)).id;
+    world.subscribe(&Subscribe::new(BETA, &other));
+    world.ask(["subscription", "pause", &id]);
+    let of = |n: usize, recipient: &str| json!({"type": "webhook.test", "client": ALPHA, "recipient": recipient, "payload": {"n": n}});
+    let lines: Vec<String> = (0..1_200)
+        .map(|n| of(n, ["ann", "ben"][n % 2]).to_string())
+        .collect();
+    world.publish_text(lines.join("\n")).ok();
+    let others = world.predictions(BETA, 5);
+    world.publish(&others);
+    let summary = world.run_until_idle().json();
+    assert_eq!(summary["remaining"]["held"], 1_200);
+
+    let resumed = world.ask(["subscription", "resume", &id, "--held", "latest"]);
+    assert_eq!(
+        (&resumed["state"], &resumed["resuming"]),
+        (&json!("paused"), &json!("latest"))
+    );
+    world.run_until_idle();
+    assert_eq!(shop.count(), 2);
+    let mut came: Vec<Value> = shop
+        .posts()
+        .iter()
+        .map(|post| serde_json::from_slice(&post.body).expect("JSON"))
+        .collect();
+    came.sort_by_key(|body: &Value| body["n"].as_u64());
+    assert_eq!(came, [json!({"n": 1_198}), json!({"n": 1_199})]);
+    other.assert_received_once(&others);
+    let one = world.deliveries(&["--client", ALPHA, "--status", "cancelled", "--limit", "1"]);
+    assert_eq!(one[0]["reason"], "superseded");
+    assert_eq!(world.ask(["subscription", "show", &id])["state"], "active");
 }

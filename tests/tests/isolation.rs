@@ -52,7 +52,11 @@ fn one_that_always_fails_does_not_come_before_the_others(on: Database) {
     let world = World::alone_on(on);
     let healthy = world.receiver("healthy").start();
     let failing = world.receiver("failing").answers(500).start();
-    world.subscribe(&Subscribe::new(ALPHA, &failing).retry("1ms,1ms,1ms,1ms,1ms,1ms,1ms,1ms"));
+    world.subscribe(
+        &Subscribe::new(ALPHA, &failing)
+            .retry("1ms,1ms,1ms,1ms,1ms,1ms,1ms,1ms")
+            .flag("--breaker=none"),
+    );
     world.subscribe(&Subscribe::new(ALPHA, &healthy));
     let failed = requests_until_done(&world, &healthy, &failing);
     // Turn by turn they are even; with failures first it would be 9 for 1.
@@ -109,7 +113,11 @@ fn forty_that_hang_leave_slots_for_one_that_does_not(on: Database) {
 fn a_backlog_of_thousands_for_a_dead_one_is_not_in_the_way(on: Database) {
     let world = World::alone_on(on);
     let dead = world.receiver("dead").answers(500).start();
-    world.subscribe(&Subscribe::new(ALPHA, &dead).retry("1h,1h"));
+    world.subscribe(
+        &Subscribe::new(ALPHA, &dead)
+            .retry("1h,1h")
+            .flag("--breaker=none"),
+    );
     world.publish(&world.predictions(ALPHA, 5_000));
     let run = world.spawn_run();
     dead.wait_for(5_000, SOON);

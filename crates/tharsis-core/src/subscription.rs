@@ -118,6 +118,8 @@ pub struct Subscription {
     pub state: State,
     /// How its receiver does.
     pub health: Health,
+    /// An admin lets it go again without all that was held: until the rest is ended it is held.
+    pub resuming: Option<Held>,
     /// The first 8 hex digits of the SHA-256 of its secret, if it has one.
     pub secret_fingerprint: Option<String>,
     /// The public key that its requests are verified with, where they are signed with the private one of a pair.
@@ -149,6 +151,7 @@ impl Subscription {
             settings,
             state,
             health,
+            resuming: None,
             secret_fingerprint: secret.map(Secret::fingerprint),
             public_key: secret.and_then(public_key),
             overlap_until: until,
@@ -201,6 +204,36 @@ impl State {
             }),
             _ => None,
         }
+    }
+}
+
+/// What goes out of the deliveries that were held, when a subscription is resumed. What is published later always does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Held {
+    /// All of them.
+    #[default]
+    All,
+    /// The latest for each recipient, and what is for nobody in particular. The others end with the code `superseded`.
+    Latest,
+    /// None. They end with the code `dropped`.
+    None,
+}
+
+impl Held {
+    /// The word for it in SQL, JSON and the CLI.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Latest => "latest",
+            Self::None => "none",
+        }
+    }
+
+    /// Reads [`Self::as_str`] back.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::All, Self::Latest, Self::None]
+            .into_iter()
+            .find(|held| held.as_str() == word)
     }
 }
 

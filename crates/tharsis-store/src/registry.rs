@@ -5,7 +5,7 @@ use tharsis_core::{
     ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp,
     delivery::End,
     secret::Secret,
-    subscription::{Credentials, Settings, Subscription, header::OwnHeader},
+    subscription::{Credentials, Held, Settings, Subscription, header::OwnHeader},
 };
 
 use crate::{Attempt, StoreError, TransitionRecord};
@@ -64,11 +64,13 @@ pub trait Registry: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
 
-    /// Lets them go again, also after it was suspended. A receiver that did not answer well is sent one first, and the rest
+    /// Lets them go again, also after it was suspended; of those that were held what is chosen. Where that is not all of them,
+    /// it stays held until the owner has ended the others `cancelled`, in chunks. A receiver that did not answer well is sent one first, and the rest
     /// once it has answered that.
     fn resume(
         &self,
         id: SubscriptionId,
+        held: Held,
         now: Timestamp,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
 

@@ -12,7 +12,8 @@ use tharsis_core::{
     retry::RetryPolicy,
     secret::{SealingKey, Secret, SecretRow},
     subscription::{
-        Credentials, Fields, Retiring, Settings, State, Subscription, Target, header::OwnHeader,
+        Credentials, Fields, Held, Retiring, Settings, State, Subscription, Target,
+        header::OwnHeader,
     },
 };
 use uuid::Uuid;
@@ -66,6 +67,8 @@ pub(crate) struct SubscriptionRow {
     pub(crate) suspend_after_ms: i64,
     pub(crate) retry_window_ms: Option<i64>,
     pub(crate) health: Health,
+    /// What of that which was held it is about to go on with.
+    pub(crate) resuming: Option<String>,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) state: Option<String>,
@@ -100,6 +103,7 @@ impl SubscriptionRow {
         let id = SubscriptionId::from_uuid(self.id);
         let times = (self.created_at, self.updated_at);
         let health = std::mem::take(&mut self.health);
+        let resuming = self.resuming.as_deref().and_then(Held::parse);
         let settings = self.into_settings(profile, filter.unwrap_or_default())?;
         let held = held.or_else(|| {
             let fits = settings.fits(&credentials);
@@ -109,7 +113,10 @@ impl SubscriptionRow {
             reason: reason.to_owned(),
         });
         Ok(Target {
-            subscription: Subscription::new(id, settings, (state, health), &credentials, times),
+            subscription: Subscription {
+                resuming,
+                ..Subscription::new(id, settings, (state, health), &credentials, times)
+            },
             credentials,
         })
     }

@@ -137,7 +137,7 @@ async fn a_file_that_must_exist_is_not_made() {
     let migrate = async || SqliteStore::migrate(&url(&path), sqlite::Options::default()).await;
     assert_eq!(
         migrate().await.expect("migrates"),
-        ["outbox", "profiles", "rate", "health"]
+        ["outbox", "profiles", "rate", "health", "release"]
     );
     assert_eq!(migrate().await.expect("migrates"), [""; 0]);
     SqliteStore::open_with(&url(&path), options)
@@ -221,7 +221,7 @@ async fn many_open_a_new_file_at_once() {
     );
     assert_eq!(
         number(&mut conn, "SELECT count(*) FROM tharsis_migration").await,
-        4
+        5
     );
 }
 

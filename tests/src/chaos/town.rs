@@ -85,6 +85,7 @@ struct Town<'a> {
     ledger: Ledger,
     _receivers: Vec<Receiver>,
     subscriptions: HashMap<String, Vec<String>>,
+    ids: Vec<String>,
     refusing: HashMap<String, usize>,
     clients: Vec<String>,
     workers: Vec<Worker>,
@@ -144,7 +145,7 @@ impl<'a> Town<'a> {
             secret: Some(Secret::new(&secret).expect("it is a good one")),
             url: None,
         };
-        let mut receivers = Vec::new();
+        let (mut receivers, mut ids) = (Vec::new(), Vec::new());
         // A host for each, so that connections are kept: they tell who sent what.
         for (client, paths) in &subscriptions {
             for path in paths {
@@ -157,12 +158,15 @@ impl<'a> Town<'a> {
                 let receiver = receiver.expect("there is a free port");
                 world.open_port(receiver.addr().port());
                 ledger.listens(path, receiver.addr().port());
+                // What waits for one of two is held while it fails, what waits for the other uses its retries up.
+                let breaker = if ids.len() % 2 == 0 { "none" } else { "20" };
                 let subscribe = Subscribe::to_url(client, path, &receiver.url(path))
                     .secret(&secret)
                     .retry(&RETRIES.join(","))
                     .timeout(&format!("{}ms", TIMEOUT.as_millis()))
-                    .max_in_flight(plan.max_in_flight);
-                world.subscribe(&subscribe);
+                    .max_in_flight(plan.max_in_flight)
+                    .flag(format!("--breaker={breaker}"));
+                ids.push(world.subscribe(&subscribe).id);
                 receivers.push(receiver);
             }
         }
@@ -176,6 +180,7 @@ impl<'a> Town<'a> {
             ledger,
             _receivers: receivers,
             subscriptions,
+            ids,
             refusing,
             clients,
             workers: Vec::new(),
@@ -476,6 +481,10 @@ impl<'a> Town<'a> {
             Database::Sqlite => self.host(),
             Database::Postgres => Clock::default(),
         };
+        // They are asked anew.
+        for id in &self.ids {
+            self.world.ask(["subscription", "resume", id]);
+        }
         self.world.run_until_idle_at(host);
         assert_eq!(self.world.integrity(), "ok");
         self.evidence()

@@ -11,7 +11,7 @@ use tharsis::{
     store::{
         AttemptRecord, DeliveryRow, EventRecord, Refusal, Replay, ReplayKey, ReplayState, Status,
     },
-    subscription::Subscription,
+    subscription::{Held, Subscription},
 };
 
 use crate::output::{Fault, text::excerpt};
@@ -52,6 +52,8 @@ pub(crate) struct SubscriptionDocument<'a> {
     state: &'static str,
     /// Why it is suspended.
     reason: Option<&'a str>,
+    /// What of that which was held it is about to go on with: latest, none.
+    resuming: Option<&'static str>,
     health: HealthDocument<'a>,
     secret_fingerprint: Option<&'a str>,
     /// What verifies its requests, where they are signed with the private key of a pair.
@@ -113,6 +115,7 @@ impl<'a> From<&'a Subscription> for SubscriptionDocument<'a> {
             headers: &subscription.headers,
             state: subscription.state.as_str(),
             reason: subscription.state.reason(),
+            resuming: subscription.resuming.map(Held::as_str),
             health: HealthDocument::from(&subscription.health),
             secret_fingerprint: subscription.secret_fingerprint.as_deref(),
             public_key: subscription.public_key.as_deref(),

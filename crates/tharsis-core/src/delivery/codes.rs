@@ -284,6 +284,12 @@ codes! {
     CANCELLED "cancelled" BY_AN_ADMIN,
         "an admin ended the delivery",
         "nothing; replay it to send it after all";
+    SUPERSEDED "superseded" BY_AN_ADMIN,
+        "an admin resumed the subscription with the latest only, and a later event was for the same recipient",
+        "nothing; replay it to send it after all";
+    DROPPED "dropped" BY_AN_ADMIN,
+        "an admin resumed the subscription without what had been held",
+        "nothing; replay it to send it after all";
     SUBSCRIPTION_REMOVED "subscription_removed" BY_AN_ADMIN,
         "an admin removed the subscription",
         "nothing";

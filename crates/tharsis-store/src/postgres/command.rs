@@ -13,7 +13,7 @@ use super::{
     PostgresStore,
     filter::{Pair, columns},
     history::pair,
-    owner, poke, registry, replay,
+    owner, poke, registry, release, replay,
     value::{Instant, corrupt, expect_changed},
 };
 use crate::{
@@ -91,7 +91,7 @@ async fn insert(
 /// A lane that was written into, and the shard that it lies in.
 pub(super) type Touched = (Shard, Pending);
 
-/// One chunk, in one transaction: commands first, in the order of asking, then replays.
+/// One chunk, in one transaction: commands first, in the order of asking, then releases, then replays.
 pub(super) async fn work_off(
     store: &PostgresStore,
     lease: &Lease,
@@ -110,6 +110,16 @@ pub(super) async fn work_off(
             (touched, failpoint::COMMAND)
         }
         Task::Commands(_) => (Vec::new(), failpoint::COMMAND),
+        Task::Release(subscription, shard) if shards.contains(shard) => {
+            let is_touched = release::step(&mut write, subscription, now).await?;
+            let lane = Pending {
+                subscription,
+                due_at: now,
+            };
+            let touched = is_touched.then_some((shard, lane));
+            (touched.into_iter().collect(), failpoint::COMMAND)
+        }
+        Task::Release(..) => (Vec::new(), failpoint::COMMAND),
         Task::Replay(seq) => {
             let touched = replay::step(&mut write, seq, shards, now).await?;
             (touched, failpoint::REPLAY)
@@ -129,19 +139,26 @@ pub(super) async fn work_off(
 enum Task {
     /// Those of this shard.
     Commands(Shard),
+    /// The release of this subscription, which lies in this shard.
+    Release(i64, Shard),
     /// The replay of this number.
     Replay(i64),
 }
 
 /// Asked without a transaction, since it is asked often and there is rarely something.
 async fn next_task(store: &PostgresStore, lease: &Lease) -> Result<Option<Task>, StoreError> {
-    let (shard, replay): (Option<i16>, Option<i64>) = sqlx::query_as(NEXT_TASK)
+    type Next = (Option<i16>, Option<i64>, Option<i64>, Option<i16>);
+    let (shard, replay, release, lies_in): Next = sqlx::query_as(NEXT_TASK)
         .bind(owner::array(lease.shards))
         .fetch_one(&mut *store.0.engine.get().await?)
         .await?;
     if let Some(shard) = shard {
         let shard = u8::try_from(shard).map_err(corrupt)?;
         return Ok(Some(Task::Commands(Shard(shard))));
+    }
+    if let (Some(subscription), Some(shard)) = (release, lies_in) {
+        let shard = u8::try_from(shard).map_err(corrupt)?;
+        return Ok(Some(Task::Release(subscription, Shard(shard))));
     }
     Ok(replay.map(Task::Replay))
 }
@@ -150,7 +167,11 @@ async fn next_task(store: &PostgresStore, lease: &Lease) -> Result<Option<Task>,
 pub(super) const NEXT_TASK: &str = "
     SELECT (SELECT shard FROM command WHERE shard = ANY ($1) LIMIT 1),
            (SELECT min(r.seq)
-            FROM (SELECT seq FROM replay WHERE shard = ANY ($1) AND finished_at IS NULL OFFSET 0) r)";
+            FROM (SELECT seq FROM replay WHERE shard = ANY ($1) AND finished_at IS NULL OFFSET 0) r),
+           l.subscription, l.shard
+    FROM (VALUES (true)) AS one
+    LEFT JOIN LATERAL (
+        SELECT subscription, shard FROM release WHERE shard = ANY ($1) ORDER BY subscription LIMIT 1) l ON true";
 
 /// Lanes of these shards, and those of others.
 fn apart(touched: Vec<Touched>, shards: Shards) -> (Vec<Pending>, Vec<Touched>) {

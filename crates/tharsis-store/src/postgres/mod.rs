@@ -46,6 +46,7 @@ mod poke;
 mod publish;
 mod publish_in;
 mod registry;
+mod release;
 mod remaining;
 mod replay;
 mod route;

@@ -8,14 +8,14 @@ use tharsis_core::{
     ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp,
     health::RESUMED,
     secret::Secret,
-    subscription::{Credentials, Settings, Subscription, header::OwnHeader, name_key},
+    subscription::{Credentials, Held, Settings, Subscription, header::OwnHeader, name_key},
 };
 
 use super::{
     PostgresStore, command,
     connect::Write,
     error::explain,
-    health, history, owner, partition, replay, subscription,
+    health, history, owner, partition, release, replay, subscription,
     value::{Instant, expect_changed},
 };
 use crate::{
@@ -155,6 +155,7 @@ impl Registry for PostgresStore {
     async fn pause(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
         let mut write = self.turn().await?;
         let (seq, _) = subscription::find(&mut *write, self.reader()?, id).await?;
+        release::withdraw(&mut write, seq).await?;
         sqlx::query(
             "INSERT INTO subscription_state AS st (subscription, state, since)
              VALUES ($1, 'paused', $2)
@@ -170,9 +171,20 @@ impl Registry for PostgresStore {
         self.registered(write, id).await
     }
 
-    async fn resume(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
+    async fn resume(
+        &self,
+        id: SubscriptionId,
+        held: Held,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
         let mut write = self.turn().await?;
         let (seq, target) = subscription::find(&mut *write, self.reader()?, id).await?;
+        release::withdraw(&mut write, seq).await?;
+        if held != Held::All {
+            release::ask(&mut write, seq, held, now).await?;
+            touch(&mut write, seq, now).await?;
+            return self.registered(write, id).await;
+        }
         sqlx::query("DELETE FROM subscription_state WHERE subscription = $1")
             .bind(seq)
             .execute(&mut *write)
@@ -256,6 +268,8 @@ impl Registry for PostgresStore {
             "DELETE FROM header WHERE subscription = $1",
             "DELETE FROM subscription_state WHERE subscription = $1",
             "DELETE FROM subscription_health WHERE subscription = $1",
+            "DELETE FROM release WHERE subscription = $1",
+            "DELETE FROM latest WHERE subscription = $1",
         ] {
             sqlx::query(statement)
                 .bind(seq)

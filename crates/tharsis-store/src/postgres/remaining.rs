@@ -10,7 +10,8 @@ use crate::{Remaining, StoreError};
 pub(super) const REMAINING: &str = "
     SELECT
         (SELECT count(*) FROM outbox),
-        (SELECT count(*) FROM command) + (SELECT count(*) FROM replay WHERE finished_at IS NULL),
+        (SELECT count(*) FROM command) + (SELECT count(*) FROM release)
+            + (SELECT count(*) FROM replay WHERE finished_at IS NULL),
         count(*),
         count(*) FILTER (WHERE held),
         count(*) FILTER (WHERE NOT held AND due_at > $1 AND tries = 0 AND EXISTS (

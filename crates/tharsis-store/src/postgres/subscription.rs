@@ -25,7 +25,7 @@ macro_rules! columns {
          ARRAY(SELECT r.until FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed),
          ARRAY(SELECT r.sealed FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed),
          s.rate, s.breaker, s.suspend_after_ms, s.retry_window_ms,
-         sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version"
+         sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version, rl.keeps"
     };
 }
 
@@ -33,6 +33,7 @@ macro_rules! joins {
     () => {
         "LEFT JOIN subscription_state st ON st.subscription = s.seq
          LEFT JOIN subscription_health sh ON sh.subscription = s.seq
+         LEFT JOIN release rl ON rl.subscription = s.seq
          LEFT JOIN secret k ON k.subscription = s.seq"
     };
 }
@@ -72,6 +73,7 @@ impl<'r> FromRow<'r, PgRow> for SubscriptionRow {
             breaker: row.try_get(28)?,
             suspend_after_ms: row.try_get(29)?,
             retry_window_ms: row.try_get(30)?,
+            resuming: row.try_get(38)?,
             health: health_of(row, 31)?,
             headers: names.into_iter().zip(values).collect(),
             retiring: untils
@@ -102,6 +104,25 @@ fn health_of(row: &PgRow, column: usize) -> Result<Health, sqlx::Error> {
         probes: row.try_get::<i32, _>(column + 5)?.unsigned_abs(),
         version: row.try_get(column + 6)?,
     })
+}
+
+/// How the receiver of a subscription does.
+pub(super) async fn health(
+    conn: &mut PgConnection,
+    subscription: i64,
+) -> Result<Health, StoreError> {
+    let row = sqlx::query(
+        "SELECT condition, since, cause, failing_since, probe_at, probes, version
+         FROM subscription_health
+         WHERE subscription = $1",
+    )
+    .bind(subscription)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row
+        .map(|row| health_of(&row, 0))
+        .transpose()?
+        .unwrap_or_default())
 }
 
 /// One subscription that is not removed, with its secret opened and its short number.
@@ -154,7 +175,7 @@ impl<'r> FromRow<'r, PgRow> for SnapshotRow {
     fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(38)?,
+            revision: row.try_get(39)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,

@@ -9,7 +9,7 @@ use super::{
     SqliteStore,
     filter::Pair,
     history::pair,
-    owner, registry, replay,
+    owner, registry, release, replay,
     value::{count, expect_changed, json},
 };
 use crate::{CommandAccepted, Lease, Pending, StoreError, WorkedOff, failpoint, status};
@@ -76,7 +76,7 @@ pub(super) async fn ask_remains(
     Ok(())
 }
 
-/// One chunk, in one transaction: commands first, in the order of asking, then replays.
+/// One chunk, in one transaction: commands first, in the order of asking, then releases, then replays.
 pub(super) async fn work_off(
     store: &SqliteStore,
     lease: &Lease,
@@ -90,9 +90,14 @@ pub(super) async fn work_off(
     owner::fence(&mut write, lease).await?;
     let commands = next_commands(&mut write).await?;
     let (touched, more) = if commands.is_empty() {
-        let done = replay::step(&mut write, now).await?;
-        write.commit(failpoint::REPLAY).await?;
-        done
+        if let Some(touched) = release::step(&mut write, now).await? {
+            write.commit(failpoint::COMMAND).await?;
+            (touched, true)
+        } else {
+            let done = replay::step(&mut write, now).await?;
+            write.commit(failpoint::REPLAY).await?;
+            done
+        }
     } else {
         let touched = carry_out(&mut write, &commands, now).await?;
         write.commit(failpoint::COMMAND).await?;
@@ -114,6 +119,7 @@ pub(super) async fn work_off(
 async fn is_idle(store: &SqliteStore) -> Result<bool, StoreError> {
     let waiting: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM tharsis_command)
+                OR EXISTS (SELECT 1 FROM tharsis_release)
                 OR EXISTS (SELECT 1 FROM tharsis_replay WHERE finished_at IS NULL)",
     )
     .fetch_one(&store.0.reads)
@@ -221,7 +227,7 @@ pub(super) const TAKE_OUT: &str = "
         SELECT r.value ->> 0, r.value ->> 1 FROM jsonb_each(?1) r)";
 
 /// What has ended meanwhile stays as it is.
-async fn cancel(
+pub(super) async fn cancel(
     conn: &mut SqliteConnection,
     pairs: &BTreeSet<Pair>,
     code: &str,

@@ -31,6 +31,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "health",
         sql: include_str!("../../migrations/sqlite/0004_health.sql"),
     },
+    Migration {
+        version: 5,
+        name: "release",
+        sql: include_str!("../../migrations/sqlite/0005_release.sql"),
+    },
 ];
 
 struct Migration {

@@ -43,6 +43,7 @@ mod publish;
 mod publish_in;
 mod queue;
 mod registry;
+mod release;
 mod remaining;
 mod replay;
 mod route;

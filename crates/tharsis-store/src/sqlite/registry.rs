@@ -5,11 +5,11 @@ use tharsis_core::{
     ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp,
     health::RESUMED,
     secret::Secret,
-    subscription::{Credentials, Settings, Subscription, header::OwnHeader, name_key},
+    subscription::{Credentials, Held, Settings, Subscription, header::OwnHeader, name_key},
 };
 
 use super::{
-    SqliteStore, command, health, history, replay, subscription,
+    SqliteStore, command, health, history, release, replay, subscription,
     value::{blob, expect_changed, json},
     write::{Write, result_code},
 };
@@ -149,6 +149,7 @@ impl Registry for SqliteStore {
     async fn pause(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
         let mut write = self.0.writer.begin().await?;
         let (seq, _) = subscription::find(&mut *write, self.reader(), id).await?;
+        release::withdraw(&mut write, seq).await?;
         sqlx::query(
             "INSERT INTO tharsis_subscription_state (subscription, state, since)
              VALUES (?1, 'paused', ?2)
@@ -164,9 +165,20 @@ impl Registry for SqliteStore {
         self.registered(write, id).await
     }
 
-    async fn resume(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
+    async fn resume(
+        &self,
+        id: SubscriptionId,
+        held: Held,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
         let mut write = self.0.writer.begin().await?;
         let (seq, target) = subscription::find(&mut *write, self.reader(), id).await?;
+        release::withdraw(&mut write, seq).await?;
+        if held != Held::All {
+            release::ask(&mut write, seq, held, now).await?;
+            touch(&mut write, seq, now).await?;
+            return self.registered(write, id).await;
+        }
         sqlx::query("DELETE FROM tharsis_subscription_state WHERE subscription = ?1")
             .bind(seq)
             .execute(&mut *write)
@@ -231,6 +243,8 @@ impl Registry for SqliteStore {
             "DELETE FROM tharsis_header WHERE subscription = ?1",
             "DELETE FROM tharsis_subscription_state WHERE subscription = ?1",
             "DELETE FROM tharsis_subscription_health WHERE subscription = ?1",
+            "DELETE FROM tharsis_release WHERE subscription = ?1",
+            "DELETE FROM tharsis_latest WHERE subscription = ?1",
         ] {
             sqlx::query(statement)
                 .bind(seq)

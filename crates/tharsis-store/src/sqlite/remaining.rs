@@ -8,7 +8,7 @@ use crate::{Remaining, StoreError};
 const REMAINING: &str = "
     SELECT
         (SELECT count(*) FROM tharsis_outbox o CROSS JOIN tharsis_event e ON e.seq = o.event),
-        (SELECT count(*) FROM tharsis_command)
+        (SELECT count(*) FROM tharsis_command) + (SELECT count(*) FROM tharsis_release)
             + (SELECT count(*) FROM tharsis_replay WHERE finished_at IS NULL),
         count(*),
         count(*) FILTER (WHERE held),

@@ -29,7 +29,7 @@ macro_rules! columns {
          (SELECT json_group_array(json_array(r.until, hex(r.sealed)) ORDER BY r.until DESC)
           FROM tharsis_retiring_secret r WHERE r.subscription = s.seq),
          s.rate, s.breaker, s.suspend_after_ms, s.retry_window_ms,
-         sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version"
+         sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version, rl.keeps"
     };
 }
 
@@ -37,6 +37,7 @@ macro_rules! joins {
     () => {
         "LEFT JOIN tharsis_subscription_state st ON st.subscription = s.seq
          LEFT JOIN tharsis_subscription_health sh ON sh.subscription = s.seq
+         LEFT JOIN tharsis_release rl ON rl.subscription = s.seq
          LEFT JOIN tharsis_secret k ON k.subscription = s.seq"
     };
 }
@@ -75,6 +76,7 @@ impl<'r> FromRow<'r, SqliteRow> for SubscriptionRow {
             breaker: row.try_get(26)?,
             suspend_after_ms: row.try_get(27)?,
             retry_window_ms: row.try_get(28)?,
+            resuming: row.try_get(36)?,
             health: health_of(row, 29)?,
             headers: sealed_of(row, 23)?,
             retiring: sealed_of::<i64>(row, 24)?
@@ -129,6 +131,25 @@ fn health_of(row: &SqliteRow, column: usize) -> Result<Health, sqlx::Error> {
     })
 }
 
+/// How the receiver of a subscription does.
+pub(super) async fn health(
+    conn: &mut SqliteConnection,
+    subscription: i64,
+) -> Result<Health, StoreError> {
+    let row = sqlx::query(
+        "SELECT condition, since, cause, failing_since, probe_at, probes, version
+         FROM tharsis_subscription_health
+         WHERE subscription = ?1",
+    )
+    .bind(subscription)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row
+        .map(|row| health_of(&row, 0))
+        .transpose()?
+        .unwrap_or_default())
+}
+
 /// One subscription that is not removed, with its secret opened and its short number.
 pub(super) async fn find(
     conn: impl SqliteExecutor<'_>,
@@ -178,7 +199,7 @@ impl<'r> FromRow<'r, SqliteRow> for SnapshotRow {
     fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(36)?,
+            revision: row.try_get(37)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,

@@ -5,7 +5,7 @@ use tharsis_core::{
     ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, WorkerId,
     event::Event,
     secret::Secret,
-    subscription::{Credentials, Settings, Subscription, header::OwnHeader},
+    subscription::{Credentials, Held, Settings, Subscription, header::OwnHeader},
 };
 
 use super::Store;
@@ -142,8 +142,13 @@ impl Registry for Store {
         either!(self, pause(id, now))
     }
 
-    async fn resume(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
-        either!(self, resume(id, now))
+    async fn resume(
+        &self,
+        id: SubscriptionId,
+        held: Held,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
+        either!(self, resume(id, held, now))
     }
 
     async fn rotate(

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tharsis_core::{
     DeliveryId, Timestamp,
     delivery::End,
-    subscription::{Credentials, Subscription},
+    subscription::{Credentials, Held, Subscription},
 };
 use tharsis_store::{
     Attempt, DeliveryFilter, Due, Fate, LaneRead, Lease, Outbox, Registry, ReplayChoice, ReplayKey,
@@ -100,7 +100,7 @@ async fn two_registries_take_turns() {
                 .rotate(id, Some(&own), None, now)
                 .await
                 .expect("rotated");
-            store.resume(id, now).await.expect("resumed");
+            store.resume(id, Held::All, now).await.expect("resumed");
             written += 4;
         }
         written

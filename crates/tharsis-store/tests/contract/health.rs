@@ -2,12 +2,14 @@
 
 use tharsis_core::{
     Timestamp,
+    delivery::End,
+    event::Event,
     health::{Condition, Health},
-    subscription::{State, Subscription},
+    subscription::{Held, State, Subscription},
 };
-use tharsis_store::{Remaining, Status, Transition};
+use tharsis_store::{DeliveryFilter, Remaining, Status, Transition};
 
-use crate::harness::{House, Store, client, seconds, secret, settings};
+use crate::harness::{House, Store, client, enveloped, seconds, secret, settings};
 
 /// Nobody had written something newer.
 const NONE: [i64; 0] = [];
@@ -25,6 +27,27 @@ fn open(version: i64, at: Timestamp) -> Health {
 }
 
 impl<S: Store> House<S> {
+    /// How many deliveries of it ended so.
+    async fn ends_of(&self, of: &Subscription, code: &str) -> usize {
+        let mut filter = DeliveryFilter::default();
+        filter.subscription = vec![of.id];
+        filter.status = vec![Status::Ended(End::Cancelled)];
+        let (mut after, mut count) = (None, 0);
+        loop {
+            let page = self.store.deliveries(&filter, after.as_deref(), 500).await;
+            let page = page.expect("a page");
+            count += page
+                .items
+                .iter()
+                .filter(|row| row.code.as_deref() == Some(code))
+                .count();
+            after = page.next;
+            if after.is_none() {
+                return count;
+            }
+        }
+    }
+
     async fn turn(&self, of: &Subscription, health: Health) -> Vec<i64> {
         let transition = Transition {
             subscription: self.number(of),
@@ -106,13 +129,9 @@ pub(crate) async fn an_open_breaker_holds_until_its_probe_is_due<S: Store>(store
     );
     assert_eq!(house.row(due[0].id).await.status, Status::Held);
     assert_eq!(house.row(other[0].id).await.status, Status::Pending);
-    let filter = tharsis_store::DeliveryFilter::default();
-    let held = || {
-        let mut filter = filter.clone();
-        filter.status = vec![Status::Held];
-        filter
-    };
-    assert_eq!(house.store.count(&held()).await.expect("counted"), 3);
+    let mut held = DeliveryFilter::default();
+    held.status = vec![Status::Held];
+    assert_eq!(house.store.count(&held).await.expect("counted"), 3);
     let remaining = |held| Remaining {
         pending: 6 - held,
         held,
@@ -142,7 +161,7 @@ pub(crate) async fn failing_for_long_suspends_and_resuming_probes<S: Store>(stor
     assert!(house.revision().await > revision, "every worker holds it");
 
     let later = house.now + seconds(90);
-    let resumed = house.store.resume(house.ours.id, later).await;
+    let resumed = house.store.resume(house.ours.id, Held::All, later).await;
     let resumed = resumed.expect("resumed");
     assert_eq!(resumed.state, State::Active);
     let half_open = Health {
@@ -190,7 +209,7 @@ pub(crate) async fn whoever_changes_a_subscription_in_doubt_has_it_probed<S: Sto
         let result = if pauses {
             house.store.pause(of, now).await
         } else {
-            house.store.resume(of, now).await
+            house.store.resume(of, Held::All, now).await
         };
         assert_eq!(result.expect("done").health, Health::default());
     }
@@ -199,4 +218,69 @@ pub(crate) async fn whoever_changes_a_subscription_in_doubt_has_it_probed<S: Sto
         house.health(&house.ours).await.condition,
         Condition::HalfOpen
     );
+}
+
+/// Ours is paused, `count` events are for three recipients and nobody in turn, and one is routed after `held` was asked for.
+async fn resumed<S: Store>(store: S, count: u32, held: Held) -> House<S> {
+    let house = House::new(store).await;
+    let (id, now) = (house.ours.id, house.now);
+    house.store.pause(id, now).await.expect("paused");
+    let events: Vec<_> = (0..count).map(for_one_of_three).collect();
+    house.publish(&events).await;
+    house.routed(2).await;
+    let resumed = house.store.resume(id, held, now).await.expect("asked");
+    assert_eq!(
+        (&resumed.state, resumed.resuming),
+        (&State::Paused, Some(held))
+    );
+    let commands = house.store.remaining(now).await.expect("counted").commands;
+    assert_eq!(commands, 1);
+    house.publish(&[for_one_of_three(count)]).await;
+    house.route().await;
+    house.work_off(now).await;
+    let found = house.store.find(id).await.expect("it is there");
+    assert_eq!((&found.state, found.resuming), (&State::Active, None));
+    assert_eq!(found.health, Health::default(), "it was well");
+    house
+}
+
+/// Of our client; the last ones of each are the latest.
+fn for_one_of_three(n: u32) -> Event {
+    let fields = match n % 4 {
+        0 => r#""recipient":"ann","#,
+        1 => r#""recipient":"ben","#,
+        2 => r#""recipient":"eve","#,
+        _ => "",
+    };
+    enveloped(client(1), 10_000 + n, fields)
+}
+
+pub(crate) async fn who_resumes_without_what_was_held_gets_only_what_comes_later<S: Store>(
+    store: S,
+) {
+    let house = resumed(store, 1_300, Held::None).await;
+    let due = house.due(&house.ours, house.now).await;
+    assert_eq!(due.len(), 1, "what was routed later");
+    let dropped = house.ends_of(&house.ours, "dropped").await;
+    assert_eq!(dropped, 1_301);
+    assert_eq!(house.due(&house.theirs, house.now).await.len(), 1);
+}
+
+pub(crate) async fn who_resumes_with_the_latest_gets_one_for_each_recipient<S: Store>(store: S) {
+    let house = resumed(store, 1_300, Held::Latest).await;
+    let due = house.due(&house.ours, house.now).await;
+    // 325 are for nobody, and one of those that came beside; three latest; and one came later.
+    assert_eq!(due.len(), 325 + 1 + 3 + 1);
+    let superseded = house.ends_of(&house.ours, "superseded").await;
+    assert_eq!(superseded, 3 * 324);
+    assert_eq!(house.due(&house.theirs, house.now).await.len(), 1);
+
+    // Whoever thinks better of it is not resumed later.
+    let (id, now) = (house.ours.id, house.now);
+    let resume = house.store.resume(id, Held::None, now).await;
+    resume.expect("asked");
+    let paused = house.store.pause(id, now).await.expect("paused");
+    assert_eq!(paused.resuming, None);
+    house.work_off(now).await;
+    assert_eq!(house.due(&house.ours, now).await.len(), 330);
 }

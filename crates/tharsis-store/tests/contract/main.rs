@@ -72,6 +72,8 @@ macro_rules! every_story {
                 an_open_breaker_holds_until_its_probe_is_due,
                 failing_for_long_suspends_and_resuming_probes,
                 whoever_changes_a_subscription_in_doubt_has_it_probed,
+                who_resumes_without_what_was_held_gets_only_what_comes_later,
+                who_resumes_with_the_latest_gets_one_for_each_recipient,
             }
             registry {
                 a_subscription_comes_back_as_it_was_added,

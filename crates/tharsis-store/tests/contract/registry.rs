@@ -6,7 +6,7 @@ use tharsis_core::{
     egress::Policy,
     profile::{Batch, Declaration, NUDGE, Profiles, Requirement},
     retry::RetryPolicy,
-    subscription::{Credentials, Draft, Retiring, Settings, State, header::OwnHeader},
+    subscription::{Credentials, Draft, Held, Retiring, Settings, State, header::OwnHeader},
 };
 use tharsis_store::{CommandAccepted, DeliveryFilter, Status};
 
@@ -263,7 +263,7 @@ pub(crate) async fn pause_and_resume<S: Store>(store: S) {
     assert_eq!(
         house
             .store
-            .resume(house.ours.id, house.now)
+            .resume(house.ours.id, Held::All, house.now)
             .await
             .expect("resumed")
             .state,
@@ -422,7 +422,7 @@ pub(crate) async fn what_is_under_an_unknown_profile_is_held<S: Store>(store: S)
     let left = house.store.remaining(house.now).await.expect("counted");
     assert_eq!((left.pending, left.held), (2, 1));
     // Nobody can make it go here, nor give it a secret of a kind that is not known.
-    let resumed = house.store.resume(added.id, house.now).await;
+    let resumed = house.store.resume(added.id, Held::All, house.now).await;
     assert_eq!(resumed.expect("resumed").state, unknown);
     let new = secret(7);
     let rotated = house.store.rotate(added.id, Some(&new), None, house.now);
@@ -564,7 +564,7 @@ pub(crate) async fn every_write_is_seen_by_the_owner<S: Store>(store: S) {
     newer("pause").await;
     house
         .store
-        .resume(added.id, house.now)
+        .resume(added.id, Held::All, house.now)
         .await
         .expect("resumed");
     newer("resume").await;

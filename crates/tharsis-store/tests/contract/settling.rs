@@ -1,6 +1,6 @@
 use tharsis_core::{
     delivery::{End, Spent},
-    subscription::State,
+    subscription::{Held, State},
 };
 use tharsis_store::{Fate, Remaining, ReplayChoice, ReplayKey, Settlement, Status};
 
@@ -322,7 +322,7 @@ pub(crate) async fn gone_for_good_suspends_once<S: Store>(store: S) {
     assert_eq!(house.row(due[2].id).await.status, Status::Held);
     house
         .store
-        .resume(house.ours.id, house.now)
+        .resume(house.ours.id, Held::All, house.now)
         .await
         .expect("resumed");
     assert_eq!(house.row(due[2].id).await.status, Status::Pending);

@@ -14,8 +14,9 @@ mod test;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tharsis::{
-    CheckMethod, SubscriptionId, Timestamp, format_duration, health::Limits,
-    subscription::Subscription,
+    CheckMethod, SubscriptionId, Timestamp, format_duration,
+    health::Limits,
+    subscription::{Held, Subscription},
 };
 
 use super::Context;
@@ -122,6 +123,11 @@ fn for_people(subscription: &Subscription, now: Timestamp) -> String {
     let state = match subscription.state.reason() {
         Some(reason) => format!("{}: {reason}", subscription.state),
         None => subscription.state.to_string(),
+    };
+    let state = match subscription.resuming {
+        Some(Held::Latest) => format!("{state}, about to go on with the latest only"),
+        Some(_) => format!("{state}, about to go on without what was held"),
+        None => state,
     };
     let retry = match settings.retry.window() {
         Some(window) => format!("{} within {}", settings.retry, format_duration(window)),

@@ -2,7 +2,7 @@
 
 use tharsis_core::{
     ReplayId, SubscriptionId,
-    subscription::{Settings, header::OwnHeader},
+    subscription::{Held, Settings, header::OwnHeader},
 };
 use tharsis_store::{Outbox, Registry, ReplayChoice, ReplayKey};
 
@@ -47,7 +47,7 @@ impl<D: Database> Story<'_, D> {
 
     pub(super) async fn resume(&mut self, of: usize) -> Told {
         let id = self.subscription(of);
-        let answer = self.any().resume(id, self.now).await;
+        let answer = self.any().resume(id, Held::All, self.now).await;
         let expected = self.model.resume(id, self.now);
         same("resumed", &plain(answer), &plain(expected))
     }
