@@ -18,6 +18,7 @@ mod publish;
 mod receive;
 mod report;
 mod role;
+mod soak;
 mod stream;
 mod work;
 mod workers;
@@ -71,6 +72,9 @@ struct Arguments {
     /// Deliveries of the dead subscription, or of the backlog that memory is measured with.
     #[arg(long, default_value_t = 1_000_000)]
     backlog: usize,
+    /// How long the soak takes.
+    #[arg(long, default_value_t = 15)]
+    minutes: u64,
     /// How often to measure; the medians are of these.
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -92,6 +96,8 @@ enum Scenario {
     Workers,
     /// A healthy subscription beside one with a million deliveries whose receiver never answers.
     Dead,
+    /// 200 subscriptions, of which a fifth are in trouble, for --minutes; Linux only.
+    Soak,
     /// What a worker holds in memory while it delivers a backlog of a million; Linux only.
     Memory,
 }
@@ -150,6 +156,7 @@ async fn main() -> anyhow::Result<()> {
         Scenario::Neighbours => neighbours::measure(&plan).await?,
         Scenario::Workers => workers::measure(&plan).await?,
         Scenario::Dead => dead::measure(&plan, arguments.backlog).await?,
+        Scenario::Soak => soak::measure(&plan, arguments.minutes).await?,
         Scenario::Memory => memory::measure(&plan, arguments.backlog).await?,
     };
     report::print(&plan, &report)

@@ -19,8 +19,9 @@ pub(crate) struct Work {
     key_file: PathBuf,
     #[arg(long)]
     ca_file: PathBuf,
-    #[arg(long)]
-    port: u16,
+    /// Those that it may reach.
+    #[arg(long, value_delimiter = ',')]
+    ports: Vec<u16>,
     #[arg(long)]
     in_flight: usize,
 }
@@ -28,7 +29,7 @@ pub(crate) struct Work {
 /// Delivers until standard input ends. Says when it begins and, at last, how many it has delivered.
 pub(crate) async fn run(work: Work) -> anyhow::Result<()> {
     let options = Options {
-        egress: loopback(&[work.port])?,
+        egress: loopback(&work.ports)?,
         ca_file: Some(work.ca_file),
         key_file: Some(work.key_file),
         engine: EngineOptions {
@@ -48,6 +49,20 @@ pub(crate) async fn run(work: Work) -> anyhow::Result<()> {
 
 /// Starts this program again in the role of a worker, and waits until it delivers.
 pub(crate) async fn start(outside: &Outside, in_flight: usize) -> anyhow::Result<Role> {
+    start_reaching(outside, in_flight, &[]).await
+}
+
+/// The same for one that may reach more ports.
+pub(crate) async fn start_reaching(
+    outside: &Outside,
+    in_flight: usize,
+    more: &[u16],
+) -> anyhow::Result<Role> {
+    let ports: Vec<String> = [&[outside.port], more]
+        .concat()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let mut role = Role::start([
         "work".into(),
         "--database".into(),
@@ -56,8 +71,8 @@ pub(crate) async fn start(outside: &Outside, in_flight: usize) -> anyhow::Result
         outside.outbox.key_file.clone().into(),
         "--ca-file".into(),
         outside.ca_file.clone().into(),
-        "--port".into(),
-        outside.port.to_string().into(),
+        "--ports".into(),
+        ports.join(",").into(),
         "--in-flight".into(),
         in_flight.to_string().into(),
     ])?;
