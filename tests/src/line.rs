@@ -45,6 +45,16 @@ impl Line {
         Self { mark, text }
     }
 
+    /// The same about this recipient.
+    #[must_use]
+    pub fn about(mut self, recipient: &str) -> Self {
+        const NAME: &str = "\"maraxId\":\"";
+        let from = self.text.find(NAME).expect("it is about somebody") + NAME.len();
+        let length = self.text[from..].find('"').expect("it ends");
+        self.text.replace_range(from..from + length, recipient);
+        self
+    }
+
     /// Its type.
     pub fn event_type(&self) -> &'static str {
         if self.text.starts_with("{\"nudgeUserId\"") {
