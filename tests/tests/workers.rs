@@ -205,7 +205,11 @@ fn a_dead_one_with_thousands_waiting_delays_nobody_on_any_worker() {
         .receiver("hanging")
         .delays(Duration::from_secs(3600))
         .start();
-    world.subscribe(&Subscribe::new(ALPHA, &dead).retry("1h,1h"));
+    world.subscribe(
+        &Subscribe::new(ALPHA, &dead)
+            .retry("1h,1h")
+            .flag("--breaker=none"),
+    );
     world.subscribe_unchecked(&Subscribe::new(ALPHA, &hanging));
     world.publish(&world.predictions(ALPHA, BACKLOG));
     let three = workers(&world, 3);

@@ -129,6 +129,12 @@ pub struct Breaker {
     several: bool,
     /// When it last had too much to do.
     overloaded_at: Option<Timestamp>,
+    /// It asked not to be asked before, since its last success.
+    not_before: Option<Timestamp>,
+    /// When the present probe was let through, where that is not written down.
+    probed_at: Option<Timestamp>,
+    /// What is to be written down, in order.
+    passed: Vec<Health>,
     /// What is written down counts, whatever it says.
     doubted: bool,
 }
@@ -157,11 +163,14 @@ impl Breaker {
             first: None,
             several: false,
             overloaded_at: None,
+            not_before: None,
+            probed_at: None,
+            passed: Vec::new(),
             doubted: false,
         }
     }
 
-    /// What is to be written down.
+    /// How it does, and since when.
     pub fn health(&self) -> &Health {
         &self.health
     }
@@ -171,9 +180,19 @@ impl Breaker {
         self.health.condition
     }
 
+    /// What it has been through since this was last asked, in order: each is to be written down.
+    pub fn passed(&mut self) -> Vec<Health> {
+        std::mem::take(&mut self.passed)
+    }
+
     /// Whether the next request is a probe.
     pub fn probes(&self) -> bool {
         self.health.condition == Condition::HalfOpen
+    }
+
+    /// Whether nothing may be sent until what is written down is read.
+    pub fn is_doubted(&self) -> bool {
+        self.doubted
     }
 
     /// When to let one probe through, while it is open.
@@ -183,12 +202,14 @@ impl Breaker {
             .flatten()
     }
 
-    /// Lets one request through, if it is open.
+    /// Lets one request through, if it is open. That is written down only with what comes of it: a receiver that fails for
+    /// days is open for days.
     pub fn half_open(&mut self, now: Timestamp) -> bool {
         let was_open = self.health.condition == Condition::Open;
         if was_open {
+            self.health.condition = Condition::HalfOpen;
             self.health.probe_at = None;
-            self.turn(Condition::HalfOpen, None, now);
+            self.probed_at = Some(now);
         }
         was_open
     }
@@ -200,12 +221,16 @@ impl Breaker {
         self.failures = 0;
         self.first = None;
         self.several = false;
+        self.not_before = None;
         self.health.failing_since = None;
         let was_held = matches!(self.health.condition, Condition::Open | Condition::HalfOpen);
         if was_held {
             self.overloaded_at = Some(now);
             self.health.probe_at = None;
             self.health.probes = 0;
+            if let Some(at) = self.probed_at.take() {
+                self.turn(Condition::HalfOpen, None, at);
+            }
             self.turn(Condition::Throttled, None, now);
         }
         was_held
@@ -241,6 +266,10 @@ impl Breaker {
         self.failures = self.failures.saturating_add(1);
         self.several |= *self.first.get_or_insert(failure.event) != failure.event;
         let since = *self.health.failing_since.get_or_insert(failure.at);
+        let asked = failure.at + failure.asked_for;
+        let not_before = *self.not_before.get_or_insert(asked);
+        let not_before = not_before.max(asked);
+        self.not_before = Some(not_before);
         match self.health.condition {
             Condition::Healthy | Condition::Throttled => {
                 let opens = limits.breaker.is_some_and(|most| self.failures >= most);
@@ -251,6 +280,7 @@ impl Breaker {
             }
             // It is not to be held, whatever comes of it.
             Condition::HalfOpen if is_probe && limits.breaker.is_none() => {
+                self.probed_at = None;
                 self.turn(Condition::Healthy, Some(failure.code), failure.at);
                 return true;
             }
@@ -263,11 +293,23 @@ impl Breaker {
                 self.health.probes = self.health.probes.saturating_add(1);
             }
             // Sent before it opened.
+            Condition::Open if self.health.probe_at < Some(not_before) => {
+                self.health.probe_at = Some(not_before);
+                self.note();
+                return true;
+            }
             Condition::HalfOpen | Condition::Open | Condition::Suspended => return false,
         }
-        let wait = probe_after(self.health.probes, failure.random).max(failure.asked_for);
-        self.health.probe_at = Some(failure.at + wait);
-        self.turn(Condition::Open, Some(failure.code), failure.at);
+        let wait = probe_after(self.health.probes, failure.random);
+        self.health.probe_at = Some(not_before.max(failure.at + wait));
+        if self.probed_at.take().is_some() {
+            // It was open all the time.
+            self.health.condition = Condition::Open;
+            self.health.cause = Some(failure.code.to_owned());
+            self.note();
+        } else {
+            self.turn(Condition::Open, Some(failure.code), failure.at);
+        }
         true
     }
 
@@ -276,6 +318,7 @@ impl Breaker {
         let is_new = self.health.condition != Condition::Suspended;
         if is_new {
             self.health.probe_at = None;
+            self.probed_at = None;
             self.turn(Condition::Suspended, Some(code), now);
         }
         is_new
@@ -295,9 +338,14 @@ impl Breaker {
         counts
     }
 
-    /// What it decided may not be what is written down: what is read next counts.
+    /// What it decided may not be what is written down: what is read next counts, and until then nothing is sent.
     pub fn doubt(&mut self) {
         self.doubted = true;
+    }
+
+    /// What it decided is written down after all.
+    pub fn trust(&mut self) {
+        self.doubted = false;
     }
 
     fn turn(&mut self, condition: Condition, cause: Option<&str>, now: Timestamp) {
@@ -305,7 +353,12 @@ impl Breaker {
         health.condition = condition;
         health.since = Some(now);
         health.cause = cause.map(str::to_owned);
-        health.version += 1;
+        self.note();
+    }
+
+    fn note(&mut self) {
+        self.health.version += 1;
+        self.passed.push(self.health.clone());
     }
 }
 

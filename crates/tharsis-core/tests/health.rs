@@ -128,6 +128,18 @@ fn probes_come_less_and_less_often_and_never_sooner_than_asked() {
     };
     assert!(breaker.failed(asked, true, Limits::default()));
     assert_eq!(breaker.probe_at(), Some(at + HOUR));
+
+    // Whoever of those under way asks for most is heeded, also when it comes late.
+    let mut breaker = Breaker::new(Health::default());
+    let late = |hours| Failure {
+        asked_for: hours * HOUR,
+        ..failure(1, NOW)
+    };
+    breaker.failed(late(1), false, limits(2, HOUR));
+    breaker.failed(failure(2, NOW), false, limits(2, HOUR));
+    assert_eq!(breaker.probe_at(), Some(NOW + HOUR));
+    assert!(breaker.failed(late(2), false, limits(2, HOUR)));
+    assert_eq!(breaker.probe_at(), Some(NOW + 2 * HOUR));
 }
 
 #[test]
@@ -157,6 +169,7 @@ fn it_is_suspended_when_it_has_failed_for_long_enough() {
         breaker.half_open(at);
         assert!(breaker.failed(failure(1, at), true, limits(2, HOUR)));
         assert_eq!(breaker.condition(), Condition::Open, "after {minutes} min");
+        assert_eq!(breaker.health().since, Some(NOW), "all the time");
     }
     breaker.half_open(NOW + HOUR);
     assert!(breaker.failed(failure(1, NOW + HOUR), true, limits(2, HOUR)));
@@ -231,24 +244,27 @@ proptest! {
             now = now + Duration::from_millis(millis);
             let before = breaker.health().clone();
             let (was_open, was_half_open) = (breaker.probe_at().is_some(), breaker.probes());
-            let changed = match step {
+            let version = |breaker: &Breaker| breaker.health().version;
+            match step {
                 0 => {
                     in_a_row = 0;
-                    breaker.succeeded(now)
+                    breaker.succeeded(now);
                 }
                 1 | 2 => {
                     in_a_row += 1;
-                    breaker.failed(Failure { random, ..failure(n, now) }, was_half_open, limits)
+                    breaker.failed(Failure { random, ..failure(n, now) }, was_half_open, limits);
                 }
-                3 => breaker.overloaded("http_429", now),
-                _ => breaker.probe_at().is_some_and(|at| at <= now) && breaker.half_open(now),
-            };
-            let health = breaker.health();
-            prop_assert_eq!(changed, health.version > before.version);
-            prop_assert!(health.version <= before.version + 1);
-            if changed {
-                prop_assert_eq!(health.since, Some(now));
+                3 => drop(breaker.overloaded("http_429", now)),
+                _ if breaker.probe_at().is_some_and(|at| at <= now) => drop(breaker.half_open(now)),
+                _ => {}
             }
+            let after = version(&breaker);
+            let passed = breaker.passed();
+            let versions: Vec<_> = passed.iter().map(|health| health.version).collect();
+            let expected: Vec<_> = (before.version + 1..=after).collect();
+            prop_assert_eq!(versions, expected, "each is to be written down");
+            let health = breaker.health();
+            let changed = health.condition != before.condition;
             match health.condition {
                 Condition::Open if changed => {
                     prop_assert!(was_half_open || in_a_row >= most);
@@ -256,7 +272,10 @@ proptest! {
                     prop_assert!(wait >= FIRST_PROBE * 4 / 5 - Duration::from_millis(1));
                     prop_assert!(wait <= LONGEST_PROBE * 6 / 5);
                 }
-                Condition::HalfOpen if changed => prop_assert!(was_open && before.probe_at <= Some(now)),
+                Condition::HalfOpen if changed => {
+                    prop_assert!(was_open && before.probe_at <= Some(now));
+                    prop_assert_eq!(health.since, before.since, "not written down");
+                }
                 Condition::Suspended if changed => {
                     prop_assert!(was_half_open);
                     prop_assert!(now.since(before.failing_since.expect("it failed")) >= 5 * HOUR);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tharsis_core::{
-    Timestamp,
+    Invalid, Timestamp,
     delivery::codes,
     health::{Condition, FAILING, Health},
     subscription::{State, Subscription},
@@ -34,8 +34,8 @@ pub struct TransitionRecord {
 /// The most transitions that are told, the newest.
 pub(crate) const MOST_TOLD: u32 = 100;
 
-/// Transitions of one look that are forgotten.
-pub(crate) const MOST_FORGOTTEN: u32 = 10_000;
+/// Transitions that are forgotten in one transaction.
+pub(crate) const MOST_FORGOTTEN: u32 = 2_000;
 
 /// An admin has changed where or how it is sent to.
 pub(crate) const CHANGED: &str = "changed";
@@ -65,6 +65,26 @@ pub(crate) fn reason(health: &Health) -> Option<&'static str> {
 pub(crate) fn is_probed_first(subscription: &Subscription) -> bool {
     let is_suspended = matches!(subscription.state, State::Suspended { .. });
     is_suspended || is_in_doubt(&subscription.health)
+}
+
+/// Whether one that is changed is probed at once: nothing else holds it.
+pub(crate) fn is_to_be_asked_anew(subscription: &Subscription) -> bool {
+    subscription.state == State::Active && is_in_doubt(&subscription.health)
+}
+
+/// Whether something of it may be held.
+pub(crate) fn is_held(subscription: &Subscription) -> bool {
+    subscription.state != State::Active || is_in_doubt(&subscription.health)
+}
+
+pub(crate) fn not_held() -> StoreError {
+    Invalid::new(
+        "not_held",
+        "has nothing to choose: the subscription is not held",
+    )
+    .at("held")
+    .hint("leave it out, or pause the subscription first")
+    .into()
 }
 
 /// Whether it was not answering well when it was last heard of.

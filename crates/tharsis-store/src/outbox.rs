@@ -444,9 +444,10 @@ pub trait Outbox: Send + Sync + 'static {
         settlements: &[Settlement],
     ) -> impl Future<Output = Result<Vec<Position>, StoreError>> + Send;
 
-    /// Writes down how receivers do from now on, and what they have been through. Of each subscription the newer version
-    /// counts; returns those for which there was one. One that is suspended by it bumps the registry's revision, and so do
-    /// no others: whoever takes its lane over reads the registry anew.
+    /// Writes down how receivers do from now on, each after the version before it; the history grows where the condition is
+    /// another. Returns the subscriptions of which somebody had written something since: what came after that in the batch
+    /// is left alone too. One that is suspended by it bumps the registry's revision, and so do no others: whoever takes its
+    /// lane over reads the registry anew before it sends. It reaches the surplus too.
     fn transition(
         &self,
         lease: &Lease,

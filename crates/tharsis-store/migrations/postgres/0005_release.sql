@@ -20,6 +20,7 @@ CREATE TABLE release (
 CREATE TABLE latest (
     subscription bigint NOT NULL,
     recipient text NOT NULL,
-    seq bigint NOT NULL,
+    -- By its id, which begins with when it was published.
+    event uuid NOT NULL,
     PRIMARY KEY (subscription, recipient)
 );

@@ -19,18 +19,23 @@ impl Model {
         lease: &Lease,
         transitions: &[Transition],
     ) -> Result<Vec<i64>, StoreError> {
-        let ours = self.ours(lease)?;
+        let ours = self.ours(lease)?.with(lease.surplus);
         let mut left_alone = Vec::new();
         for Transition {
             subscription,
             health,
         } in transitions
         {
+            if left_alone.contains(subscription) {
+                continue;
+            }
             let is_ours = ours.contains(self.shard(*subscription));
             match self.targets.get_mut(subscription).filter(|_| is_ours) {
-                Some(target) if target.subscription.health.version < health.version => {
-                    target.subscription.health = health.clone();
-                    self.record_transition(*subscription, health);
+                Some(target) if target.subscription.health.version + 1 == health.version => {
+                    let before = std::mem::replace(&mut target.subscription.health, health.clone());
+                    if before.condition != health.condition || before.version == 0 {
+                        self.record_transition(*subscription, health);
+                    }
                     if let Some(reason) = reason(health) {
                         self.suspend(*subscription, reason);
                     }

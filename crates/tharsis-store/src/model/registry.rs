@@ -14,7 +14,7 @@ use tharsis_core::{
 use super::{Known, Model, command::Command, count, not_found};
 use crate::{
     Removed, StoreError,
-    health::{CHANGED, is_in_doubt, is_probed_first},
+    health::{CHANGED, is_probed_first, is_to_be_asked_anew},
 };
 
 impl Model {
@@ -243,7 +243,7 @@ impl Model {
 
     /// How or where it is sent to is another from now on.
     fn ask_anew(&mut self, number: i64, now: Timestamp) {
-        if is_in_doubt(&self.targets[&number].subscription.health) {
+        if is_to_be_asked_anew(&self.targets[&number].subscription) {
             self.half_open(number, CHANGED, now);
         }
     }

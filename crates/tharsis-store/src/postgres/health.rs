@@ -16,7 +16,8 @@ pub(super) async fn transition(
 ) -> Result<Vec<i64>, StoreError> {
     owner::check(store, lease)?;
     let mut write = store.0.engine.begin().await?;
-    let shards = owner::fence(&mut write, lease).await?;
+    // What was sent before a shard became surplus is written down too.
+    let shards = owner::left_of(&mut write, lease).await?;
     // Before any row, as the registry does.
     if transitions.iter().any(|t| reason(&t.health).is_some()) {
         registry::bump(&mut write).await?;
@@ -27,6 +28,10 @@ pub(super) async fn transition(
         health,
     } in transitions
     {
+        // What was decided after something that does not count does not count either.
+        if left_alone.contains(subscription) {
+            continue;
+        }
         if !note(&mut write, *subscription, health, shards).await? {
             left_alone.push(*subscription);
         } else if let Some(reason) = reason(health) {
@@ -37,24 +42,30 @@ pub(super) async fn transition(
     Ok(left_alone)
 }
 
-/// Writes it down, unless somebody else has written something newer.
+/// Writes it down, unless somebody else has written something since.
 async fn note(
     conn: &mut PgConnection,
     subscription: i64,
     health: &Health,
     shards: Shards,
 ) -> Result<bool, StoreError> {
+    let before: Option<String> =
+        sqlx::query_scalar("SELECT condition FROM subscription_health WHERE subscription = $1")
+            .bind(subscription)
+            .fetch_optional(&mut *conn)
+            .await?;
     let noted = sqlx::query(
         "INSERT INTO subscription_health AS h
              (subscription, condition, since, cause, failing_since, probe_at, probes, version)
          SELECT seq, $2, $3, $4, $5, $6, $7, $8
          FROM subscription
-         WHERE seq = $1 AND removed_at IS NULL AND shard = ANY ($9)
+         WHERE seq = $1 AND removed_at IS NULL
+           AND ($8 = 1 OR EXISTS (SELECT FROM subscription_health WHERE subscription = $1)) AND shard = ANY ($9)
          ON CONFLICT (subscription) DO UPDATE
          SET condition = excluded.condition, since = excluded.since, cause = excluded.cause,
              failing_since = excluded.failing_since, probe_at = excluded.probe_at, probes = excluded.probes,
              version = excluded.version
-         WHERE h.version < excluded.version",
+         WHERE h.version = excluded.version - 1",
     )
     .bind(subscription)
     .bind(health.condition.as_str())
@@ -69,7 +80,8 @@ async fn note(
     .await?
     .rows_affected()
         > 0;
-    if noted {
+    // One that fails for days is open for days.
+    if noted && before.as_deref() != Some(health.condition.as_str()) {
         record(conn, subscription).await?;
     }
     Ok(noted)
@@ -159,15 +171,20 @@ pub(super) async fn transitions(
 
 /// The oldest ones, some at a time.
 pub(super) async fn forget(store: &PostgresStore, now: Timestamp) -> Result<(), StoreError> {
-    sqlx::query(
-        "DELETE FROM transition
-         WHERE at < $1 AND seq IN (SELECT seq FROM transition ORDER BY seq LIMIT $2)",
-    )
-    .bind(Instant(forgotten_before(now)))
-    .bind(i64::from(MOST_FORGOTTEN))
-    .execute(&mut *store.0.lists.get().await?)
-    .await?;
-    Ok(())
+    loop {
+        let gone = sqlx::query(
+            "DELETE FROM transition
+             WHERE at < $1 AND seq IN (SELECT seq FROM transition ORDER BY seq LIMIT $2)",
+        )
+        .bind(Instant(forgotten_before(now)))
+        .bind(i64::from(MOST_FORGOTTEN))
+        .execute(&mut *store.0.lists.get().await?)
+        .await?
+        .rows_affected();
+        if gone < u64::from(MOST_FORGOTTEN) {
+            return Ok(());
+        }
+    }
 }
 
 const EPOCH: Timestamp = Timestamp::from_millis(0);

@@ -81,6 +81,14 @@ pub(super) fn check(store: &PostgresStore, lease: &Lease) -> Result<(), StoreErr
 /// # Errors
 /// `LeaseLost` where the lease had shards, and nothing of it is left.
 pub(super) async fn fence(conn: &mut PgConnection, lease: &Lease) -> Result<Shards, StoreError> {
+    Ok(left_of(conn, lease).await?.within(lease.shards))
+}
+
+/// The same with what is surplus.
+///
+/// # Errors
+/// `LeaseLost` where the lease had something, and nothing of it is left.
+pub(super) async fn left_of(conn: &mut PgConnection, lease: &Lease) -> Result<Shards, StoreError> {
     let shards: Vec<i16> =
         sqlx::query_scalar("SELECT shard FROM shard WHERE owner = $1 AND epoch <= $2")
             .bind(lease.worker.as_uuid())
@@ -91,7 +99,7 @@ pub(super) async fn fence(conn: &mut PgConnection, lease: &Lease) -> Result<Shar
     if owned.is_empty() && !lease.owned().is_empty() {
         return Err(StoreError::LeaseLost);
     }
-    Ok(owned.within(lease.shards))
+    Ok(owned)
 }
 
 /// Shards as a statement takes them.

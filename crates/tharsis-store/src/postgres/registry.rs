@@ -21,7 +21,7 @@ use super::{
 use crate::{
     CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page, Registry,
     Removed, Replay, ReplayChoice, ReplayKey, StoreError, TransitionRecord, failpoint,
-    health::{CHANGED, is_in_doubt, is_probed_first},
+    health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
     subscription::{
         SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, signed_until,
         stays_as_it_is,
@@ -139,7 +139,7 @@ impl Registry for PostgresStore {
         .map_err(refused)?
         .rows_affected();
         expect_changed("set", 1, changed)?;
-        if is_in_doubt(&target.subscription.health) {
+        if is_to_be_asked_anew(&target.subscription) {
             health::half_open(&mut write, seq, CHANGED, now).await?;
         }
         if let Some(headers) = headers {
@@ -179,12 +179,20 @@ impl Registry for PostgresStore {
     ) -> Result<Subscription, StoreError> {
         let mut write = self.turn().await?;
         let (seq, target) = subscription::find(&mut *write, self.reader()?, id).await?;
-        release::withdraw(&mut write, seq).await?;
         if held != Held::All {
+            // Asked again, after a lost answer: what came since goes out.
+            if target.subscription.resuming == Some(held) {
+                return self.registered(write, id).await;
+            }
+            if !is_held(&target.subscription) {
+                return Err(not_held());
+            }
+            release::withdraw(&mut write, seq).await?;
             release::ask(&mut write, seq, held, now).await?;
             touch(&mut write, seq, now).await?;
             return self.registered(write, id).await;
         }
+        release::withdraw(&mut write, seq).await?;
         sqlx::query("DELETE FROM subscription_state WHERE subscription = $1")
             .bind(seq)
             .execute(&mut *write)
@@ -227,7 +235,7 @@ impl Registry for PostgresStore {
         if let Some(secret) = secret {
             self.seal(&mut write, seq, id, secret, now).await?;
         }
-        if is_in_doubt(&target.subscription.health) {
+        if is_to_be_asked_anew(&target.subscription) {
             health::half_open(&mut write, seq, CHANGED, now).await?;
         }
         touch(&mut write, seq, now).await?;

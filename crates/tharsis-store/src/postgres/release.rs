@@ -28,7 +28,7 @@ pub(super) async fn ask(
     let asked = sqlx::query(
         "INSERT INTO release (subscription, shard, keeps, last_seq, phase, asked_at)
          SELECT s.seq, s.shard, $2,
-                coalesce((SELECT max(d.seq) FROM delivery d WHERE d.subscription = s.seq), 0),
+                (SELECT last_value FROM seq),
                 CASE $2 WHEN 'latest' THEN 'gather' ELSE 'sift' END, $3
          FROM subscription s
          WHERE s.seq = $1",
@@ -143,14 +143,17 @@ macro_rules! next_rows {
 pub(super) const GATHER: &str = concat!(
     next_rows!(""),
     ", gathered AS (
-         INSERT INTO latest (subscription, recipient, seq)
-         SELECT $1, e.recipient, max(n.seq)
+         INSERT INTO latest (subscription, recipient, event)
+         SELECT DISTINCT ON (e.recipient) $1, e.recipient, n.event
          FROM next n
-         CROSS JOIN LATERAL (SELECT recipient FROM event WHERE id = n.event OFFSET 0) e
-         WHERE e.recipient IS NOT NULL AND n.seq <= (SELECT last_seq FROM release WHERE subscription = $1)
-           AND $3::timestamptz IS NOT NULL
-         GROUP BY e.recipient
-         ON CONFLICT (subscription, recipient) DO UPDATE SET seq = greatest(latest.seq, excluded.seq)
+         CROSS JOIN LATERAL (
+             SELECT recipient FROM event
+             WHERE id = n.event AND recipient IS NOT NULL AND (expires_at IS NULL OR expires_at > $3)
+               AND (not_before IS NULL OR not_before <= $3)
+             OFFSET 0) e
+         WHERE n.seq <= (SELECT last_seq FROM release WHERE subscription = $1)
+         ORDER BY e.recipient, n.event DESC
+         ON CONFLICT (subscription, recipient) DO UPDATE SET event = greatest(latest.event, excluded.event)
      )
      SELECT count(*) FROM next"
 );
@@ -183,10 +186,13 @@ macro_rules! end_rows {
 pub(super) const SUPERSEDE: &str = end_rows!(
     "SELECT n.place
      FROM next n
-     CROSS JOIN LATERAL (SELECT recipient FROM event WHERE id = n.event OFFSET 0) e
      CROSS JOIN LATERAL (
-         SELECT seq FROM latest WHERE subscription = $1 AND recipient = e.recipient OFFSET 0) l
-     WHERE l.seq > n.seq",
+         SELECT recipient FROM event
+         WHERE id = n.event AND (expires_at IS NULL OR expires_at > $3) AND (not_before IS NULL OR not_before <= $3)
+         OFFSET 0) e
+     CROSS JOIN LATERAL (
+         SELECT event FROM latest WHERE subscription = $1 AND recipient = e.recipient OFFSET 0) l
+     WHERE l.event > n.event AND n.seq <= (SELECT last_seq FROM release WHERE subscription = $1)",
     "superseded"
 );
 

@@ -24,6 +24,10 @@ pub(super) async fn transition(
         health,
     } in transitions
     {
+        // What was decided after something that does not count does not count either.
+        if left_alone.contains(subscription) {
+            continue;
+        }
         if !note(&mut write, *subscription, health).await? {
             left_alone.push(*subscription);
         } else if let Some(reason) = reason(health) {
@@ -38,23 +42,30 @@ pub(super) async fn transition(
     Ok(left_alone)
 }
 
-/// Writes it down, unless somebody else has written something newer.
+/// Writes it down, unless somebody else has written something since.
 async fn note(
     conn: &mut SqliteConnection,
     subscription: i64,
     health: &Health,
 ) -> Result<bool, StoreError> {
+    let before: Option<String> = sqlx::query_scalar(
+        "SELECT condition FROM tharsis_subscription_health WHERE subscription = ?1",
+    )
+    .bind(subscription)
+    .fetch_optional(&mut *conn)
+    .await?;
     let noted = sqlx::query(
         "INSERT INTO tharsis_subscription_health
              (subscription, condition, since, cause, failing_since, probe_at, probes, version)
          SELECT seq, ?2, ?3, ?4, ?5, ?6, ?7, ?8
          FROM tharsis_subscription
          WHERE seq = ?1 AND removed_at IS NULL
+           AND (?8 = 1 OR EXISTS (SELECT 1 FROM tharsis_subscription_health WHERE subscription = ?1))
          ON CONFLICT (subscription) DO UPDATE
          SET condition = excluded.condition, since = excluded.since, cause = excluded.cause,
              failing_since = excluded.failing_since, probe_at = excluded.probe_at, probes = excluded.probes,
              version = excluded.version
-         WHERE version < excluded.version",
+         WHERE version = excluded.version - 1",
     )
     .bind(subscription)
     .bind(health.condition.as_str())
@@ -68,7 +79,8 @@ async fn note(
     .await?
     .rows_affected()
         > 0;
-    if noted {
+    // One that fails for days is open for days.
+    if noted && before.as_deref() != Some(health.condition.as_str()) {
         record(conn, subscription).await?;
     }
     Ok(noted)
@@ -158,22 +170,28 @@ pub(super) async fn transitions(
 
 /// The oldest ones, some at a time.
 pub(super) async fn forget(store: &SqliteStore, now: Timestamp) -> Result<(), StoreError> {
-    let oldest: Option<i64> =
-        sqlx::query_scalar("SELECT at FROM tharsis_transition ORDER BY seq LIMIT 1")
-            .fetch_optional(&store.0.reads)
-            .await?;
     let before = forgotten_before(now).as_millis();
-    if oldest.is_none_or(|at| at >= before) {
-        return Ok(());
+    loop {
+        let oldest: Option<i64> =
+            sqlx::query_scalar("SELECT at FROM tharsis_transition ORDER BY seq LIMIT 1")
+                .fetch_optional(&store.0.reads)
+                .await?;
+        if oldest.is_none_or(|at| at >= before) {
+            return Ok(());
+        }
+        let mut write = store.0.writer.begin().await?;
+        let gone = sqlx::query(
+            "DELETE FROM tharsis_transition
+             WHERE at < ?1 AND seq IN (SELECT seq FROM tharsis_transition ORDER BY seq LIMIT ?2)",
+        )
+        .bind(before)
+        .bind(MOST_FORGOTTEN)
+        .execute(&mut *write)
+        .await?
+        .rows_affected();
+        write.commit(failpoint::HEALTH).await?;
+        if gone < u64::from(MOST_FORGOTTEN) {
+            return Ok(());
+        }
     }
-    let mut write = store.0.writer.begin().await?;
-    sqlx::query(
-        "DELETE FROM tharsis_transition
-         WHERE at < ?1 AND seq IN (SELECT seq FROM tharsis_transition ORDER BY seq LIMIT ?2)",
-    )
-    .bind(before)
-    .bind(MOST_FORGOTTEN)
-    .execute(&mut *write)
-    .await?;
-    write.commit(failpoint::HEALTH).await
 }

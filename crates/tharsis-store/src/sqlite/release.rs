@@ -1,14 +1,15 @@
 //! Subscriptions that are let go again without all that was held.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::SqliteConnection;
+use sqlx::{FromRow, Row as _, SqliteConnection, sqlite::SqliteRow};
 use tharsis_core::{Timestamp, delivery::codes, health::RESUMED, subscription::Held};
 
 use super::{
     command::{CHUNK, cancel},
     filter::Pair,
     health, registry, subscription,
+    value::json,
 };
 use crate::{StoreError, health::is_in_doubt};
 
@@ -29,9 +30,8 @@ pub(super) async fn ask(
     .await?;
     sqlx::query(
         "INSERT INTO tharsis_release (subscription, keeps, last_event, phase, asked_at)
-         SELECT ?1, ?2, coalesce(max(event), 0), CASE ?2 WHEN 'latest' THEN 'gather' ELSE 'sift' END, ?3
-         FROM tharsis_delivery
-         WHERE subscription = ?1",
+         SELECT ?1, ?2, coalesce(max(seq), 0), CASE ?2 WHEN 'latest' THEN 'gather' ELSE 'sift' END, ?3
+         FROM tharsis_event",
     )
     .bind(subscription)
     .bind(held.as_str())
@@ -58,117 +58,169 @@ pub(super) async fn withdraw(
     Ok(())
 }
 
-/// One that is asked for, and how far it is: `subscription, phase, keeps`.
-type Next = (i64, String, String);
+/// One that is asked for, and how far it is.
+struct Next {
+    subscription: i64,
+    keeps: String,
+    phase: String,
+    last_event: i64,
+    cursor_lane: i64,
+    cursor_due_at: i64,
+    cursor_event: i64,
+}
+
+/// A row of its lane.
+struct Row {
+    lane: i64,
+    due_at: i64,
+    event: i64,
+    recipient: Option<String>,
+    /// The latest for the same recipient, as far as it is gathered.
+    latest: Option<i64>,
+    /// It is to go out now: neither has it expired nor is it for later.
+    is_for_now: bool,
+}
+
+impl<'r> FromRow<'r, SqliteRow> for Next {
+    fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            subscription: row.try_get(0)?,
+            keeps: row.try_get(1)?,
+            phase: row.try_get(2)?,
+            last_event: row.try_get(3)?,
+            cursor_lane: row.try_get(4)?,
+            cursor_due_at: row.try_get(5)?,
+            cursor_event: row.try_get(6)?,
+        })
+    }
+}
+
+impl<'r> FromRow<'r, SqliteRow> for Row {
+    fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            lane: row.try_get(0)?,
+            due_at: row.try_get(1)?,
+            event: row.try_get(2)?,
+            recipient: row.try_get(3)?,
+            latest: row.try_get(4)?,
+            is_for_now: row.try_get(5)?,
+        })
+    }
+}
+
+const NEXT: &str = "
+    SELECT subscription, keeps, phase, last_event, cursor_lane, cursor_due_at, cursor_event
+    FROM tharsis_release
+    ORDER BY subscription
+    LIMIT 1";
 
 /// One chunk of the first one, if there is one. Returns the lanes that it touched.
 pub(super) async fn step(
     conn: &mut SqliteConnection,
     now: Timestamp,
 ) -> Result<Option<BTreeSet<i64>>, StoreError> {
-    let next: Option<Next> = sqlx::query_as(
-        "SELECT subscription, phase, keeps FROM tharsis_release ORDER BY subscription LIMIT 1",
-    )
-    .fetch_optional(&mut *conn)
-    .await?;
-    let Some((subscription, phase, keeps)) = next else {
+    let next: Option<Next> = sqlx::query_as(NEXT).fetch_optional(&mut *conn).await?;
+    let Some(next) = next else {
         return Ok(None);
     };
-    let mut touched = BTreeSet::new();
-    match &*phase {
+    let of = next.subscription;
+    match &*next.phase {
         "gather" => {
-            sqlx::query(GATHER)
-                .bind(subscription)
-                .bind(CHUNK)
-                .execute(&mut *conn)
-                .await?;
-            advance(conn, subscription, "sift").await?;
+            let rows = rows(conn, &next, now).await?;
+            gather(conn, &next, &rows).await?;
+            advance(conn, of, &rows, "sift").await?;
+            return Ok(Some(BTreeSet::new()));
         }
         "sift" => {
-            let (statement, code) = match &*keeps {
-                "latest" => (SUPERSEDED, codes::SUPERSEDED),
-                _ => (DROPPED, codes::DROPPED),
+            let rows = rows(conn, &next, now).await?;
+            let code = match &*next.keeps {
+                "latest" => codes::SUPERSEDED,
+                _ => codes::DROPPED,
             };
-            let pairs: Vec<Pair> = sqlx::query_as(statement)
-                .bind(subscription)
-                .bind(CHUNK)
-                .fetch_all(&mut *conn)
-                .await?;
-            let pairs: BTreeSet<Pair> = pairs.into_iter().collect();
-            advance(conn, subscription, "forget").await?;
+            let ends = rows.iter().filter(|row| next.ends(row));
+            let pairs: BTreeSet<Pair> = ends.map(|row| (row.event, of)).collect();
             cancel(conn, &pairs, code, now).await?;
-            touched.insert(subscription);
+            advance(conn, of, &rows, "forget").await?;
         }
-        "forget" => forget(conn, subscription).await?,
-        _ => {
-            go_on(conn, subscription, now).await?;
-            touched.insert(subscription);
+        "forget" => {
+            forget(conn, of).await?;
+            return Ok(Some(BTreeSet::new()));
+        }
+        _ => go_on(conn, of, now).await?,
+    }
+    Ok(Some(BTreeSet::from([of])))
+}
+
+impl Next {
+    /// Whether this is not to go out.
+    fn ends(&self, row: &Row) -> bool {
+        let is_superseded =
+            || row.is_for_now && row.latest.is_some_and(|latest| latest > row.event);
+        row.event <= self.last_event && (self.keeps != "latest" || is_superseded())
+    }
+}
+
+/// The next rows of its lane. The cursor is bound: as columns of another table it would not be searched for.
+pub(super) const ROWS: &str = "
+    SELECT d.lane, d.due_at, d.event, e.recipient, l.event AS latest,
+           (e.expires_at IS NULL OR e.expires_at > ?5) AND (e.not_before IS NULL OR e.not_before <= ?5) AS is_for_now
+    FROM tharsis_delivery d
+    CROSS JOIN tharsis_event e ON e.seq = d.event
+    LEFT JOIN tharsis_latest l ON l.subscription = d.subscription AND l.recipient = e.recipient
+    WHERE d.subscription = ?1 AND (d.lane, d.due_at, d.event) > (?2, ?3, ?4)
+    ORDER BY d.lane, d.due_at, d.event
+    LIMIT ?6";
+
+async fn rows(
+    conn: &mut SqliteConnection,
+    next: &Next,
+    now: Timestamp,
+) -> Result<Vec<Row>, StoreError> {
+    Ok(sqlx::query_as(ROWS)
+        .bind(next.subscription)
+        .bind(next.cursor_lane)
+        .bind(next.cursor_due_at)
+        .bind(next.cursor_event)
+        .bind(now.as_millis())
+        .bind(CHUNK)
+        .fetch_all(conn)
+        .await?)
+}
+
+/// Notes the latest for each recipient.
+async fn gather(conn: &mut SqliteConnection, next: &Next, rows: &[Row]) -> Result<(), StoreError> {
+    let mut latest: BTreeMap<&str, i64> = BTreeMap::new();
+    for row in rows
+        .iter()
+        .filter(|row| row.is_for_now && row.event <= next.last_event)
+    {
+        if let Some(recipient) = &row.recipient {
+            let event = latest.entry(recipient).or_default();
+            *event = row.event.max(*event);
         }
     }
-    Ok(Some(touched))
+    sqlx::query(
+        "INSERT INTO tharsis_latest (subscription, recipient, event)
+         SELECT ?1, r.value ->> 0, r.value ->> 1 FROM jsonb_each(?2) r WHERE true
+         ON CONFLICT (subscription, recipient) DO UPDATE SET event = max(event, excluded.event)",
+    )
+    .bind(next.subscription)
+    .bind(json(&latest.into_iter().collect::<Vec<_>>())?)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
-/// The next rows of the lane, by the cursor.
-macro_rules! next_rows {
-    () => {
-        "SELECT d.lane, d.due_at, d.event
-         FROM tharsis_release r
-         CROSS JOIN tharsis_delivery d ON d.subscription = r.subscription
-              AND (d.lane, d.due_at, d.event) > (r.cursor_lane, r.cursor_due_at, r.cursor_event)
-         WHERE r.subscription = ?1
-         ORDER BY d.lane, d.due_at, d.event
-         LIMIT ?2"
-    };
-}
-
-const GATHER: &str = concat!(
-    "INSERT INTO tharsis_latest (subscription, recipient, event)
-     SELECT ?1, e.recipient, max(e.seq)
-     FROM (",
-    next_rows!(),
-    ") n
-     CROSS JOIN tharsis_event e ON e.seq = n.event
-     WHERE e.recipient IS NOT NULL
-       AND e.seq <= (SELECT last_event FROM tharsis_release WHERE subscription = ?1)
-     GROUP BY e.recipient
-     ON CONFLICT (subscription, recipient) DO UPDATE SET event = max(event, excluded.event)"
-);
-
-const SUPERSEDED: &str = concat!(
-    "SELECT n.event, ?1
-     FROM (",
-    next_rows!(),
-    ") n
-     CROSS JOIN tharsis_event e ON e.seq = n.event
-     CROSS JOIN tharsis_latest l ON l.subscription = ?1 AND l.recipient = e.recipient
-     WHERE l.event > e.seq"
-);
-
-const DROPPED: &str = concat!(
-    "SELECT n.event, ?1
-     FROM (",
-    next_rows!(),
-    ") n
-     WHERE n.event <= (SELECT last_event FROM tharsis_release WHERE subscription = ?1)"
-);
-
-/// Past the rows that were just looked at, or on to the next phase where there were fewer than a chunk.
+/// Past these rows, or on to the next phase where there were fewer than a chunk.
 async fn advance(
     conn: &mut SqliteConnection,
     subscription: i64,
+    rows: &[Row],
     then: &str,
 ) -> Result<(), StoreError> {
-    let rows: Vec<(i64, i64, i64)> = sqlx::query_as(next_rows!())
-        .bind(subscription)
-        .bind(CHUNK)
-        .fetch_all(&mut *conn)
-        .await?;
     let is_full = u32::try_from(rows.len()) == Ok(CHUNK);
-    let (lane, due_at, event) = rows
-        .last()
-        .filter(|_| is_full)
-        .copied()
-        .unwrap_or((-1, 0, 0));
+    let last = rows.last().filter(|_| is_full);
+    let (lane, due_at, event) = last.map_or((-1, 0, 0), |row| (row.lane, row.due_at, row.event));
     sqlx::query(
         "UPDATE tharsis_release
          SET phase = CASE WHEN ?2 THEN phase ELSE ?3 END, cursor_lane = ?4, cursor_due_at = ?5, cursor_event = ?6

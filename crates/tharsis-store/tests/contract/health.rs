@@ -95,11 +95,20 @@ pub(crate) async fn transitions_are_kept_and_the_newer_one_counts<S: Store>(stor
     };
     assert_eq!(house.turn(&house.ours, half_open.clone()).await, NONE);
     assert_eq!(house.health(&house.ours).await, half_open);
+    // One that goes on to be open is open all the time.
+    for version in [3, 4] {
+        let open = open(version, house.now);
+        assert_eq!(house.turn(&house.ours, open).await, NONE);
+    }
     let passed = house.passed(&house.ours).await;
     let code = Some("http_503".to_owned());
     assert_eq!(
         passed,
-        [(Condition::Open, code), (Condition::HalfOpen, None)]
+        [
+            (Condition::Open, code.clone()),
+            (Condition::HalfOpen, None),
+            (Condition::Open, code)
+        ]
     );
     assert_eq!(house.health(&house.theirs).await, Health::default());
     assert!(house.passed(&house.theirs).await.is_empty());
@@ -150,10 +159,11 @@ pub(crate) async fn failing_for_long_suspends_and_resuming_probes<S: Store>(stor
     let house = House::new(store).await;
     house.routed(2).await;
     let revision = house.revision().await;
+    house.turn(&house.ours, open(1, house.now)).await;
     let suspended = Health {
         condition: Condition::Suspended,
         probe_at: None,
-        ..open(5, house.now)
+        ..open(2, house.now)
     };
     assert_eq!(house.turn(&house.ours, suspended).await, NONE);
     let ours = house.store.find(house.ours.id).await.expect("ours");
@@ -168,14 +178,20 @@ pub(crate) async fn failing_for_long_suspends_and_resuming_probes<S: Store>(stor
         condition: Condition::HalfOpen,
         since: Some(later),
         cause: Some("resumed".to_owned()),
-        version: 6,
+        version: 3,
         ..Health::default()
     };
     assert_eq!(resumed.health, half_open);
-    // Its owner decided meanwhile, and learns that it came too late.
+    // Its owner decided meanwhile, twice, and learns that it came too late.
     let number = house.number(&house.ours);
-    assert_eq!(house.turn(&house.ours, open(6, later)).await, [number]);
-    assert_eq!(house.turn(&house.ours, open(7, later)).await, NONE);
+    let both = [3, 4].map(|version| Transition {
+        subscription: number,
+        health: open(version, later),
+    });
+    let left = house.store.transition(&house.lease, &both).await;
+    assert_eq!(left.expect("written"), [number]);
+    assert_eq!(house.health(&house.ours).await, half_open);
+    assert_eq!(house.turn(&house.ours, open(4, later)).await, NONE);
 
     let gone = Health {
         condition: Condition::Suspended,

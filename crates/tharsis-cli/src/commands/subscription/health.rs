@@ -16,7 +16,7 @@ use crate::{
 /// Show how its receiver does, and what it has been through
 ///
 /// While its breaker is `open`, deliveries are held and one of them is sent as a probe now and then, at the expense of
-/// none of its retries. `resume` probes at once, and so does any change by `set` or `rotate`.
+/// none of its retries. `resume` probes at once, and so does a change by `set` or `rotate` where nothing else holds it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -199,7 +199,7 @@ impl Lane {
     pub(super) fn new(target: Arc<Target>, now: Instant) -> Self {
         Self {
             held: target.subscription.state != State::Active,
-            breaker: Breaker::new(target.subscription.health.clone()),
+            breaker: doubted(&target),
             probing: None,
             is_probe: false,
             next_at: now + interval(&target),
@@ -235,6 +235,7 @@ impl Lane {
     /// How many of its requests may be under way.
     pub(super) fn limit(&self) -> usize {
         match self.breaker.condition() {
+            _ if self.breaker.is_doubted() => 0,
             Condition::Open | Condition::Suspended => 0,
             Condition::HalfOpen => 1,
             Condition::Healthy | Condition::Throttled if !self.tried => 1,
@@ -533,49 +534,45 @@ impl Lane {
         self.next_at = self.next_at.max(earliest) + interval(&self.target);
     }
 
-    /// What an answer says of its receiver: each other condition that it is in from now on goes to `changed`. Where it was
-    /// that of a probe, says when the next one is due if it failed.
-    pub(super) fn hear(
-        &mut self,
-        heard: Heard<'_>,
-        now: Timestamp,
-        mut changed: impl FnMut(&Health),
-    ) -> Option<Timestamp> {
+    /// What an answer says of its receiver. Where it was that of a probe, says when the next one is due if it failed.
+    pub(super) fn hear(&mut self, heard: Heard<'_>, now: Timestamp) -> Option<Timestamp> {
         let is_probe = std::mem::take(&mut self.is_probe);
         let limits = self.target.subscription.settings.limits;
         let breaker = &mut self.breaker;
         match heard {
-            Heard::Success => {
-                if breaker.succeeded(now) {
-                    // It could not take all that waits at once.
-                    self.window = 1;
-                    self.borne = 0;
-                    self.deaf = self.in_flight;
-                    changed(breaker.health());
-                } else if breaker.calmed(now) {
-                    self.window = usize::MAX;
-                    changed(breaker.health());
-                }
+            Heard::Success if breaker.succeeded(now) => {
+                // It could not take all that waits at once.
+                self.window = 1;
+                self.borne = 0;
+                self.deaf = self.in_flight;
             }
+            Heard::Success if breaker.calmed(now) => self.window = usize::MAX,
+            Heard::Success | Heard::Nothing => {}
             Heard::Failure {
                 failure,
                 is_overload,
             } => {
-                if is_overload && breaker.overloaded(failure.code, now) {
-                    changed(breaker.health());
+                if is_overload {
+                    breaker.overloaded(failure.code, now);
                 }
-                if breaker.failed(failure, is_probe, limits) {
-                    changed(breaker.health());
-                }
+                breaker.failed(failure, is_probe, limits);
             }
             Heard::Gone(code) => {
-                if breaker.suspended(code, now) {
-                    changed(breaker.health());
-                }
+                breaker.suspended(code, now);
             }
-            Heard::Nothing => {}
         }
         is_probe.then(|| breaker.probe_at().unwrap_or(now))
+    }
+
+    /// This is written down of how its receiver does. Returns whether it may do otherwise than it did.
+    pub(super) fn adopt(&mut self, health: &Health) -> bool {
+        let was_doubted = self.breaker.is_doubted();
+        let is_other = self.breaker.adopt(health);
+        if is_other {
+            // A probe that is under way was of what it was before.
+            self.is_probe = false;
+        }
+        is_other || was_doubted
     }
 
     /// A request of it has ended. Says how many it may have under way from now on if that became fewer.
@@ -655,6 +652,13 @@ impl Lane {
 
 pub(super) fn is_expired(due: &Due, now: Now) -> bool {
     due.expires_at.is_some_and(|at| at <= now.clock)
+}
+
+/// What is read next of how its receiver does counts.
+fn doubted(target: &Target) -> Breaker {
+    let mut breaker = Breaker::new(target.subscription.health.clone());
+    breaker.doubt();
+    breaker
 }
 
 /// From the beginning of one request to that of the next; nothing without a rate.

@@ -5,7 +5,7 @@ mod tests;
 mod turns;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -145,10 +145,13 @@ impl Lanes {
 
     /// Takes over the subscriptions whose lanes are ours; says whether there is a new one. What is held meanwhile is
     /// dropped from memory. Lanes of other subscriptions, which were removed or are in another's shard, begin nothing
-    /// any more, and go once nothing of them is under way.
+    /// any more, and go once nothing of them is under way. How receivers do counts only where it has just been read, and of
+    /// none that is in `unwritten`: of those it is not written down yet.
     pub(super) fn load<'a>(
         &mut self,
         targets: impl Iterator<Item = &'a (i64, Arc<Target>)>,
+        is_fresh: bool,
+        unwritten: &HashSet<i64>,
         now: Now,
     ) -> bool {
         let (mut new, mut adopted) = (false, Vec::new());
@@ -161,8 +164,9 @@ impl Lanes {
                 new = true;
                 Lane::new(Arc::clone(target), now.instant)
             });
+            let counts = is_fresh && !unwritten.contains(id);
             lane.set_target(target, now.instant);
-            if lane.breaker.adopt(&target.subscription.health)
+            if counts && lane.adopt(&target.subscription.health)
                 || lane.probing.is_none() && lane.breaker.probe_at().is_some()
             {
                 adopted.push(*id);
@@ -325,7 +329,7 @@ impl Lanes {
                 break;
             }
             self.probes.pop_first();
-            self.probe(id, now);
+            self.probe(id, at, now);
         }
         while let Some(&(at, id)) = self.rewinds.first() {
             if !alarm.rings(at) {
@@ -343,22 +347,18 @@ impl Lanes {
     }
 
     /// One delivery of it shows whether its receiver is back.
-    fn probe(&mut self, id: i64, now: Now) {
+    fn probe(&mut self, id: i64, at: Timestamp, now: Now) {
         let Some(lane) = self.lanes.get_mut(&id) else {
             return;
         };
-        lane.probing = None;
-        // An admin who lets it go again has it probed.
-        if lane.held || !lane.breaker.half_open(now.clock) {
+        if lane.probing != Some(at) {
             return;
         }
-        let health = lane.breaker.health().clone();
-        tell(lane.target.subscription.id, &health);
-        self.transitions.push(Transition {
-            subscription: id,
-            health,
-        });
-        self.enter(id, now);
+        lane.probing = None;
+        // An admin who lets it go again has it probed.
+        if !lane.held && lane.breaker.half_open(now.clock) {
+            self.enter(id, now);
+        }
     }
 
     // === reading ===
@@ -538,6 +538,8 @@ impl Lanes {
         } else if !lane.knows(&due) {
             Pick::Unknown(due)
         } else {
+            // One delivery is enough to show it.
+            let most = if lane.breaker.probes() { 1 } else { most };
             let more = lane.pop_with(&due, most, now.clock);
             let bytes: usize = more.iter().map(|due| due.payload.len()).sum();
             self.cached_bytes -= bytes;
@@ -572,15 +574,12 @@ impl Lanes {
             debug!(subscription.id = %id, window, "it has too much to do and gets fewer requests at once");
         }
         self.slots.taken_by_slow += lane.slow_in_flight();
-        let transitions = &mut self.transitions;
-        let lane_id = lane.target.subscription.id;
-        let due_again = lane.hear(heard, now.clock, |health| {
-            tell(lane_id, health);
-            transitions.push(Transition {
-                subscription: id,
-                health: health.clone(),
-            });
-        });
+        let before = lane.breaker.health().condition;
+        let due_again = lane.hear(heard, now.clock);
+        note(&mut self.transitions, id, lane);
+        if before != lane.breaker.condition() {
+            tell(lane.target.subscription.id, lane.breaker.health());
+        }
         let condition = lane.breaker.condition();
         if matches!(lane.place, Place::Aside(_)) && self.slots.lacking(lane).is_none() {
             lane.place = Place::Out;
@@ -612,11 +611,30 @@ impl Lanes {
         self.put_away(id);
     }
 
-    /// What is written down of how a receiver does is newer than what its lane knew.
+    /// What is written down of how a receiver does is newer than what its lane knew, and decided since.
     pub(super) fn doubt(&mut self, id: i64) {
+        self.transitions.retain(|other| other.subscription != id);
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.breaker.doubt();
         }
+    }
+
+    /// How its receiver does is written down as its lane knows it.
+    pub(super) fn trust(&mut self, id: i64, now: Now) {
+        if let Some(lane) = self.lanes.get_mut(&id)
+            && lane.breaker.is_doubted()
+        {
+            lane.breaker.trust();
+            self.enter(id, now);
+        }
+    }
+
+    /// The shards in which receivers do otherwise than is written down.
+    pub(super) fn turned(&self) -> Shards {
+        let lanes = (self.transitions.iter()).filter_map(|t| self.lanes.get(&t.subscription));
+        lanes
+            .map(|lane| Shard::of_subscription(lane.target.subscription.id))
+            .collect()
     }
 
     /// Brings as many lanes back in line as there are slots for them now.
@@ -666,6 +684,15 @@ impl Lanes {
             lane.abandon();
         }
     }
+}
+
+/// What a lane's receiver has been through is to be written down.
+fn note(transitions: &mut Vec<Transition>, id: i64, lane: &mut Lane) {
+    let passed = lane.breaker.passed().into_iter();
+    transitions.extend(passed.map(|health| Transition {
+        subscription: id,
+        health,
+    }));
 }
 
 /// Says how a receiver does from now on, to whoever reads the log.

@@ -205,7 +205,9 @@ impl State {
     /// Those of one commit after those of the one before.
     fn write_transitions(&mut self, lease: Lease, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
         if self.has_transitions() && self.does.transition.may_start(alarm) {
+            let turned = self.lanes.turned();
             self.does.transition.begin();
+            self.does.transition.occupy(turned);
             let new = &mut self.lanes.transitions;
             let batch = (self.transitions).get_or_insert_with(|| Arc::new(std::mem::take(new)));
             effects.push(Effect::Transition(lease, Arc::clone(batch)));
@@ -281,7 +283,7 @@ impl State {
 
     /// Gives back what nothing is under way in any more, and goes on to own the rest.
     fn leave(&mut self, lease: Lease, now: Instant, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
-        // They are of shards of ours, and soon written.
+        // They are of shards that are ours still, and soon written.
         if self.has_transitions() {
             return;
         }

@@ -1,4 +1,5 @@
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -230,7 +231,7 @@ impl State {
     }
 
     /// The lanes of our shards are worked with; those of others begin nothing any more, and none does at the end of a run.
-    fn take_lanes(&mut self, now: Instant) {
+    fn take_lanes(&mut self, is_fresh: bool, now: Instant) {
         let shards = match self.stopping {
             Some(_) => Some(Shards::default()),
             None => self.ownership.shards(),
@@ -244,7 +245,11 @@ impl State {
             shards.contains(Shard::of_subscription(target.subscription.id))
         };
         // Another router may have written rows for it before we knew it.
-        if self.lanes.load(routes.targets().filter(ours), moment) {
+        let written = self.transitions.iter().flat_map(|all| all.iter());
+        let unwritten = written.chain(&self.lanes.transitions);
+        let unwritten: HashSet<i64> = unwritten.map(|t| t.subscription).collect();
+        let targets = routes.targets().filter(ours);
+        if self.lanes.load(targets, is_fresh, &unwritten, moment) {
             self.does.discover.want();
         }
     }
@@ -255,6 +260,8 @@ impl State {
             .leaving()
             .with(self.does.route.occupies())
             .with(self.does.work_off.occupies())
+            .with(self.does.transition.occupies())
+            .with(self.lanes.turned())
     }
 
     /// Rows were written that are due then.

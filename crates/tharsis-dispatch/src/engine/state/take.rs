@@ -75,7 +75,7 @@ impl State {
             );
             self.read_all_again();
             self.lanes.take_over(lease.owned().without(kept), now);
-            self.take_lanes(now);
+            self.take_lanes(false, now);
         }
     }
 
@@ -107,7 +107,8 @@ impl State {
         if self.trust == Trust::Soon {
             self.trust = Trust::Full;
         }
-        self.take_lanes(now);
+        // One that began before all was given up may be older than what was written since.
+        self.take_lanes(self.trust == Trust::Full, now);
     }
 
     fn pointed(&mut self, result: Result<Pointers, StoreError>, now: Instant) {
@@ -313,13 +314,20 @@ impl State {
         let Some(left_alone) = self.answer(|does| &mut does.transition, result, now) else {
             return;
         };
-        let written = self.transitions.take();
+        let written = self.transitions.take().unwrap_or_default();
+        let moment = Now {
+            instant: now,
+            clock: self.ownership.clock(now),
+        };
+        for transition in &*written {
+            self.lanes.trust(transition.subscription, moment);
+        }
         for id in &left_alone {
             self.lanes.doubt(*id);
         }
         // What an admin, or another owner, has written is newer.
         let is_suspended = |t: &Transition| t.health.condition == Condition::Suspended;
-        if !left_alone.is_empty() || written.is_some_and(|all| all.iter().any(is_suspended)) {
+        if !left_alone.is_empty() || written.iter().any(is_suspended) {
             self.does.load.want();
         }
         self.worked(now);
@@ -392,7 +400,7 @@ impl State {
             count_until: None,
             counted: false,
         });
-        self.take_lanes(now);
+        self.take_lanes(false, now);
     }
 }
 
