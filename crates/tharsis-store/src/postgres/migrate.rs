@@ -36,6 +36,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "health",
         sql: include_str!("../../migrations/postgres/0004_health.sql"),
     },
+    Migration {
+        version: 5,
+        name: "campaign",
+        sql: include_str!("../../migrations/postgres/0005_campaign.sql"),
+    },
 ];
 
 struct Migration {

@@ -31,6 +31,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "health",
         sql: include_str!("../../migrations/sqlite/0004_health.sql"),
     },
+    Migration {
+        version: 5,
+        name: "campaign",
+        sql: include_str!("../../migrations/sqlite/0005_campaign.sql"),
+    },
 ];
 
 struct Migration {

@@ -15,6 +15,7 @@ use crate::engine::{
     simulation::model::Model,
     state::State,
     step::{Effect, Input},
+    stops::Stops,
 };
 
 /// Which start of the engine it is. What an earlier one began is not answered to a later one.
@@ -46,6 +47,8 @@ pub(super) struct Engine {
     /// What operations under way change or read, by their kind.
     under_way: BTreeMap<&'static str, Shards>,
     settling: Option<Arc<Vec<Settlement>>>,
+    /// The campaigns of which nothing is sent, as it was told last.
+    pub(super) stops: Stops,
 }
 
 pub(super) struct Open {
@@ -64,6 +67,7 @@ impl Engine {
         match input {
             Input::Hold(asked, Ok(lease)) => (self.lease, self.asked) = (Some(*lease), *asked),
             Input::Release(asked, Ok(left)) => (self.lease, self.asked) = (*left, *asked),
+            Input::Load(Ok(snapshot)) => self.stops = Stops::new(&snapshot.stops),
             Input::Shutdown => self.leaves = true,
             Input::Route(_) => drop(self.under_way.remove("route")),
             Input::WorkOff(_) => drop(self.under_way.remove("work_off")),
@@ -204,6 +208,7 @@ impl World {
             asked: self.now,
             under_way: BTreeMap::new(),
             settling: None,
+            stops: Stops::default(),
         };
         self.engines.insert(self.lives, engine);
         self.act(self.lives);

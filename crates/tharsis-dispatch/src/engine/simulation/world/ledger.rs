@@ -271,6 +271,10 @@ impl World {
             "{id} is sent though it has expired"
         );
         let engine = self.engines.get(&life).expect("it has just acted");
+        let client = flight.target.subscription.settings.client;
+        let named = self.model.bears(id.event);
+        let stop = named.and_then(|named| engine.stops.of(client, &named));
+        assert_eq!(stop, None, "{id} is sent though its campaign is stopped");
         let lost = self.check_lane(engine, lane, id);
         self.check_pause(engine, lane);
         if lost {
