@@ -423,6 +423,20 @@ mod tests {
             ..CampaignReport::default()
         };
         let told = for_people(&campaign, &report, Timestamp::from_millis(now));
-        insta::assert_snapshot!(told, @"");
+        insta::assert_snapshot!(told, @r"
+    campaign   spring \u{1b}[31msale
+    client     36011017-0e00-4e29-a054-7a1fbb8b60a2
+    state      paused since 2023-11-14T22:12:20Z (1m ago)
+    published  100,000 events
+    delivered  90,000
+    pending    0
+    held       9,000
+    expired    0
+    cancelled  1
+    refused    0
+    dead       999: 990 http_404, 9 http_500
+    rate       90 in the last minute, 1.5/s
+    paused     ann since 2023-11-14T22:12:20Z (1m ago)
+    ");
     }
 }

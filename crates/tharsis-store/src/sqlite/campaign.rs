@@ -122,7 +122,7 @@ pub(super) async fn resume(
     Ok(Some(stop))
 }
 
-/// A command for each subscription of the client.
+/// A command for each subscription of the client. One that lets go begins after the live lane.
 async fn ask(
     conn: &mut SqliteConnection,
     kind: &str,
@@ -130,8 +130,10 @@ async fn ask(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO tharsis_command (kind, subscription, asked_at, campaign, recipient, last_event)
-         SELECT ?1, s.seq, ?2, ?3, ?4, (SELECT coalesce(max(seq), 0) FROM tharsis_event)
+        "INSERT INTO tharsis_command
+             (kind, subscription, asked_at, campaign, recipient, last_event, cursor_lane, cursor_due_at)
+         SELECT ?1, s.seq, ?2, ?3, ?4, (SELECT coalesce(max(seq), 0) FROM tharsis_event),
+                iif(?1 = 'resume_campaign', 0, -1), 9223372036854775807
          FROM tharsis_subscription s
          WHERE s.client = ?5 AND s.removed_at IS NULL",
     )

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tharsis_core::{DeliveryId, WorkerId, delivery::End};
-use tharsis_store::{Fate, Lease, Settlement, Shard, Shards};
+use tharsis_store::{Fate, Lease, Settlement, Shard, Shards, Stop};
 
 use super::{Cause, Happening, World, store::Pool};
 use crate::engine::{
@@ -15,7 +15,6 @@ use crate::engine::{
     simulation::model::Model,
     state::State,
     step::{Effect, Input},
-    stops::Stops,
 };
 
 /// Which start of the engine it is. What an earlier one began is not answered to a later one.
@@ -48,7 +47,7 @@ pub(super) struct Engine {
     under_way: BTreeMap<&'static str, Shards>,
     settling: Option<Arc<Vec<Settlement>>>,
     /// The campaigns of which nothing is sent, as it was told last.
-    pub(super) stops: Stops,
+    pub(super) stops: Vec<Stop>,
 }
 
 pub(super) struct Open {
@@ -67,7 +66,7 @@ impl Engine {
         match input {
             Input::Hold(asked, Ok(lease)) => (self.lease, self.asked) = (Some(*lease), *asked),
             Input::Release(asked, Ok(left)) => (self.lease, self.asked) = (*left, *asked),
-            Input::Load(Ok(snapshot)) => self.stops = Stops::new(&snapshot.stops),
+            Input::Load(Ok(snapshot)) => self.stops.clone_from(&snapshot.stops),
             Input::Shutdown => self.leaves = true,
             Input::Route(_) => drop(self.under_way.remove("route")),
             Input::WorkOff(_) => drop(self.under_way.remove("work_off")),
@@ -208,7 +207,7 @@ impl World {
             asked: self.now,
             under_way: BTreeMap::new(),
             settling: None,
-            stops: Stops::default(),
+            stops: Vec::new(),
         };
         self.engines.insert(self.lives, engine);
         self.act(self.lives);
