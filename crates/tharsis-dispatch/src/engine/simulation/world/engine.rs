@@ -53,6 +53,8 @@ pub(super) struct Engine {
 pub(super) struct Open {
     pub(super) lane: i64,
     pub(super) in_flight: bool,
+    /// The engine was told what came of it, which one that is stopped is only when it goes on.
+    pub(super) answered: bool,
     /// It stands for its request: of several in one the first.
     pub(super) leads: bool,
     /// Another worker took the lane over since.
@@ -67,6 +69,13 @@ impl Engine {
             Input::Hold(asked, Ok(lease)) => (self.lease, self.asked) = (Some(*lease), *asked),
             Input::Release(asked, Ok(left)) => (self.lease, self.asked) = (*left, *asked),
             Input::Load(Ok(snapshot)) => self.stops.clone_from(&snapshot.stops),
+            Input::Send(flight, _) => {
+                for due in flight.dues() {
+                    if let Some(open) = self.open.get_mut(&due.id) {
+                        open.answered = true;
+                    }
+                }
+            }
             Input::Shutdown => self.leaves = true,
             Input::Route(_) => drop(self.under_way.remove("route")),
             Input::WorkOff(_) => drop(self.under_way.remove("work_off")),
@@ -362,7 +371,7 @@ impl World {
             Effect::Abandon => {
                 if let Some(mut engine) = self.engines.remove(&life) {
                     self.excuse_open(&engine, Cause::Dropped);
-                    engine.open.retain(|_, open| !open.in_flight);
+                    engine.open.retain(|_, open| open.answered);
                     self.engines.insert(life, engine);
                 }
                 self.drop_requests(life);

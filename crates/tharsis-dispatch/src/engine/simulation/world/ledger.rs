@@ -295,6 +295,7 @@ impl World {
         let open = Open {
             lane,
             in_flight: true,
+            answered: false,
             leads,
             lost,
         };
