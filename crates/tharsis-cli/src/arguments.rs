@@ -256,6 +256,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Delivery(commands::delivery::Command),
     #[command(subcommand)]
+    Campaign(commands::campaign::Command),
+    #[command(subcommand)]
     Outcome(commands::outcome::Command),
     Replay(commands::replay::Options),
     Migrate(commands::migrate::Options),

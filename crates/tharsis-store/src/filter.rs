@@ -19,7 +19,10 @@ impl Parts {
             filter.status.is_empty() || filter.status.iter().any(|status| test(*status))
         };
         Self {
-            unfinished: any(|s| !matches!(s, Status::Ended(_))),
+            // What has expired there is told as such.
+            unfinished: any(|s| {
+                matches!(s, Status::Ended(End::Expired)) || !matches!(s, Status::Ended(_))
+            }),
             undelivered: any(|s| matches!(s, Status::Ended(end) if end != End::Delivered)),
             delivered: any(|s| s == Status::Ended(End::Delivered)),
         }

@@ -4,6 +4,7 @@
 #[cfg(test)]
 extern crate self as tharsis_store;
 
+mod campaign;
 mod error;
 #[doc(hidden)]
 pub mod failpoint;
@@ -24,12 +25,13 @@ mod store;
 mod subscription;
 mod worker;
 
+pub use campaign::{Campaign, CampaignReport, Slow, Stop, StopState};
 pub use error::StoreError;
 pub use health::{Transition, TransitionRecord};
 pub use outbox::{
-    Attempt, Changed, Due, Fate, LaneRead, Lease, Outbox, Pending, Pointer, Pointers, Position,
-    Published, Remaining, RouteTo, Routed, Rows, SHARDS, Settlement, Shard, Shards, Snapshot,
-    WorkedOff,
+    ASIDE, Attempt, Changed, Due, Fate, LaneRead, Lease, Named, Outbox, Pending, Pointer, Pointers,
+    Position, Published, Remaining, RouteTo, Routed, Rows, SHARDS, Settlement, Shard, Shards,
+    Snapshot, WorkedOff,
 };
 pub use random::Random;
 pub use registry::{

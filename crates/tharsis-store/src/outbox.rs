@@ -8,7 +8,7 @@ use tharsis_core::{
     subscription::Target,
 };
 
-use crate::{StoreError, Transition};
+use crate::{Stop, StoreError, Transition};
 
 /// How many units of ownership there are.
 pub const SHARDS: u8 = 64;
@@ -133,12 +133,15 @@ pub struct Changed {
     pub shards: bool,
 }
 
+/// The lane beside the live one: what is held with its campaign.
+pub const ASIDE: u16 = 1;
+
 /// Where a delivery lies in the outbox and what made it due: it names a row, and is opaque to the engine but for its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position {
     /// The store's short number of the subscription.
     pub subscription: i64,
-    /// 0 is the live lane.
+    /// 0 is the live lane. What lies in [`ASIDE`] is held with its campaign and is not read.
     pub lane: u16,
     /// When it is due.
     pub due_at: Timestamp,
@@ -180,6 +183,30 @@ pub struct Pointer {
     /// The text of a payload that no publish of ours has frozen yet (inserted by SQL); routing freezes it. Empty where
     /// `size` is over [`MAX_PAYLOAD`](tharsis_core::event::MAX_PAYLOAD): routing refuses it unread.
     pub unfrozen: Option<Bytes>,
+    /// Its campaign, as far as somebody wrote it beside the payload; `None` too while no campaign is [stopped](Stop).
+    pub named: Option<Box<Named>>,
+}
+
+/// The campaign that an event is of, and whom it is for: what a [`Stop`] is compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The campaign.
+    pub campaign: Option<Box<str>>,
+    /// The recipient.
+    pub recipient: Option<Box<str>>,
+}
+
+impl Named {
+    /// Nothing where there is neither.
+    pub fn of(campaign: Option<Box<str>>, recipient: Option<Box<str>>) -> Option<Box<Self>> {
+        let is_any = campaign.is_some() || recipient.is_some();
+        is_any.then(|| {
+            Box::new(Self {
+                campaign,
+                recipient,
+            })
+        })
+    }
 }
 
 /// What routing decided about one event. Written in one transaction that also deletes the pointer.
@@ -201,7 +228,8 @@ pub struct RouteTo {
     pub subscription: i64,
     /// First due then.
     pub due_at: Timestamp,
-    /// The delivery ends at once, without a request (attempt number 0), with this code: over the limit, expired.
+    /// The delivery ends at once, without a request (attempt number 0), with this code: over the limit, expired, of a
+    /// cancelled campaign.
     pub ends: Option<(End, &'static str)>,
 }
 
@@ -213,6 +241,8 @@ pub struct Snapshot {
     /// Every subscription that is not removed, with the store's short number; those whose secret did not open are
     /// `Suspended { reason: "secret_unreadable" }`.
     pub targets: Vec<(i64, Arc<Target>)>,
+    /// The campaigns, or recipients in them, of which nothing is sent.
+    pub stops: Vec<Stop>,
 }
 
 /// One lane to be read.
@@ -256,6 +286,9 @@ pub struct Due {
     pub spent: Spent,
     /// The replay that made it due, where that asked for an idempotency value of its own. Few have one.
     pub fresh: Option<Box<ReplayId>>,
+    /// Its campaign and recipient, as long as any campaign is [stopped](Stop): a row that was read when none was does not
+    /// tell.
+    pub named: Option<Box<Named>>,
 }
 
 /// What a read of lanes found.
@@ -299,6 +332,8 @@ pub enum Fate {
         /// What is used up.
         spent: Spent,
     },
+    /// Its campaign is paused: it goes [aside](ASIDE), with all that it is, as long as that is so. No attempt comes with it.
+    Aside,
 }
 
 /// One delivery's change: the row is named as it was read, so a change by anyone else makes it a no-op that is returned.
@@ -338,7 +373,7 @@ pub struct Published {
 ///   and none is left out for ever. `route` is one transaction: the deliveries appear and the pointers go,
 ///   or nothing happens. Routing the same pointer twice makes no second delivery. A delivery for a subscription that was
 ///   removed meanwhile ends `cancelled` with the code `subscription_removed`.
-/// - `due` is a read: it changes nothing and may be repeated. It returns rows whose `due_at` is not after `now`, each
+/// - `due` is a read: it changes nothing and may be repeated. It returns rows of live lanes whose `due_at` is not after `now`, each
 ///   lane in order of `(due_at, seq)`, and says of each lane that it read to its end when the next row will be due. The
 ///   order of the lanes among each other is open.
 /// - `settle` is one transaction. A row that is no longer as it was read is left alone and its position returned;
@@ -347,6 +382,8 @@ pub struct Published {
 ///   same delivery at the same moment. What a replay made due again since the row was read stays due, with one attempt
 ///   more. A settlement that suspends does so in the same transaction, once, and bumps the registry's revision. A batch
 ///   names each delivery once, and each end comes with an attempt.
+/// - A row goes [aside](Fate::Aside) only if its campaign, or its recipient in it, is paused at that moment; else it is left
+///   alone. So what is resumed leaves nothing behind: whoever resumes has all that went aside before let go.
 /// - `work_off` is one transaction a chunk: a command is gone, or a replay's cursor has moved, with the deliveries that
 ///   changed or not at all. A replay takes each delivery once, and none of an event that was published after it was asked
 ///   for.
@@ -424,8 +461,8 @@ pub trait Outbox: Send + Sync + 'static {
         routed: &[Routed],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Every lane with unfinished deliveries, but for those of removed subscriptions, and when its first one is due. Asked
-    /// after taking the lease, and once a minute.
+    /// Every lane with unfinished deliveries that did not go aside, but for those of removed subscriptions, and when its first
+    /// one is due. Asked after taking the lease, and once a minute.
     fn lanes(&self, lease: &Lease)
     -> impl Future<Output = Result<Vec<Pending>, StoreError>> + Send;
 
@@ -455,7 +492,7 @@ pub trait Outbox: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<i64>, StoreError>> + Send;
 
     /// Carries out one chunk (some hundreds of rows) of what was asked for: replays, retries now, cancellations,
-    /// remains of removed subscriptions. Call it again at once while there is more.
+    /// remains of removed subscriptions, campaigns that are resumed or cancelled. Call it again at once while there is more.
     fn work_off(
         &self,
         lease: &Lease,
@@ -490,7 +527,8 @@ pub struct Remaining {
     pub unrouted: u64,
     /// Deliveries that are due, or wait for a retry.
     pub pending: u64,
-    /// Deliveries of subscriptions that are paused or suspended, or whose receiver is not to be asked yet.
+    /// Deliveries of subscriptions that are paused or suspended, or whose receiver is not to be asked yet, and those that
+    /// went [aside](ASIDE) with their campaign.
     pub held: u64,
     /// Deliveries of events that are not to be attempted yet (`not_before`), and were not.
     pub scheduled: u64,

@@ -8,7 +8,7 @@ use tharsis_core::{
     subscription::{Credentials, Held, Settings, Subscription, header::OwnHeader},
 };
 
-use crate::{Attempt, StoreError, TransitionRecord};
+use crate::{Attempt, Campaign, CampaignReport, Stop, StoreError, TransitionRecord};
 
 /// What people ask for: subscriptions and their secrets, the history, commands to the owner.
 ///
@@ -158,6 +158,42 @@ pub trait Registry: Send + Sync + 'static {
     /// The replays, newest first, at most 100.
     fn replays(&self) -> impl Future<Output = Result<Vec<Replay>, StoreError>> + Send;
 
+    /// Holds what there is of a campaign and what comes, until it is resumed. One that is paused already stays so since
+    /// then. Refused with `campaign_cancelled` when it is cancelled.
+    fn pause_campaign(
+        &self,
+        campaign: &Campaign,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Stop, StoreError>> + Send;
+
+    /// Ends what there is of a campaign `cancelled`, held or not, and what comes as long as it is not resumed. One that is
+    /// cancelled already stays so since then.
+    fn cancel_campaign(
+        &self,
+        campaign: &Campaign,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Stop, StoreError>> + Send;
+
+    /// Lifts the stop of this very campaign, or recipient, and returns it if there was one. What was held goes on unless
+    /// another stop holds it; what was cancelled stays so.
+    fn resume_campaign(
+        &self,
+        campaign: &Campaign,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<Stop>, StoreError>> + Send;
+
+    /// How a campaign does. Goes through all events.
+    fn campaign(
+        &self,
+        campaign: &Campaign,
+    ) -> impl Future<Output = Result<CampaignReport, StoreError>> + Send;
+
+    /// The clients that published events of a campaign of this name, or for whom one is stopped. Goes through all events.
+    fn campaign_clients(
+        &self,
+        campaign: &str,
+    ) -> impl Future<Output = Result<Vec<ClientId>, StoreError>> + Send;
+
     /// Whether some process owns delivery at present.
     fn owned(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
@@ -205,9 +241,10 @@ pub enum Status {
     Pending,
     /// Attempted, and waiting for its next attempt.
     Retrying,
-    /// Its subscription is paused or suspended, or its breaker open.
+    /// Its subscription is paused or suspended, or its breaker open, or it went aside with its campaign.
     Held,
-    /// It ended.
+    /// It ended. Unfinished ones whose event has expired, by the database's clock, are told as `expired` too, whatever holds
+    /// them: they are never sent.
     Ended(End),
 }
 

@@ -6,8 +6,10 @@ use crate::{Status, StoreError, error::corrupt};
 
 impl Status {
     /// Of one that lies in the outbox.
-    pub(crate) fn unfinished(is_held: bool, tries: u32) -> Self {
-        if is_held {
+    pub(crate) fn unfinished(is_expired: bool, is_held: bool, tries: u32) -> Self {
+        if is_expired {
+            Self::Ended(End::Expired)
+        } else if is_held {
             Self::Held
         } else if tries > 0 {
             Self::Retrying

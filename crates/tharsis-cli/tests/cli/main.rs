@@ -1,5 +1,6 @@
 //! The program as its users meet it, as far as that needs no receiver and no engine.
 
+mod campaign;
 mod configuration;
 mod event_type;
 mod help;

@@ -281,6 +281,9 @@ codes! {
     PAYLOAD_INVALID "payload_invalid" REFUSED,
         "the payload could not be frozen",
         "publish what the detail asks for";
+    CAMPAIGN_CANCELLED "campaign_cancelled" BY_AN_ADMIN,
+        "an admin cancelled its campaign, or its recipient in it",
+        "nothing; resume the campaign and replay it if it was cancelled by mistake";
     CANCELLED "cancelled" BY_AN_ADMIN,
         "an admin ended the delivery",
         "nothing; replay it to send it after all";

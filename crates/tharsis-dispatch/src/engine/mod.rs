@@ -14,6 +14,7 @@ mod settling;
 mod simulation;
 mod state;
 mod step;
+mod stops;
 
 use std::{future::Future, sync::Arc, time::Duration};
 

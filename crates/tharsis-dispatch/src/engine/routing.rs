@@ -12,7 +12,9 @@ use tharsis_core::{
     json,
     subscription::Target,
 };
-use tharsis_store::{Pending, Pointer, RouteTo, Routed, Snapshot};
+use tharsis_store::{Named, Pending, Pointer, RouteTo, Routed, Snapshot, StopState};
+
+use super::stops::Stops;
 
 /// The registry, arranged by client, as routing asks for it. In an order, so that the same always leads to the same.
 #[derive(Debug, Default)]
@@ -22,6 +24,8 @@ pub(super) struct Routes {
     by_client: BTreeMap<ClientId, Vec<(i64, Arc<Target>)>>,
     /// Those of them who filter events.
     filtering: BTreeSet<ClientId>,
+    /// The campaigns of which nothing is sent.
+    pub(super) stops: Arc<Stops>,
 }
 
 impl Routes {
@@ -42,6 +46,7 @@ impl Routes {
             revision: snapshot.revision,
             by_client,
             filtering,
+            stops: Arc::new(Stops::new(&snapshot.stops)),
         }
     }
 
@@ -139,6 +144,7 @@ fn route_one(
                 size: event.payload().len(),
                 payload: Some(event.payload()),
                 expires_at,
+                is_cancelled: is_cancelled(routes, pointer, Some(event)),
             };
             deliveries(routes, pointer, &event, now, steps)
         }
@@ -147,6 +153,7 @@ fn route_one(
                 size: pointer.size,
                 payload,
                 expires_at: pointer.expires_at,
+                is_cancelled: is_cancelled(routes, pointer, None),
             };
             deliveries(routes, pointer, &event, now, steps)
         }
@@ -164,6 +171,24 @@ struct Frozen<'a> {
     /// Where somebody filters it.
     payload: Option<&'a Bytes>,
     expires_at: Option<Timestamp>,
+    /// Its campaign is, or its recipient in it.
+    is_cancelled: bool,
+}
+
+/// What the publisher gave in columns goes before what the payload says.
+fn is_cancelled(routes: &Routes, pointer: &Pointer, frozen: Option<&Event>) -> bool {
+    let given = pointer.named.as_deref();
+    let campaign = given.and_then(|named| named.campaign.as_deref());
+    let recipient = given.and_then(|named| named.recipient.as_deref());
+    let named = Named {
+        campaign: campaign
+            .or(frozen.and_then(Event::campaign))
+            .map(Into::into),
+        recipient: recipient
+            .or(frozen.and_then(Event::recipient))
+            .map(Into::into),
+    };
+    routes.stops.of(pointer.client, &named) == Some(StopState::Cancelled)
 }
 
 fn deliveries(
@@ -202,6 +227,9 @@ fn deliveries(
             }
             Some(Answer::No | Answer::CannotTell(_)) => continue,
             Some(Answer::Yes) | None if expired => Some((End::Expired, codes::EXPIRED)),
+            Some(Answer::Yes) | None if event.is_cancelled => {
+                Some((End::Cancelled, codes::CAMPAIGN_CANCELLED))
+            }
             Some(Answer::Yes) | None if settings.is_too_large(event.size) => {
                 Some((End::Refused, codes::PAYLOAD_TOO_LARGE))
             }
@@ -261,6 +289,7 @@ fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
 mod tests {
     use bytes::Bytes;
     use tharsis_core::{EventId, filter::Filter, profile, subscription::State};
+    use tharsis_store::{Campaign, Stop};
 
     use super::*;
     use crate::engine::samples::{client, snapshot, target};
@@ -280,6 +309,7 @@ mod tests {
             expires_at: None,
             size: 1_200,
             unfrozen: None,
+            named: None,
         }
     }
 
@@ -342,6 +372,46 @@ mod tests {
         assert_eq!(to(&routed(&pointer)), [(1, 2_000, ends), (3, 2_000, ends)]);
         pointer.expires_at = Some(at(2_001));
         assert_eq!(to(&routed(&pointer)), [(1, 2_000, None), (3, 2_000, None)]);
+    }
+
+    #[test]
+    fn what_is_of_a_cancelled_campaign_ends_at_once_wherever_its_name_stands() {
+        let stop = |recipient: Option<&str>, state| Stop {
+            seq: 1,
+            campaign: Campaign {
+                client: client(1),
+                name: "spring".to_owned(),
+                recipient: recipient.map(str::to_owned),
+            },
+            state,
+            since: at(1),
+        };
+        let ends = |stop: Stop, pointer: &Pointer| {
+            let mut snapshot = snapshot(5, [(1, target(1, 1))]);
+            snapshot.stops = vec![stop];
+            let routes = Routes::new(&snapshot);
+            let all = route(
+                &routes,
+                std::slice::from_ref(pointer),
+                &HashMap::new(),
+                at(2_000),
+            );
+            all[0].to[0].ends
+        };
+        let cancelled = Some((End::Cancelled, "campaign_cancelled"));
+        let mut pointer = pointer("nudge");
+        assert_eq!(ends(stop(None, StopState::Cancelled), &pointer), None);
+        pointer.named = Named::of(Some("spring".into()), Some("ann".into()));
+        assert_eq!(ends(stop(None, StopState::Cancelled), &pointer), cancelled);
+        assert_eq!(ends(stop(None, StopState::Paused), &pointer), None);
+        assert_eq!(
+            ends(stop(Some("ann"), StopState::Cancelled), &pointer),
+            cancelled
+        );
+        assert_eq!(
+            ends(stop(Some("bob"), StopState::Cancelled), &pointer),
+            None
+        );
     }
 
     #[test]

@@ -54,5 +54,6 @@ pub(super) fn snapshot(
             .into_iter()
             .map(|(id, target)| (id, Arc::new(target)))
             .collect(),
+        stops: Vec::new(),
     }
 }

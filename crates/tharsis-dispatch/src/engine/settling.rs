@@ -83,6 +83,23 @@ pub(super) fn again(due: &Due, now: Timestamp) -> Settlement {
     }
 }
 
+/// A delivery whose campaign is paused: it is out of the way of the others until that is resumed.
+pub(super) fn aside(due: &Due) -> Settlement {
+    Settlement {
+        position: due.position,
+        event: due.id.event,
+        attempts: due.attempts,
+        attempt: None,
+        fate: Fate::Aside,
+        suspend: None,
+    }
+}
+
+/// The end of a delivery whose campaign, or whose recipient in it, is cancelled.
+pub(super) fn cancelled(due: &Due, now: Timestamp) -> Settlement {
+    without_request(due, now, End::Cancelled, codes::CAMPAIGN_CANCELLED, None)
+}
+
 /// The end of a delivery whose event expired while it waited.
 pub(super) fn expired(due: &Due, now: Timestamp) -> Settlement {
     without_request(due, now, End::Expired, codes::EXPIRED, None)
@@ -254,6 +271,7 @@ mod tests {
             attempts: 5,
             spent: SPENT,
             fresh: None,
+            named: None,
         }
     }
 

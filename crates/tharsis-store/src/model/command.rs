@@ -14,24 +14,28 @@ use super::{
     outbox::{pending, unsent},
 };
 use crate::{
-    Lease, Replay, ReplayChoice, ReplayKey, ReplayState, Shard, Shards, StoreError, WorkedOff,
+    Campaign, Lease, Replay, ReplayChoice, ReplayKey, ReplayState, Shard, Shards, StoreError,
+    WorkedOff,
 };
 
 /// So many deliveries are looked at by one chunk of a replay: few, so that there are often more.
 const CHUNK: usize = 3;
 
 /// What to do in a lane.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Command {
     number: i64,
     kind: Kind,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Kind {
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
     Retry(DeliveryId),
     Cancel(DeliveryId),
     Remains,
+    ResumeCampaign(Campaign),
+    /// And the last event that had been published when it was asked for.
+    CancelCampaign(Campaign, i64),
 }
 
 impl Command {
@@ -41,6 +45,10 @@ impl Command {
             number,
             kind: Kind::Remains,
         }
+    }
+
+    pub(super) fn of(number: i64, kind: Kind) -> Self {
+        Self { number, kind }
     }
 }
 
@@ -182,8 +190,9 @@ impl Model {
         let mut commands = self.commands.iter();
         if let Some(n) = commands.position(|command| ours.contains(self.shard(command.number))) {
             let command = self.commands.remove(n);
+            let number = command.number;
             self.carry_out(command, now);
-            return Some(BTreeMap::from([(command.number, now)]));
+            return Some(BTreeMap::from([(number, now)]));
         }
         let is_next = |job: &Job| !job.is_done() && ours.contains(job.shard());
         let n = self.jobs.iter().position(is_next)?;
@@ -208,6 +217,27 @@ impl Model {
             Kind::Remains => self.end(codes::SUBSCRIPTION_REMOVED, now, |row| {
                 row.position.subscription == command.number
             }),
+            Kind::ResumeCampaign(campaign) => {
+                let goes = |row: &crate::Due| {
+                    row.position.subscription == command.number
+                        && self.is_of(row.id.event, &campaign)
+                        && !self.is_paused(row.id.event)
+                };
+                let going: Vec<bool> = self.rows.iter().map(goes).collect();
+                for (row, _) in self.rows.iter_mut().zip(going).filter(|(_, goes)| *goes) {
+                    row.position.lane = 0;
+                }
+            }
+            Kind::CancelCampaign(campaign, last) => {
+                let ends = |row: &&crate::Due| {
+                    row.position.subscription == command.number
+                        && self.is_of(row.id.event, &campaign)
+                        && self.events[&row.id.event].pointer.seq <= last
+                };
+                let ids: BTreeSet<DeliveryId> =
+                    self.rows.iter().filter(ends).map(|row| row.id).collect();
+                self.end(codes::CAMPAIGN_CANCELLED, now, |row| ids.contains(&row.id));
+            }
         }
     }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use tharsis_core::{DeliveryId, EventId};
+use tharsis_core::{DeliveryId, EventId, delivery::End};
 
 use super::{Model, count, not_found};
-use crate::{DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Status, StoreError};
+use crate::{ASIDE, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Status, StoreError};
 
 impl Model {
     /// Deliveries that match, newest event first.
@@ -83,8 +83,11 @@ impl Model {
         let row = self.rows.iter().find(|row| row.id == id);
         let last = self.attempts.get(&id).and_then(|records| records.last());
         let number = self.number(id.subscription)?;
+        let expires_at = self.events[&id.event].pointer.expires_at;
+        let is_expired = self.clock >= expires_at && expires_at.is_some();
         let status = match row {
-            Some(_) if self.is_held(number) => Status::Held,
+            Some(_) if is_expired => Status::Ended(End::Expired),
+            Some(row) if row.position.lane == ASIDE || self.is_held(number) => Status::Held,
             Some(row) if row.spent.tries > 0 => Status::Retrying,
             Some(_) => Status::Pending,
             None => Status::Ended(*self.ended.get(&id)?),

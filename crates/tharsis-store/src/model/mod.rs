@@ -4,6 +4,7 @@
 //! handed the instant. Where the contract leaves something open, such as ids and numbers, they are handed that, too, or
 //! choose something of their own.
 
+mod campaign;
 mod command;
 mod health;
 mod history;
@@ -27,7 +28,7 @@ pub use self::{
     leases::Leases,
     outbox::{Given, read},
 };
-use crate::{AttemptRecord, Due, Pointer, Refusal, Shard, StoreError, TransitionRecord};
+use crate::{AttemptRecord, Due, Pointer, Refusal, Shard, Stop, StoreError, TransitionRecord};
 
 /// The outbox and the registry.
 #[derive(Debug, Clone)]
@@ -42,6 +43,10 @@ pub struct Model {
     pub attempts: BTreeMap<DeliveryId, Vec<AttemptRecord>>,
     /// Who owns which shard.
     pub leases: Leases,
+    /// The campaigns of which nothing is sent.
+    pub stops: Vec<Stop>,
+    /// The database's clock, as far as somebody set it: unfinished deliveries that have expired by it are told as such.
+    pub clock: Option<Timestamp>,
     revision: i64,
     /// All subscriptions that there ever were.
     known: BTreeMap<i64, Known>,
@@ -88,6 +93,8 @@ impl Model {
             ended: BTreeMap::new(),
             attempts: BTreeMap::new(),
             leases: Leases::new(start),
+            stops: Vec::new(),
+            clock: None,
             revision: 1,
             known: BTreeMap::new(),
             events: BTreeMap::new(),

@@ -13,7 +13,7 @@ use tharsis_core::{
 
 use super::{Model, Stored, count};
 use crate::{
-    Attempt, Changed, Due, LaneRead, Lease, Pending, Pointer, Pointers, Position, Published,
+    ASIDE, Attempt, Changed, Due, LaneRead, Lease, Pending, Pointer, Pointers, Position, Published,
     Refusal, Remaining, Replay, ReplayKey, RouteTo, Routed, Rows, Shard, Shards, Snapshot,
     StoreError,
 };
@@ -68,6 +68,7 @@ impl Model {
             expires_at: event.expires_at(),
             size: event.payload().len(),
             unfrozen: None,
+            named: None,
         };
         self.insert(event.payload().clone(), pointer);
         let stored = self.events.get_mut(&given.id).expect("it was inserted");
@@ -170,6 +171,7 @@ impl Model {
             targets: targets
                 .map(|(number, target)| (*number, Arc::new(target.clone())))
                 .collect(),
+            stops: self.stops.clone(),
         }
     }
 
@@ -191,7 +193,11 @@ impl Model {
     /// Everything that is not routed yet, oldest first.
     pub fn unrouted(&self) -> Vec<Pointer> {
         let events = self.pointers.values();
-        events.map(|id| self.events[id].pointer.clone()).collect()
+        let pointer = |id: &EventId| Pointer {
+            named: self.named(*id),
+            ..self.events[id].pointer.clone()
+        };
+        events.map(pointer).collect()
     }
 
     /// Writes what routing decided.
@@ -307,6 +313,7 @@ impl Model {
             expires_at: stored.pointer.expires_at,
             attempts: self.made(id),
             spent: Spent::default(),
+            named: None,
             fresh: replay
                 .filter(|(_, replay)| replay.key == ReplayKey::Fresh)
                 .map(|(_, replay)| Box::new(replay.id)),
@@ -330,7 +337,8 @@ impl Model {
         let mut first: BTreeMap<i64, Timestamp> = BTreeMap::new();
         for row in &self.rows {
             let number = row.position.subscription;
-            if ours.contains(self.shard(number)) && self.targets.contains_key(&number) {
+            let is_live = row.position.lane == 0;
+            if is_live && ours.contains(self.shard(number)) && self.targets.contains_key(&number) {
                 let at = first.entry(number).or_insert(row.position.due_at);
                 *at = row.position.due_at.min(*at);
             }
@@ -351,7 +359,11 @@ impl Model {
         let ours = self.ours(lease)?;
         let is_ours = |lane: &&LaneRead| ours.contains(self.shard(lane.subscription));
         let lanes: Vec<LaneRead> = lanes.iter().filter(is_ours).copied().collect();
-        Ok(read(&self.rows, &lanes, now))
+        let mut rows = read(&self.rows, &lanes, now);
+        for due in &mut rows.due {
+            due.named = self.named(due.id.event);
+        }
+        Ok(rows)
     }
 
     /// What is not finished.
@@ -369,11 +381,13 @@ impl Model {
                 row.spent.tries == 0 && row.position.due_at > now && not_before > Some(now);
             // One whose probe is due is waited for.
             let target = self.targets.get(&row.position.subscription);
-            let is_held = target.is_some_and(|target| {
-                let health = &target.subscription.health;
-                target.subscription.state != State::Active
-                    || health.condition == Condition::Open && health.probe_at > Some(now)
-            });
+            let is_aside = row.position.lane == ASIDE;
+            let is_held = is_aside
+                || target.is_some_and(|target| {
+                    let health = &target.subscription.health;
+                    target.subscription.state != State::Active
+                        || health.condition == Condition::Open && health.probe_at > Some(now)
+                });
             if is_held {
                 remaining.held += 1;
             } else if is_scheduled {
@@ -412,7 +426,7 @@ pub fn read(rows: &[Due], reads: &[LaneRead], now: Timestamp) -> Rows {
     for read in reads {
         let mut lane: Vec<&Due> = rows
             .iter()
-            .filter(|row| row.position.subscription == read.subscription)
+            .filter(|row| row.position.subscription == read.subscription && row.position.lane == 0)
             .collect();
         lane.sort_by_key(|row| row.position);
         let limit = usize::try_from(read.limit).unwrap_or(usize::MAX);

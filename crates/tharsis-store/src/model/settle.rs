@@ -3,7 +3,7 @@
 use tharsis_core::{DeliveryId, delivery::End};
 
 use super::Model;
-use crate::{Attempt, AttemptRecord, Fate, Lease, Position, Settlement, Shards, StoreError};
+use crate::{ASIDE, Attempt, AttemptRecord, Fate, Lease, Position, Settlement, Shards, StoreError};
 
 impl Model {
     /// Records attempts and moves or ends deliveries, also in what is surplus: it is owned until it is given back.
@@ -34,6 +34,7 @@ impl Model {
                 && row.attempts == settlement.attempts
         });
         match (as_read, &settlement.attempt, settlement.fate) {
+            (Some(_), _, Fate::Aside) if !self.is_paused(settlement.event) => return false,
             (Some(n), ..) => self.change(n, settlement),
             (None, Some(attempt), Fate::Ended(End::Delivered)) => {
                 self.succeed_late(settlement, attempt);
@@ -60,6 +61,10 @@ impl Model {
                 row.position.due_at = due_at;
                 row.spent = spent;
                 (None, Some(due_at))
+            }
+            Fate::Aside => {
+                row.position.lane = ASIDE;
+                (None, None)
             }
         };
         if let Some(attempt) = &settlement.attempt {

@@ -10,7 +10,7 @@ use tharsis_core::{DeliveryId, Timestamp};
 use uuid::Uuid;
 
 use super::{
-    PostgresStore,
+    PostgresStore, campaign,
     filter::{Pair, columns},
     history::pair,
     owner, poke, registry, release, replay,
@@ -196,8 +196,9 @@ async fn next_commands(conn: &mut PgConnection, shard: Shard) -> Result<Vec<Comm
     if let Some((_, kind, ..)) = commands.first() {
         let kind = kind.clone();
         let run = commands.iter().take_while(|(_, k, ..)| *k == kind).count();
-        // The remains of one subscription fill a chunk by themselves.
-        commands.truncate(if kind == "remains" { 1 } else { run });
+        // What is about a whole lane fills a chunk by itself.
+        let is_of_pairs = matches!(kind.as_str(), "retry" | "cancel");
+        commands.truncate(if is_of_pairs { run } else { 1 });
     }
     Ok(commands)
 }
@@ -225,6 +226,10 @@ async fn carry_out(
         "cancel" => {
             change(conn, CANCEL, &pairs, now).await?;
             forget(conn, shard, commands, now).await?;
+        }
+        kind @ ("resume_campaign" | "cancel_campaign") => {
+            let is_cancel = kind == "cancel_campaign";
+            campaign::carry_out(conn, shard, *seq, is_cancel, now).await?;
         }
         _ => {
             let is_through = end_remains(conn, shard, *seq, now).await?;

@@ -8,7 +8,7 @@ use tharsis_core::{DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp, del
 use uuid::Uuid;
 
 use super::{PostgresStore, owner, value::Instant};
-use crate::{Due, LaneRead, Lease, Pending, Position, Rows, StoreError};
+use crate::{Due, LaneRead, Lease, Named, Pending, Position, Rows, StoreError};
 
 /// Skips from lane to lane, however long they are.
 pub(super) const LANES: &str = "
@@ -44,7 +44,9 @@ pub(super) async fn lanes(
 pub(super) const DUE: &str = "
     SELECT l.subscription, d.due_at, d.seq, e.id, s.id, e.type, e.published_at, e.expires_at, d.attempts, d.tries, e.payload,
            d.replay,
-           CASE WHEN d.replay > 0 THEN (SELECT r.id FROM replay r WHERE r.seq = d.replay AND r.fresh) END, d.waited
+           CASE WHEN d.replay > 0 THEN (SELECT r.id FROM replay r WHERE r.seq = d.replay AND r.fresh) END, d.waited,
+           CASE WHEN (SELECT EXISTS (SELECT FROM campaign_stop)) THEN e.campaign END,
+           CASE WHEN (SELECT EXISTS (SELECT FROM campaign_stop)) THEN e.recipient END
     FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[], $4::bigint[]) AS l(subscription, due_at, seq, most)
     CROSS JOIN LATERAL (
         SELECT s.id FROM subscription s WHERE s.seq = l.subscription AND s.shard = ANY ($5::smallint[]) OFFSET 0) s
@@ -55,9 +57,12 @@ pub(super) const DUE: &str = "
         ORDER BY d.due_at, d.seq
         LIMIT l.most) d
     CROSS JOIN LATERAL (
-        SELECT e.id, e.type, e.published_at, e.expires_at, e.payload FROM event e WHERE e.id = d.event OFFSET 0) e
+        SELECT e.id, e.type, e.published_at, e.expires_at, e.payload, e.campaign, e.recipient
+        FROM event e
+        WHERE e.id = d.event
+        OFFSET 0) e
     UNION ALL
-    SELECT l.subscription, d.due_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    SELECT l.subscription, d.due_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     FROM unnest($1::bigint[]) AS l(subscription)
     CROSS JOIN LATERAL (
         SELECT s.id FROM subscription s WHERE s.seq = l.subscription AND s.shard = ANY ($5::smallint[]) OFFSET 0) s
@@ -95,6 +100,8 @@ impl<'r> FromRow<'r, PgRow> for Row {
         let replay: i64 = row.try_get(11)?;
         let fresh: Option<Uuid> = row.try_get(12)?;
         let waited: i64 = row.try_get(13)?;
+        let campaign: Option<Box<str>> = row.try_get(14)?;
+        let recipient: Option<Box<str>> = row.try_get(15)?;
         Ok(Self::Due(Due {
             position: Position {
                 subscription,
@@ -118,6 +125,7 @@ impl<'r> FromRow<'r, PgRow> for Row {
                 waited_ms: waited.try_into().map_err(decode)?,
             },
             fresh: fresh.map(|id| Box::new(ReplayId::from_uuid(id))),
+            named: Named::of(campaign, recipient),
         }))
     }
 }

@@ -89,7 +89,10 @@ macro_rules! unfinished {
              WHERE $14 AND (d.event, d.subscription) < ($1, $2) AND d.event BETWEEN $3 AND $4
                AND ($11 IS NULL OR d.subscription = ANY ($11))
                AND ($12 IS NULL OR
-                    CASE WHEN d.subscription IN (SELECT subscription FROM subscription_state)
+                    CASE WHEN EXISTS (SELECT FROM event e
+                                      WHERE e.id = d.event AND e.expires_at <= clock_timestamp() OFFSET 0) THEN 'expired'
+                         WHEN d.lane > 0
+                              OR d.subscription IN (SELECT subscription FROM subscription_state)
                             OR EXISTS (SELECT FROM subscription_health h
                                        WHERE h.subscription = d.subscription AND h.condition = 'open')
                               OR d.subscription = ANY ($13) THEN 'held'

@@ -101,7 +101,7 @@ pub(super) async fn delivery(
 }
 
 /// A look at one moment, whatever is committed meanwhile.
-async fn look(store: &PostgresStore) -> Result<Write, StoreError> {
+pub(super) async fn look(store: &PostgresStore) -> Result<Write, StoreError> {
     let mut read = store.0.lists.begin().await?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         .execute(&mut *read)
@@ -198,7 +198,8 @@ impl<'r> FromRow<'r, PgRow> for AttemptRow {
 pub(super) const ROWS: &str = "
     SELECT e.id, s.id, e.type, e.client, e.campaign, s.name, e.published_at,
            d.due_at, d.attempts, d.tries, s.seq, coalesce(st.subscription, sh.subscription), l.ended, l.code, l.at,
-           (SELECT max(number) FROM attempt WHERE event = k.event AND subscription = k.subscription)
+           (SELECT max(number) FROM attempt WHERE event = k.event AND subscription = k.subscription), d.lane,
+           coalesce(e.expires_at <= clock_timestamp(), false)
     FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS k (event, subscription, place)
     CROSS JOIN LATERAL (SELECT * FROM event WHERE id = k.event OFFSET 0) e
     CROSS JOIN LATERAL (SELECT * FROM subscription WHERE seq = k.subscription OFFSET 0) s
@@ -236,12 +237,15 @@ async fn rows(
 fn delivery_row(row: &PgRow, unreadable: &HashSet<i64>) -> Result<DeliveryRow, StoreError> {
     let Instant(published_at) = row.try_get(6)?;
     let due_at = instant(row, 7)?;
-    let is_held = row.try_get::<Option<i64>, _>(11)?.is_some()
+    let is_held = row
+        .try_get::<Option<i16>, _>(16)?
+        .is_some_and(|lane| lane > 0)
+        || row.try_get::<Option<i64>, _>(11)?.is_some()
         || unreadable.contains(&row.try_get::<i64, _>(10)?);
     let status = if due_at.is_none() {
         Status::ended(row.try_get(12)?)?
     } else {
-        Status::unfinished(is_held, number(row, 9)?.unwrap_or(0))
+        Status::unfinished(row.try_get(17)?, is_held, number(row, 9)?.unwrap_or(0))
     };
     Ok(DeliveryRow {
         id: DeliveryId {

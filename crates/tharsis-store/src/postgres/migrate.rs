@@ -41,6 +41,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "release",
         sql: include_str!("../../migrations/postgres/0005_release.sql"),
     },
+    Migration {
+        version: 6,
+        name: "campaign",
+        sql: include_str!("../../migrations/postgres/0006_campaign.sql"),
+    },
 ];
 
 struct Migration {

@@ -17,7 +17,7 @@ use super::{
     owner,
     value::{Instant, corrupt},
 };
-use crate::{Lease, Pointer, Pointers, SHARDS, Shard, StoreError};
+use crate::{Lease, Named, Pointer, Pointers, SHARDS, Shard, StoreError};
 
 /// How many bytes of payloads one read hands over to be frozen.
 const BYTES: usize = 4 * 1024 * 1024;
@@ -47,7 +47,7 @@ pub(super) fn key(number: i64) -> (Shard, i64) {
 /// It stops as soon as it has enough: so many rows are looked at, and one more of each shard at most.
 pub(super) const POINTERS: &str = "
     SELECT r.revision, p.shard, p.seq, p.event, p.client, p.type, p.published_at, p.not_before, p.expires_at, p.size,
-           p.frozen, coalesce(pg_sequence_last_value('seq'::regclass), 0)
+           p.frozen, coalesce(pg_sequence_last_value('seq'::regclass), 0), n.campaign, n.recipient
     FROM revision r
     LEFT JOIN LATERAL (
         SELECT o.*
@@ -59,6 +59,11 @@ pub(super) const POINTERS: &str = "
             ORDER BY o.seq
             LIMIT $3) o
         LIMIT $4) p ON true
+    LEFT JOIN LATERAL (
+        SELECT e.campaign, e.recipient
+        FROM event e
+        WHERE e.id = p.event AND (SELECT EXISTS (SELECT FROM campaign_stop))
+        OFFSET 0) n ON true
     WHERE r.id = 1";
 
 /// A row of the outbox, or none beside the revision.
@@ -101,6 +106,7 @@ fn pointer(shard: i16, row: &PgRow) -> Result<(Shard, Pointer), sqlx::Error> {
         expires_at: expires_at.map(|Instant(at)| at),
         size: usize::try_from(size).map_err(decode)?,
         unfrozen: (!frozen).then(Bytes::new),
+        named: Named::of(row.try_get(12)?, row.try_get(13)?),
     };
     Ok((shard, pointer))
 }

@@ -12,15 +12,16 @@ use tharsis_core::{
 };
 
 use super::{
-    PostgresStore, command,
+    PostgresStore, campaign, command,
     connect::Write,
     error::explain,
     health, history, owner, partition, release, replay, subscription,
     value::{Instant, expect_changed},
 };
 use crate::{
-    CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page, Registry,
-    Removed, Replay, ReplayChoice, ReplayKey, StoreError, TransitionRecord, failpoint,
+    Campaign, CampaignReport, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow,
+    EventRecord, Page, Registry, Removed, Replay, ReplayChoice, ReplayKey, Stop, StopState,
+    StoreError, TransitionRecord, failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
     subscription::{
         SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, signed_until,
@@ -347,6 +348,38 @@ impl Registry for PostgresStore {
         replay::list(self).await
     }
 
+    async fn pause_campaign(
+        &self,
+        campaign: &Campaign,
+        now: Timestamp,
+    ) -> Result<Stop, StoreError> {
+        campaign::stop(self, campaign, StopState::Paused, now).await
+    }
+
+    async fn cancel_campaign(
+        &self,
+        campaign: &Campaign,
+        now: Timestamp,
+    ) -> Result<Stop, StoreError> {
+        campaign::stop(self, campaign, StopState::Cancelled, now).await
+    }
+
+    async fn resume_campaign(
+        &self,
+        campaign: &Campaign,
+        now: Timestamp,
+    ) -> Result<Option<Stop>, StoreError> {
+        campaign::resume(self, campaign, now).await
+    }
+
+    async fn campaign(&self, campaign: &Campaign) -> Result<CampaignReport, StoreError> {
+        campaign::report(self, campaign).await
+    }
+
+    async fn campaign_clients(&self, campaign: &str) -> Result<Vec<ClientId>, StoreError> {
+        campaign::clients(self, campaign).await
+    }
+
     async fn owned(&self) -> Result<bool, StoreError> {
         owner::owned(self).await
     }
@@ -354,7 +387,7 @@ impl Registry for PostgresStore {
 
 impl PostgresStore {
     /// Begins a write to a subscription, once the writes before it are through.
-    async fn turn(&self) -> Result<Write, StoreError> {
+    pub(super) async fn turn(&self) -> Result<Write, StoreError> {
         let mut write = self.0.lists.begin().await?;
         // Whoever is stopped in the midst of it must not keep workers from what they settle and route for long.
         sqlx::query("SET LOCAL idle_in_transaction_session_timeout = '3s'")

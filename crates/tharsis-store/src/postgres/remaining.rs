@@ -18,7 +18,8 @@ pub(super) const REMAINING: &str = "
             SELECT FROM event e WHERE e.id = d.event AND e.not_before > $1 OFFSET 0))
     FROM (
         SELECT event, due_at, tries,
-               subscription IN (SELECT subscription FROM subscription_state)
+               lane > 0
+               OR subscription IN (SELECT subscription FROM subscription_state)
                OR EXISTS (SELECT FROM subscription_health h
                           WHERE h.subscription = d.subscription AND h.condition = 'open' AND h.probe_at > $1)
                OR subscription = ANY ($2) AS held

@@ -1,6 +1,6 @@
 //! What came of attempts: deliveries end or move, and the history grows, all in one statement.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tharsis_core::delivery::{End, Spent};
 use uuid::Uuid;
@@ -135,8 +135,10 @@ pub(super) async fn settle(
     settlements: &[Settlement],
 ) -> Result<Vec<Position>, StoreError> {
     owner::check(store, lease)?;
-    let mut open: Vec<&Settlement> = settlements.iter().collect();
-    let mut left_alone = Vec::new();
+    let (aside, mut open): (Vec<_>, Vec<_>) = settlements
+        .iter()
+        .partition(|settlement| settlement.fate == Fate::Aside);
+    let mut left_alone = set_aside(store, lease, &aside).await?;
     while !open.is_empty() {
         let (left, raced) = write(store, lease, &open).await?;
         left_alone.extend(left.iter().map(|settlement| settlement.position));
@@ -149,6 +151,98 @@ pub(super) async fn settle(
         open = again;
     }
     Ok(left_alone)
+}
+
+/// Those rows that are as they were read (`$3` to `$7`), in this worker's shards, and whose campaign is paused. Whoever lifts
+/// a pause waits until they are aside, or they are left alone: the stop is held fast, and is not there once it was lifted.
+pub(super) const SET_ASIDE: &str = "
+    WITH held AS MATERIALIZED (
+        SELECT ARRAY(SELECT shard FROM shard WHERE owner = $1 AND epoch <= $2) AS shards
+    ), found AS MATERIALIZED (
+        SELECT g.place, d.tid, s.client, e.campaign, e.recipient
+        FROM unnest($3::bigint[], $4::timestamptz[], $5::bigint[], $6::uuid[], $7::integer[]) WITH ORDINALITY
+             AS g(subscription, due_at, seq, event, attempts, place)
+        CROSS JOIN LATERAL (
+            SELECT s.client
+            FROM subscription s
+            WHERE s.seq = g.subscription AND s.shard = ANY ((SELECT shards FROM held)::smallint[])
+            OFFSET 0) s
+        CROSS JOIN LATERAL (
+            SELECT d.ctid AS tid
+            FROM delivery d
+            WHERE d.event = g.event AND d.subscription = g.subscription
+              AND (d.lane, d.due_at, d.seq, d.attempts) = (0, g.due_at, g.seq, g.attempts)
+            OFFSET 0) d
+        CROSS JOIN LATERAL (SELECT e.campaign, e.recipient FROM event e WHERE e.id = g.event OFFSET 0) e
+    ), paused AS MATERIALIZED (
+        SELECT p.client, p.campaign, p.recipient
+        FROM campaign_stop p
+        WHERE p.state = 'paused'
+          AND (p.client, p.campaign, p.recipient) IN (
+              SELECT f.client, f.campaign, of.recipient
+              FROM found f
+              CROSS JOIN LATERAL (VALUES (''), (f.recipient)) AS of(recipient))
+        FOR SHARE
+    ), chosen AS MATERIALIZED (
+        SELECT f.place, f.tid
+        FROM found f
+        WHERE EXISTS (
+            SELECT
+            FROM paused p
+            WHERE p.client = f.client AND p.campaign = f.campaign AND p.recipient IN ('', f.recipient))
+    ), gone AS (
+        DELETE FROM delivery
+        WHERE ctid = ANY (ARRAY(SELECT tid FROM chosen))
+        RETURNING ctid AS tid, subscription, due_at, seq, event, attempts, tries, replay, waited
+    ), moved AS (
+        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited)
+        SELECT subscription, 1, due_at, seq, event, attempts, tries, replay, waited FROM gone
+    )
+    SELECT (SELECT cardinality(shards) FROM held),
+           ARRAY(SELECT c.place FROM chosen c WHERE c.tid = ANY (ARRAY(SELECT tid FROM gone)))";
+
+/// Returns the positions of those that were left alone.
+async fn set_aside(
+    store: &PostgresStore,
+    lease: &Lease,
+    settlements: &[&Settlement],
+) -> Result<Vec<Position>, StoreError> {
+    if settlements.is_empty() {
+        return Ok(Vec::new());
+    }
+    let of = |column: fn(&Settlement) -> i64| -> Vec<i64> {
+        settlements.iter().copied().map(column).collect()
+    };
+    let due_ats: Vec<Instant> = (settlements.iter())
+        .map(|settlement| settlement.position.due_at.into())
+        .collect();
+    let events: Vec<Uuid> = (settlements.iter())
+        .map(|settlement| *settlement.event.as_uuid())
+        .collect();
+    let attempts: Vec<i32> = (settlements.iter())
+        .map(|settlement| signed(settlement.attempts))
+        .collect();
+    reached(Failpoint::SettleAsked);
+    let (owned, moved): (i32, Vec<i64>) = sqlx::query_as(SET_ASIDE)
+        .bind(lease.worker.as_uuid())
+        .bind(lease.epoch)
+        .bind(of(|settlement| settlement.position.subscription))
+        .bind(due_ats)
+        .bind(of(|settlement| settlement.position.seq))
+        .bind(events)
+        .bind(attempts)
+        .fetch_one(&mut *store.0.engine.get().await?)
+        .await?;
+    reached(Failpoint::SettleCommitted);
+    if owned == 0 && !lease.owned().is_empty() {
+        return Err(StoreError::LeaseLost);
+    }
+    let moved: HashSet<i64> = moved.into_iter().collect();
+    Ok((1..)
+        .zip(settlements)
+        .filter(|(place, _)| !moved.contains(place))
+        .map(|(_, settlement)| settlement.position)
+        .collect())
 }
 
 fn is_success(settlement: &Settlement) -> bool {
@@ -272,6 +366,7 @@ impl<'a> Columns<'a> {
         let (ended, again, spent) = match settlement.fate {
             Fate::Ended(end) => (Some(end.as_str()), None, Spent::default()),
             Fate::Again { due_at, spent } => (None, Some(Instant(due_at)), spent),
+            Fate::Aside => (None, None, Spent::default()),
         };
         self.ended.push(ended);
         self.agains.push(again);

@@ -9,7 +9,7 @@ use tharsis_core::{
     subscription::{State, Subscription, Target},
 };
 
-use super::{PostgresStore, value::Instant};
+use super::{PostgresStore, campaign, value::Instant};
 use crate::{
     Snapshot, StoreError,
     subscription::{Reader, SubscriptionRow, not_found},
@@ -185,6 +185,7 @@ impl<'r> FromRow<'r, PgRow> for SnapshotRow {
 
 pub(super) async fn snapshot(store: &PostgresStore) -> Result<Snapshot, StoreError> {
     let reader = store.reader()?;
+    let mut conn = store.0.engine.get().await?;
     let rows: Vec<SnapshotRow> = sqlx::query_as(concat!(
         "SELECT ",
         columns!(),
@@ -193,15 +194,21 @@ pub(super) async fn snapshot(store: &PostgresStore) -> Result<Snapshot, StoreErr
         joins!(),
         " ORDER BY s.seq"
     ))
-    .fetch_all(&mut *store.0.engine.get().await?)
+    .fetch_all(&mut *conn)
     .await?;
+    // Read later, they are of this revision or a newer one.
+    let stops = campaign::stops(&mut conn).await?;
     let revision = rows.first().map_or(0, |row| row.revision);
     let targets = rows
         .into_iter()
         .filter_map(|row| row.subscription)
         .map(|row| Ok((row.seq, Arc::new(row.into_target(reader)?))))
         .collect::<Result<_, StoreError>>()?;
-    Ok(Snapshot { revision, targets })
+    Ok(Snapshot {
+        revision,
+        targets,
+        stops,
+    })
 }
 
 /// The short numbers of subscriptions that are held by this process, though no table says so: it cannot read them whole.

@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 use tharsis_core::{DeliveryId, Timestamp};
 
 use super::{
-    SqliteStore,
+    SqliteStore, campaign,
     filter::Pair,
     history::pair,
     owner, registry, release, replay,
@@ -141,8 +141,9 @@ async fn next_commands(conn: &mut SqliteConnection) -> Result<Vec<Command>, Stor
     if let Some((_, kind, ..)) = commands.first() {
         let kind = kind.clone();
         let run = commands.iter().take_while(|(_, k, ..)| *k == kind).count();
-        // The remains of one subscription fill a chunk by themselves.
-        commands.truncate(if kind == "remains" { 1 } else { run });
+        // What is about a whole lane fills a chunk by itself.
+        let is_of_pairs = matches!(kind.as_str(), "retry" | "cancel");
+        commands.truncate(if is_of_pairs { run } else { 1 });
     }
     Ok(commands)
 }
@@ -153,7 +154,7 @@ async fn carry_out(
     commands: &[Command],
     now: Timestamp,
 ) -> Result<BTreeSet<i64>, StoreError> {
-    let Some((_, kind, subscription, _)) = commands.first() else {
+    let Some((command, kind, subscription, _)) = commands.first() else {
         return Ok(BTreeSet::new());
     };
     // A set: the same may have been asked for twice.
@@ -171,9 +172,14 @@ async fn carry_out(
             cancel(conn, &pairs, "cancelled", now).await?;
             true
         }
-        _ => {
+        "remains" => {
             touched.insert(*subscription);
             end_remains(conn, *subscription, now).await?
+        }
+        kind => {
+            touched.insert(*subscription);
+            let is_cancel = kind == "cancel_campaign";
+            campaign::carry_out(conn, (*command, *subscription), is_cancel, now).await?
         }
     };
     if done {

@@ -10,7 +10,7 @@ use super::{
     SqliteStore,
     value::{Millis, corrupt, json, uuid},
 };
-use crate::{Due, LaneRead, Lease, Pending, Position, Rows, StoreError};
+use crate::{Due, LaneRead, Lease, Named, Pending, Position, Rows, StoreError};
 
 /// Skips from lane to lane, however long they are.
 pub(super) const LANES: &str = "
@@ -52,7 +52,9 @@ pub(super) const DUE: &str = "
                s.seq, k.value ->> 0, e.seq, hex(e.id), hex(s.id), e.type, e.published_at, e.expires_at,
                k.value ->> 1, k.value ->> 2, k.value ->> 5, octet_length(e.payload), k.value ->> 4,
                CASE WHEN k.value ->> 4 > 0
-                    THEN (SELECT hex(r.id) FROM tharsis_replay r WHERE r.seq = k.value ->> 4 AND r.fresh) END)),
+                    THEN (SELECT hex(r.id) FROM tharsis_replay r WHERE r.seq = k.value ->> 4 AND r.fresh) END,
+               CASE WHEN EXISTS (SELECT 1 FROM tharsis_campaign_stop) THEN e.campaign END,
+               CASE WHEN EXISTS (SELECT 1 FROM tharsis_campaign_stop) THEN e.recipient END)),
            group_concat(e.payload, '')
     FROM jsonb_each(?1) l
     CROSS JOIN tharsis_subscription s ON s.seq = l.value ->> 0
@@ -86,6 +88,8 @@ struct DueRow<'a>(
     usize,
     u32,
     Option<&'a str>,
+    Option<Box<str>>,
+    Option<Box<str>>,
 );
 
 impl DueRow<'_> {
@@ -106,6 +110,8 @@ impl DueRow<'_> {
             size,
             replay,
             fresh,
+            campaign,
+            recipient,
         ) = self;
         let (payload, rest) = payloads
             .split_at_checked(size)
@@ -133,6 +139,7 @@ impl DueRow<'_> {
             fresh: fresh
                 .map(|id| Ok::<_, StoreError>(Box::new(ReplayId::from_uuid(uuid(id)?))))
                 .transpose()?,
+            named: Named::of(campaign, recipient),
         })
     }
 }

@@ -186,7 +186,8 @@ impl<'r> FromRow<'r, SqliteRow> for AttemptRow {
 pub(super) const ROWS: &str = "
     SELECT e.id, s.id, e.type, e.client, e.campaign, s.name, e.published_at,
            d.due_at, d.attempts, d.tries, s.seq, coalesce(st.subscription, sh.subscription), l.ended, l.code, l.at,
-           (SELECT max(number) FROM tharsis_attempt WHERE event = e.seq AND subscription = s.seq)
+           (SELECT max(number) FROM tharsis_attempt WHERE event = e.seq AND subscription = s.seq), d.lane,
+           coalesce(e.expires_at <= CAST(round(unixepoch('subsec') * 1000) AS INTEGER), false)
     FROM jsonb_each(?1) k
     CROSS JOIN tharsis_event e ON e.seq = k.value ->> 0
     CROSS JOIN tharsis_subscription s ON s.seq = k.value ->> 1
@@ -224,13 +225,16 @@ fn delivery_row(row: &SqliteRow, unreadable: &HashSet<i64>) -> Result<DeliveryRo
     let Id(client) = row.try_get(3)?;
     let Millis(published_at) = row.try_get(6)?;
     let due_at = instant(row, 7)?;
-    let is_held = row.try_get::<Option<i64>, _>(11)?.is_some()
+    let is_held = row
+        .try_get::<Option<i64>, _>(16)?
+        .is_some_and(|lane| lane > 0)
+        || row.try_get::<Option<i64>, _>(11)?.is_some()
         || unreadable.contains(&row.try_get::<i64, _>(10)?);
     let status = if due_at.is_none() {
         Status::ended(row.try_get(12)?)?
     } else {
         let tries: Option<u32> = row.try_get(9)?;
-        Status::unfinished(is_held, tries.unwrap_or(0))
+        Status::unfinished(row.try_get(17)?, is_held, tries.unwrap_or(0))
     };
     Ok(DeliveryRow {
         id: DeliveryId {

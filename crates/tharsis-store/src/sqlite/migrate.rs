@@ -36,6 +36,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "release",
         sql: include_str!("../../migrations/sqlite/0005_release.sql"),
     },
+    Migration {
+        version: 6,
+        name: "campaign",
+        sql: include_str!("../../migrations/sqlite/0006_campaign.sql"),
+    },
 ];
 
 struct Migration {

@@ -9,13 +9,14 @@ use tharsis_core::{
 };
 
 use super::{
-    SqliteStore, command, health, history, release, replay, subscription,
+    SqliteStore, campaign, command, health, history, release, replay, subscription,
     value::{blob, expect_changed, json},
     write::{Write, result_code},
 };
 use crate::{
-    CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page, Registry,
-    Removed, Replay, ReplayChoice, ReplayKey, StoreError, TransitionRecord, failpoint,
+    Campaign, CampaignReport, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow,
+    EventRecord, Page, Registry, Removed, Replay, ReplayChoice, ReplayKey, Stop, StopState,
+    StoreError, TransitionRecord, failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
     subscription::{
         SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, signed_until,
@@ -324,6 +325,38 @@ impl Registry for SqliteStore {
 
     async fn replays(&self) -> Result<Vec<Replay>, StoreError> {
         replay::list(self).await
+    }
+
+    async fn pause_campaign(
+        &self,
+        campaign: &Campaign,
+        now: Timestamp,
+    ) -> Result<Stop, StoreError> {
+        campaign::stop(self, campaign, StopState::Paused, now).await
+    }
+
+    async fn cancel_campaign(
+        &self,
+        campaign: &Campaign,
+        now: Timestamp,
+    ) -> Result<Stop, StoreError> {
+        campaign::stop(self, campaign, StopState::Cancelled, now).await
+    }
+
+    async fn resume_campaign(
+        &self,
+        campaign: &Campaign,
+        now: Timestamp,
+    ) -> Result<Option<Stop>, StoreError> {
+        campaign::resume(self, campaign, now).await
+    }
+
+    async fn campaign(&self, campaign: &Campaign) -> Result<CampaignReport, StoreError> {
+        campaign::report(self, campaign).await
+    }
+
+    async fn campaign_clients(&self, campaign: &str) -> Result<Vec<ClientId>, StoreError> {
+        campaign::clients(self, campaign).await
     }
 
     async fn owned(&self) -> Result<bool, StoreError> {

@@ -12,7 +12,7 @@ use super::{
     value::{corrupt, count, hex, json, uuid},
 };
 use crate::{
-    Lease, Pointer, Pointers, Routed, StoreError,
+    Lease, Named, Pointer, Pointers, Routed, StoreError,
     failpoint::{self, Failpoint, reached},
 };
 
@@ -23,10 +23,13 @@ const BYTES: usize = 4 * 1024 * 1024;
 pub(super) const POINTERS: &str = "
     SELECT r.revision, (
         SELECT json_group_array(json_array(
-                   seq, hex(id), hex(client), type, published_at, not_before, expires_at, size, frozen))
+                   seq, hex(id), hex(client), type, published_at, not_before, expires_at, size, frozen, campaign,
+                   recipient))
         FROM (
             SELECT e.seq, e.id, e.client, e.type, e.published_at, e.not_before, e.expires_at,
-                   octet_length(e.payload) AS size, e.frozen
+                   octet_length(e.payload) AS size, e.frozen,
+                   CASE WHEN EXISTS (SELECT 1 FROM tharsis_campaign_stop) THEN e.campaign END AS campaign,
+                   CASE WHEN EXISTS (SELECT 1 FROM tharsis_campaign_stop) THEN e.recipient END AS recipient
             FROM tharsis_outbox o
             CROSS JOIN tharsis_event e ON e.seq = o.event
             ORDER BY o.event
@@ -46,13 +49,26 @@ struct PointerRow<'a>(
     Option<i64>,
     usize,
     u8,
+    Option<Box<str>>,
+    Option<Box<str>>,
 );
 
 impl PointerRow<'_> {
     /// What is not frozen stands there without its text.
     fn read(self) -> Result<Pointer, StoreError> {
-        let Self(seq, id, client, event_type, published_at, not_before, expires_at, size, frozen) =
-            self;
+        let Self(
+            seq,
+            id,
+            client,
+            event_type,
+            published_at,
+            not_before,
+            expires_at,
+            size,
+            frozen,
+            campaign,
+            recipient,
+        ) = self;
         Ok(Pointer {
             seq,
             event: EventId::from_uuid(uuid(id)?),
@@ -63,6 +79,7 @@ impl PointerRow<'_> {
             expires_at: expires_at.map(Timestamp::from_millis),
             size,
             unfrozen: (frozen == 0).then(Bytes::new),
+            named: Named::of(campaign, recipient),
         })
     }
 }

@@ -10,7 +10,9 @@ use tharsis_core::{
 };
 
 use super::{
-    SqliteStore, owner,
+    SqliteStore,
+    campaign::is_paused,
+    owner,
     value::{count, expect_changed, hex, json},
 };
 use crate::{
@@ -27,41 +29,53 @@ pub(super) async fn settle(
     if settlements.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = json(&settlements.iter().map(Row::of).collect::<Vec<_>>())?;
+    let (aside, settlements): (Vec<_>, Vec<_>) = settlements
+        .iter()
+        .partition(|settlement| settlement.fate == Fate::Aside);
+    let rows = rows(&settlements)?;
 
     reached(Failpoint::SettleAsked);
     let mut write = store.0.writer.begin().await?;
     owner::fence(&mut write, lease).await?;
-    if take_out(&mut write, &rows).await? == count(settlements.iter()) {
+    let left_alone = set_aside(&mut write, &aside).await?;
+    if settlements.is_empty() || take_out(&mut write, &rows).await? == count(settlements.iter()) {
         reached(Failpoint::SettleTaken);
-        apply(&mut write, settlements.iter(), &rows).await?;
+        apply(&mut write, settlements.into_iter(), &rows).await?;
         write.commit(failpoint::SETTLE).await?;
-        return Ok(Vec::new());
+        return Ok(left_alone);
     }
     // Some row is not as it was read, which is rare: give up, and find out which.
     drop(write);
-    settle_apart(store, lease, settlements, &rows).await
+    settle_apart(store, lease, &aside, &settlements, &rows).await
+}
+
+fn rows(settlements: &[&Settlement]) -> Result<String, StoreError> {
+    json(&settlements.iter().copied().map(Row::of).collect::<Vec<_>>())
 }
 
 async fn settle_apart(
     store: &SqliteStore,
     lease: &Lease,
-    settlements: &[Settlement],
+    aside: &[&Settlement],
+    settlements: &[&Settlement],
     rows: &str,
 ) -> Result<Vec<Position>, StoreError> {
     let mut write = store.0.writer.begin().await?;
     owner::fence(&mut write, lease).await?;
+    let mut left_alone = set_aside(&mut write, aside).await?;
     let moved = moved(&mut write, rows).await?;
     let (moved, kept): (Vec<_>, Vec<_>) = settlements
         .iter()
         .enumerate()
         .partition(|(at, _)| moved.contains(at));
-    let kept: Vec<&Settlement> = kept.into_iter().map(|(_, settlement)| settlement).collect();
-    let rows = json(&kept.iter().copied().map(Row::of).collect::<Vec<_>>())?;
+    let kept: Vec<&Settlement> = kept
+        .into_iter()
+        .map(|(_, settlement)| *settlement)
+        .collect();
+    let rows = self::rows(&kept)?;
     let taken = take_out(&mut write, &rows).await?;
     expect_changed("settle: deliveries taken out", count(kept.iter()), taken)?;
     apply(&mut write, kept.into_iter(), &rows).await?;
-    let mut left_alone = Vec::new();
     for (_, settlement) in moved {
         match (&settlement.attempt, settlement.fate) {
             (Some(attempt), Fate::Ended(End::Delivered)) => {
@@ -130,6 +144,7 @@ impl<'a> Row<'a> {
         let (ended, again, spent) = match settlement.fate {
             Fate::Ended(end) => (Some(end.as_str()), None, Spent::default()),
             Fate::Again { due_at, spent } => (None, Some(due_at.as_millis()), spent),
+            Fate::Aside => (None, None, Spent::default()),
         };
         let number = attempt.map(|a| a.number);
         Self(
@@ -164,6 +179,37 @@ impl<'a> Row<'a> {
 
 fn micros(attempt: &Attempt) -> i64 {
     i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// As it was read, and as long as its campaign is paused.
+pub(super) const SET_ASIDE: &str = concat!(
+    "UPDATE tharsis_delivery
+     SET lane = 1
+     WHERE (subscription, lane, due_at, event, attempts, replay) IN (
+               SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3, r.value ->> 4, r.value ->> 17
+               FROM jsonb_each(?1) r)
+       AND EXISTS (SELECT 1 FROM tharsis_event e WHERE e.seq = event AND ",
+    is_paused!(),
+    ") RETURNING subscription, event"
+);
+
+/// Returns the positions of those that were left alone.
+async fn set_aside(
+    conn: &mut SqliteConnection,
+    settlements: &[&Settlement],
+) -> Result<Vec<Position>, StoreError> {
+    if settlements.is_empty() {
+        return Ok(Vec::new());
+    }
+    let moved: Vec<(i64, i64)> = sqlx::query_as(SET_ASIDE)
+        .bind(rows(settlements)?)
+        .fetch_all(conn)
+        .await?;
+    let moved: HashSet<(i64, i64)> = moved.into_iter().collect();
+    let positions = settlements.iter().map(|settlement| settlement.position);
+    Ok(positions
+        .filter(|position| !moved.contains(&(position.subscription, position.seq)))
+        .collect())
 }
 
 /// The row as it was read, or none.

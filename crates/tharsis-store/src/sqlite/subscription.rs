@@ -11,7 +11,7 @@ use tharsis_core::{
 };
 
 use super::{
-    SqliteStore,
+    SqliteStore, campaign,
     value::{Id, Millis, blob, unhex},
 };
 use crate::{
@@ -208,6 +208,8 @@ impl<'r> FromRow<'r, SqliteRow> for SnapshotRow {
 }
 
 pub(super) async fn snapshot(store: &SqliteStore) -> Result<Snapshot, StoreError> {
+    // At one moment.
+    let mut read = store.0.reads.begin().await?;
     let rows: Vec<SnapshotRow> = sqlx::query_as(concat!(
         "SELECT ",
         columns!(),
@@ -216,15 +218,20 @@ pub(super) async fn snapshot(store: &SqliteStore) -> Result<Snapshot, StoreError
         joins!(),
         " ORDER BY s.seq"
     ))
-    .fetch_all(&store.0.reads)
+    .fetch_all(&mut *read)
     .await?;
+    let stops = campaign::stops(&mut *read).await?;
     let revision = rows.first().map_or(0, |row| row.revision);
     let targets = rows
         .into_iter()
         .filter_map(|row| row.subscription)
         .map(|row| Ok((row.seq, Arc::new(row.into_target(store.reader())?))))
         .collect::<Result<_, StoreError>>()?;
-    Ok(Snapshot { revision, targets })
+    Ok(Snapshot {
+        revision,
+        targets,
+        stops,
+    })
 }
 
 /// The short numbers of subscriptions that are held by this process, though no table says so: it cannot read them whole.

@@ -10,10 +10,10 @@ use tharsis_core::{
 
 use super::Store;
 use crate::{
-    Changed, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, LaneRead,
-    Lease, Outbox, Page, Pending, Pointers, Position, Published, Registry, Remaining, Removed,
-    Replay, ReplayChoice, ReplayKey, Routed, Rows, Settlement, Shards, Snapshot, StoreError,
-    Transition, TransitionRecord, WorkedOff,
+    Campaign, CampaignReport, Changed, CommandAccepted, DeliveryDetail, DeliveryFilter,
+    DeliveryRow, EventRecord, LaneRead, Lease, Outbox, Page, Pending, Pointers, Position,
+    Published, Registry, Remaining, Removed, Replay, ReplayChoice, ReplayKey, Routed, Rows,
+    Settlement, Shards, Snapshot, Stop, StoreError, Transition, TransitionRecord, WorkedOff,
 };
 
 /// Asks the one it is.
@@ -217,6 +217,38 @@ impl Registry for Store {
 
     async fn replays(&self) -> Result<Vec<Replay>, StoreError> {
         either!(self, replays())
+    }
+
+    async fn pause_campaign(
+        &self,
+        campaign: &Campaign,
+        now: Timestamp,
+    ) -> Result<Stop, StoreError> {
+        either!(self, pause_campaign(campaign, now))
+    }
+
+    async fn cancel_campaign(
+        &self,
+        campaign: &Campaign,
+        now: Timestamp,
+    ) -> Result<Stop, StoreError> {
+        either!(self, cancel_campaign(campaign, now))
+    }
+
+    async fn resume_campaign(
+        &self,
+        campaign: &Campaign,
+        now: Timestamp,
+    ) -> Result<Option<Stop>, StoreError> {
+        either!(self, resume_campaign(campaign, now))
+    }
+
+    async fn campaign(&self, campaign: &Campaign) -> Result<CampaignReport, StoreError> {
+        either!(self, campaign(campaign))
+    }
+
+    async fn campaign_clients(&self, campaign: &str) -> Result<Vec<ClientId>, StoreError> {
+        either!(self, campaign_clients(campaign))
     }
 
     async fn owned(&self) -> Result<bool, StoreError> {

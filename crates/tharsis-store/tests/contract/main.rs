@@ -4,6 +4,7 @@
 //! replay, two subscriptions of two clients stand beside each other.
 
 mod beside;
+mod campaign;
 mod harness;
 mod health;
 mod history;
@@ -108,6 +109,17 @@ macro_rules! every_story {
                 a_long_replay_goes_in_chunks_and_takes_each_once,
                 a_fresh_key_is_of_its_replay_alone,
                 unknown_deliveries_are_not_found,
+            }
+            campaign {
+                what_rows_and_pointers_are_of_is_told_while_something_is_stopped,
+                what_is_paused_goes_aside_and_comes_back,
+                a_cancelled_campaign_ends_what_there_is_of_it_wherever_it_lies,
+                a_recipient_is_held_by_a_stop_of_its_own,
+                what_lies_aside_ends_like_all_else,
+                a_long_campaign_is_let_go_and_ended_in_chunks,
+                what_has_expired_is_told_as_such_whatever_holds_it,
+                a_report_counts_one_clients_campaign,
+                the_clients_of_a_campaign_are_found,
             }
             ownership {
                 a_lease_is_held_renewed_and_given_back,

@@ -29,6 +29,9 @@ pub(crate) enum Command {
     /// And lets the former one sign beside it for so many seconds.
     Rotate(usize, u8, Option<u16>),
     Remove(usize),
+    PauseCampaign(u8, u8),
+    ResumeCampaign(u8, u8),
+    CancelCampaign(u8, u8),
     Retry(usize),
     Cancel(usize),
     Replay(Vec<usize>, ReplayKey),
@@ -130,6 +133,8 @@ pub(crate) enum Fate {
     AtOnce,
     /// A fault of ours: without an attempt.
     Postponed(u16),
+    /// Its campaign is paused, as far as its owner knows.
+    Aside,
 }
 
 pub(crate) fn commands() -> impl Strategy<Value = Vec<Command>> {
@@ -170,6 +175,9 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (small.clone(), 0..3_u8, option::of(0..60_u16))
             .prop_map(|(of, n, overlap)| Command::Rotate(of, n, overlap)),
         1 => small.clone().prop_map(Command::Remove),
+        3 => (1..3_u8, 0..2_u8).prop_map(|(of, n)| Command::PauseCampaign(of, n)),
+        2 => (1..3_u8, 0..2_u8).prop_map(|(of, n)| Command::ResumeCampaign(of, n)),
+        1 => (1..3_u8, 0..2_u8).prop_map(|(of, n)| Command::CancelCampaign(of, n)),
         2 => small.clone().prop_map(Command::Retry),
         3 => small.clone().prop_map(Command::Cancel),
         3 => (vec(small.clone(), 1..4), key()).prop_map(|(these, key)| Command::Replay(these, key)),
@@ -211,7 +219,7 @@ fn draft() -> impl Strategy<Value = Draft> {
         1..3_u8,
         0..12_u8,
         option::weighted(0.2, 0..2_u8),
-        option::weighted(0.3, 0..2_u8),
+        option::weighted(0.5, 0..2_u8),
         option::weighted(0.15, 0..60_u16),
         option::weighted(0.15, 0..30_u16),
     )
@@ -251,6 +259,7 @@ fn fate() -> impl Strategy<Value = Fate> {
         3 => (0..30_u16).prop_map(Fate::Again),
         1 => Just(Fate::AtOnce),
         1 => (0..30_u16).prop_map(Fate::Postponed),
+        3 => Just(Fate::Aside),
     ]
 }
 
@@ -274,6 +283,9 @@ impl fmt::Debug for Command {
                 overlap.map_or(Ok(()), |s| write!(f, ", {s} s beside the former"))
             }
             Self::Remove(of) => write!(f, "remove subscription #{of}"),
+            Self::PauseCampaign(of, n) => write!(f, "pause campaign {n} of client {of}"),
+            Self::ResumeCampaign(of, n) => write!(f, "resume campaign {n} of client {of}"),
+            Self::CancelCampaign(of, n) => write!(f, "cancel campaign {n} of client {of}"),
             Self::Retry(of) => write!(f, "retry delivery #{of}"),
             Self::Cancel(of) => write!(f, "cancel delivery #{of}"),
             Self::Replay(these, key) => {

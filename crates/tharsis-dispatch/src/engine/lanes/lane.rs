@@ -10,9 +10,9 @@ use tharsis_core::{
     rate::Rate,
     subscription::{State, Target},
 };
-use tharsis_store::{Due, LaneRead, Position};
+use tharsis_store::{Due, LaneRead, Position, StopState};
 
-use crate::engine::now::Now;
+use crate::engine::{now::Now, stops::Stops};
 
 /// A receiver that takes longer than this to answer is slow.
 const SLOW: Duration = Duration::from_millis(500);
@@ -123,6 +123,8 @@ pub(super) enum Lacks {
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) target: Arc<Target>,
+    /// The campaigns of which nothing is sent.
+    pub(super) stops: Arc<Stops>,
     /// Paused, suspended or removed: its rows stay where they are.
     pub(super) held: bool,
     /// The head of the lane: rows that were read and not yet sent.
@@ -196,8 +198,9 @@ pub(super) struct Reading {
 }
 
 impl Lane {
-    pub(super) fn new(target: Arc<Target>, now: Instant) -> Self {
+    pub(super) fn new(target: Arc<Target>, stops: &Arc<Stops>, now: Instant) -> Self {
         Self {
+            stops: Arc::clone(stops),
             held: target.subscription.state != State::Active,
             breaker: doubted(&target),
             probing: None,
@@ -260,11 +263,13 @@ impl Lane {
             .map(|due| due.payload.len() + REQUEST)
     }
 
-    /// Until when its next request waits for its turn by the lane's rate. What ends without a request does not wait.
+    /// Until when its next request waits for its turn by the lane's rate. What ends, or goes aside, without a request does not
+    /// wait.
     pub(super) fn waits(&self, now: Now) -> Option<Instant> {
         self.target.subscription.settings.rate?;
         let next = self.cache.front()?;
-        if self.next_at <= now.instant || is_expired(next, now) || !self.knows(next) {
+        let ends = is_expired(next, now) || !self.knows(next) || self.stopped(next).is_some();
+        if self.next_at <= now.instant || ends {
             return None;
         }
         let expires = next.expires_at.map(|at| now.instant_of(at));
@@ -286,7 +291,10 @@ impl Lane {
     pub(super) fn lingers(&self, now: Timestamp) -> Option<Timestamp> {
         let settings = &self.target.subscription.settings;
         let batch = settings.batch?;
-        let first = self.cache.front().filter(|due| !self.goes_alone(due))?;
+        let first = self.cache.front()?;
+        if self.goes_alone(first) || self.stopped(first).is_some() {
+            return None;
+        }
         let is_full = self.cache.len() >= self.batch_items()
             || settings.most_bytes(self.cached_bytes) >= settings.payload_limit;
         let until = first.position.due_at + batch.linger;
@@ -307,6 +315,12 @@ impl Lane {
     fn goes_alone(&self, due: &Due) -> bool {
         let retries = self.target.subscription.settings.retry.delays().len();
         due.spent.tries >= ALONE.min(u32::try_from(retries).unwrap_or(ALONE)).max(1)
+    }
+
+    /// What stops this delivery.
+    pub(super) fn stopped(&self, due: &Due) -> Option<StopState> {
+        let client = self.target.subscription.settings.client;
+        self.stops.of(client, due.named.as_deref()?)
     }
 
     /// Whether this delivery is of a type that the profile knows, or that was chosen.
@@ -498,7 +512,7 @@ impl Lane {
     }
 
     /// Takes out of the cache what goes with the first delivery of a request: as many as its batch may have, none larger
-    /// than what is left of the body's limit, none that has failed twice and none that has expired.
+    /// than what is left of the body's limit, none that has failed twice, none that has expired and none that is stopped.
     pub(super) fn pop_with(&mut self, first: &Due, most: usize, now: Timestamp) -> Vec<Due> {
         let most = most.min(self.batch_items());
         if most < 2 || self.goes_alone(first) {
@@ -515,6 +529,7 @@ impl Lane {
             && !self.goes_alone(next)
             && next.expires_at.is_none_or(|at| at > now)
             && self.knows(next)
+            && self.stopped(next).is_none()
             && let Some(rest) = left.checked_sub(settings.most_bytes(next.payload.len()))
             && let Some(next) = self.pop()
         {

@@ -15,7 +15,7 @@ use tharsis_core::{
     health::{Condition, Health},
     subscription::{State, Target},
 };
-use tharsis_store::{Due, LaneRead, Rows, Shard, Shards, Transition};
+use tharsis_store::{Due, LaneRead, Rows, Shard, Shards, StopState, Transition};
 use tracing::{debug, info, warn};
 
 pub(super) use lane::{Answer, Heard};
@@ -23,7 +23,10 @@ use lane::{Lacks, Lane, Pace, Place, is_expired};
 use slots::{Aside, Slots};
 use turns::Turns;
 
-use super::now::{Alarm, Now};
+use super::{
+    now::{Alarm, Now},
+    stops::Stops,
+};
 
 /// How long rows that appeared behind a lane's cursor may stay unseen, if nobody told of them.
 const REWIND: Duration = Duration::from_secs(2);
@@ -75,6 +78,8 @@ pub(super) struct Lanes {
     rewinds: BTreeSet<(Instant, i64)>,
     /// Lanes whose breaker is open, and when each sends a probe.
     probes: BTreeSet<(Timestamp, i64)>,
+    /// The campaigns of which nothing is sent.
+    stops: Arc<Stops>,
     /// How receivers do from now on, not yet written down.
     pub(super) transitions: Vec<Transition>,
     slots: Slots,
@@ -95,6 +100,9 @@ pub(super) enum Pick {
     /// Its subscription's profile has no event of this type, and no types were chosen: somebody who did not know the
     /// profile routed it. It ends without a request. It is known until [`Lanes::settled`].
     Unknown(Due),
+    /// Its campaign is stopped, or its recipient in it: it goes aside, or ends without a request. It is known until
+    /// [`Lanes::settled`].
+    Stopped(Due, StopState),
 }
 
 impl Lanes {
@@ -112,6 +120,7 @@ impl Lanes {
             spaced: BTreeSet::new(),
             rewinds: BTreeSet::new(),
             probes: BTreeSet::new(),
+            stops: Arc::default(),
             transitions: Vec::new(),
             slots: Slots::new(max_in_flight),
             under_way: 0,
@@ -162,7 +171,7 @@ impl Lanes {
             let held = target.subscription.state != State::Active;
             let lane = self.lanes.entry(*id).or_insert_with(|| {
                 new = true;
-                Lane::new(Arc::clone(target), now.instant)
+                Lane::new(Arc::clone(target), &self.stops, now.instant)
             });
             let counts = is_fresh && !unwritten.contains(id);
             lane.set_target(target, now.instant);
@@ -192,6 +201,22 @@ impl Lanes {
             self.let_go(id);
         }
         new
+    }
+
+    /// Of these campaigns nothing is sent from now on. What is in memory, or on its way there, is given up where they are
+    /// others than before: rows that were read while nothing was stopped do not tell what they are of.
+    pub(super) fn stop(&mut self, stops: &Arc<Stops>) {
+        if self.stops == *stops {
+            return;
+        }
+        self.stops = Arc::clone(stops);
+        let all: Vec<i64> = self.lanes.keys().copied().collect();
+        for id in all {
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.stops = Arc::clone(stops);
+            }
+            self.invalidate(id);
+        }
     }
 
     /// Drops a lane that leaves, if nothing of it is under way.
@@ -535,6 +560,8 @@ impl Lanes {
         self.cached_bytes -= due.payload.len();
         let pick = if is_expired(&due, now) {
             Pick::Expired(due)
+        } else if let Some(stop) = lane.stopped(&due) {
+            Pick::Stopped(due, stop)
         } else if !lane.knows(&due) {
             Pick::Unknown(due)
         } else {

@@ -13,10 +13,13 @@ use tharsis_core::{
     profile::Batch,
     subscription::{State, Target},
 };
-use tharsis_store::{Due, LaneRead, Position, Rows};
+use tharsis_store::{Campaign, Due, LaneRead, Named, Position, Rows, Stop, StopState};
 
 use super::{Alarm, Answer, Heard, Lanes, Now, Pick, Shards};
-use crate::engine::samples::{self, target};
+use crate::engine::{
+    samples::{self, target},
+    stops::Stops,
+};
 
 const QUICK: Duration = Duration::from_millis(10);
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -172,6 +175,7 @@ impl Table {
             attempts: 0,
             spent: Spent::default(),
             fresh: None,
+            named: None,
         });
         self.lanes.note(lane, due_at, self.now);
     }
@@ -240,7 +244,7 @@ impl Table {
                 });
                 Some(lane)
             }
-            Pick::Expired(due) | Pick::Unknown(due) => {
+            Pick::Expired(due) | Pick::Unknown(due) | Pick::Stopped(due, _) => {
                 let lane = due.position.subscription;
                 self.unsettled.push(due);
                 Some(lane)
@@ -433,6 +437,51 @@ impl Table {
             self.serve(Duration::from_secs(1), |_| QUICK);
         }
         assert_eq!(self.lanes.cached_bytes, 0);
+    }
+}
+
+/// Of client 1, which has the first two lanes.
+fn stopped(state: StopState) -> Arc<Stops> {
+    Arc::new(Stops::new(&[Stop {
+        seq: 1,
+        campaign: Campaign {
+            client: samples::client(1),
+            name: "spring".to_owned(),
+            recipient: None,
+        },
+        state,
+        since: Timestamp::from_millis(1),
+    }]))
+}
+
+/// Whatever is in memory or on its way there does not say of which campaign it is.
+#[test]
+fn nothing_of_a_stopped_campaign_begins_once_the_stop_is_known() {
+    for state in [StopState::Paused, StopState::Cancelled] {
+        for is_reading in [false, true] {
+            let mut table = Table::new(64, 1 << 20, 3);
+            table.write_many(1, 40);
+            table.write_many(3, 40);
+            table.begin_read();
+            if !is_reading {
+                table.end_read(false);
+            }
+            for row in &mut table.rows {
+                row.named = Named::of(Some("spring".into()), None);
+            }
+            table.lanes.stop(&stopped(state));
+            if is_reading {
+                table.end_read(true);
+            }
+            for _ in 0..200 {
+                table.read();
+                let _ = table.pick();
+            }
+            assert!(table.flying.iter().all(|flying| flying.lane == 3));
+            assert_eq!(table.flying.len(), 1, "theirs is another campaign");
+            let of_one = table.unsettled.iter().map(|due| due.position.subscription);
+            assert_eq!(of_one.collect::<Vec<_>>(), [1; 40]);
+        }
     }
 }
 

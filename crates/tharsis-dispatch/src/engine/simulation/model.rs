@@ -91,6 +91,7 @@ impl Model {
                 expires_at: expires_in.map(|wait| clock + wait),
                 size: 100,
                 unfrozen: None,
+                named: None,
             }
         })
     }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tharsis_store::Lease;
+use tharsis_store::{Lease, StopState};
 use tracing::warn;
 
 use super::{DISCOVERY, MAINTENANCE, REVIEW, SAFETY, State, Stopping, Trust};
@@ -172,6 +172,13 @@ impl State {
                 })),
                 Some(Pick::Expired(due)) => {
                     let end = settling::expired(&due, now.clock);
+                    self.settling.add(end, now.instant);
+                }
+                Some(Pick::Stopped(due, StopState::Paused)) => {
+                    self.settling.add(settling::aside(&due), now.instant);
+                }
+                Some(Pick::Stopped(due, StopState::Cancelled)) => {
+                    let end = settling::cancelled(&due, now.clock);
                     self.settling.add(end, now.instant);
                 }
                 Some(Pick::Unknown(due)) => {

@@ -103,7 +103,9 @@ impl State {
         if self.routes.as_ref().map(|routes| routes.revision) != Some(snapshot.revision) {
             self.does.work_off.want();
         }
-        self.routes = Some(Arc::new(Routes::new(&snapshot)));
+        let routes = Routes::new(&snapshot);
+        self.lanes.stop(&routes.stops);
+        self.routes = Some(Arc::new(routes));
         if self.trust == Trust::Soon {
             self.trust = Trust::Full;
         }
@@ -291,6 +293,7 @@ impl State {
             match settlement.fate {
                 Fate::Ended(End::Delivered) => summary.delivered += 1,
                 Fate::Ended(_) => summary.ended += 1,
+                Fate::Aside => {}
                 Fate::Again { due_at, .. } => {
                     summary.retried += u64::from(settlement.attempt.is_some());
                     lanes.note(lane, due_at, moment);

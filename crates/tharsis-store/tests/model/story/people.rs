@@ -4,7 +4,7 @@ use tharsis_core::{
     ReplayId, SubscriptionId,
     subscription::{Held, Settings, header::OwnHeader},
 };
-use tharsis_store::{Outbox, Registry, ReplayChoice, ReplayKey};
+use tharsis_store::{Campaign, Outbox, Registry, ReplayChoice, ReplayKey, Stop};
 
 use super::Story;
 use crate::{
@@ -89,6 +89,48 @@ impl<D: Database> Story<'_, D> {
         same("removed", &plain(answer), &plain(expected))
     }
 
+    pub(super) async fn pause_campaign(&mut self, of: u8, n: u8) -> Told {
+        let campaign = campaign_of(of, n);
+        let answer = self.any().pause_campaign(&campaign, self.now).await;
+        let expected = self.model.pause_campaign(&campaign, self.now);
+        same(
+            "paused",
+            &plain(answer.map(told)),
+            &plain(expected.map(told)),
+        )?;
+        self.compare_stops().await
+    }
+
+    pub(super) async fn resume_campaign(&mut self, of: u8, n: u8) -> Told {
+        let campaign = campaign_of(of, n);
+        let answer = self.any().resume_campaign(&campaign, self.now).await;
+        let expected = self.model.resume_campaign(&campaign).map(told);
+        same(
+            "resumed",
+            &plain(answer.map(|stop| stop.map(told))),
+            &Ok(expected),
+        )?;
+        self.compare_stops().await
+    }
+
+    pub(super) async fn cancel_campaign(&mut self, of: u8, n: u8) -> Told {
+        let campaign = campaign_of(of, n);
+        let answer = self.any().cancel_campaign(&campaign, self.now).await;
+        let expected = self.model.cancel_campaign(&campaign, self.now);
+        same("cancelled", &plain(answer.map(told)), &Ok(told(expected)))?;
+        self.compare_stops().await
+    }
+
+    async fn compare_stops(&self) -> Told {
+        let sorted = |stops: Vec<Stop>| {
+            let mut stops: Vec<Stop> = stops.into_iter().map(told).collect();
+            stops.sort_by(|a, b| a.campaign.cmp(&b.campaign));
+            stops
+        };
+        let found = self.any().snapshot().await.map_err(failed)?.stops;
+        same("stops", &sorted(found), &sorted(self.model.stops.clone()))
+    }
+
     pub(super) async fn retry(&mut self, of: usize) -> Told {
         let Some(id) = self.delivery(of) else {
             return Ok(());
@@ -117,6 +159,19 @@ impl<D: Database> Story<'_, D> {
         }
         same("replay", &plain(answer), &plain(expected))
     }
+}
+
+fn campaign_of(of: u8, n: u8) -> Campaign {
+    Campaign {
+        client: client(of),
+        name: super::campaign(n),
+        recipient: None,
+    }
+}
+
+/// But for its number, which each numbers as it likes.
+fn told(stop: Stop) -> Stop {
+    Stop { seq: 0, ..stop }
 }
 
 /// The first so many.

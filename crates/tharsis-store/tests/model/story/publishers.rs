@@ -97,6 +97,7 @@ impl<D: Database> Story<'_, D> {
             expires_at: expires,
             size,
             unfrozen: Some(payload),
+            named: None,
         });
         self.events.push(id);
         Ok(())

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use tharsis_core::delivery::{End, codes};
 use tharsis_store::{
     Attempt, Due,
-    Fate::{Again, Ended},
+    Fate::{Again, Aside, Ended},
     Outbox, Position, Settlement,
 };
 
@@ -67,6 +67,7 @@ impl<D: Database> Story<'_, D> {
                 };
                 ("local_resource", None, again, false)
             }
+            Fate::Aside => ("", None, Aside, false),
         };
         let attempt = Attempt {
             number: if code == codes::EXPIRED {

@@ -18,7 +18,10 @@ pub(super) enum Deed {
     IsToEnd(usize),
     IsPoked(usize),
     // What people do. A lane is named by any number.
-    Publishes { lane: usize, events: usize },
+    Publishes {
+        lane: usize,
+        events: usize,
+    },
     PublishesForLater(usize),
     PublishesForNow(usize),
     Pauses(usize),
@@ -27,9 +30,16 @@ pub(super) enum Deed {
     Cancels(usize),
     Adds(usize),
     Removes(usize),
+    /// Of the client of a lane.
+    PausesCampaign(usize),
+    ResumesCampaign(usize),
+    CancelsCampaign(usize),
     // What happens to the database, in milliseconds.
     ClockIsSet(i64),
-    ServerCrashes { after: u64, down: u64 },
+    ServerCrashes {
+        after: u64,
+        down: u64,
+    },
     // What happens to receivers.
     Becomes(usize, Receiver),
 }
@@ -57,6 +67,9 @@ pub(super) fn deed() -> impl Strategy<Value = Deed> {
         2 => any().prop_map(Deed::Cancels),
         1 => any().prop_map(Deed::Adds),
         1 => any().prop_map(Deed::Removes),
+        2 => any().prop_map(Deed::PausesCampaign),
+        2 => any().prop_map(Deed::ResumesCampaign),
+        1 => any().prop_map(Deed::CancelsCampaign),
     ];
     let to_database = prop_oneof![
         2 => (-2_000..2_000_i64).prop_map(Deed::ClockIsSet),
@@ -105,6 +118,15 @@ impl fmt::Debug for Deed {
             Self::Cancels(number) => write!(f, "delivery {number} is to be cancelled"),
             Self::Adds(lane) => write!(f, "a subscription is added beside {lane}"),
             Self::Removes(lane) => write!(f, "subscription {lane} is removed"),
+            Self::PausesCampaign(lane) => {
+                write!(f, "the campaign of subscription {lane} is paused")
+            }
+            Self::ResumesCampaign(lane) => {
+                write!(f, "the campaign of subscription {lane} is resumed")
+            }
+            Self::CancelsCampaign(lane) => {
+                write!(f, "the campaign of subscription {lane} is cancelled")
+            }
             Self::ClockIsSet(millis) => write!(f, "the database's clock is set by {millis} ms"),
             Self::ServerCrashes { after, down } => write!(
                 f,

@@ -180,6 +180,18 @@ impl Telling {
                 let lane = self.lane(number);
                 self.world.remove(lane);
             }
+            Deed::PausesCampaign(number) => {
+                let client = self.town.client(self.lane(number));
+                self.world.pause_campaign(client);
+            }
+            Deed::ResumesCampaign(number) => {
+                let client = self.town.client(self.lane(number));
+                self.world.resume_campaign(client);
+            }
+            Deed::CancelsCampaign(number) => {
+                let client = self.town.client(self.lane(number));
+                self.world.cancel_campaign(client);
+            }
             _ => {}
         }
     }
@@ -226,6 +238,10 @@ impl Telling {
         };
         self.world.run_for(calm);
         (1..=self.lanes).for_each(|lane| self.resume(lane));
+        for lane in 1..=self.lanes {
+            let client = self.town.client(lane);
+            self.world.resume_campaign(client);
+        }
         let world = &mut self.world;
         // A clock that was set back makes the lease of a dead worker longer.
         wait_until(world, 180 * SEC, are_even);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tharsis_core::{DeliveryId, WorkerId, delivery::End};
-use tharsis_store::{Fate, Lease, Settlement, Shard, Shards};
+use tharsis_store::{Fate, Lease, Settlement, Shard, Shards, Stop};
 
 use super::{Cause, Happening, World, store::Pool};
 use crate::engine::{
@@ -46,11 +46,15 @@ pub(super) struct Engine {
     /// What operations under way change or read, by their kind.
     under_way: BTreeMap<&'static str, Shards>,
     settling: Option<Arc<Vec<Settlement>>>,
+    /// The campaigns of which nothing is sent, as it was told last.
+    pub(super) stops: Vec<Stop>,
 }
 
 pub(super) struct Open {
     pub(super) lane: i64,
     pub(super) in_flight: bool,
+    /// The engine was told what came of it, which one that is stopped is only when it goes on.
+    pub(super) answered: bool,
     /// It stands for its request: of several in one the first.
     pub(super) leads: bool,
     /// Another worker took the lane over since.
@@ -64,6 +68,14 @@ impl Engine {
         match input {
             Input::Hold(asked, Ok(lease)) => (self.lease, self.asked) = (Some(*lease), *asked),
             Input::Release(asked, Ok(left)) => (self.lease, self.asked) = (*left, *asked),
+            Input::Load(Ok(snapshot)) => self.stops.clone_from(&snapshot.stops),
+            Input::Send(flight, _) => {
+                for due in flight.dues() {
+                    if let Some(open) = self.open.get_mut(&due.id) {
+                        open.answered = true;
+                    }
+                }
+            }
             Input::Shutdown => self.leaves = true,
             Input::Route(_) => drop(self.under_way.remove("route")),
             Input::WorkOff(_) => drop(self.under_way.remove("work_off")),
@@ -204,6 +216,7 @@ impl World {
             asked: self.now,
             under_way: BTreeMap::new(),
             settling: None,
+            stops: Vec::new(),
         };
         self.engines.insert(self.lives, engine);
         self.act(self.lives);
@@ -358,7 +371,7 @@ impl World {
             Effect::Abandon => {
                 if let Some(mut engine) = self.engines.remove(&life) {
                     self.excuse_open(&engine, Cause::Dropped);
-                    engine.open.retain(|_, open| !open.in_flight);
+                    engine.open.retain(|_, open| open.answered);
                     self.engines.insert(life, engine);
                 }
                 self.drop_requests(life);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tharsis_core::{ClientId, DeliveryId, EventId, delivery::End};
-use tharsis_store::Due;
+use tharsis_store::{Due, Stop};
 
 use super::{
     World,
@@ -16,6 +16,7 @@ use crate::engine::{
     simulation::model::Model,
     state::UNSETTLED,
     step::{Effect, Flight, Input},
+    stops::Stops,
 };
 
 /// Why a receiver may get a delivery once more than it should.
@@ -257,6 +258,16 @@ impl World {
         self.check_limit(lane, usize::try_from(limit).expect("small"));
     }
 
+    /// Nothing begins of a campaign that its worker knows to be stopped, unless that was lifted meanwhile.
+    fn check_stops(&self, engine: &Engine, flight: &Flight, id: DeliveryId) {
+        let client = flight.target.subscription.settings.client;
+        let stands = |stop: &&Stop| self.model.stops.iter().any(|other| other.seq == stop.seq);
+        let stops: Vec<Stop> = engine.stops.iter().filter(stands).cloned().collect();
+        let named = self.model.bears(id.event);
+        let stop = named.and_then(|named| Stops::new(&stops).of(client, &named));
+        assert_eq!(stop, None, "{id} is sent though its campaign is stopped");
+    }
+
     fn check_due(&mut self, life: Life, flight: &Flight, due: &Due) {
         let (id, lane) = (due.id, due.position.subscription);
         let leads = id == flight.due.id;
@@ -271,6 +282,7 @@ impl World {
             "{id} is sent though it has expired"
         );
         let engine = self.engines.get(&life).expect("it has just acted");
+        self.check_stops(engine, flight, id);
         let lost = self.check_lane(engine, lane, id);
         self.check_pause(engine, lane);
         if lost {
@@ -283,6 +295,7 @@ impl World {
         let open = Open {
             lane,
             in_flight: true,
+            answered: false,
             leads,
             lost,
         };

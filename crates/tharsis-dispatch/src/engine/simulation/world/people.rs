@@ -2,9 +2,21 @@
 
 use std::time::Duration;
 
-use tharsis_core::{ClientId, EventId, subscription::Target};
+use tharsis_core::{ClientId, EventId, Timestamp, subscription::Target};
+use tharsis_store::Campaign;
 
 use super::{Receiver, World};
+
+/// Every client has one of this name.
+const CAMPAIGN: &str = "spring";
+
+fn campaign(client: ClientId) -> Campaign {
+    Campaign {
+        client,
+        name: CAMPAIGN.to_owned(),
+        recipient: None,
+    }
+}
 
 impl World {
     pub(in crate::engine::simulation) fn publish(&mut self, client: ClientId) -> EventId {
@@ -18,6 +30,10 @@ impl World {
         starts_in: Option<Duration>,
     ) -> EventId {
         let event = self.model.publish(client, expires_in, starts_in, self.now);
+        // Every other one.
+        if self.published.len().is_multiple_of(2) {
+            self.model.label(event, CAMPAIGN);
+        }
         self.flush();
         self.published.push((event, client));
         self.promise(event, client);
@@ -34,6 +50,25 @@ impl World {
         self.model.resume(lane);
         self.flush();
         self.paused_since.remove(&lane);
+    }
+
+    pub(in crate::engine::simulation) fn pause_campaign(&mut self, client: ClientId) {
+        // One that is cancelled is not paused.
+        let _ = self
+            .model
+            .pause_campaign(&campaign(client), Timestamp::default());
+        self.flush();
+    }
+
+    pub(in crate::engine::simulation) fn resume_campaign(&mut self, client: ClientId) {
+        self.model.resume_campaign(&campaign(client));
+        self.flush();
+    }
+
+    pub(in crate::engine::simulation) fn cancel_campaign(&mut self, client: ClientId) {
+        self.model
+            .cancel_campaign(&campaign(client), Timestamp::default());
+        self.flush();
     }
 
     pub(in crate::engine::simulation) fn add(
