@@ -257,6 +257,8 @@ pub(crate) enum Command {
     Delivery(commands::delivery::Command),
     #[command(subcommand)]
     Outcome(commands::outcome::Command),
+    #[command(subcommand)]
+    Alert(commands::alert::Command),
     Replay(commands::replay::Options),
     Migrate(commands::migrate::Options),
     Listen(commands::listen::Options),

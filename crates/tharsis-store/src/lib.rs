@@ -4,6 +4,7 @@
 #[cfg(test)]
 extern crate self as tharsis_store;
 
+mod alert;
 mod error;
 #[doc(hidden)]
 pub mod failpoint;
@@ -24,6 +25,7 @@ mod store;
 mod subscription;
 mod worker;
 
+pub use alert::{AlertRecord, Telling, Told};
 pub use error::StoreError;
 pub use health::{Transition, TransitionRecord};
 pub use outbox::{

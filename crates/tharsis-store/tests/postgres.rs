@@ -28,7 +28,7 @@ use crate::schema::Schema;
 
 const CLIENT: &str = "b4aeba4e-a4c0-4896-866a-56f8bcb372fc";
 /// The migrations.
-const ALL: [&str; 4] = ["outbox", "profiles", "rate", "health"];
+const ALL: [&str; 5] = ["outbox", "profiles", "rate", "health", "alert"];
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn event(n: u32) -> Event {

@@ -133,7 +133,7 @@ async fn a_file_that_must_exist_is_made_by_migrate_alone() {
     let missing = Emitter::open(&url, options.clone()).await.unwrap_err();
     assert_eq!(missing.code(), "database_not_found");
     let applied = Emitter::migrate(&url, &Options::default()).await.unwrap();
-    assert_eq!(applied, ["outbox", "profiles", "rate", "health"]);
+    assert_eq!(applied, ["outbox", "profiles", "rate", "health", "alert"]);
     let emitter = Emitter::open(&url, options).await.unwrap();
     assert!(emitter.workers().await.unwrap().is_empty());
     emitter.own().await.unwrap();

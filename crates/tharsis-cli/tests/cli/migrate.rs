@@ -21,7 +21,7 @@ fn a_file_is_migrated_once() {
     The key file is HERE/tharsis.db.key.
     ");
     insta::assert_snapshot!(here(desk.run("migrate --json").stdout), @r#"{"applied":[],"key_file":{"path":"HERE/tharsis.db.key","state":"there"}}"#);
-    insta::assert_snapshot!(here(desk.run("--database sqlite://other.db migrate --json").stdout), @r#"{"applied":["outbox","profiles","rate","health"],"key_file":{"path":"HERE/other.db.key","state":"made"}}"#);
+    insta::assert_snapshot!(here(desk.run("--database sqlite://other.db migrate --json").stdout), @r#"{"applied":["outbox","profiles","rate","health","alert"],"key_file":{"path":"HERE/other.db.key","state":"made"}}"#);
 }
 
 /// A mistyped path must not look like an empty outbox.

@@ -36,6 +36,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "health",
         sql: include_str!("../../migrations/postgres/0004_health.sql"),
     },
+    Migration {
+        version: 7,
+        name: "alert",
+        sql: include_str!("../../migrations/postgres/0007_alert.sql"),
+    },
 ];
 
 struct Migration {

@@ -31,6 +31,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "health",
         sql: include_str!("../../migrations/sqlite/0004_health.sql"),
     },
+    Migration {
+        version: 7,
+        name: "alert",
+        sql: include_str!("../../migrations/sqlite/0007_alert.sql"),
+    },
 ];
 
 struct Migration {

@@ -10,11 +10,12 @@ use tharsis_core::{
 };
 
 use super::{
-    SqliteStore, owner,
+    SqliteStore, alert, owner,
     value::{count, expect_changed, hex, json},
 };
 use crate::{
     Attempt, Fate, Lease, Position, Settlement, StoreError,
+    alert::of_settlements,
     failpoint::{self, Failpoint, reached},
 };
 
@@ -247,6 +248,7 @@ async fn apply<'a>(
             expect_changed(what, expected, changed)?;
         }
     }
+    alert::raise(conn, &of_settlements(settlements.clone())).await?;
     suspend(conn, settlements).await
 }
 

@@ -29,7 +29,8 @@ macro_rules! columns {
          (SELECT json_group_array(json_array(r.until, hex(r.sealed)) ORDER BY r.until DESC)
           FROM tharsis_retiring_secret r WHERE r.subscription = s.seq),
          s.rate, s.breaker, s.suspend_after_ms, s.retry_window_ms,
-         sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version"
+         sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version,
+         s.alert_mail, s.alert_every_ms"
     };
 }
 
@@ -75,6 +76,8 @@ impl<'r> FromRow<'r, SqliteRow> for SubscriptionRow {
             breaker: row.try_get(26)?,
             suspend_after_ms: row.try_get(27)?,
             retry_window_ms: row.try_get(28)?,
+            alert_mail: list_of(row, 36)?,
+            alert_every_ms: row.try_get(37)?,
             health: health_of(row, 29)?,
             headers: sealed_of(row, 23)?,
             retiring: sealed_of::<i64>(row, 24)?
@@ -178,7 +181,7 @@ impl<'r> FromRow<'r, SqliteRow> for SnapshotRow {
     fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(36)?,
+            revision: row.try_get(38)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,

@@ -14,7 +14,7 @@ mod test;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tharsis::{
-    CheckMethod, SubscriptionId, Timestamp, format_duration, health::Limits,
+    CheckMethod, SubscriptionId, Timestamp, alert::Alerts, format_duration, health::Limits,
     subscription::Subscription,
 };
 
@@ -100,6 +100,13 @@ fn breaker(limits: Limits) -> String {
     }
 }
 
+/// Who is told when it fails, and how often.
+fn alerts(alerts: &Alerts) -> String {
+    let mail: Vec<_> = alerts.mail.iter().map(|address| address.as_str()).collect();
+    let every = format_duration(alerts.every);
+    format!("to {}, each cause at most every {every}", mail.join(", "))
+}
+
 /// A subscription as people read it.
 fn for_people(subscription: &Subscription, now: Timestamp) -> String {
     let settings = &subscription.settings;
@@ -153,6 +160,9 @@ fn for_people(subscription: &Subscription, now: Timestamp) -> String {
         ],
     ];
     let mut row = |name: &str, value: String| rows.push([name.to_owned(), value]);
+    if !settings.alerts.mail.is_empty() {
+        row("alerts", alerts(&settings.alerts));
+    }
     if let Some(rate) = settings.rate {
         row("rate", rate.to_string());
     }
