@@ -24,7 +24,7 @@ use tharsis::{
     system_now,
 };
 use tharsis_receiver::Authority;
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, task::JoinHandle};
 
 use crate::{
     Clock, Database, Finished, InboxBuilder, Line, Running, Server, Subscribe, Subscription,
@@ -56,6 +56,8 @@ pub struct World {
     place: Place,
     ports: Mutex<Vec<u16>>,
     lease: Mutex<Option<String>>,
+    /// What stands in the configuration beside all that.
+    configured: Mutex<String>,
     environment: Mutex<Vec<(String, String)>>,
     processes: AtomicU32,
     /// Held shared, or alone by one that measures.
@@ -150,6 +152,7 @@ impl World {
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
             ports: Mutex::new(Vec::new()),
             lease: Mutex::new(None),
+            configured: Mutex::default(),
             environment: Mutex::new(Vec::new()),
             processes: AtomicU32::new(0),
             _turn: turn,
@@ -201,6 +204,12 @@ impl World {
     /// From now on workers on PostgreSQL hold leases of this length (`1s`), in place of the default.
     pub fn lease(&self, length: &str) {
         *self.lease.lock().expect("nobody panics with it") = Some(length.to_owned());
+        self.write_configuration();
+    }
+
+    /// From now on this stands in the configuration too.
+    pub fn configure(&self, text: &str) {
+        (self.configured.lock().expect("nobody panics with it")).push_str(text);
         self.write_configuration();
     }
 
@@ -637,6 +646,14 @@ impl World {
         self.runtime.block_on(future)
     }
 
+    /// Lets this go on beside the story, in its runtime.
+    pub(crate) fn background<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.runtime.spawn(future)
+    }
+
     /// From now on the program finds this in its environment.
     pub fn set_environment(&self, name: &str, value: &str) {
         let mut environment = self.environment.lock().expect("nobody panics with it");
@@ -663,6 +680,7 @@ impl World {
         if let Some(length) = &*lease {
             writeln!(text, "[engine]\nlease = \"{length}\"").expect("so does this");
         }
+        text.push_str(&self.configured.lock().expect("nobody panics with it"));
         // Written beside and moved, for a command may be reading it.
         let path = self.write("tharsis.toml.new", text);
         fs::rename(path, self.path("tharsis.toml")).expect("both lie in the folder");

@@ -259,6 +259,8 @@ pub(crate) enum Command {
     Campaign(commands::campaign::Command),
     #[command(subcommand)]
     Outcome(commands::outcome::Command),
+    #[command(subcommand)]
+    Alert(commands::alert::Command),
     Replay(commands::replay::Options),
     Migrate(commands::migrate::Options),
     Listen(commands::listen::Options),

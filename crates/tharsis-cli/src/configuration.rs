@@ -13,12 +13,14 @@ use std::{
 use clap::ValueEnum;
 use serde::Deserialize;
 use tharsis::{
-    EngineOptions,
+    EngineOptions, Invalid,
+    alert::{Contacts, MailAddress},
     egress::Policy,
     parse_duration,
     profile::{Declaration, Profiles},
     store::redacted,
 };
+use tharsis_mail::Security;
 
 use crate::{
     arguments::{Global, LogFormat},
@@ -48,8 +50,24 @@ pub(crate) struct Configuration {
     pub(crate) engine: EngineOptions,
     /// How long a worker's lease holds, on PostgreSQL.
     pub(crate) lease: Option<Duration>,
+    /// Who is told when receivers fail, beside those whom subscriptions name.
+    pub(crate) contacts: Contacts,
+    /// The mail server, where one is named.
+    pub(crate) smtp: Option<SmtpSettings>,
     /// The contracts on the wire: those that come with the program, and those that the file declares.
     pub(crate) profiles: Profiles,
+}
+
+/// The mail server, and as whom we come to it. The password is read by those who send.
+#[derive(Debug, Clone)]
+pub(crate) struct SmtpSettings {
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+    pub(crate) security: Security,
+    pub(crate) user: Option<String>,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) from: MailAddress,
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// The database's URL, which is printed without the password in it.
@@ -86,6 +104,8 @@ struct File {
     log_format: Option<LogFormat>,
     egress: EgressTable,
     engine: EngineTable,
+    alerts: AlertsTable,
+    smtp: Option<SmtpTable>,
     /// By name. Their keys are those of [`PROFILE_KEYS`].
     profiles: BTreeMap<String, ProfileTable>,
 }
@@ -110,6 +130,35 @@ struct EngineTable {
     grace: Option<String>,
     /// As `15s`.
     lease: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+struct AlertsTable {
+    mail: Vec<String>,
+    /// As `1h`.
+    every: Option<String>,
+    /// By the client's UUID.
+    clients: BTreeMap<String, ClientTable>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+struct ClientTable {
+    mail: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+struct SmtpTable {
+    host: Option<String>,
+    port: Option<u16>,
+    tls: Option<String>,
+    user: Option<String>,
+    /// Relative to the file's own folder, as the other.
+    password_file: Option<PathBuf>,
+    from: Option<String>,
+    ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -161,8 +210,8 @@ const PROFILE_KEYS: [&str; 20] = [
     "linger",
 ];
 
-/// Every key of the file, but for those of profiles.
-const KEYS: [&str; 12] = [
+/// Every key of the file, but for those of profiles and of clients.
+const KEYS: [&str; 21] = [
     "database",
     "key_file",
     "log",
@@ -175,6 +224,15 @@ const KEYS: [&str; 12] = [
     "engine.cache_bytes",
     "engine.grace",
     "engine.lease",
+    "alerts.mail",
+    "alerts.every",
+    "smtp.host",
+    "smtp.port",
+    "smtp.tls",
+    "smtp.user",
+    "smtp.password_file",
+    "smtp.from",
+    "smtp.ca_file",
 ];
 
 impl Configuration {
@@ -237,6 +295,8 @@ impl Configuration {
             ca_file,
             engine: file.engine.options()?,
             lease: file.engine.lease()?,
+            contacts: file.alerts.contacts()?,
+            smtp: file.smtp.map(SmtpTable::settings).transpose()?,
             profiles: profiles(file.profiles)?,
         })
     }
@@ -364,6 +424,63 @@ impl EngineTable {
     }
 }
 
+impl AlertsTable {
+    fn contacts(&self) -> Result<Contacts, Failure> {
+        const LEAST: Duration = Duration::from_secs(60);
+        let every = span(self.every.as_deref(), "alerts.every")?;
+        if every.is_some_and(|every| every < LEAST) {
+            return Err(Failure::usage("out_of_range", "is shorter than 1m").at("alerts.every"));
+        }
+        let mut contacts = Contacts {
+            all: addresses(&self.mail, "alerts.mail")?,
+            ..Contacts::default()
+        };
+        contacts.every = every.unwrap_or(contacts.every);
+        for (client, table) in &self.clients {
+            let place = format!("alerts.clients.{client}");
+            let id = client
+                .parse()
+                .map_err(|invalid: Invalid| Failure::from(invalid).at(&place).into_usage())?;
+            let mail = addresses(&table.mail, &format!("{place}.mail"))?;
+            contacts.clients.insert(id, mail);
+        }
+        Ok(contacts)
+    }
+}
+
+impl SmtpTable {
+    fn settings(self) -> Result<SmtpSettings, Failure> {
+        let missing = |key: &str| Failure::usage("missing_key", "is missing").at(key);
+        let bad =
+            |key: &'static str| move |invalid: Invalid| Failure::from(invalid).at(key).into_usage();
+        let from = self.from.ok_or_else(|| missing("smtp.from"))?;
+        if self.user.is_some() != self.password_file.is_some() {
+            return Err(missing(match self.user {
+                Some(_) => "smtp.password_file",
+                None => "smtp.user",
+            }));
+        }
+        Ok(SmtpSettings {
+            host: self.host.ok_or_else(|| missing("smtp.host"))?,
+            port: self.port,
+            security: match self.tls {
+                Some(text) => Security::parse(&text).map_err(bad("smtp.tls"))?,
+                None => Security::default(),
+            },
+            user: self.user,
+            password_file: self.password_file,
+            from: from.parse().map_err(bad("smtp.from"))?,
+            ca_file: self.ca_file,
+        })
+    }
+}
+
+fn addresses(mail: &[String], key: &str) -> Result<Vec<MailAddress>, Failure> {
+    let parse = |text: &String| text.parse();
+    let parsed: Result<_, Invalid> = mail.iter().map(parse).collect();
+    parsed.map_err(|invalid| Failure::from(invalid).at(key).into_usage())
+}
+
 fn span(text: Option<&str>, key: &str) -> Result<Option<Duration>, Failure> {
     text.map(parse_duration)
         .transpose()
@@ -378,7 +495,11 @@ impl File {
             Ok(text) => {
                 let mut file = Self::parse(&path.display().to_string(), &text)?;
                 let folder = path.parent().unwrap_or(Path::new(""));
-                for named in [&mut file.key_file, &mut file.egress.ca_file] {
+                let mut smtp = file.smtp.as_mut();
+                let of_smtp =
+                    (smtp.as_mut()).map(|smtp| [&mut smtp.password_file, &mut smtp.ca_file]);
+                let others = [&mut file.key_file, &mut file.egress.ca_file];
+                for named in others.into_iter().chain(of_smtp.into_iter().flatten()) {
                     *named = named.take().map(|named| folder.join(named));
                 }
                 Ok(file)
@@ -414,6 +535,15 @@ impl File {
                     )),
             );
         }
+        let alerts = table.get_mut("alerts").and_then(toml::Value::as_table_mut);
+        let clients = alerts.and_then(|alerts| alerts.remove("clients"));
+        if let Some(unknown) = clients.as_ref().and_then(unknown_client_key) {
+            return Err(
+                Failure::usage("unknown_key", format!("is no key of {name}"))
+                    .at(&unknown)
+                    .hint("the key of a client is mail"),
+            );
+        }
         if let Some(unknown) = unknown_key("", &table) {
             let failure =
                 Failure::usage("unknown_key", format!("is no key of {name}")).at(&unknown);
@@ -433,6 +563,15 @@ fn unknown_profile_key(declared: &toml::Value) -> Option<String> {
     keys.flat_map(|(name, profile)| profile.keys().map(move |key| (name, key)))
         .find(|(_, key)| !PROFILE_KEYS.contains(&key.as_str()))
         .map(|(name, key)| format!("profiles.{name}.{key}"))
+}
+
+/// The first key of a client's contacts that is none, as a path.
+fn unknown_client_key(clients: &toml::Value) -> Option<String> {
+    let clients = clients.as_table()?.iter();
+    let keys = clients.filter_map(|(id, client)| Some((id, client.as_table()?)));
+    keys.flat_map(|(id, client)| client.keys().map(move |key| (id, key)))
+        .find(|(_, key)| *key != "mail")
+        .map(|(id, key)| format!("alerts.clients.{id}.{key}"))
 }
 
 /// The first key that is none of ours, as a path.
@@ -464,7 +603,7 @@ fn nearest(unknown: &str) -> Option<&'static str> {
     let unknown = unknown.rsplit('.').next().unwrap_or(unknown);
     let likeness = |known| strsim::jaro_winkler(name(known), unknown);
     KEYS.into_iter()
-        .chain(["egress", "engine", "profiles"])
+        .chain(["egress", "engine", "alerts", "smtp", "profiles"])
         .map(|known| (likeness(known), known))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
@@ -603,12 +742,50 @@ mod tests {
     }
 
     #[test]
+    fn contacts_are_of_all_and_of_clients() {
+        let contacts = |file| settle(Global::default(), &[], file).map(|settled| settled.contacts);
+        let file = "[alerts]\nmail = ['ops@house.example']\nevery = '2h'
+            [alerts.clients.36011017-0e00-4e29-a054-7a1fbb8b60a2]\nmail = ['shop@shop.example']";
+        let settled = contacts(file).unwrap();
+        let client = "36011017-0e00-4e29-a054-7a1fbb8b60a2".parse().unwrap();
+        let told = |client| settled.of(client, &tharsis::alert::Alerts::default());
+        let names = |client| {
+            told(client)
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(client), ["shop@shop.example", "ops@house.example"]);
+        assert_eq!(settled.every, Duration::from_secs(2 * 60 * 60));
+        let refused = |file| contacts(file).unwrap_err().to_string();
+        insta::assert_snapshot!(refused("[alerts]\nmail = ['ops']"), @"bad_address: alerts.mail: is no mail address (write it like ops@shop.example)");
+        insta::assert_snapshot!(refused("[alerts]\nevery = '1s'"), @"out_of_range: alerts.every: is shorter than 1m");
+        insta::assert_snapshot!(refused("[alerts.clients.shop]\nmail = []"), @"bad_uuid: alerts.clients.shop: is not a UUID (write it like 36011017-0e00-4e29-a054-7a1fbb8b60a2)");
+        insta::assert_snapshot!(refused("[alerts.clients.36011017-0e00-4e29-a054-7a1fbb8b60a2]\nmial = []"), @"unknown_key: alerts.clients.36011017-0e00-4e29-a054-7a1fbb8b60a2.mial: is no key of tharsis.toml (the key of a client is mail)");
+    }
+
+    #[test]
+    fn a_mail_server_has_a_name_and_a_sender() {
+        let smtp = |file| settle(Global::default(), &[], file).map(|settled| settled.smtp);
+        let file = "[smtp]\nhost = 'mail.house.example'\nfrom = 'tharsis@house.example'\nuser = 'tharsis'\npassword_file = 'smtp.password'";
+        let settled = smtp(file).unwrap().unwrap();
+        assert_eq!((settled.security, settled.port), (Security::Required, None));
+        let password_file = settled.password_file.unwrap();
+        assert!(password_file.is_absolute(), "beside the file");
+        let refused = |file| smtp(file).unwrap_err().to_string();
+        insta::assert_snapshot!(refused("[smtp]\nfrom = 'a@b.example'"), @"missing_key: smtp.host: is missing");
+        insta::assert_snapshot!(refused("[smtp]\nhost = 'x'"), @"missing_key: smtp.from: is missing");
+        insta::assert_snapshot!(refused("[smtp]\nhost = 'x'\nfrom = 'a@b.example'\nuser = 'me'"), @"missing_key: smtp.password_file: is missing");
+        insta::assert_snapshot!(refused("[smtp]\nhost = 'x'\nfrom = 'a@b.example'\ntls = 'maybe'"), @"bad_tls: smtp.tls: is no way to a mail server (choose one of: required, starttls, none)");
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_the_likely_one() {
         insta::assert_snapshot!(refused("databse = 'x'"), @"unknown_key: databse: is no key of tharsis.toml (did you mean `database`?)");
         insta::assert_snapshot!(refused("[egres]\nallow_hosts = []"), @"unknown_key: egres: is no key of tharsis.toml (did you mean `egress`?)");
         insta::assert_snapshot!(refused("allow_hosts = []"), @"unknown_key: allow_hosts: is no key of tharsis.toml (did you mean `egress.allow_hosts`?)");
-        insta::assert_snapshot!(refused("[egress]\ntls_verify = false"), @"unknown_key: egress.tls_verify: is no key of tharsis.toml (the keys are database, key_file, log, log_format, egress.allow_addresses, egress.allow_hosts, egress.allow_ports, egress.ca_file, engine.max_in_flight, engine.cache_bytes, engine.grace, engine.lease)");
-        insta::assert_snapshot!(refused("'egress.ca_file' = 'x'"), @"bad_config: tharsis.toml: line 1: unknown field `egress.ca_file`, expected one of `database`, `key_file`, `log`, `log_format`, `egress`, `engine`, `profiles`");
+        insta::assert_snapshot!(refused("[egress]\ntls_verify = false"), @"unknown_key: egress.tls_verify: is no key of tharsis.toml (the keys are database, key_file, log, log_format, egress.allow_addresses, egress.allow_hosts, egress.allow_ports, egress.ca_file, engine.max_in_flight, engine.cache_bytes, engine.grace, engine.lease, alerts.mail, alerts.every, smtp.host, smtp.port, smtp.tls, smtp.user, smtp.password_file, smtp.from, smtp.ca_file)");
+        insta::assert_snapshot!(refused("'egress.ca_file' = 'x'"), @"bad_config: tharsis.toml: line 1: unknown field `egress.ca_file`, expected one of `database`, `key_file`, `log`, `log_format`, `egress`, `engine`, `alerts`, `smtp`, `profiles`");
     }
 
     #[test]

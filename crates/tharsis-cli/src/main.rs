@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod configuration;
+mod mail;
 mod output;
 mod signals;
 mod telemetry;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use crate::{
     ClientId, SubscriptionId, Timestamp,
+    alert::Alerts,
     egress::PayloadUrl,
     event::EventType,
     filter::Filter,
@@ -48,6 +49,8 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// When its breaker opens, and when it is suspended.
     pub limits: Limits,
+    /// Who is told when it fails, and how often.
+    pub alerts: Alerts,
     /// How many of its requests may be under way at once.
     pub max_in_flight: u32,
     /// How many of its requests may begin in how long; `None`: as many as it takes.

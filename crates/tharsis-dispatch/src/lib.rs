@@ -1,10 +1,12 @@
 //! The outbound door of Tharsis: the engine that drains an outbox, and the one HTTP client that everything goes through.
 
+mod alerts;
 mod check;
 mod client;
 mod clock;
 mod engine;
 
+pub use alerts::{Alerts, Mailer, Sent};
 pub use check::{CheckError, CheckMethod, check};
 pub use client::{Client, ClientError, ClientOptions};
 pub use clock::system_now;

@@ -4,6 +4,7 @@
 #[cfg(test)]
 extern crate self as tharsis_store;
 
+mod alert;
 mod campaign;
 mod error;
 #[doc(hidden)]
@@ -25,6 +26,7 @@ mod store;
 mod subscription;
 mod worker;
 
+pub use alert::{AlertRecord, Telling, Told};
 pub use campaign::{Campaign, CampaignReport, Slow, Stop, StopState};
 pub use error::StoreError;
 pub use health::{Transition, TransitionRecord};

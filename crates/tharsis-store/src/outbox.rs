@@ -3,12 +3,13 @@ use std::{future::Future, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tharsis_core::{
     ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, WorkerId,
+    alert::{Case, Facts},
     delivery::{End, Spent},
     event::Event,
     subscription::Target,
 };
 
-use crate::{Stop, StoreError, Transition};
+use crate::{Stop, StoreError, Telling, Transition};
 
 /// How many units of ownership there are.
 pub const SHARDS: u8 = 64;
@@ -384,6 +385,9 @@ pub struct Published {
 ///   names each delivery once, and each end comes with an attempt.
 /// - A row goes [aside](Fate::Aside) only if its campaign, or its recipient in it, is paused at that moment; else it is left
 ///   alone. So what is resumed leaves nothing behind: whoever resumes has all that went aside before let go.
+/// - What people are to be told is raised in the transaction in which it happens: by `settle` for deliveries that end dead
+///   and for addresses that must not be reached, by `transition` for how a receiver does. What is raised again before it is
+///   told is added to it.
 /// - `work_off` is one transaction a chunk: a command is gone, or a replay's cursor has moved, with the deliveries that
 ///   changed or not at all. A replay takes each delivery once, and none of an event that was published after it was asked
 ///   for.
@@ -490,6 +494,32 @@ pub trait Outbox: Send + Sync + 'static {
         lease: &Lease,
         transitions: &[Transition],
     ) -> impl Future<Output = Result<Vec<i64>, StoreError>> + Send;
+
+    /// Of subscriptions of which something is to be told now, all that is not told yet. Cheap when there is none.
+    fn cases(
+        &self,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Case>, StoreError>> + Send;
+
+    /// Claims what is to be told now until then, so that nobody else tells it. Returns what it got.
+    fn claim(
+        &self,
+        lease: &Lease,
+        alerts: &[i64],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> impl Future<Output = Result<Vec<i64>, StoreError>> + Send;
+
+    /// What a message says of a subscription.
+    fn facts(&self, subscription: i64) -> impl Future<Output = Result<Facts, StoreError>> + Send;
+
+    /// Writes down what became of what was to be told. What was added to it since it was read is still to be told.
+    fn told(
+        &self,
+        tellings: &[Telling],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Carries out one chunk (some hundreds of rows) of what was asked for: replays, retries now, cancellations,
     /// remains of removed subscriptions, campaigns that are resumed or cancelled. Call it again at once while there is more.

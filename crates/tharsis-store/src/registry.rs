@@ -8,7 +8,7 @@ use tharsis_core::{
     subscription::{Credentials, Held, Settings, Subscription, header::OwnHeader},
 };
 
-use crate::{Attempt, Campaign, CampaignReport, Stop, StoreError, TransitionRecord};
+use crate::{AlertRecord, Attempt, Campaign, CampaignReport, Stop, StoreError, TransitionRecord};
 
 /// What people ask for: subscriptions and their secrets, the history, commands to the owner.
 ///
@@ -126,6 +126,9 @@ pub trait Registry: Send + Sync + 'static {
         &self,
         id: SubscriptionId,
     ) -> impl Future<Output = Result<Vec<TransitionRecord>, StoreError>> + Send;
+
+    /// What people were told and are to be told, what is not told yet first, then the newest; at most 100 of 90 days.
+    fn alerts(&self) -> impl Future<Output = Result<Vec<AlertRecord>, StoreError>> + Send;
 
     /// Asks the owner to make one unfinished delivery due now. Refused with `delivery_ended` when it is finished.
     fn retry(

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tharsis_core::{
     ClientId, Invalid, SubscriptionId, Timestamp,
+    alert::Alerts,
     egress::PayloadUrl,
     event::EventType,
     filter::Filter,
@@ -66,6 +67,8 @@ pub(crate) struct SubscriptionRow {
     /// 0 for never.
     pub(crate) suspend_after_ms: i64,
     pub(crate) retry_window_ms: Option<i64>,
+    pub(crate) alert_mail: Vec<String>,
+    pub(crate) alert_every_ms: i64,
     pub(crate) health: Health,
     /// What of that which was held it is about to go on with.
     pub(crate) resuming: Option<String>,
@@ -170,7 +173,14 @@ impl SubscriptionRow {
             .within(self.retry_window_ms.map(length)),
             limits: Limits {
                 breaker: u32::try_from(self.breaker).ok().filter(|most| *most > 0),
-                suspend_after: Some(length(self.suspend_after_ms)).filter(|after| !after.is_zero()),
+                suspend_after: some_length(self.suspend_after_ms),
+            },
+            alerts: Alerts {
+                mail: (self.alert_mail.iter())
+                    .map(|address| address.parse())
+                    .collect::<Result<_, Invalid>>()
+                    .map_err(corrupt)?,
+                every: length(self.alert_every_ms),
             },
             max_in_flight: self.max_in_flight,
             rate: (self.rate.map(|text| text.parse()).transpose()).map_err(corrupt)?,
@@ -207,6 +217,8 @@ pub(crate) struct SettingsRow<'a> {
     pub(crate) breaker: i64,
     pub(crate) suspend_after_ms: i64,
     pub(crate) retry_window_ms: Option<i64>,
+    pub(crate) alert_mail: Vec<&'a str>,
+    pub(crate) alert_every_ms: i64,
 }
 
 impl<'a> SettingsRow<'a> {
@@ -238,12 +250,21 @@ impl<'a> SettingsRow<'a> {
             breaker: settings.limits.breaker.map_or(0, i64::from),
             suspend_after_ms: settings.limits.suspend_after.map_or(0, millis),
             retry_window_ms: settings.retry.window().map(millis),
+            alert_mail: (settings.alerts.mail.iter())
+                .map(|address| address.as_str())
+                .collect(),
+            alert_every_ms: millis(settings.alerts.every),
         })
     }
 }
 
 fn millis(length: Duration) -> i64 {
     i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// 0 is none.
+pub(crate) fn some_length(millis: i64) -> Option<Duration> {
+    Some(length(millis)).filter(|length| !length.is_zero())
 }
 
 fn length(millis: i64) -> Duration {

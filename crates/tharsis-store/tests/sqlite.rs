@@ -137,7 +137,9 @@ async fn a_file_that_must_exist_is_not_made() {
     let migrate = async || SqliteStore::migrate(&url(&path), sqlite::Options::default()).await;
     assert_eq!(
         migrate().await.expect("migrates"),
-        ["outbox", "profiles", "rate", "health", "release", "campaign"]
+        [
+            "outbox", "profiles", "rate", "health", "release", "campaign", "alert"
+        ]
     );
     assert_eq!(migrate().await.expect("migrates"), [""; 0]);
     SqliteStore::open_with(&url(&path), options)

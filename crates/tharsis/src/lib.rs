@@ -8,7 +8,7 @@ pub use error::Error;
 
 pub use sqlx;
 pub use tharsis_core::{
-    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, WorkerId,
+    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, WorkerId, alert,
     delivery, egress, event, event::Event, filter, format_duration, health, json, parse_duration,
     payload, profile, rate, retry, secret, secret::Secret, signer, subscription,
 };

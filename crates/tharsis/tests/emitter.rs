@@ -135,7 +135,9 @@ async fn a_file_that_must_exist_is_made_by_migrate_alone() {
     let applied = Emitter::migrate(&url, &Options::default()).await.unwrap();
     assert_eq!(
         applied,
-        ["outbox", "profiles", "rate", "health", "release", "campaign"]
+        [
+            "outbox", "profiles", "rate", "health", "release", "campaign", "alert"
+        ]
     );
     let emitter = Emitter::open(&url, options).await.unwrap();
     assert!(emitter.workers().await.unwrap().is_empty());

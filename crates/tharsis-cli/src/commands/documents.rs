@@ -34,6 +34,9 @@ pub(crate) struct SubscriptionDocument<'a> {
     breaker: Option<u32>,
     /// Null: never.
     suspend_after: Option<String>,
+    /// Who is told when it fails, beside those of the configuration.
+    alert_mail: Vec<&'a str>,
+    alert_every: String,
     max_in_flight: u32,
     /// Null: as many as it takes.
     rate: Option<String>,
@@ -103,6 +106,10 @@ impl<'a> From<&'a Subscription> for SubscriptionDocument<'a> {
             retry_window: settings.retry.window().map(format_duration),
             breaker: settings.limits.breaker,
             suspend_after: settings.limits.suspend_after.map(format_duration),
+            alert_mail: (settings.alerts.mail.iter())
+                .map(|address| address.as_str())
+                .collect(),
+            alert_every: format_duration(settings.alerts.every),
             max_in_flight: settings.max_in_flight,
             rate: settings.rate.map(|rate| rate.to_string()),
             payload_limit: settings.payload_limit,

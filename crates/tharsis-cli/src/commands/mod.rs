@@ -1,5 +1,6 @@
 //! One file for each subcommand: its `Options`, and `run`.
 
+pub(crate) mod alert;
 pub(crate) mod campaign;
 pub(crate) mod delivery;
 pub(crate) mod demo;
@@ -146,6 +147,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::EventType(command) => event_type::run(context, &command),
         Command::Outcome(command) => outcome::run(context, &command),
         Command::Delivery(command) => delivery::run(context, command).await,
+        Command::Alert(command) => alert::run(context, &command).await,
         Command::Campaign(command) => campaign::run(context, command).await,
         Command::Replay(options) => replay::run(context, options).await,
         Command::Migrate(options) => migrate::run(context, &options).await,

@@ -14,6 +14,7 @@ use tharsis::{
 
 use super::Context;
 use crate::{
+    mail,
     output::{
         Exit, Failure, HERTZ, Output,
         text::{count, counted, inert},
@@ -57,7 +58,9 @@ pub(crate) struct Options {
 pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Failure> {
     let output = context.output;
     let shutdown = signals::shutdown()?;
-    let emitter = context.open_with(options.over(context.options())).await?;
+    let mut configured = context.options();
+    configured.engine.alerts = mail::alerts(&context.configuration)?;
+    let emitter = context.open_with(options.over(configured)).await?;
     // What is wrong with the client is said before anything is owned.
     emitter.client()?;
     let shards = own(&emitter).await?;

@@ -4,7 +4,9 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::{Fields, MAX_IN_FLIGHT, Settings};
 use crate::{
-    Invalid, bounds,
+    Invalid,
+    alert::{Alerts, EVERY, MOST_ADDRESSES, MailAddress},
+    bounds,
     egress::{PayloadUrl, Policy},
     event::EventType,
     filter::Filter,
@@ -24,6 +26,9 @@ const MAX_LINGER: Duration = Duration::from_secs(60);
 
 /// The longest retry window, and the longest that a receiver may fail until it is suspended.
 const MOST_WINDOW: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// The shortest time between two messages of one cause.
+const LEAST_EVERY: Duration = Duration::from_secs(60);
 
 /// The smallest limit of a body, in bytes: the test event of each profile is smaller.
 const MIN_PAYLOAD_LIMIT: usize = 1_024;
@@ -75,6 +80,10 @@ pub struct Draft {
     pub breaker: Option<String>,
     /// How long its receiver may fail until it is suspended, or `never` (`5d`); [`SUSPEND_AFTER`] if absent.
     pub suspend_after: Option<String>,
+    /// Who is told when it fails, beside those of the client and the installation; empty or `none` alone: nobody.
+    pub alert_mail: Vec<String>,
+    /// One message for each cause at most this often (`1h`); [`EVERY`] if absent.
+    pub alert_every: Option<String>,
     /// Requests under way at once; [`MAX_IN_FLIGHT`] if absent.
     pub max_in_flight: Option<u32>,
     /// Requests that may begin in how long, such as `10/s`; absent or `none`: as many as it takes.
@@ -118,6 +127,10 @@ impl Draft {
             limits: Limits {
                 breaker: breaker(self.breaker.as_deref())?,
                 suspend_after: suspend_after(self.suspend_after.as_deref())?,
+            },
+            alerts: Alerts {
+                mail: alert_mail(&self.alert_mail)?,
+                every: alert_every(self.alert_every.as_deref())?,
             },
             max_in_flight: bounded(
                 "max_in_flight",
@@ -233,6 +246,10 @@ impl From<&Settings> for Draft {
             suspend_after: Some(
                 (settings.limits.suspend_after).map_or_else(|| "never".to_owned(), format_duration),
             ),
+            alert_mail: (settings.alerts.mail.iter())
+                .map(ToString::to_string)
+                .collect(),
+            alert_every: Some(format_duration(settings.alerts.every)),
             max_in_flight: Some(settings.max_in_flight),
             rate: settings.rate.map(|rate| rate.to_string()),
             payload_limit: Some(settings.payload_limit),
@@ -290,6 +307,46 @@ fn suspend_after(given: Option<&str>) -> Result<Option<Duration>, Invalid> {
             Duration::from_secs(60)..=MOST_WINDOW,
         ),
     }
+}
+
+/// Each address once.
+fn alert_mail(given: &[String]) -> Result<Vec<MailAddress>, Invalid> {
+    if let [none] = given
+        && none.trim() == "none"
+    {
+        return Ok(Vec::new());
+    }
+    let mut mail: Vec<MailAddress> = Vec::with_capacity(given.len());
+    for (i, text) in given.iter().enumerate() {
+        let address = text.trim().parse();
+        let address = address.map_err(|e: Invalid| e.at(format!("alert_mail[{i}]")))?;
+        if !mail.contains(&address) {
+            mail.push(address);
+        }
+    }
+    if mail.len() > MOST_ADDRESSES {
+        return Err(Invalid::new(
+            "too_many_addresses",
+            format!("has more than {MOST_ADDRESSES}"),
+        )
+        .at("alert_mail")
+        .hint("give the address of a list"));
+    }
+    Ok(mail)
+}
+
+fn alert_every(given: Option<&str>) -> Result<Duration, Invalid> {
+    let every = given.map_or(Ok(EVERY), parse_duration);
+    let every = every.map_err(|e| e.at("alert_every"))?;
+    if (LEAST_EVERY..=MOST_WINDOW).contains(&every) {
+        return Ok(every);
+    }
+    let [least, most] = [LEAST_EVERY, MOST_WINDOW].map(format_duration);
+    Err(
+        Invalid::new("out_of_range", format!("is not between {least} and {most}"))
+            .at("alert_every")
+            .hint(format!("leave it out for {}", format_duration(EVERY))),
+    )
 }
 
 /// A length of time within bounds, or a word for none.

@@ -22,6 +22,8 @@ use tharsis_store::{
 };
 use tokio::task::JoinSet;
 
+use crate::alerts::{Alerts, tell};
+
 use super::{
     Summary, Wake, routing,
     state::{POINTERS, State},
@@ -41,7 +43,7 @@ const LONG: Duration = Duration::MAX;
 pub(super) fn patience(effect: &Effect) -> Duration {
     match effect {
         Effect::Hold(_) | Effect::Release(..) => HOLD,
-        Effect::Maintain(_) | Effect::Count(_) => LONG,
+        Effect::Maintain(_) | Effect::Count(_) | Effect::Tell(..) => LONG,
         _ => USUAL,
     }
 }
@@ -114,6 +116,7 @@ pub(super) struct Doing<O, S> {
     outbox: Arc<O>,
     worker: WorkerId,
     send: S,
+    alerts: Alerts,
     /// Operations on the store that are under way.
     answers: JoinSet<Input>,
     /// Requests that are under way. Both are dropped with the run.
@@ -131,9 +134,15 @@ where
             outbox,
             worker,
             send,
+            alerts: Alerts::default(),
             answers: JoinSet::new(),
             flights: JoinSet::new(),
         }
+    }
+
+    /// Who is told, and by what; nobody else.
+    pub(super) fn telling(self, alerts: Alerts) -> Self {
+        Self { alerts, ..self }
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -207,6 +216,17 @@ where
             Effect::WorkOff(lease, now) => self.ask(patience, Input::WorkOff, async move {
                 outbox.work_off(&lease, now).await
             }),
+            Effect::Tell(lease, routes, now) => {
+                let alerts = self.alerts.clone();
+                self.ask(patience, Input::Tell, async move {
+                    // Few are looked for, and mostly none.
+                    let find = |id| {
+                        let found = routes.targets().find(|(known, _)| *known == id);
+                        found.map(|(_, target)| &target.subscription)
+                    };
+                    tell(&*outbox, &lease, &alerts, find, now).await
+                });
+            }
             Effect::Maintain(now) => {
                 self.ask(patience, Input::Maintain, async move {
                     outbox.maintain(now).await

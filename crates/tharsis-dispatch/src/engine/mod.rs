@@ -22,7 +22,7 @@ use tharsis_core::WorkerId;
 use tharsis_store::{Outbox, Remaining, StoreError};
 use tokio::sync::Notify;
 
-use crate::Client;
+use crate::{Alerts, Client};
 use doing::{Doing, drive, now};
 pub use progress::Progress;
 use state::State;
@@ -38,6 +38,8 @@ pub struct Options {
     pub grace: Duration,
     /// When to end.
     pub until: Until,
+    /// Who is told when receivers fail, and by what.
+    pub alerts: Alerts,
     /// Is told what the run does, as it does it. Keep a clone to look at.
     pub progress: Arc<Progress>,
 }
@@ -49,6 +51,7 @@ impl Default for Options {
             cache_bytes: 32 * 1024 * 1024,
             grace: Duration::from_secs(10),
             until: Until::Shutdown,
+            alerts: Alerts::default(),
             progress: Arc::default(),
         }
     }
@@ -121,7 +124,7 @@ pub async fn run<O: Outbox>(
     if let Err(error) = getrandom::fill(&mut seed) {
         tracing::warn!(%error, "no randomness for the jitter of retries");
     }
+    let doing = Doing::new(outbox, worker, send).telling(options.alerts.clone());
     let state = State::new(options, u64::from_ne_bytes(seed), now());
-    let doing = Doing::new(outbox, worker, send);
     Ok(drive(state, doing, &wake, shutdown).await?)
 }

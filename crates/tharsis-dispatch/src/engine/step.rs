@@ -96,6 +96,8 @@ pub(super) enum Effect {
     Settle(Lease, Arc<Vec<Settlement>>),
     /// Write down how receivers do.
     Transition(Lease, Arc<Vec<Transition>>),
+    /// Tell people what is to be told of these subscriptions.
+    Tell(Lease, Arc<Routes>, Timestamp),
     /// Carry out a chunk of commands.
     WorkOff(Lease, Timestamp),
     /// See to what has to be done now and then, whoever owns what.
@@ -125,6 +127,7 @@ pub(super) enum Input {
     Send(Flight, Result<Outcome, Invalid>),
     Settle(Result<Vec<Position>, StoreError>),
     Transition(Result<Vec<i64>, StoreError>),
+    Tell(Result<(), StoreError>),
     WorkOff(Result<WorkedOff, StoreError>),
     Maintain(Result<(), StoreError>),
     Count(Result<Remaining, StoreError>),

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 use tharsis_core::{SubscriptionId, Timestamp, health::Health};
 
-use super::{PostgresStore, owner, registry, value::Instant};
+use super::{PostgresStore, alert, owner, registry, value::Instant};
 use crate::{
     Lease, Shards, StoreError, Transition, TransitionRecord, failpoint,
     health::{MOST_FORGOTTEN, MOST_TOLD, condition, forgotten_before, reason},
@@ -23,21 +23,28 @@ pub(super) async fn transition(
         registry::bump(&mut write).await?;
     }
     let mut left_alone = Vec::new();
-    for Transition {
-        subscription,
-        health,
-    } in transitions
-    {
+    let mut raised = Vec::new();
+    for transition in transitions {
+        let Transition {
+            subscription,
+            health,
+        } = transition;
         // What was decided after something that does not count does not count either.
         if left_alone.contains(subscription) {
             continue;
         }
         if !note(&mut write, *subscription, health, shards).await? {
             left_alone.push(*subscription);
-        } else if let Some(reason) = reason(health) {
+            continue;
+        }
+        raised.extend(alert::of(&mut write, transition).await?);
+        if let Some(reason) = reason(health) {
             suspend(&mut write, *subscription, reason, health.since).await?;
         }
     }
+    // In the order that settlements keep too, so that neither waits for the other crosswise.
+    raised.sort_by_key(|one| (one.subscription, one.cause));
+    alert::raise(&mut write, &raised).await?;
     write.commit(failpoint::HEALTH).await?;
     Ok(left_alone)
 }

@@ -46,6 +46,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "campaign",
         sql: include_str!("../../migrations/postgres/0006_campaign.sql"),
     },
+    Migration {
+        version: 7,
+        name: "alert",
+        sql: include_str!("../../migrations/postgres/0007_alert.sql"),
+    },
 ];
 
 struct Migration {

@@ -25,6 +25,7 @@
 //! The payload is checked and frozen when the event is routed; one that cannot be frozen ends refused, with the reason
 //! beside it. A program that publishes with [`PostgresStore::publish_in`] executes `publish_frozen`.
 
+mod alert;
 mod campaign;
 mod command;
 mod connect;

@@ -1,15 +1,19 @@
 //! The hot side, as its trait has it.
 
 use bytes::Bytes;
-use tharsis_core::{EventId, Invalid, Timestamp, WorkerId, event::Event};
+use tharsis_core::{
+    EventId, Invalid, Timestamp, WorkerId,
+    alert::{Case, Facts},
+    event::Event,
+};
 
 use super::{
-    PostgresStore, command, due, health, owner, partition, pointers, poke, registry, remaining,
-    route, settle, subscription,
+    PostgresStore, alert, command, due, health, owner, partition, pointers, poke, registry,
+    remaining, route, settle, subscription,
 };
 use crate::{
     Changed, LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed,
-    Rows, Settlement, Shards, Snapshot, StoreError, Transition, WorkedOff, publishing,
+    Rows, Settlement, Shards, Snapshot, StoreError, Telling, Transition, WorkedOff, publishing,
 };
 
 impl Outbox for PostgresStore {
@@ -81,6 +85,28 @@ impl Outbox for PostgresStore {
         health::transition(self, lease, transitions).await
     }
 
+    async fn cases(&self, lease: &Lease, now: Timestamp) -> Result<Vec<Case>, StoreError> {
+        alert::due(self, lease, now).await
+    }
+
+    async fn claim(
+        &self,
+        lease: &Lease,
+        alerts: &[i64],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<i64>, StoreError> {
+        alert::claim(self, lease, alerts, now, until).await
+    }
+
+    async fn facts(&self, subscription: i64) -> Result<Facts, StoreError> {
+        alert::facts(self, subscription).await
+    }
+
+    async fn told(&self, tellings: &[Telling], now: Timestamp) -> Result<(), StoreError> {
+        alert::told(self, tellings, now).await
+    }
+
     async fn work_off(&self, lease: &Lease, now: Timestamp) -> Result<WorkedOff, StoreError> {
         command::work_off(self, lease, now).await
     }
@@ -88,7 +114,8 @@ impl Outbox for PostgresStore {
     async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
         partition::maintain(self, now).await?;
         registry::forget_secrets(self, now).await?;
-        health::forget(self, now).await
+        health::forget(self, now).await?;
+        alert::forget(self, now).await
     }
 
     async fn remaining(&self, now: Timestamp) -> Result<Remaining, StoreError> {

@@ -2,16 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 
+use sqlx::PgConnection;
 use tharsis_core::delivery::{End, Spent};
 use uuid::Uuid;
 
 use super::{
-    PostgresStore, owner,
+    PostgresStore, alert, owner,
     value::{Instant, corrupt, text},
 };
 use crate::{
     Fate, Lease, Position, Settlement, StoreError,
-    failpoint::{Failpoint, reached},
+    alert::{is_raising, of_settlements},
+    failpoint::{self, Failpoint, reached},
 };
 
 /// Each settlement finds its row by the pair and the number that it has until it ends: a replay gives
@@ -257,9 +259,34 @@ async fn write<'a>(
     lease: &Lease,
     settlements: &[&'a Settlement],
 ) -> Result<Left<'a>, StoreError> {
+    reached(Failpoint::SettleAsked);
+    let engine = &store.0.engine;
+    // What people are to be told of is raised in the same transaction; all else is a statement of its own.
+    if !settlements.iter().any(|settlement| is_raising(settlement)) {
+        let left = settle_on(&mut *engine.get().await?, lease, settlements).await?;
+        reached(Failpoint::SettleCommitted);
+        return Ok(left);
+    }
+    let mut write = engine.begin().await?;
+    let (left, raced) = settle_on(&mut write, lease, settlements).await?;
+    let is_left = |one: &Settlement| {
+        left.iter()
+            .chain(&raced)
+            .any(|other| std::ptr::eq(*other, one))
+    };
+    let written = settlements.iter().copied().filter(|one| !is_left(one));
+    alert::raise(&mut write, &of_settlements(written)).await?;
+    write.commit(failpoint::SETTLE).await?;
+    Ok((left, raced))
+}
+
+async fn settle_on<'a>(
+    conn: &mut PgConnection,
+    lease: &Lease,
+    settlements: &[&'a Settlement],
+) -> Result<Left<'a>, StoreError> {
     let c = Columns::of(settlements);
     let needs_nothing = lease.owned().is_empty();
-    reached(Failpoint::SettleAsked);
     let (owned, left, raced): (i32, Vec<i64>, Vec<i64>) = sqlx::query_as(SETTLE)
         .bind(lease.worker.as_uuid())
         .bind(lease.epoch)
@@ -286,9 +313,8 @@ async fn write<'a>(
         .bind(c.successes)
         .bind(needs_nothing)
         .bind(c.waited)
-        .fetch_one(&mut *store.0.engine.get().await?)
+        .fetch_one(conn)
         .await?;
-    reached(Failpoint::SettleCommitted);
     if owned == 0 && !needs_nothing {
         return Err(StoreError::LeaseLost);
     }

@@ -25,7 +25,8 @@ macro_rules! columns {
          ARRAY(SELECT r.until FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed),
          ARRAY(SELECT r.sealed FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed),
          s.rate, s.breaker, s.suspend_after_ms, s.retry_window_ms,
-         sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version, rl.keeps"
+         sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version, rl.keeps,
+         s.alert_mail, s.alert_every_ms"
     };
 }
 
@@ -74,6 +75,8 @@ impl<'r> FromRow<'r, PgRow> for SubscriptionRow {
             suspend_after_ms: row.try_get(29)?,
             retry_window_ms: row.try_get(30)?,
             resuming: row.try_get(38)?,
+            alert_mail: row.try_get(39)?,
+            alert_every_ms: row.try_get(40)?,
             health: health_of(row, 31)?,
             headers: names.into_iter().zip(values).collect(),
             retiring: untils
@@ -175,7 +178,7 @@ impl<'r> FromRow<'r, PgRow> for SnapshotRow {
     fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(39)?,
+            revision: row.try_get(41)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,

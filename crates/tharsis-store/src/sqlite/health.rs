@@ -3,7 +3,7 @@
 use sqlx::SqliteConnection;
 use tharsis_core::{SubscriptionId, Timestamp, health::Health};
 
-use super::{SqliteStore, owner, registry, value::Millis};
+use super::{SqliteStore, alert, owner, registry, value::Millis};
 use crate::{
     Lease, StoreError, Transition, TransitionRecord, failpoint,
     health::{MOST_FORGOTTEN, MOST_TOLD, condition, forgotten_before, reason},
@@ -19,22 +19,27 @@ pub(super) async fn transition(
     owner::fence(&mut write, lease).await?;
     let mut left_alone = Vec::new();
     let mut is_bumped = false;
-    for Transition {
-        subscription,
-        health,
-    } in transitions
-    {
+    let mut raised = Vec::new();
+    for transition in transitions {
+        let Transition {
+            subscription,
+            health,
+        } = transition;
         // What was decided after something that does not count does not count either.
         if left_alone.contains(subscription) {
             continue;
         }
         if !note(&mut write, *subscription, health).await? {
             left_alone.push(*subscription);
-        } else if let Some(reason) = reason(health) {
+            continue;
+        }
+        raised.extend(alert::of(&mut write, transition).await?);
+        if let Some(reason) = reason(health) {
             suspend(&mut write, *subscription, reason, health.since).await?;
             is_bumped = true;
         }
     }
+    alert::raise(&mut write, &raised).await?;
     if is_bumped {
         registry::bump(&mut write).await?;
     }

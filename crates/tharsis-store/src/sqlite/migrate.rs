@@ -41,6 +41,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "campaign",
         sql: include_str!("../../migrations/sqlite/0006_campaign.sql"),
     },
+    Migration {
+        version: 7,
+        name: "alert",
+        sql: include_str!("../../migrations/sqlite/0007_alert.sql"),
+    },
 ];
 
 struct Migration {

@@ -27,6 +27,7 @@
 //! are a second event. Begin with `BEGIN IMMEDIATE` and set a busy timeout, as any writer of a shared SQLite file does;
 //! `PRAGMA synchronous` must stay at `FULL`, its default, for the commit to survive a loss of power.
 
+mod alert;
 mod campaign;
 mod command;
 mod connect;

@@ -9,14 +9,14 @@ use tharsis_core::{
 };
 
 use super::{
-    SqliteStore, campaign, command, health, history, release, replay, subscription,
+    SqliteStore, alert, campaign, command, health, history, release, replay, subscription,
     value::{blob, expect_changed, json},
     write::{Write, result_code},
 };
 use crate::{
-    Campaign, CampaignReport, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow,
-    EventRecord, Page, Registry, Removed, Replay, ReplayChoice, ReplayKey, Stop, StopState,
-    StoreError, TransitionRecord, failpoint,
+    AlertRecord, Campaign, CampaignReport, CommandAccepted, DeliveryDetail, DeliveryFilter,
+    DeliveryRow, EventRecord, Page, Registry, Removed, Replay, ReplayChoice, ReplayKey, Stop,
+    StopState, StoreError, TransitionRecord, failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
     subscription::{
         SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, signed_until,
@@ -40,9 +40,10 @@ impl Registry for SqliteStore {
             "INSERT INTO tharsis_subscription
                  (id, client, name, name_key, url, profile, events, content_type, timeout_ms, retry,
                   max_in_flight, created_at, updated_at, payload_limit, batch_items, linger_ms, profile_settings,
-                  fields, filter, traceparent, rate, breaker, suspend_after_ms, retry_window_ms)
+                  fields, filter, traceparent, rate, breaker, suspend_after_ms, retry_window_ms,
+                  alert_mail, alert_every_ms)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-                     ?23)",
+                     ?23, ?24, ?25)",
         )
         .bind(blob(id.as_uuid()))
         .bind(blob(settings.client.as_uuid()))
@@ -67,6 +68,8 @@ impl Registry for SqliteStore {
         .bind(row.breaker)
         .bind(row.suspend_after_ms)
         .bind(row.retry_window_ms)
+        .bind(json(&row.alert_mail)?)
+        .bind(row.alert_every_ms)
         .execute(&mut *write)
         .await
         .map_err(refused)?;
@@ -105,7 +108,8 @@ impl Registry for SqliteStore {
              SET name = ?2, name_key = ?3, url = ?4, events = ?5, content_type = ?6, timeout_ms = ?7,
                  retry = ?8, max_in_flight = ?9, updated_at = ?10, payload_limit = ?11, batch_items = ?12,
                  linger_ms = ?13, profile_settings = ?14, fields = ?15, filter = ?16, traceparent = ?17,
-                 rate = ?18, breaker = ?19, suspend_after_ms = ?20, retry_window_ms = ?21
+                 rate = ?18, breaker = ?19, suspend_after_ms = ?20, retry_window_ms = ?21,
+                 alert_mail = ?22, alert_every_ms = ?23
              WHERE seq = ?1 AND removed_at IS NULL",
         )
         .bind(seq)
@@ -129,6 +133,8 @@ impl Registry for SqliteStore {
         .bind(row.breaker)
         .bind(row.suspend_after_ms)
         .bind(row.retry_window_ms)
+        .bind(json(&row.alert_mail)?)
+        .bind(row.alert_every_ms)
         .execute(&mut *write)
         .await
         .map_err(refused)?
@@ -300,6 +306,10 @@ impl Registry for SqliteStore {
 
     async fn transitions(&self, id: SubscriptionId) -> Result<Vec<TransitionRecord>, StoreError> {
         health::transitions(self, id).await
+    }
+
+    async fn alerts(&self) -> Result<Vec<AlertRecord>, StoreError> {
+        alert::list(self).await
     }
 
     async fn retry(&self, id: DeliveryId, now: Timestamp) -> Result<CommandAccepted, StoreError> {

@@ -10,13 +10,14 @@ use tharsis_core::{
 };
 
 use super::{
-    SqliteStore,
+    SqliteStore, alert,
     campaign::is_paused,
     owner,
     value::{count, expect_changed, hex, json},
 };
 use crate::{
     Attempt, Fate, Lease, Position, Settlement, StoreError,
+    alert::of_settlements,
     failpoint::{self, Failpoint, reached},
 };
 
@@ -293,6 +294,7 @@ async fn apply<'a>(
             expect_changed(what, expected, changed)?;
         }
     }
+    alert::raise(conn, &of_settlements(settlements.clone())).await?;
     suspend(conn, settlements).await
 }
 

@@ -29,7 +29,8 @@ macro_rules! columns {
          (SELECT json_group_array(json_array(r.until, hex(r.sealed)) ORDER BY r.until DESC)
           FROM tharsis_retiring_secret r WHERE r.subscription = s.seq),
          s.rate, s.breaker, s.suspend_after_ms, s.retry_window_ms,
-         sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version, rl.keeps"
+         sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version, rl.keeps,
+         s.alert_mail, s.alert_every_ms"
     };
 }
 
@@ -77,6 +78,8 @@ impl<'r> FromRow<'r, SqliteRow> for SubscriptionRow {
             suspend_after_ms: row.try_get(27)?,
             retry_window_ms: row.try_get(28)?,
             resuming: row.try_get(36)?,
+            alert_mail: list_of(row, 37)?,
+            alert_every_ms: row.try_get(38)?,
             health: health_of(row, 29)?,
             headers: sealed_of(row, 23)?,
             retiring: sealed_of::<i64>(row, 24)?
@@ -199,7 +202,7 @@ impl<'r> FromRow<'r, SqliteRow> for SnapshotRow {
     fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(37)?,
+            revision: row.try_get(39)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,

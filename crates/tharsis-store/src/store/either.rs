@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tharsis_core::{
     ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, WorkerId,
+    alert::{Case, Facts},
     event::Event,
     secret::Secret,
     subscription::{Credentials, Held, Settings, Subscription, header::OwnHeader},
@@ -10,10 +11,11 @@ use tharsis_core::{
 
 use super::Store;
 use crate::{
-    Campaign, CampaignReport, Changed, CommandAccepted, DeliveryDetail, DeliveryFilter,
-    DeliveryRow, EventRecord, LaneRead, Lease, Outbox, Page, Pending, Pointers, Position,
-    Published, Registry, Remaining, Removed, Replay, ReplayChoice, ReplayKey, Routed, Rows,
-    Settlement, Shards, Snapshot, Stop, StoreError, Transition, TransitionRecord, WorkedOff,
+    AlertRecord, Campaign, CampaignReport, Changed, CommandAccepted, DeliveryDetail,
+    DeliveryFilter, DeliveryRow, EventRecord, LaneRead, Lease, Outbox, Page, Pending, Pointers,
+    Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice, ReplayKey, Routed,
+    Rows, Settlement, Shards, Snapshot, Stop, StoreError, Telling, Transition, TransitionRecord,
+    WorkedOff,
 };
 
 /// Asks the one it is.
@@ -95,6 +97,28 @@ impl Outbox for Store {
         transitions: &[Transition],
     ) -> Result<Vec<i64>, StoreError> {
         either!(self, transition(lease, transitions))
+    }
+
+    async fn cases(&self, lease: &Lease, now: Timestamp) -> Result<Vec<Case>, StoreError> {
+        either!(self, cases(lease, now))
+    }
+
+    async fn claim(
+        &self,
+        lease: &Lease,
+        alerts: &[i64],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<i64>, StoreError> {
+        either!(self, claim(lease, alerts, now, until))
+    }
+
+    async fn facts(&self, subscription: i64) -> Result<Facts, StoreError> {
+        either!(self, facts(subscription))
+    }
+
+    async fn told(&self, tellings: &[Telling], now: Timestamp) -> Result<(), StoreError> {
+        either!(self, told(tellings, now))
     }
 
     async fn work_off(&self, lease: &Lease, now: Timestamp) -> Result<WorkedOff, StoreError> {
@@ -192,6 +216,10 @@ impl Registry for Store {
 
     async fn transitions(&self, id: SubscriptionId) -> Result<Vec<TransitionRecord>, StoreError> {
         either!(self, transitions(id))
+    }
+
+    async fn alerts(&self) -> Result<Vec<AlertRecord>, StoreError> {
+        either!(self, alerts())
     }
 
     async fn retry(&self, id: DeliveryId, now: Timestamp) -> Result<CommandAccepted, StoreError> {

@@ -3,6 +3,7 @@
 //! Each story takes an empty store; a backend joins with one line at the end of this file. In all stories that list or
 //! replay, two subscriptions of two clients stand beside each other.
 
+mod alert;
 mod beside;
 mod campaign;
 mod harness;
@@ -75,6 +76,13 @@ macro_rules! every_story {
                 whoever_changes_a_subscription_in_doubt_has_it_probed,
                 who_resumes_without_what_was_held_gets_only_what_comes_later,
                 who_resumes_with_the_latest_gets_one_for_each_recipient,
+            }
+            alert {
+                contacts_come_back,
+                a_failure_is_raised_once_with_its_transition,
+                what_ends_dead_is_counted_with_its_settlement,
+                what_is_claimed_is_told_by_nobody_else,
+                a_message_says_what_waits_and_what_was_answered,
             }
             registry {
                 a_subscription_comes_back_as_it_was_added,

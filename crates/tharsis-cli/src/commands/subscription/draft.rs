@@ -58,6 +58,15 @@ pub(super) struct DraftOptions {
     #[arg(long, value_name = "SPAN")]
     suspend_after: Option<String>,
 
+    /// Who is told by mail when it fails, beside those of the configuration; may be given several times; or `none`
+    /// [default: none]
+    #[arg(long = "alert-mail", value_name = "ADDRESS")]
+    alert_mail: Vec<String>,
+
+    /// One message for each cause, at most this often [default: 1h]
+    #[arg(long, value_name = "SPAN")]
+    alert_every: Option<String>,
+
     /// Requests under way to it at once [default: 8]
     #[arg(long, value_name = "N")]
     max_in_flight: Option<u32>,
@@ -141,6 +150,8 @@ impl DraftOptions {
             retry_window: self.retry_window.or(present.retry_window),
             breaker: self.breaker.or(present.breaker),
             suspend_after: self.suspend_after.or(present.suspend_after),
+            alert_mail: either(self.alert_mail, present.alert_mail),
+            alert_every: self.alert_every.or(present.alert_every),
             max_in_flight: self.max_in_flight.or(present.max_in_flight),
             rate: self.rate.or(present.rate),
             payload_limit: self.payload_limit.or(present.payload_limit),

@@ -14,7 +14,9 @@ mod test;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tharsis::{
-    CheckMethod, SubscriptionId, Timestamp, format_duration,
+    CheckMethod, SubscriptionId, Timestamp,
+    alert::Alerts,
+    format_duration,
     health::Limits,
     subscription::{Held, Subscription},
 };
@@ -101,6 +103,13 @@ fn breaker(limits: Limits) -> String {
     }
 }
 
+/// Who is told when it fails, and how often.
+fn alerts(alerts: &Alerts) -> String {
+    let mail: Vec<_> = alerts.mail.iter().map(|address| address.as_str()).collect();
+    let every = format_duration(alerts.every);
+    format!("to {}, each cause at most every {every}", mail.join(", "))
+}
+
 /// A subscription as people read it.
 fn for_people(subscription: &Subscription, now: Timestamp) -> String {
     let settings = &subscription.settings;
@@ -159,6 +168,9 @@ fn for_people(subscription: &Subscription, now: Timestamp) -> String {
         ],
     ];
     let mut row = |name: &str, value: String| rows.push([name.to_owned(), value]);
+    if !settings.alerts.mail.is_empty() {
+        row("alerts", alerts(&settings.alerts));
+    }
     if let Some(rate) = settings.rate {
         row("rate", rate.to_string());
     }

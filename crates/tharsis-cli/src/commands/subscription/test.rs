@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What is of no use for a subscription that is added: it is tested as it is.
-const TYPED: [&str; 24] = [
+const TYPED: [&str; 26] = [
     "name",
     "url",
     "events",
@@ -36,6 +36,8 @@ const TYPED: [&str; 24] = [
     "retry_window",
     "breaker",
     "suspend_after",
+    "alert_mail",
+    "alert_every",
     "max_in_flight",
     "rate",
     "payload_limit",

@@ -10,13 +10,14 @@ use std::{
 use bytes::Bytes;
 use tharsis_core::{
     EventId, Invalid, Timestamp, WorkerId,
+    alert::{Case, Facts},
     delivery::{Fault, Outcome},
     event::Event,
     signer::Request,
 };
 use tharsis_store::{
     Changed, LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed,
-    Rows, Settlement, Shards, Snapshot, StoreError, Transition, WorkedOff,
+    Rows, Settlement, Shards, Snapshot, StoreError, Telling, Transition, WorkedOff,
 };
 use tokio::{sync::oneshot, time::Instant};
 
@@ -147,6 +148,29 @@ impl Outbox for Shared {
     ) -> Result<Vec<i64>, StoreError> {
         let effect = Effect::Transition(*lease, Arc::new(transitions.to_vec()));
         ask!(self, lease.worker, effect, Input::Transition(answer) => answer)
+    }
+
+    /// Nothing is raised in the model.
+    async fn cases(&self, _: &Lease, _: Timestamp) -> Result<Vec<Case>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn claim(
+        &self,
+        _: &Lease,
+        _: &[i64],
+        _: Timestamp,
+        _: Timestamp,
+    ) -> Result<Vec<i64>, StoreError> {
+        unreachable!("nothing is to be told")
+    }
+
+    async fn facts(&self, _: i64) -> Result<Facts, StoreError> {
+        unreachable!("nothing is to be told")
+    }
+
+    async fn told(&self, _: &[Telling], _: Timestamp) -> Result<(), StoreError> {
+        unreachable!("nothing is to be told")
     }
 
     async fn work_off(&self, lease: &Lease, now: Timestamp) -> Result<WorkedOff, StoreError> {

@@ -217,6 +217,7 @@ impl Model {
             Effect::Settle(lease, settlements) => Input::Settle(self.settle(lease, settlements)),
             Effect::Transition(lease, all) => Input::Transition(self.transition(lease, all)),
             Effect::WorkOff(lease, now) => Input::WorkOff(self.work_off(lease, *now)),
+            Effect::Tell(..) => Input::Tell(Ok(())),
             Effect::Maintain(_) => {
                 self.maintained += 1;
                 Input::Maintain(Ok(()))
@@ -276,6 +277,7 @@ pub(in crate::engine) fn failed(effect: &Effect, asked: Instant) -> Input {
         Effect::Settle(..) => Input::Settle(error()),
         Effect::Transition(..) => Input::Transition(error()),
         Effect::WorkOff(..) => Input::WorkOff(error()),
+        Effect::Tell(..) => Input::Tell(error()),
         Effect::Maintain(_) => Input::Maintain(error()),
         Effect::Count(_) => Input::Count(error()),
         Effect::Release(..) => Input::Release(asked, error()),

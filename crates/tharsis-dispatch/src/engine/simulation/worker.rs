@@ -204,7 +204,8 @@ fn an_idle_engine_ends_at_once_and_asks_little() {
     world.run_for(60 * SEC);
     let before = world.operations;
     world.run_for(60 * SEC);
-    // Four polls a second, a renewal every five, a safety read every five, a discovery a minute.
+    // Four polls a second, a renewal every five, a safety read every five, a look what is
+    // to be told every five, a discovery a minute.
     let a_minute = world.operations - before;
     assert!(a_minute < 300, "{a_minute} operations a minute");
     let asked = world.now;

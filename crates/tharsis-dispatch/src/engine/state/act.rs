@@ -8,7 +8,7 @@ use std::{
 use tharsis_store::{Lease, StopState};
 use tracing::warn;
 
-use super::{DISCOVERY, MAINTENANCE, REVIEW, SAFETY, State, Stopping, Trust};
+use super::{DISCOVERY, MAINTENANCE, REVIEW, SAFETY, State, Stopping, TELLING, Trust};
 use crate::engine::{
     Until,
     lanes::Pick,
@@ -120,6 +120,14 @@ impl State {
         if does.work_off.starts(alarm) {
             does.work_off.occupy(lease.shards);
             effects.push(Effect::WorkOff(lease, now.clock));
+        }
+        if let Some(routes) = &self.routes {
+            if alarm.rings_every(TELLING, &mut self.tell_at) {
+                does.tell.want();
+            }
+            if does.tell.starts(alarm) {
+                effects.push(Effect::Tell(lease, Arc::clone(routes), now.clock));
+            }
         }
         if alarm.rings_every(MAINTENANCE, &mut self.maintain_at) {
             does.maintain.want();

@@ -29,6 +29,9 @@ const DISCOVERY: Duration = Duration::from_secs(60);
 /// Lanes that hang are looked for this often.
 const REVIEW: Duration = Duration::from_millis(250);
 
+/// Whether people are to be told something is looked at this often.
+const TELLING: Duration = Duration::from_secs(5);
+
 /// What has to be done now and then is seen to this often, and sooner where it failed.
 const MAINTENANCE: Duration = Duration::from_secs(60 * 60);
 const MAINTENANCE_AGAIN: Duration = Duration::from_secs(60);
@@ -60,6 +63,7 @@ pub(super) struct State {
     does: Operations,
     safety_at: Instant,
     discover_at: Instant,
+    tell_at: Instant,
     maintain_at: Instant,
     review_at: Instant,
     count_at: Instant,
@@ -81,6 +85,7 @@ struct Operations {
     read: Operation,
     settle: Operation,
     transition: Operation,
+    tell: Operation,
     work_off: Operation,
     maintain: Operation,
     count: Operation,
@@ -126,6 +131,7 @@ impl State {
             does: Operations::default(),
             safety_at: now + SAFETY,
             discover_at: now + DISCOVERY,
+            tell_at: now + TELLING,
             maintain_at: now,
             review_at: now + REVIEW,
             count_at: now,
@@ -284,7 +290,8 @@ impl State {
 }
 
 impl Operations {
-    /// Whether something is under way that the end of a run waits for: neither a figure nor maintenance is worth a wait.
+    /// Whether something is under way that the end of a run waits for: neither a figure nor maintenance nor a
+    /// message is worth a wait.
     fn any_under_way(&self) -> bool {
         [
             &self.hold,

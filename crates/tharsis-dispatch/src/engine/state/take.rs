@@ -40,6 +40,7 @@ impl State {
             Input::Send(flight, result) => self.sent(&flight, result, now),
             Input::Settle(result) => self.settled(result, now),
             Input::Transition(result) => self.turned(result, now),
+            Input::Tell(result) => self.told(result, now),
             Input::WorkOff(result) => self.worked_off(result, now),
             Input::Maintain(result) => self.maintained(result, now),
             Input::Count(result) => self.counted(result, now),
@@ -334,6 +335,18 @@ impl State {
             self.does.load.want();
         }
         self.worked(now);
+    }
+
+    /// Whatever came of it, deliveries go on.
+    fn told(&mut self, result: Result<(), StoreError>, now: Instant) {
+        match result {
+            Ok(()) => self.does.tell.succeeded(),
+            Err(error) => {
+                self.does.tell.failed(now, self.random.next());
+                let error: &dyn std::error::Error = &error;
+                warn!(error, "people could not be told; it will be tried again");
+            }
+        }
     }
 
     /// Whatever came of it, deliveries go on.

@@ -262,6 +262,7 @@ fn lost_on_the_way(input: Input) -> Input {
         Input::Settle(_) => Input::Settle(error()),
         Input::Transition(_) => Input::Transition(error()),
         Input::WorkOff(_) => Input::WorkOff(error()),
+        Input::Tell(_) => Input::Tell(error()),
         Input::Maintain(_) => Input::Maintain(error()),
         Input::Count(_) => Input::Count(error()),
         Input::Release(asked, _) => Input::Release(asked, error()),

@@ -1,0 +1,191 @@
+//! What people are to be told, as both databases hold it.
+
+use std::collections::BTreeMap;
+
+use tharsis_core::{
+    ClientId, SubscriptionId, Timestamp,
+    alert::{Alert, Case, Cause, Turn},
+    delivery::{End, codes},
+};
+
+use crate::{Fate, Settlement, StoreError, error::corrupt};
+
+/// What became of what was to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telling {
+    /// As it was read: what happened since is told later.
+    pub alert: Alert,
+    /// What became of it.
+    pub became: Told,
+}
+
+/// What became of what was to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// It was told.
+    Told,
+    /// It was overtaken, and is never told.
+    Moot,
+    /// There is nobody to tell.
+    Nobody,
+    /// It is its turn then.
+    Waits(Timestamp),
+    /// Telling it failed: again then, but not to those who were told.
+    Again {
+        /// When.
+        due_at: Timestamp,
+        /// Who was told, all of them.
+        accepted: Vec<String>,
+    },
+}
+
+impl Told {
+    /// The word for it in SQL and JSON, once it is over.
+    pub(crate) fn outcome(&self) -> Option<&'static str> {
+        match self {
+            Self::Told => Some("told"),
+            Self::Moot => Some("moot"),
+            Self::Nobody => Some("nobody"),
+            Self::Waits(_) | Self::Again { .. } => None,
+        }
+    }
+}
+
+/// One line of the list of alerts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertRecord {
+    /// What it is about.
+    pub subscription: SubscriptionId,
+    /// Its name.
+    pub subscription_name: String,
+    /// Whose it is.
+    pub client: ClientId,
+    /// What was raised.
+    pub alert: Alert,
+    /// `told`, `moot` or `nobody`; none as long as it is to be told.
+    pub outcome: Option<String>,
+    /// When it was.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// The most that are listed, the newest.
+pub(crate) const MOST_LISTED: u32 = 100;
+
+/// Subscriptions of one look.
+pub(crate) const MOST_CASES: u32 = 100;
+
+/// Deliveries whose last answers are told.
+pub(crate) const MOST_ASKED: u32 = 100;
+
+/// Codes of the last answers that are told.
+pub(crate) const MOST_ANSWERS: u32 = 5;
+
+/// What is raised of a subscription, or added to what is not told yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Raised {
+    pub(crate) subscription: i64,
+    pub(crate) cause: Cause,
+    pub(crate) at: Timestamp,
+    pub(crate) since: Timestamp,
+    pub(crate) stage: u8,
+    pub(crate) count: u64,
+    pub(crate) code: Option<String>,
+    /// It says itself since when; else the first of what is told together counts.
+    pub(crate) begins: bool,
+}
+
+impl Raised {
+    pub(crate) fn of_turn(
+        subscription: i64,
+        turn: Turn,
+        at: Timestamp,
+        code: Option<&str>,
+    ) -> Self {
+        Self {
+            subscription,
+            cause: turn.cause,
+            at,
+            since: turn.since,
+            stage: turn.stage,
+            count: 0,
+            code: code.map(str::to_owned),
+            begins: true,
+        }
+    }
+}
+
+/// Whether a settlement is of more interest to people than most are.
+pub(crate) fn is_raising(settlement: &Settlement) -> bool {
+    is_dead(settlement) || is_blocked(settlement)
+}
+
+fn is_dead(settlement: &Settlement) -> bool {
+    settlement.fate == Fate::Ended(End::Dead)
+}
+
+fn is_blocked(settlement: &Settlement) -> bool {
+    let attempt = settlement.attempt.as_ref();
+    attempt.is_some_and(|attempt| {
+        matches!(
+            &*attempt.code,
+            codes::ADDRESS_NOT_GLOBAL | codes::ADDRESS_IS_SELF
+        )
+    })
+}
+
+/// What settlements raise that were written, in an order that all keep who write it.
+pub(crate) fn of_settlements<'a>(settlements: impl Iterator<Item = &'a Settlement>) -> Vec<Raised> {
+    let mut raised: BTreeMap<(i64, Cause), Raised> = BTreeMap::new();
+    for settlement in settlements {
+        let Some(attempt) = &settlement.attempt else {
+            continue;
+        };
+        let (dead, blocked) = (is_dead(settlement), is_blocked(settlement));
+        let causes = [
+            (Cause::Failing, dead, 0),
+            (Cause::Dead, dead, 1),
+            (Cause::Blocked, blocked, 1),
+        ];
+        for (cause, _, count) in causes.into_iter().filter(|(_, applies, _)| *applies) {
+            let subscription = settlement.position.subscription;
+            let at = attempt.at + attempt.duration;
+            let one = raised.entry((subscription, cause)).or_insert(Raised {
+                subscription,
+                cause,
+                at,
+                since: attempt.at,
+                stage: 0,
+                count: 0,
+                code: None,
+                begins: false,
+            });
+            if at >= one.at {
+                one.code = Some(attempt.code.clone());
+            }
+            one.at = one.at.max(at);
+            one.since = one.since.min(attempt.at);
+            one.count += count;
+        }
+    }
+    raised.into_values().collect()
+}
+
+/// Each subscription's alerts, which come in its order, and when it was told last.
+pub(crate) fn cases(alerts: Vec<(i64, Alert)>, told: Vec<(i64, Cause, Timestamp)>) -> Vec<Case> {
+    let mut cases: BTreeMap<i64, Case> = BTreeMap::new();
+    for (subscription, alert) in alerts {
+        let case = cases.entry(subscription).or_default();
+        case.subscription = subscription;
+        case.alerts.push(alert);
+    }
+    for (subscription, cause, at) in told {
+        if let Some(case) = cases.get_mut(&subscription) {
+            case.told.insert(cause, at);
+        }
+    }
+    cases.into_values().collect()
+}
+
+pub(crate) fn cause(word: &str) -> Result<Cause, StoreError> {
+    Cause::parse(word).ok_or_else(|| corrupt(format!("the cause {word}")))
+}

@@ -1,0 +1,259 @@
+//! What people are to be told.
+
+use std::collections::BTreeMap;
+
+use tharsis_core::{
+    Timestamp,
+    alert::{Alert, Cause},
+    delivery::End,
+    health::{Condition, Health},
+    subscription::{Settings, Subscription},
+};
+use tharsis_store::{Settlement, Telling, Told, Transition};
+
+use crate::harness::{House, Store, client, seconds, settings};
+
+fn turned(condition: Condition, version: i64, at: Timestamp, failing_since: Timestamp) -> Health {
+    Health {
+        condition,
+        since: Some(at),
+        cause: (condition != Condition::Throttled).then(|| "http_503".to_owned()),
+        failing_since: (condition != Condition::Throttled).then_some(failing_since),
+        probe_at: None,
+        probes: 0,
+        version,
+    }
+}
+
+impl<S: Store> House<S> {
+    async fn comes_to(&self, of: &Subscription, health: Health) {
+        let transition = Transition {
+            subscription: self.number(of),
+            health,
+        };
+        let left = self.store.transition(&self.lease, &[transition]).await;
+        assert_eq!(left.expect("written"), [0_i64; 0]);
+    }
+
+    /// What is to be told of one subscription.
+    async fn untold(&self, of: &Subscription, now: Timestamp) -> BTreeMap<Cause, Alert> {
+        let number = self.number(of);
+        let cases = self.store.cases(&self.lease, now).await.expect("cases");
+        let case = cases.into_iter().find(|case| case.subscription == number);
+        let alerts = case.into_iter().flat_map(|case| case.alerts);
+        alerts.map(|alert| (alert.cause, alert)).collect()
+    }
+
+    async fn became(&self, alert: &Alert, became: Told, now: Timestamp) {
+        let telling = Telling {
+            alert: alert.clone(),
+            became,
+        };
+        self.store.told(&[telling], now).await.expect("written");
+    }
+
+    /// What became of all alerts, the newest first.
+    async fn outcomes(&self) -> Vec<(Cause, Option<String>)> {
+        let all = self.store.alerts().await.expect("a list");
+        all.into_iter()
+            .map(|record| (record.alert.cause, record.outcome))
+            .collect()
+    }
+}
+
+pub(crate) async fn contacts_come_back<S: Store>(store: S) {
+    let house = House::new(store).await;
+    assert_eq!(
+        house.ours.settings.alerts,
+        Settings::clone(&house.theirs.settings).alerts
+    );
+    let mut changed = settings(client(1), "ours");
+    changed.alerts.mail = ["a@shop.example", "b@shop.example"]
+        .map(|text| text.parse().expect("an address"))
+        .into();
+    changed.alerts.every = seconds(7_200);
+    let set = house
+        .store
+        .set(house.ours.id, &changed, None, house.now)
+        .await;
+    assert_eq!(set.expect("set").settings.alerts, changed.alerts);
+    let found = house.store.find(house.ours.id).await.expect("found");
+    assert_eq!(found.settings.alerts, changed.alerts);
+}
+
+pub(crate) async fn a_failure_is_raised_once_with_its_transition<S: Store>(store: S) {
+    let house = House::new(store).await;
+    let at = |n| house.now + seconds(n);
+    assert_eq!(house.untold(&house.ours, at(0)).await, BTreeMap::new());
+    house
+        .comes_to(&house.ours, turned(Condition::Open, 1, at(60), at(0)))
+        .await;
+    let untold = house.untold(&house.ours, at(60)).await;
+    let failing = &untold[&Cause::Failing];
+    assert_eq!((failing.since, failing.raised_at), (at(0), at(60)));
+    assert_eq!(
+        (failing.stage, failing.code.as_deref()),
+        (0, Some("http_503"))
+    );
+    assert_eq!(house.untold(&house.theirs, at(60)).await, BTreeMap::new());
+    assert_eq!(
+        house.untold(&house.ours, at(59)).await,
+        BTreeMap::new(),
+        "not yet"
+    );
+
+    // Once it is told, further probes that fail are no news, until it is half of the way to suspension.
+    house.became(failing, Told::Told, at(61)).await;
+    house
+        .comes_to(&house.ours, turned(Condition::Open, 2, at(70), at(0)))
+        .await;
+    assert_eq!(house.untold(&house.ours, at(70)).await, BTreeMap::new());
+    let half = 5 * 24 * 60 * 60 / 2;
+    house
+        .comes_to(&house.ours, turned(Condition::Open, 3, at(half), at(0)))
+        .await;
+    let untold = house.untold(&house.ours, at(half)).await;
+    assert_eq!(untold[&Cause::Failing].stage, 50);
+    let cases = house
+        .store
+        .cases(&house.lease, at(half))
+        .await
+        .expect("cases");
+    assert_eq!(cases[0].told, BTreeMap::from([(Cause::Failing, at(61))]));
+
+    // An end is raised, and what fails after it is another failure.
+    house
+        .comes_to(
+            &house.ours,
+            turned(Condition::Throttled, 4, at(half + 1), at(0)),
+        )
+        .await;
+    let untold = house.untold(&house.ours, at(half + 1)).await;
+    assert_eq!(untold[&Cause::Recovered].since, at(half + 1));
+    house
+        .became(&untold[&Cause::Failing], Told::Moot, at(half + 2))
+        .await;
+    let fails = turned(Condition::Open, 5, at(half + 9), at(half + 5));
+    house.comes_to(&house.ours, fails).await;
+    let untold = house.untold(&house.ours, at(half + 9)).await;
+    assert_eq!(untold[&Cause::Failing].since, at(half + 5));
+    let suspended = turned(Condition::Suspended, 6, at(half + 10), at(half + 5));
+    house.comes_to(&house.ours, suspended).await;
+    let untold = house.untold(&house.ours, at(half + 10)).await;
+    assert!(untold.contains_key(&Cause::Suspended));
+}
+
+pub(crate) async fn what_ends_dead_is_counted_with_its_settlement<S: Store>(store: S) {
+    let house = House::new(store).await;
+    house.routed(12).await;
+    let now = house.now + seconds(10);
+    let due = house.due(&house.ours, house.now).await;
+    let ended = |n: usize, end| house.ended(&due[n], end);
+    house.settle(&[ended(0, End::Delivered)]).await;
+    assert_eq!(house.untold(&house.ours, now).await, BTreeMap::new());
+    house
+        .settle(&[ended(1, End::Dead), ended(2, End::Dead)])
+        .await;
+    // Again, after a lost answer; it is left alone, and so not counted.
+    house
+        .settle(&[ended(1, End::Dead), ended(3, End::Dead)])
+        .await;
+    let untold = house.untold(&house.ours, now).await;
+    let dead = &untold[&Cause::Dead];
+    assert_eq!((dead.count, dead.code.as_deref()), (3, Some("http_500")));
+    assert_eq!(dead.since, house.now + seconds(1));
+    assert_eq!(untold[&Cause::Failing].count, 0);
+
+    // What is added while it is told is still to be told.
+    house.settle(&[ended(4, End::Dead)]).await;
+    house.became(dead, Told::Told, now).await;
+    let untold = house.untold(&house.ours, now).await;
+    assert_eq!(untold[&Cause::Dead].count, 1);
+    let told = (Cause::Dead, Some("told".to_owned()));
+    assert!(house.outcomes().await.contains(&told));
+
+    let attempt = house.attempt(1, "address_not_global", 0);
+    let then = house.now + seconds(60);
+    let blocked = Settlement {
+        attempt: Some(attempt),
+        ..house.again(&due[5], then)
+    };
+    house.settle(&[blocked]).await;
+    let untold = house.untold(&house.ours, now).await;
+    let blocked = &untold[&Cause::Blocked];
+    assert_eq!(
+        (blocked.count, blocked.code.as_deref()),
+        (1, Some("address_not_global"))
+    );
+}
+
+pub(crate) async fn what_is_claimed_is_told_by_nobody_else<S: Store>(store: S) {
+    let house = House::new(store).await;
+    let at = |n| house.now + seconds(n);
+    house
+        .comes_to(&house.ours, turned(Condition::Open, 1, at(0), at(0)))
+        .await;
+    let failing = house
+        .untold(&house.ours, at(1))
+        .await
+        .remove(&Cause::Failing);
+    let failing = failing.expect("it is raised");
+    let ids = [failing.id];
+    let claim = |now| {
+        house
+            .store
+            .claim(&house.lease, &ids, now, now + seconds(60))
+    };
+    assert_eq!(claim(at(1)).await.expect("claimed"), [failing.id]);
+    assert_eq!(claim(at(2)).await.expect("asked"), [0_i64; 0]);
+    assert_eq!(house.untold(&house.ours, at(2)).await, BTreeMap::new());
+    // Who claimed it has died.
+    assert_eq!(claim(at(61)).await.expect("claimed"), [failing.id]);
+
+    let again = Told::Again {
+        due_at: at(70),
+        accepted: vec!["a@shop.example".to_owned()],
+    };
+    house.became(&failing, again, at(62)).await;
+    assert_eq!(house.untold(&house.ours, at(69)).await, BTreeMap::new());
+    let untold = house.untold(&house.ours, at(70)).await;
+    let failing = &untold[&Cause::Failing];
+    assert_eq!(
+        (failing.tries, &*failing.accepted),
+        (1, &["a@shop.example".to_owned()][..])
+    );
+    house.became(failing, Told::Nobody, at(71)).await;
+    let nobody = (Cause::Failing, Some("nobody".to_owned()));
+    assert_eq!(house.outcomes().await, [nobody]);
+}
+
+pub(crate) async fn a_message_says_what_waits_and_what_was_answered<S: Store>(store: S) {
+    let house = House::new(store).await;
+    house.routed(8).await;
+    let due = house.due(&house.ours, house.now).await;
+    let then = house.now + seconds(5);
+    house
+        .settle(&[house.again(&due[0], then), house.again(&due[1], then)])
+        .await;
+    house.settle(&[house.ended(&due[2], End::Delivered)]).await;
+    house
+        .comes_to(&house.ours, turned(Condition::Open, 1, then, house.now))
+        .await;
+    let facts = house
+        .store
+        .facts(house.number(&house.ours))
+        .await
+        .expect("facts");
+    assert_eq!((facts.condition, facts.waiting), (Condition::Open, 3));
+    let answers: Vec<_> = (facts.answers.into_iter())
+        .map(|answer| (answer.code, answer.count, answer.at))
+        .collect();
+    let at = house.now + seconds(1);
+    assert_eq!(
+        answers,
+        [
+            ("http_503".to_owned(), 1, then),
+            ("http_500".to_owned(), 2, at)
+        ]
+    );
+}

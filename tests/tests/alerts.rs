@@ -1,0 +1,190 @@
+//! The right people are told once what becomes of a subscription.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tharsis_tests::{
+    ALPHA, BETA, Database, MailServer, Subscribe, Tls, World, on_both_databases, pause, wait_until,
+};
+
+on_both_databases! {
+    who_is_concerned_is_told_once_also_by_a_server_that_was_down,
+    what_ends_dead_is_counted_in_one_message,
+    a_suspension_is_told_under_implicit_tls,
+    without_anybody_to_tell_nothing_is_left_to_be_told,
+}
+
+const SOON: Duration = Duration::from_secs(40);
+
+const SHOP: &str = "hooks@shop.example";
+const PARTNER: &str = "hooks@partner.example";
+const CLIENT: &str = "it@partner.example";
+const HOUSE: &str = "ops@house.example";
+
+fn alerts(world: &World) -> Vec<Value> {
+    let all = world.ask(["alert", "list"]);
+    all["alerts"].as_array().expect("a list").clone()
+}
+
+/// How many of this type are in this status.
+fn count(world: &World, cause: &str, status: &str) -> usize {
+    let is = |alert: &&Value| alert["type"] == cause && alert["status"] == status;
+    alerts(world).iter().filter(is).count()
+}
+
+fn who_is_concerned_is_told_once_also_by_a_server_that_was_down(on: Database) {
+    let world = World::on(on);
+    let server = MailServer::down(&world, Tls::StartTls);
+    world.configure(&format!(
+        "[alerts]\nmail = [\"{HOUSE}\"]\n[alerts.clients.{BETA}]\nmail = [\"{CLIENT}\"]\n"
+    ));
+    let shop = world.receiver("shop").answers(500).start();
+    let partner = world.receiver("partner").answers(404).start();
+    let well = world.receiver("well").start();
+    let mail = |to| format!("--alert-mail={to}");
+    let id = world
+        .subscribe(&Subscribe::new(ALPHA, &shop).flag(mail(SHOP)))
+        .id;
+    world.subscribe(&Subscribe::new(BETA, &partner).flag(mail(PARTNER)));
+    world.subscribe(&Subscribe::new(ALPHA, &well));
+    let lines = world.predictions(ALPHA, 40);
+    world.publish(&lines);
+    world.publish(&world.predictions(BETA, 40));
+    let run = world.spawn_run();
+
+    // Nobody can be told yet, and nobody else waits for that.
+    wait_until("it was tried to tell both", SOON, || {
+        let tried = |alert: &&Value| alert["tries"].as_u64() > Some(0);
+        (alerts(&world).iter().filter(tried).count() == 2).then_some(())
+    });
+    well.assert_received_once(&lines);
+    server.start(&world);
+    let told = |n| {
+        wait_until("all are told", SOON, || {
+            (server.letters().len() >= n).then_some(())
+        });
+    };
+    told(5);
+    let (shop_fails, partner_fails) = ("[Tharsis] shop is failing", "[Tharsis] partner is failing");
+    assert_eq!(server.subjects(SHOP), [shop_fails]);
+    assert_eq!(server.subjects(PARTNER), [partner_fails]);
+    assert_eq!(server.subjects(CLIENT), [partner_fails]);
+    let mut house = server.subjects(HOUSE);
+    house.sort();
+    assert_eq!(house, [partner_fails, shop_fails]);
+    let letters = server.letters();
+    let letter = letters.iter().find(|letter| letter.to == SHOP);
+    let text = &letter.expect("it was told").text;
+    for part in [
+        "40 deliveries are held.",
+        "http_500",
+        "subscription.failing",
+        &id,
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert_eq!(count(&world, "subscription.failing", "told"), 2);
+
+    // A recovery is told, for the failure was.
+    shop.now_answers(200);
+    world.ask(["subscription", "resume", &id]);
+    told(7);
+    let recovered = "[Tharsis] shop has recovered";
+    assert_eq!(server.subjects(SHOP), [shop_fails, recovered]);
+
+    // Within the hour neither another failure nor its end is.
+    shop.now_answers(500);
+    world.publish(&world.predictions(ALPHA, 40));
+    wait_until("it fails again", SOON, || {
+        (count(&world, "subscription.failing", "untold") == 1).then_some(())
+    });
+    pause(Duration::from_secs(5));
+    assert_eq!(server.letters().len(), 7, "its turn is in an hour");
+    shop.now_answers(200);
+    world.ask(["subscription", "resume", &id]);
+    wait_until("both are overtaken", SOON, || {
+        let moot = |cause| count(&world, cause, "moot") == 1;
+        (moot("subscription.failing") && moot("subscription.recovered")).then_some(())
+    });
+    assert_eq!(server.letters().len(), 7);
+    drop(run);
+}
+
+fn what_ends_dead_is_counted_in_one_message(on: Database) {
+    let world = World::on(on);
+    let server = MailServer::up(&world, Tls::None);
+    let shop = world.receiver("shop").answers(400).start();
+    let wanted = Subscribe::new(ALPHA, &shop)
+        .retry("none")
+        .flag("--breaker=none")
+        .flag(format!("--alert-mail={SHOP}"))
+        .flag("--alert-mail=nobody@shop.example");
+    let id = world.subscribe(&wanted).id;
+    world.publish(&world.predictions(ALPHA, 7));
+    world.run_until_idle();
+    assert_eq!(count(&world, "delivery.dead", "untold"), 1);
+    assert_eq!(alerts(&world)[0]["tries"], 0, "it was idle before");
+
+    let run = world.spawn_run();
+    wait_until("it is told", SOON, || {
+        (count(&world, "delivery.dead", "told") == 1).then_some(())
+    });
+    assert_eq!(server.subjects(SHOP), ["[Tharsis] shop is failing"]);
+    let text = &server.letters()[0].text;
+    let advice = format!("tharsis replay --status dead --subscription {id}");
+    for part in ["7 deliveries ended dead", "http_400", &advice] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+
+    // What follows within the hour is counted for the next message.
+    world.publish(&world.predictions(ALPHA, 5));
+    wait_until("they are counted", SOON, || {
+        let is = |alert: &&Value| alert["type"] == "delivery.dead" && alert["status"] == "untold";
+        let all = alerts(&world);
+        let next = all.iter().find(is)?;
+        (next["count"] == 5).then_some(())
+    });
+    pause(Duration::from_secs(3));
+    assert_eq!(server.letters().len(), 1);
+    drop(run);
+}
+
+fn a_suspension_is_told_under_implicit_tls(on: Database) {
+    let world = World::on(on);
+    let server = MailServer::up(&world, Tls::Required);
+    let said = world.ask(["alert", "test", HOUSE]);
+    assert_eq!(said["answer"], "250 2.0.0 kept as number 7");
+    assert_eq!(server.subjects(HOUSE), ["[Tharsis] A test"]);
+    let refused = world.refused(["alert", "test", "nobody@house.example"]);
+    assert_eq!(refused["code"], "not_taken");
+    let message = refused["message"].as_str().expect("text");
+    assert!(message.contains("no such person here"), "{message}");
+
+    let gone = world.receiver("gone").answers(410).start();
+    let wanted = Subscribe::new(ALPHA, &gone).flag(format!("--alert-mail={SHOP}"));
+    world.subscribe(&wanted);
+    world.publish(&world.predictions(ALPHA, 1));
+    let run = world.spawn_run();
+    wait_until("it is told", SOON, || {
+        (!server.subjects(SHOP).is_empty()).then_some(())
+    });
+    assert_eq!(server.subjects(SHOP), ["[Tharsis] gone is suspended"]);
+    let letters = server.letters();
+    let text = &letters.last().expect("a letter").text;
+    assert!(text.contains("tharsis subscription resume"), "{text}");
+    drop(run);
+}
+
+fn without_anybody_to_tell_nothing_is_left_to_be_told(on: Database) {
+    let world = World::on(on);
+    let shop = world.receiver("shop").answers(410).start();
+    world.subscribe(&Subscribe::new(ALPHA, &shop));
+    world.publish(&world.predictions(ALPHA, 1));
+    let run = world.spawn_run();
+    wait_until("it is over", SOON, || {
+        (count(&world, "subscription.suspended", "nobody") == 1).then_some(())
+    });
+    drop(run);
+    let refused = world.refused(["alert", "test", HOUSE]);
+    assert_eq!(refused["code"], "no_smtp");
+}
