@@ -142,9 +142,8 @@ pub struct Turn {
     pub stage: u8,
 }
 
-/// What a transition raises. It is for the store to raise each stage of a failure once.
-pub fn of_transition(health: &Health, limits: Limits) -> Option<Turn> {
-    let at = health.since?;
+/// What it raises that a receiver did so at this instant. It is for the store to raise each stage of a failure once.
+pub fn of_transition(health: &Health, at: Timestamp, limits: Limits) -> Option<Turn> {
     let failing_since = health.failing_since.unwrap_or(at);
     match (health.condition, &health.cause) {
         (Condition::Open, _) => Some(Turn {

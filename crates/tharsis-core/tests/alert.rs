@@ -137,11 +137,13 @@ fn a_failure_is_raised_again_on_the_way_to_suspension() {
         failing_since: Some(NOON),
         ..Health::default()
     };
-    let stage = |minutes| of_transition(&open(minutes), limits).map(|turn| turn.stage);
+    let stage =
+        |minutes| of_transition(&open(minutes), after(minutes), limits).map(|turn| turn.stage);
     let stages = [0, 49, 50, 69, 70, 89, 90, 99].map(|minutes| stage(minutes).expect("it fails"));
     assert_eq!(stages, [0, 0, 50, 50, 70, 70, 90, 90]);
     let never = of_transition(
         &open(99),
+        after(99),
         Limits {
             suspend_after: None,
             ..limits
@@ -155,7 +157,7 @@ fn a_failure_is_raised_again_on_the_way_to_suspension() {
             cause: cause.map(str::to_owned),
             ..open(99)
         };
-        of_transition(&health, limits).map(|turn| turn.cause)
+        of_transition(&health, after(99), limits).map(|turn| turn.cause)
     };
     let suspended = became(Condition::Suspended, Some("http_410"));
     assert_eq!(suspended, Some(Cause::Suspended));

@@ -18,6 +18,8 @@ pub struct Transition {
     pub subscription: i64,
     /// What it is from now on. One whose condition is `suspended` suspends the subscription.
     pub health: Health,
+    /// When that was decided.
+    pub at: Timestamp,
 }
 
 /// One transition as the history holds it.

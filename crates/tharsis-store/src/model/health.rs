@@ -24,6 +24,7 @@ impl Model {
         for Transition {
             subscription,
             health,
+            ..
         } in transitions
         {
             if left_alone.contains(subscription) {

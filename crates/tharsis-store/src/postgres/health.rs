@@ -28,6 +28,7 @@ pub(super) async fn transition(
         let Transition {
             subscription,
             health,
+            ..
         } = transition;
         // What was decided after something that does not count does not count either.
         if left_alone.contains(subscription) {

@@ -62,6 +62,7 @@ pub(super) async fn of(
     let Transition {
         subscription,
         health,
+        at,
     } = transition;
     let after: i64 =
         sqlx::query_scalar("SELECT suspend_after_ms FROM tharsis_subscription WHERE seq = ?1")
@@ -72,10 +73,8 @@ pub(super) async fn of(
         suspend_after: crate::subscription::some_length(after),
         ..Limits::default()
     };
-    Ok(of_transition(health, limits).map(|turn| {
-        let at = health.since.unwrap_or(turn.since);
-        Raised::of_turn(*subscription, turn, at, health.cause.as_deref())
-    }))
+    Ok(of_transition(health, *at, limits)
+        .map(|turn| Raised::of_turn(*subscription, turn, *at, health.cause.as_deref())))
 }
 
 const COLUMNS: usize = 10;

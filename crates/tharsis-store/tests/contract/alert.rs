@@ -29,6 +29,7 @@ impl<S: Store> House<S> {
     async fn comes_to(&self, of: &Subscription, health: Health) {
         let transition = Transition {
             subscription: self.number(of),
+            at: health.since.unwrap_or(self.now),
             health,
         };
         let left = self.store.transition(&self.lease, &[transition]).await;

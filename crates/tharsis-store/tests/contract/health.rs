@@ -51,6 +51,7 @@ impl<S: Store> House<S> {
     async fn turn(&self, of: &Subscription, health: Health) -> Vec<i64> {
         let transition = Transition {
             subscription: self.number(of),
+            at: health.since.unwrap_or(self.now),
             health,
         };
         let left = self.store.transition(&self.lease, &[transition]).await;
@@ -187,6 +188,7 @@ pub(crate) async fn failing_for_long_suspends_and_resuming_probes<S: Store>(stor
     let both = [3, 4].map(|version| Transition {
         subscription: number,
         health: open(version, later),
+        at: later,
     });
     let left = house.store.transition(&house.lease, &both).await;
     assert_eq!(left.expect("written"), [number]);

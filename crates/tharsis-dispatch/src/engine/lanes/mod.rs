@@ -603,7 +603,7 @@ impl Lanes {
         self.slots.taken_by_slow += lane.slow_in_flight();
         let before = lane.breaker.health().condition;
         let due_again = lane.hear(heard, now.clock);
-        note(&mut self.transitions, id, lane);
+        note(&mut self.transitions, id, lane, now.clock);
         if before != lane.breaker.condition() {
             tell(lane.target.subscription.id, lane.breaker.health());
         }
@@ -714,11 +714,12 @@ impl Lanes {
 }
 
 /// What a lane's receiver has been through is to be written down.
-fn note(transitions: &mut Vec<Transition>, id: i64, lane: &mut Lane) {
+fn note(transitions: &mut Vec<Transition>, id: i64, lane: &mut Lane, now: Timestamp) {
     let passed = lane.breaker.passed().into_iter();
     transitions.extend(passed.map(|health| Transition {
         subscription: id,
         health,
+        at: now,
     }));
 }
 
