@@ -156,7 +156,7 @@ where
                         Ok(result) => result,
                         Err(panic) => Ok(internal_error(panic)),
                     };
-                    Input::Send(flight, result)
+                    Input::Send(Box::new(flight), result)
                 });
             }
             Effect::Hold(give) => {

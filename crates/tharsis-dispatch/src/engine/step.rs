@@ -124,7 +124,7 @@ pub(super) enum Input {
     Discover(Result<Vec<Pending>, StoreError>),
     Read(Result<Rows, StoreError>),
     /// An `Err` when no request can be made of the delivery.
-    Send(Flight, Result<Outcome, Invalid>),
+    Send(Box<Flight>, Result<Outcome, Invalid>),
     Settle(Result<Vec<Position>, StoreError>),
     Transition(Result<Vec<i64>, StoreError>),
     Tell(Result<(), StoreError>),

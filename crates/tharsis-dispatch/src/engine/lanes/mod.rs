@@ -210,7 +210,8 @@ impl Lanes {
             return;
         }
         self.stops = Arc::clone(stops);
-        let all: Vec<i64> = self.lanes.keys().copied().collect();
+        // In an order, so that the same always leads to the same.
+        let all: BTreeSet<i64> = self.lanes.keys().copied().collect();
         for id in all {
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.stops = Arc::clone(stops);

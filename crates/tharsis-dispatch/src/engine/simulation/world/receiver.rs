@@ -161,7 +161,7 @@ impl World {
             detail: None,
             duration: answer.after,
         };
-        let input = Input::Send(flight, Ok(outcome));
+        let input = Input::Send(Box::new(flight), Ok(outcome));
         self.schedule(answer.after, Happening::Input { life, input });
     }
 }
