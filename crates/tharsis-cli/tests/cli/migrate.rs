@@ -12,6 +12,7 @@ fn a_file_is_migrated_once() {
     Applied the migration `profiles` to sqlite://tharsis.db.
     Applied the migration `rate` to sqlite://tharsis.db.
     Applied the migration `health` to sqlite://tharsis.db.
+    Applied the migration `alert` to sqlite://tharsis.db.
     Made the key file HERE/tharsis.db.key: keep a copy of it, apart from the database's.
     ");
     insta::assert_snapshot!(here(desk.run("migrate").all()), @"

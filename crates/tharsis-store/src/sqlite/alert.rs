@@ -170,7 +170,7 @@ pub(super) async fn claim(
     .bind(until.as_millis())
     .fetch_all(&mut *write)
     .await?;
-    write.commit(failpoint::HEALTH).await?;
+    write.commit(failpoint::ALERT).await?;
     Ok(claimed)
 }
 
@@ -196,7 +196,7 @@ pub(super) async fn told(
             }
         }
     }
-    write.commit(failpoint::HEALTH).await
+    write.commit(failpoint::ALERT).await
 }
 
 async fn set_due(
@@ -370,5 +370,5 @@ pub(super) async fn forget(store: &SqliteStore, now: Timestamp) -> Result<(), St
     .bind(MOST_FORGOTTEN)
     .execute(&mut *write)
     .await?;
-    write.commit(failpoint::HEALTH).await
+    write.commit(failpoint::ALERT).await
 }
