@@ -118,6 +118,10 @@ failpoints! {
     HealthWritten = "health.written",
     /// And that is committed.
     HealthCommitted = "health.committed",
+    /// It is written down what is about to be told, or was.
+    AlertWritten = "alert.written",
+    /// And that is committed.
+    AlertCommitted = "alert.committed",
     /// A chunk of commands is carried out.
     CommandWritten = "command.written",
     /// And that is committed.
@@ -145,6 +149,7 @@ pub(crate) const ASK_COMMAND: Commit =
     [Failpoint::AskCommandWritten, Failpoint::AskCommandCommitted];
 pub(crate) const ASK_REPLAY: Commit = [Failpoint::AskReplayWritten, Failpoint::AskReplayCommitted];
 pub(crate) const HEALTH: Commit = [Failpoint::HealthWritten, Failpoint::HealthCommitted];
+pub(crate) const ALERT: Commit = [Failpoint::AlertWritten, Failpoint::AlertCommitted];
 
 pub(crate) const COMMAND: Commit = [Failpoint::CommandWritten, Failpoint::CommandCommitted];
 pub(crate) const REPLAY: Commit = [Failpoint::ReplayWritten, Failpoint::ReplayCommitted];

@@ -4,6 +4,7 @@
 //! `Failpoint::ALL` is gone through, so one that is never reached fails here by its name, and one that nobody has put
 //! into a story does not compile.
 
+mod alerts;
 mod commands;
 mod days;
 mod deliver;

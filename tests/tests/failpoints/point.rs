@@ -13,6 +13,7 @@ pub(crate) enum Story {
     Lease,
     Registry,
     Health,
+    Alert,
     Command,
     Replay,
     Days,
@@ -82,6 +83,8 @@ fn place(point: Failpoint) -> (Story, &'static [Database], Leaves) {
         }
         F::HealthWritten => (Story::Health, BOTH, Nothing),
         F::HealthCommitted => (Story::Health, BOTH, Done),
+        F::AlertWritten => (Story::Alert, BOTH, Nothing),
+        F::AlertCommitted => (Story::Alert, BOTH, Done),
         F::CommandWritten => (Story::Command, BOTH, Nothing),
         F::CommandCommitted => (Story::Command, BOTH, Done),
         F::ReplayWritten => (Story::Replay, BOTH, Nothing),

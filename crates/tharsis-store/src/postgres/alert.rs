@@ -166,7 +166,7 @@ pub(super) async fn claim(
     .bind(owner::array(shards))
     .fetch_all(&mut *write)
     .await?;
-    write.commit(failpoint::HEALTH).await?;
+    write.commit(failpoint::ALERT).await?;
     Ok(claimed)
 }
 
@@ -192,7 +192,7 @@ pub(super) async fn told(
             }
         }
     }
-    write.commit(failpoint::HEALTH).await
+    write.commit(failpoint::ALERT).await
 }
 
 async fn set_due(

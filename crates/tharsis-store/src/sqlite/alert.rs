@@ -169,7 +169,7 @@ pub(super) async fn claim(
     .bind(until.as_millis())
     .fetch_all(&mut *write)
     .await?;
-    write.commit(failpoint::HEALTH).await?;
+    write.commit(failpoint::ALERT).await?;
     Ok(claimed)
 }
 
@@ -195,7 +195,7 @@ pub(super) async fn told(
             }
         }
     }
-    write.commit(failpoint::HEALTH).await
+    write.commit(failpoint::ALERT).await
 }
 
 async fn set_due(
@@ -369,5 +369,5 @@ pub(super) async fn forget(store: &SqliteStore, now: Timestamp) -> Result<(), St
     .bind(MOST_FORGOTTEN)
     .execute(&mut *write)
     .await?;
-    write.commit(failpoint::HEALTH).await
+    write.commit(failpoint::ALERT).await
 }

@@ -131,7 +131,7 @@ impl State {
             does: Operations::default(),
             safety_at: now + SAFETY,
             discover_at: now + DISCOVERY,
-            tell_at: now + TELLING,
+            tell_at: now,
             maintain_at: now,
             review_at: now + REVIEW,
             count_at: now,
