@@ -1,9 +1,11 @@
 //! Campaigns that are paused, resumed and cancelled while their deliveries are on their way.
 
-use std::{thread::sleep, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tharsis_tests::{ALPHA, BETA, Database, Line, Subscribe, World, on_both_databases, wait_until};
+use tharsis_tests::{
+    ALPHA, BETA, Database, Line, Subscribe, World, on_both_databases, pause, wait_until,
+};
 
 on_both_databases! {
     a_pause_holds_what_is_queued_and_what_comes_until_it_is_resumed,
@@ -53,7 +55,7 @@ fn a_pause_holds_what_is_queued_and_what_comes_until_it_is_resumed(on: Database)
         (&paused["state"], &paused["owned"]),
         (&json!("paused"), &json!(true))
     );
-    sleep(KNOWN);
+    pause(KNOWN);
     let come = ours.count();
     assert!(come < 1_000, "{come}");
     // What comes.
@@ -104,7 +106,7 @@ fn a_campaign_that_is_cancelled_half_way_ends_there(on: Database) {
     wait_until("some have come", SOON, || (ours.count() > 50).then_some(()));
 
     assert_eq!(campaign(&world, "cancel", &[])["state"], "cancelled");
-    sleep(KNOWN);
+    pause(KNOWN);
     let late = spring(&world, ALPHA, "bob", 5);
     wait_until("all has ended", SOON, || {
         let told = campaign(&world, "show", &[]);

@@ -293,8 +293,12 @@ pub(crate) async fn who_resumes_with_the_latest_gets_one_for_each_recipient<S: S
     assert_eq!(superseded, 3 * 324);
     assert_eq!(house.due(&house.theirs, house.now).await.len(), 1);
 
-    // Whoever thinks better of it is not resumed later.
+    // Of one that is not held there is nothing to choose.
     let (id, now) = (house.ours.id, house.now);
+    let refused = house.store.resume(id, Held::None, now).await;
+    assert_eq!(refused.expect_err("it is not held").code(), "not_held");
+    // Whoever thinks better of it is not resumed later.
+    house.store.pause(id, now).await.expect("paused");
     let resume = house.store.resume(id, Held::None, now).await;
     resume.expect("asked");
     let paused = house.store.pause(id, now).await.expect("paused");
