@@ -8,6 +8,7 @@ use tharsis_core::{
     subscription::Subscription,
 };
 use tharsis_store::{Lease, Outbox, StoreError, Telling, Told};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// Nobody else tells for so long what a worker is about to tell. If it dies meanwhile, another tells it then.
@@ -47,16 +48,22 @@ pub(crate) async fn tell<'a, O: Outbox>(
     find: impl Fn(i64) -> Option<&'a Subscription>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    for case in outbox.cases(lease, now).await? {
+    let begun = Instant::now();
+    for case in within(outbox.cases(lease, now)).await? {
         // One that this worker does not know yet, or any more, is looked at again.
         let Some(subscription) = find(case.subscription) else {
             continue;
         };
-        tell_one(outbox, lease, alerts, subscription, &case, now).await?;
+        let now = now + begun.elapsed();
+        // A server that does not answer is not asked for everybody: what is left is read anew.
+        if !tell_one(outbox, lease, alerts, subscription, &case, now).await? {
+            return Ok(());
+        }
     }
     Ok(())
 }
 
+/// Returns whether the mail server took what it was given.
 async fn tell_one<O: Outbox>(
     outbox: &O,
     lease: &Lease,
@@ -64,7 +71,8 @@ async fn tell_one<O: Outbox>(
     subscription: &Subscription,
     case: &Case,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
+    let begun = Instant::now();
     let settings = &subscription.settings;
     let every = alerts.contacts.every(&settings.alerts);
     let Decision { tell, moot, wait } = decide(case, every, now);
@@ -80,28 +88,37 @@ async fn tell_one<O: Outbox>(
     if mailer.is_none() {
         tellings.extend(tell.iter().map(|alert| told(alert, Told::Nobody)));
     }
+    // In the order in which settlements raise them, so that neither waits for the other crosswise.
+    tellings.sort_by_key(|telling| telling.alert.cause);
     if !tellings.is_empty() {
-        outbox.told(&tellings, now).await?;
+        within(outbox.told(&tellings, now)).await?;
     }
     let (Some(mailer), false) = (mailer, tell.is_empty()) else {
-        return Ok(());
+        return Ok(true);
     };
     let ids: Vec<i64> = tell.iter().map(|alert| alert.id).collect();
-    let claimed = outbox.claim(lease, &ids, now, now + CLAIM).await?;
+    let claimed = within(outbox.claim(lease, &ids, now, now + CLAIM)).await?;
     let tell: Vec<&Alert> = (tell.into_iter())
         .filter(|alert| claimed.contains(&alert.id))
         .collect();
     if tell.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
-    let facts = outbox.facts(case.subscription).await?;
+    let facts = within(outbox.facts(case.subscription)).await?;
     let said = message(subscription, &tell, &facts, now);
     let mail = |to: &MailAddress| Mail {
         to: to.clone(),
         subject: said.subject.clone(),
         text: said.text.clone(),
     };
-    let sent = send(mailer, to.iter().filter(|to| !is_told(&tell, to)).map(mail)).await;
+    let was_taken = tell.iter().any(|alert| !alert.accepted.is_empty());
+    let sent = send(
+        mailer,
+        was_taken,
+        to.iter().filter(|to| !is_told(&tell, to)).map(mail),
+    )
+    .await;
+    let now = now + begun.elapsed();
     let tellings: Vec<Telling> = (tell.iter())
         .map(|alert| told(alert, sent.became(alert, now)))
         .collect();
@@ -112,7 +129,16 @@ async fn tell_one<O: Outbox>(
             warn!(subscription.id = %id, error, "people could not be told; it will be tried again");
         }
     }
-    outbox.told(&tellings, now).await
+    within(outbox.told(&tellings, now)).await?;
+    Ok(sent.failed.is_none())
+}
+
+/// A store that has gone without a word is not waited for: what was to be told is looked for again.
+async fn within<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let no_answer = |_| StoreError::Database(format!("no answer within {PATIENCE:?}").into());
+    tokio::time::timeout(PATIENCE, answer)
+        .await
+        .unwrap_or_else(|late| Err(no_answer(late)))
 }
 
 /// Whether this person was told all of it, when telling others failed.
@@ -142,7 +168,7 @@ impl Sending {
 }
 
 /// Whom the server does not take for good is not tried again.
-async fn send(mailer: &Mailer, mails: impl Iterator<Item = Mail>) -> Sending {
+async fn send(mailer: &Mailer, was_taken: bool, mails: impl Iterator<Item = Mail>) -> Sending {
     let mut result = Sending {
         accepted: Vec::new(),
         failed: None,
@@ -164,8 +190,8 @@ async fn send(mailer: &Mailer, mails: impl Iterator<Item = Mail>) -> Sending {
             Err(_) => result.failed = Some(format!("no answer within {PATIENCE:?}")),
         }
     }
-    // That it takes nobody's is more likely to be about us.
-    if result.accepted.is_empty() {
+    // That it takes nobody's, and never did, is more likely to be about us.
+    if result.accepted.is_empty() && !was_taken {
         result.failed = result.failed.or(refused.pop().map(|(_, message)| message));
     }
     result

@@ -107,7 +107,10 @@ impl Campaign {
 
     /// Whether it is a recipient of that one.
     pub(crate) fn is_of(&self, all: &Self) -> bool {
-        self.client == all.client && self.name == all.name && self.recipient.is_some()
+        self.client == all.client
+            && self.name == all.name
+            && self.recipient.is_some()
+            && all.recipient.is_none()
     }
 }
 
@@ -129,13 +132,17 @@ impl CampaignReport {
     /// What of these stops is of this campaign.
     pub(crate) fn stopped(&mut self, campaign: &Campaign, stops: Vec<Stop>) {
         for stop in stops {
-            if stop.campaign == *campaign {
-                self.stop = Some(stop);
+            if stop.campaign == *campaign || campaign.is_of(&stop.campaign) {
+                // What ends all of it counts before what holds the recipient that was asked for.
+                let counts = self.stop.as_ref().is_none_or(|present| {
+                    present.state != StopState::Cancelled
+                        && (stop.state == StopState::Cancelled || stop.campaign == *campaign)
+                });
+                if counts {
+                    self.stop = Some(stop);
+                }
             } else if stop.campaign.is_of(campaign) {
                 self.recipients.push(stop);
-            } else if campaign.is_of(&stop.campaign) && self.stop.is_none() {
-                // All of it is stopped, and so is the recipient that was asked for.
-                self.stop = Some(stop);
             }
         }
     }

@@ -32,7 +32,8 @@ pub(super) async fn raise(conn: &mut PgConnection, raised: &[Raised]) -> Result<
                  since = CASE WHEN $8 THEN excluded.since ELSE least(t.since, excluded.since) END,
                  stage = CASE WHEN $8 THEN excluded.stage ELSE greatest(t.stage, excluded.stage) END,
                  count = t.count + excluded.count,
-                 code = coalesce(excluded.code, t.code)",
+                 code = coalesce(excluded.code, t.code),
+                 accepted = CASE WHEN excluded.stage > t.stage THEN '{}' ELSE t.accepted END",
         )
         .bind(one.subscription)
         .bind(one.cause.as_str())
@@ -155,10 +156,15 @@ pub(super) async fn claim(
     let mut write = store.0.engine.begin().await?;
     let shards = owner::fence(&mut write, lease).await?;
     let claimed = sqlx::query_scalar(
-        "UPDATE alert SET due_at = $3
-         WHERE seq = ANY ($1) AND ended_at IS NULL AND due_at <= $2
-           AND subscription IN (SELECT s.seq FROM subscription s WHERE s.shard = ANY ($4))
-         RETURNING seq",
+        "WITH locked AS MATERIALIZED (
+             SELECT seq
+             FROM alert
+             WHERE seq = ANY ($1) AND ended_at IS NULL AND due_at <= $2
+               AND subscription IN (SELECT s.seq FROM subscription s WHERE s.shard = ANY ($4))
+             ORDER BY array_position($1::bigint[], seq)
+             FOR UPDATE
+         )
+         UPDATE alert SET due_at = $3 WHERE seq IN (SELECT seq FROM locked) RETURNING seq",
     )
     .bind(ids)
     .bind(Instant(now))

@@ -10,6 +10,7 @@ use super::{
     PostgresStore,
     command::CHUNK,
     history::look,
+    release,
     subscription::unreadable,
     value::{Instant, corrupt, expect_changed, text},
 };
@@ -239,6 +240,13 @@ pub(super) async fn carry_out(
         .bind(Instant(now))
         .fetch_one(&mut *conn)
         .await?;
+    let subscription: i64 =
+        sqlx::query_scalar("SELECT subscription FROM command WHERE shard = $1 AND seq = $2")
+            .bind(i16::from(shard.0))
+            .bind(seq)
+            .fetch_one(&mut *conn)
+            .await?;
+    release::begin_again(conn, subscription).await?;
     if looked_at < i64::from(CHUNK) && !is_left {
         sqlx::query("DELETE FROM command WHERE shard = $1 AND seq = $2")
             .bind(i16::from(shard.0))

@@ -56,6 +56,26 @@ pub(super) async fn withdraw(conn: &mut PgConnection, subscription: i64) -> Resu
     Ok(())
 }
 
+/// A campaign was let go or cancelled meanwhile: what it looked at is not what is there now.
+pub(super) async fn begin_again(
+    conn: &mut PgConnection,
+    subscription: i64,
+) -> Result<(), StoreError> {
+    for statement in [
+        "DELETE FROM latest WHERE subscription = $1",
+        "UPDATE release
+         SET phase = CASE keeps WHEN 'latest' THEN 'gather' ELSE 'sift' END,
+             cursor_lane = DEFAULT, cursor_due_at = DEFAULT, cursor_seq = DEFAULT
+         WHERE subscription = $1",
+    ] {
+        sqlx::query(statement)
+            .bind(subscription)
+            .execute(&mut *conn)
+            .await?;
+    }
+    Ok(())
+}
+
 /// One chunk of it. Says whether its lane was touched.
 pub(super) async fn step(
     conn: &mut PgConnection,
@@ -147,9 +167,11 @@ pub(super) const GATHER: &str = concat!(
          SELECT DISTINCT ON (e.recipient) $1, e.recipient, n.event
          FROM next n
          CROSS JOIN LATERAL (
-             SELECT recipient FROM event
+             SELECT recipient FROM event v
              WHERE id = n.event AND recipient IS NOT NULL AND (expires_at IS NULL OR expires_at > $3)
                AND (not_before IS NULL OR not_before <= $3)
+               AND NOT EXISTS (SELECT FROM campaign_stop p
+                               WHERE p.client = v.client AND p.campaign = v.campaign AND p.recipient IN ('', v.recipient))
              OFFSET 0) e
          WHERE n.seq <= (SELECT last_seq FROM release WHERE subscription = $1)
          ORDER BY e.recipient, n.event DESC
@@ -187,8 +209,10 @@ pub(super) const SUPERSEDE: &str = end_rows!(
     "SELECT n.place
      FROM next n
      CROSS JOIN LATERAL (
-         SELECT recipient FROM event
+         SELECT recipient FROM event v
          WHERE id = n.event AND (expires_at IS NULL OR expires_at > $3) AND (not_before IS NULL OR not_before <= $3)
+               AND NOT EXISTS (SELECT FROM campaign_stop p
+                               WHERE p.client = v.client AND p.campaign = v.campaign AND p.recipient IN ('', v.recipient))
          OFFSET 0) e
      CROSS JOIN LATERAL (
          SELECT event FROM latest WHERE subscription = $1 AND recipient = e.recipient OFFSET 0) l

@@ -38,7 +38,8 @@ pub(super) async fn raise(
                  since = CASE WHEN ?8 THEN excluded.since ELSE min(since, excluded.since) END,
                  stage = CASE WHEN ?8 THEN excluded.stage ELSE max(stage, excluded.stage) END,
                  count = count + excluded.count,
-                 code = coalesce(excluded.code, code)",
+                 code = coalesce(excluded.code, code),
+                 accepted = CASE WHEN excluded.stage > stage THEN '[]' ELSE accepted END",
         )
         .bind(one.subscription)
         .bind(one.cause.as_str())

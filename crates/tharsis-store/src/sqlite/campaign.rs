@@ -6,7 +6,7 @@ use sqlx::{FromRow, Row as _, SqliteConnection, SqliteExecutor, sqlite::SqliteRo
 use tharsis_core::{ClientId, SubscriptionId, Timestamp};
 
 use super::{
-    SqliteStore, command, registry,
+    SqliteStore, command, registry, release,
     subscription::unreadable,
     value::{Id, Millis, blob, corrupt, expect_changed, json},
 };
@@ -159,7 +159,8 @@ macro_rules! is_paused {
 }
 pub(super) use is_paused;
 
-/// The next rows of a lane for a command (`?1`), from where the chunk before came to, and whether it is about them.
+/// The next rows of a lane for a command (`?1`), from where the chunk before came to, and whether it is about them. The
+/// cursor is bound: as columns of another table it would not be searched for.
 pub(super) const NEXT: &str = concat!(
     "SELECT d.lane, d.due_at, d.event,
             e.campaign = c.campaign AND (c.recipient = '' OR e.recipient = c.recipient)
@@ -168,8 +169,7 @@ pub(super) const NEXT: &str = concat!(
     is_paused!(),
     "       END IS TRUE
      FROM tharsis_command c
-     CROSS JOIN tharsis_delivery d ON d.subscription = c.subscription
-                                  AND (d.lane, d.due_at, d.event) > (c.cursor_lane, c.cursor_due_at, c.cursor_event)
+     CROSS JOIN tharsis_delivery d ON d.subscription = ?3 AND (d.lane, d.due_at, d.event) > (?4, ?5, ?6)
      CROSS JOIN tharsis_event e ON e.seq = d.event
      WHERE c.seq = ?1
      ORDER BY d.lane, d.due_at, d.event
@@ -193,9 +193,19 @@ pub(super) async fn carry_out(
     is_cancel: bool,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
+    let (lane, due_at, event): (i64, i64, i64) = sqlx::query_as(
+        "SELECT cursor_lane, cursor_due_at, cursor_event FROM tharsis_command WHERE seq = ?1",
+    )
+    .bind(command)
+    .fetch_one(&mut *conn)
+    .await?;
     let next: Vec<Next> = sqlx::query_as(NEXT)
         .bind(command)
         .bind(command::CHUNK)
+        .bind(subscription)
+        .bind(lane)
+        .bind(due_at)
+        .bind(event)
         .fetch_all(&mut *conn)
         .await?;
     let pairs: BTreeSet<(i64, i64)> = (next.iter())
@@ -211,6 +221,9 @@ pub(super) async fn carry_out(
             .await?
             .rows_affected();
         expect_changed("a campaign that is let go", pairs.len() as u64, gone)?;
+    }
+    if !pairs.is_empty() {
+        release::begin_again(conn, subscription).await?;
     }
     if let Some((lane, due_at, event, _)) = next.last() {
         sqlx::query(

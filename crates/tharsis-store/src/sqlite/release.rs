@@ -58,6 +58,26 @@ pub(super) async fn withdraw(
     Ok(())
 }
 
+/// A campaign was let go or cancelled meanwhile: what it looked at is not what is there now.
+pub(super) async fn begin_again(
+    conn: &mut SqliteConnection,
+    subscription: i64,
+) -> Result<(), StoreError> {
+    for statement in [
+        "DELETE FROM tharsis_latest WHERE subscription = ?1",
+        "UPDATE tharsis_release
+         SET phase = CASE keeps WHEN 'latest' THEN 'gather' ELSE 'sift' END,
+             cursor_lane = -1, cursor_due_at = 0, cursor_event = 0
+         WHERE subscription = ?1",
+    ] {
+        sqlx::query(statement)
+            .bind(subscription)
+            .execute(&mut *conn)
+            .await?;
+    }
+    Ok(())
+}
+
 /// One that is asked for, and how far it is.
 struct Next {
     subscription: i64,
@@ -77,7 +97,7 @@ struct Row {
     recipient: Option<String>,
     /// The latest for the same recipient, as far as it is gathered.
     latest: Option<i64>,
-    /// It is to go out now: neither has it expired nor is it for later.
+    /// It is to go out now: neither has it expired, nor is it for later, nor is its campaign stopped.
     is_for_now: bool,
 }
 
@@ -163,7 +183,10 @@ impl Next {
 /// The next rows of its lane. The cursor is bound: as columns of another table it would not be searched for.
 pub(super) const ROWS: &str = "
     SELECT d.lane, d.due_at, d.event, e.recipient, l.event AS latest,
-           (e.expires_at IS NULL OR e.expires_at > ?5) AND (e.not_before IS NULL OR e.not_before <= ?5) AS is_for_now
+           (e.expires_at IS NULL OR e.expires_at > ?5) AND (e.not_before IS NULL OR e.not_before <= ?5)
+           AND NOT EXISTS (SELECT 1 FROM tharsis_campaign_stop p
+                           WHERE p.client = e.client AND p.campaign = e.campaign AND p.recipient IN ('', e.recipient))
+           AS is_for_now
     FROM tharsis_delivery d
     CROSS JOIN tharsis_event e ON e.seq = d.event
     LEFT JOIN tharsis_latest l ON l.subscription = d.subscription AND l.recipient = e.recipient
