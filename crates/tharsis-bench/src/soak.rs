@@ -41,13 +41,14 @@ const EVERY: Duration = Duration::from_millis(5);
 /// When it gives up waiting for who is well.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Two outboxes with a worker each, one of them with those in trouble. In each pair the same events are published into
-/// both, in turn which comes first; the other has those of the troubled beside them.
+/// Two outboxes with a worker each. In each pair the same events are published into both, in turn which comes first, and the
+/// same subscriptions get them; in one of them a fifth are in trouble.
 pub(crate) async fn measure(plan: &Plan, minutes: u64) -> anyhow::Result<Value> {
     let authority = Authority::generate()?;
     let trouble = Trouble::start(&authority).await?;
-    let with = World::start(plan, &authority, Some(&trouble)).await?;
-    let without = World::start(plan, &authority, None).await?;
+    let nobody = Receiver::bind(ReceiverOptions::new(&authority)).await?;
+    let with = World::start(plan, &authority, &trouble.ports).await?;
+    let without = World::start(plan, &authority, &[nobody.addr().port()]).await?;
     let until = Instant::now() + Duration::from_secs(60 * minutes);
 
     let (mut pairs, mut sizes) = (Vec::new(), Vec::new());
@@ -142,7 +143,6 @@ struct World {
     worker: Role,
     receiver: Receiver,
     arrived: Arc<Mutex<HashMap<Bytes, Instant>>>,
-    has_trouble: bool,
     _outside: Outside,
 }
 
@@ -153,11 +153,7 @@ struct Turn {
 }
 
 impl World {
-    async fn start(
-        plan: &Plan,
-        authority: &Authority,
-        trouble: Option<&Trouble>,
-    ) -> anyhow::Result<Self> {
+    async fn start(plan: &Plan, authority: &Authority, others: &[u16]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let ca_file = folder.path().join("ca.pem");
         std::fs::write(&ca_file, authority.pem())?;
@@ -174,13 +170,9 @@ impl World {
         .await?;
         let port = receiver.addr().port();
         let outside = Outside::new(&plan.database, folder, ca_file, port).await?;
-        let ports = trouble.map_or(&[][..], |trouble| &trouble.ports);
-        let emitter = outside.emitter(ports).await?;
-        let troubled = ports
-            .iter()
-            .cycle()
-            .take(if ports.is_empty() { 0 } else { IN_TROUBLE });
-        let all = std::iter::repeat_n(&port, WELL).chain(troubled);
+        let emitter = outside.emitter(others).await?;
+        let others_in_turn = others.iter().cycle().take(IN_TROUBLE);
+        let all = std::iter::repeat_n(&port, WELL).chain(others_in_turn);
         for (n, port) in all.enumerate() {
             let settings = outside.settings(&payload::client(n), "soak", *port, 8)?;
             emitter
@@ -189,11 +181,10 @@ impl World {
                 .await?;
         }
         Ok(Self {
-            worker: work::start_reaching(&outside, 256, ports).await?,
+            worker: work::start_reaching(&outside, 256, others).await?,
             emitter,
             receiver,
             arrived,
-            has_trouble: trouble.is_some(),
             _outside: outside,
         })
     }
@@ -238,7 +229,7 @@ impl World {
                 n,
                 plan.bytes,
             )?);
-            if self.has_trouble && n % (ONE_OF - 1) == 0 {
+            if n % (ONE_OF - 1) == 0 {
                 let client = payload::client(WELL + n / (ONE_OF - 1) % IN_TROUBLE);
                 events.push(payload::event_of(&client, n, plan.bytes)?);
             }
