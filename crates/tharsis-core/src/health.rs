@@ -1,14 +1,16 @@
 //! How the receiver of a subscription does, and what follows from that: its breaker.
 //!
-//! ```text
-//!            too much to do             so many failures in a row
-//! healthy ─────────────────▶ throttled ───────────────────────────▶ open ◀─── failed ───┐
-//!    ▲ ▲                         │  ▲                                 │                  │
-//!    │ └──── it took it all ─────┘  └───────── answered ──────┐       └─ time ─▶ half-open (one probe)
-//!    │                                                        └───────────────────────── │
-//!    └─ as open, from healthy                                         suspended ◀─ 410, ─┘
-//!                                                             failed for as long as the admin set
-//! ```
+//! | from | to | when |
+//! | --- | --- | --- |
+//! | healthy | throttled | it has too much to do |
+//! | throttled | healthy | with a success, a minute after that |
+//! | healthy, throttled | open | so many requests in a row failed |
+//! | open | half-open | it is time for a probe |
+//! | half-open | throttled | the probe was answered well |
+//! | half-open | open | it was not |
+//! | half-open | suspended | nor was any for as long as the admin set |
+//! | any | suspended | 410 |
+//! | open, half-open, suspended | half-open | an admin resumed or changed the subscription |
 //!
 //! While it is open, deliveries are held: they burn no attempts and cost no writes. One of them is sent as a probe now and
 //! then, at the expense of none of its retries.
@@ -326,8 +328,10 @@ impl Breaker {
 
     /// This is written down: it counts where it is newer, or in case of doubt. Returns whether it does.
     pub fn adopt(&mut self, health: &Health) -> bool {
+        // After a crash of the server another may stand under the same number. That a probe is under way is not written down.
+        let is_ours = (health.version, health.since) == (self.health.version, self.health.since);
         let counts = if self.doubted {
-            health != &self.health
+            !is_ours
         } else {
             health.version > self.health.version
         };

@@ -221,6 +221,28 @@ fn what_is_written_down_counts_where_it_is_newer_or_in_case_of_doubt() {
     assert!(breaker.adopt(&Health::default()), "it was lost");
     assert!(!breaker.adopt(&Health::default()));
     assert_eq!(breaker.condition(), Condition::Healthy);
+
+    // What it knows beside that is not forgotten: that a probe is under way, and how often it failed.
+    let mut breaker = open();
+    let written = breaker.health().clone();
+    assert!(breaker.half_open(NOW + HOUR));
+    breaker.doubt();
+    assert!(!breaker.adopt(&written));
+    assert!(breaker.probes() && !breaker.is_doubted());
+    let mut breaker = Breaker::new(Health::default());
+    breaker.failed(failure(1, NOW), false, limits(2, HOUR));
+    breaker.doubt();
+    assert!(!breaker.adopt(&Health::default()));
+    assert!(breaker.failed(failure(2, NOW), false, limits(2, HOUR)));
+    // Another under the same number, after a crash.
+    let other = Health {
+        condition: Condition::HalfOpen,
+        since: Some(NOW + HOUR),
+        version: breaker.health().version,
+        ..Health::default()
+    };
+    breaker.doubt();
+    assert!(breaker.adopt(&other));
 }
 
 #[test]

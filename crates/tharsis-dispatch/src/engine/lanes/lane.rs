@@ -555,14 +555,17 @@ impl Lane {
         let limits = self.target.subscription.settings.limits;
         let breaker = &mut self.breaker;
         match heard {
-            Heard::Success if breaker.succeeded(now) => {
-                // It could not take all that waits at once.
-                self.window = 1;
-                self.borne = 0;
-                self.deaf = self.in_flight;
+            Heard::Success => {
+                if breaker.succeeded(now) {
+                    // It could not take all that waits at once.
+                    self.window = 1;
+                    self.borne = 0;
+                    self.deaf = self.in_flight;
+                } else if breaker.calmed(now) {
+                    self.window = usize::MAX;
+                }
             }
-            Heard::Success if breaker.calmed(now) => self.window = usize::MAX,
-            Heard::Success | Heard::Nothing => {}
+            Heard::Nothing => {}
             Heard::Failure {
                 failure,
                 is_overload,
