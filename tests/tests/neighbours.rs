@@ -8,7 +8,7 @@ const SOON: Duration = Duration::from_secs(60);
 const PUBLISHERS: usize = 8;
 const EACH: usize = 100;
 /// So many that the worker has not drained them when the publishers are done.
-const BACKLOG: usize = 30_000;
+const BACKLOG: usize = 120_000;
 
 /// What 99 of 100 publishes stay under.
 const LONG: Duration = Duration::from_millis(100);
