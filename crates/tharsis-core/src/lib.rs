@@ -10,6 +10,7 @@ pub mod health;
 mod id;
 mod invalid;
 pub mod json;
+pub mod order;
 pub mod payload;
 pub mod profile;
 pub mod rate;

@@ -9,6 +9,7 @@ use crate::{
     event::EventType,
     filter::Filter,
     health::{Health, Limits},
+    order::Order,
     profile::{Batch, Encoding, Profile},
     rate::Rate,
     retry::RetryPolicy,
@@ -55,6 +56,8 @@ pub struct Settings {
     pub max_in_flight: u32,
     /// How many of its requests may begin in how long; `None`: as many as it takes.
     pub rate: Option<Rate>,
+    /// Whether its deliveries go one after the other.
+    pub order: Option<Order>,
     /// The largest body that it gets, in bytes.
     pub payload_limit: usize,
     /// How many deliveries one request may carry, under a profile that knows that.

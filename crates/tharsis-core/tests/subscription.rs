@@ -309,7 +309,7 @@ proptest! {
     ) {
         let random = Draft {
             client: client.clone(), name, url, profile: Some(text.clone()), events: vec![text.clone()],
-            content_type: Some(text.clone()), timeout: Some(text.clone()), retry: Some(text.clone()), retry_window: Some(text.clone()), breaker: Some(text.clone()), suspend_after: Some(text.clone()), alert_mail: vec![text.clone()], alert_every: Some(text.clone()), max_in_flight: Some(n), rate: Some(text.clone()),
+            content_type: Some(text.clone()), timeout: Some(text.clone()), retry: Some(text.clone()), retry_window: Some(text.clone()), breaker: Some(text.clone()), suspend_after: Some(text.clone()), alert_mail: vec![text.clone()], alert_every: Some(text.clone()), max_in_flight: Some(n), rate: Some(text.clone()), order: Some(text.clone()), on_dead: Some(text.clone()),
             payload_limit: usize::try_from(n).ok(), batch_items: Some(n), linger: Some(text.clone()),
             profile_settings: [(text.clone(), text.clone())].into(), fields: vec![text.clone()], filter: Some(text), traceparent: true,
         };
@@ -323,6 +323,8 @@ proptest! {
         let _ = settings(&Draft { retry_window: random.retry_window.clone(), ..draft() });
         let _ = settings(&Draft { breaker: random.breaker.clone(), ..draft() });
         let _ = settings(&Draft { suspend_after: random.suspend_after.clone(), ..draft() });
+        let _ = settings(&Draft { order: random.order.clone(), ..draft() });
+        let _ = settings(&Draft { on_dead: random.on_dead.clone(), ..draft() });
         let _ = settings(&Draft { alert_mail: random.alert_mail.clone(), ..draft() });
         let _ = settings(&Draft { alert_every: random.alert_every.clone(), ..draft() });
         let _ = settings(&Draft { fields: random.fields.clone(), ..draft() });

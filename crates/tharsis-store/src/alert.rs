@@ -116,7 +116,12 @@ impl Raised {
 
 /// Whether a settlement is of more interest to people than most are.
 pub(crate) fn is_raising(settlement: &Settlement) -> bool {
-    is_dead(settlement) || is_blocked(settlement)
+    is_given_up(settlement) || is_blocked(settlement)
+}
+
+/// Its retries are used up.
+fn is_given_up(settlement: &Settlement) -> bool {
+    is_dead(settlement) || matches!(settlement.fate, Fate::Kept { .. })
 }
 
 fn is_dead(settlement: &Settlement) -> bool {
@@ -142,7 +147,7 @@ pub(crate) fn of_settlements<'a>(settlements: impl Iterator<Item = &'a Settlemen
         };
         let (dead, blocked) = (is_dead(settlement), is_blocked(settlement));
         let causes = [
-            (Cause::Failing, dead, 0),
+            (Cause::Failing, is_given_up(settlement), 0),
             (Cause::Dead, dead, 1),
             (Cause::Blocked, blocked, 1),
         ];

@@ -114,6 +114,10 @@ failpoints! {
     AskReplayWritten = "ask_replay.written",
     /// And that is committed.
     AskReplayCommitted = "ask_replay.committed",
+    /// What waited for one before it is let go.
+    LetGoWritten = "let_go.written",
+    /// And that is committed.
+    LetGoCommitted = "let_go.committed",
     /// Transitions of health are written.
     HealthWritten = "health.written",
     /// And that is committed.
@@ -148,6 +152,7 @@ pub(crate) const REGISTRY: Commit = [Failpoint::RegistryWritten, Failpoint::Regi
 pub(crate) const ASK_COMMAND: Commit =
     [Failpoint::AskCommandWritten, Failpoint::AskCommandCommitted];
 pub(crate) const ASK_REPLAY: Commit = [Failpoint::AskReplayWritten, Failpoint::AskReplayCommitted];
+pub(crate) const LET_GO: Commit = [Failpoint::LetGoWritten, Failpoint::LetGoCommitted];
 pub(crate) const HEALTH: Commit = [Failpoint::HealthWritten, Failpoint::HealthCommitted];
 pub(crate) const ALERT: Commit = [Failpoint::AlertWritten, Failpoint::AlertCommitted];
 

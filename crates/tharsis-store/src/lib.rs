@@ -14,6 +14,7 @@ mod health;
 mod key;
 #[cfg(feature = "model")]
 pub mod model;
+mod order;
 mod outbox;
 pub mod postgres;
 mod publishing;
@@ -30,10 +31,11 @@ pub use alert::{AlertRecord, Telling, Told};
 pub use campaign::{Campaign, CampaignReport, Slow, Stop, StopState};
 pub use error::StoreError;
 pub use health::{Transition, TransitionRecord};
+pub use order::{Blocked, LetGo};
 pub use outbox::{
-    ASIDE, Attempt, Changed, Due, Fate, LaneRead, Lease, Named, Outbox, Pending, Pointer, Pointers,
-    Position, Published, Remaining, RouteTo, Routed, Rows, SHARDS, Settlement, Shard, Shards,
-    Snapshot, WorkedOff,
+    ASIDE, Attempt, Changed, Due, Fate, KEPT, LaneRead, Lease, Named, Outbox, PARKED, Pending,
+    Pointer, Pointers, Position, Published, Remaining, RouteTo, Routed, Rows, SHARDS, Settlement,
+    Shard, Shards, Snapshot, WorkedOff,
 };
 pub use random::Random;
 pub use registry::{

@@ -6,10 +6,11 @@ use tharsis_core::{
     alert::{Case, Facts},
     delivery::{End, Spent},
     event::Event,
+    order::OrderKey,
     subscription::Target,
 };
 
-use crate::{Stop, StoreError, Telling, Transition};
+use crate::{Blocked, LetGo, Stop, StoreError, Telling, Transition};
 
 /// How many units of ownership there are.
 pub const SHARDS: u8 = 64;
@@ -134,15 +135,21 @@ pub struct Changed {
     pub shards: bool,
 }
 
-/// The lane beside the live one: what is held with its campaign.
+/// The lane of what is held with its campaign.
 pub const ASIDE: u16 = 1;
+
+/// The lane of what has used up its retries while others wait for it: it is held until somebody retries or cancels it.
+pub const KEPT: u16 = 2;
+
+/// The lane of what waits for one that comes before it in [order](tharsis_core::order).
+pub const PARKED: u16 = 3;
 
 /// Where a delivery lies in the outbox and what made it due: it names a row, and is opaque to the engine but for its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position {
     /// The store's short number of the subscription.
     pub subscription: i64,
-    /// 0 is the live lane. What lies in [`ASIDE`] is held with its campaign and is not read.
+    /// 0 is the live lane, which alone is read; the others are [`ASIDE`], [`KEPT`] and [`PARKED`].
     pub lane: u16,
     /// When it is due.
     pub due_at: Timestamp,
@@ -255,6 +262,8 @@ pub struct LaneRead {
     pub after: Option<Position>,
     /// At most so many rows.
     pub limit: u32,
+    /// Rows tell their [recipient](Due::named), stopped campaigns or not.
+    pub named: bool,
 }
 
 /// A lane's state as discovery finds it.
@@ -287,9 +296,11 @@ pub struct Due {
     pub spent: Spent,
     /// The replay that made it due, where that asked for an idempotency value of its own. Few have one.
     pub fresh: Option<Box<ReplayId>>,
-    /// Its campaign and recipient, as long as any campaign is [stopped](Stop): a row that was read when none was does not
-    /// tell.
+    /// Its campaign and recipient, as long as any campaign is [stopped](Stop), or where [they are asked for](LaneRead): a
+    /// row that was read otherwise does not tell.
     pub named: Option<Box<Named>>,
+    /// What it has in common with those that it goes in order with. It is for the reader to say, the store does not.
+    pub key: Option<OrderKey>,
 }
 
 /// What a read of lanes found.
@@ -335,6 +346,20 @@ pub enum Fate {
     },
     /// Its campaign is paused: it goes [aside](ASIDE), with all that it is, as long as that is so. No attempt comes with it.
     Aside,
+    /// One before it is not delivered yet: it is [parked](PARKED), with so much of its budget used up as before. No attempt
+    /// comes with it.
+    Parked {
+        /// It is due then. Those of a key are let go all at once with the earliest of them, so that they come before what
+        /// is due later, and each in its order.
+        due_at: Timestamp,
+        /// What is used up.
+        spent: Spent,
+    },
+    /// Its retries are used up and others wait for it: it is [kept](KEPT), with so much of its budget used up.
+    Kept {
+        /// What is used up.
+        spent: Spent,
+    },
 }
 
 /// One delivery's change: the row is named as it was read, so a change by anyone else makes it a no-op that is returned.
@@ -350,6 +375,8 @@ pub struct Settlement {
     pub attempt: Option<Attempt>,
     /// What becomes of the row.
     pub fate: Fate,
+    /// What it has in common with those that wait for it, or that it waits for.
+    pub key: Option<OrderKey>,
     /// Suspend the subscription too, for this reason.
     pub suspend: Option<&'static str>,
 }
@@ -385,6 +412,8 @@ pub struct Published {
 ///   names each delivery once, and each end comes with an attempt.
 /// - A row goes [aside](Fate::Aside) only if its campaign, or its recipient in it, is paused at that moment; else it is left
 ///   alone. So what is resumed leaves nothing behind: whoever resumes has all that went aside before let go.
+/// - A row that is put back, kept or parked bears its key, if it has one; one that is let go does not bear it any more. Of
+///   the parked ones of a key none is let go while one before them that was put back is unfinished.
 /// - What people are to be told is raised in the transaction in which it happens: by `settle` for deliveries that end dead
 ///   and for addresses that must not be reached, by `transition` for how a receiver does. What is raised again before it is
 ///   told is added to it.
@@ -484,6 +513,21 @@ pub trait Outbox: Send + Sync + 'static {
         lease: &Lease,
         settlements: &[Settlement],
     ) -> impl Future<Output = Result<Vec<Position>, StoreError>> + Send;
+
+    /// The keys of these subscriptions of which somebody waits.
+    fn blocked(
+        &self,
+        lease: &Lease,
+        subscriptions: &[i64],
+    ) -> impl Future<Output = Result<Vec<Blocked>, StoreError>> + Send;
+
+    /// Lets the next deliveries of these keys go that are [parked](PARKED), some at a time and in order, where none that was
+    /// put back is before them.
+    fn let_go(
+        &self,
+        lease: &Lease,
+        keys: &[(i64, OrderKey)],
+    ) -> impl Future<Output = Result<Vec<LetGo>, StoreError>> + Send;
 
     /// Writes down how receivers do from now on, each after the version before it; the history grows where the condition is
     /// another. Returns the subscriptions of which somebody had written something since: what came after that in the batch

@@ -9,6 +9,7 @@ use tharsis_core::{
     event::EventType,
     filter::Filter,
     health::{Health, Limits},
+    order::{OnDead, Order},
     profile::{Batch, Profile, Profiles},
     retry::RetryPolicy,
     secret::{SealingKey, Secret, SecretRow},
@@ -69,6 +70,8 @@ pub(crate) struct SubscriptionRow {
     pub(crate) retry_window_ms: Option<i64>,
     pub(crate) alert_mail: Vec<String>,
     pub(crate) alert_every_ms: i64,
+    pub(crate) order_by: Option<String>,
+    pub(crate) on_dead: String,
     pub(crate) health: Health,
     /// What of that which was held it is about to go on with.
     pub(crate) resuming: Option<String>,
@@ -184,6 +187,7 @@ impl SubscriptionRow {
             },
             max_in_flight: self.max_in_flight,
             rate: (self.rate.map(|text| text.parse()).transpose()).map_err(corrupt)?,
+            order: order(self.order_by.as_deref(), &self.on_dead).map_err(corrupt)?,
             payload_limit: limit.map_or(profile.payload_limit, |n| n.min(profile.payload_limit)),
             batch: profile.batch.map(|most| Batch {
                 items: self
@@ -219,6 +223,8 @@ pub(crate) struct SettingsRow<'a> {
     pub(crate) retry_window_ms: Option<i64>,
     pub(crate) alert_mail: Vec<&'a str>,
     pub(crate) alert_every_ms: i64,
+    pub(crate) order_by: Option<String>,
+    pub(crate) on_dead: &'static str,
 }
 
 impl<'a> SettingsRow<'a> {
@@ -254,8 +260,18 @@ impl<'a> SettingsRow<'a> {
                 .map(|address| address.as_str())
                 .collect(),
             alert_every_ms: millis(settings.alerts.every),
+            order_by: settings.order.as_ref().map(|order| order.by.to_string()),
+            on_dead: (settings.order.as_ref())
+                .map_or(OnDead::default(), |order| order.on_dead)
+                .as_str(),
         })
     }
+}
+
+fn order(by: Option<&str>, on_dead: &str) -> Result<Option<Order>, Invalid> {
+    let on_dead = on_dead.parse()?;
+    by.map(|by| by.parse().map(|by| Order { by, on_dead }))
+        .transpose()
 }
 
 fn millis(length: Duration) -> i64 {

@@ -215,6 +215,7 @@ impl House {
             subscription: self.subscription,
             after: None,
             limit: 100,
+            named: false,
         };
         let rows = self.store.due(&self.lease, &[lane], self.now).await;
         rows.expect("due").due
@@ -239,6 +240,7 @@ impl House {
                 detail: Some("a NUL \0 that somebody sent".to_owned()),
             }),
             fate: Fate::Ended(End::Delivered),
+            key: None,
             suspend: None,
         }
     }

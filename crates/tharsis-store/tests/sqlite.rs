@@ -1211,6 +1211,7 @@ async fn due(store: &SqliteStore, lease: &tharsis_store::Lease) -> Vec<tharsis_s
         subscription: 1,
         after: None,
         limit: 500,
+        named: false,
     };
     store
         .due(lease, &[lane], lease.clock)
@@ -1234,6 +1235,7 @@ fn delivered(due: &tharsis_store::Due, at: Timestamp) -> Settlement {
             detail: None,
         }),
         fate: Fate::Ended(End::Delivered),
+        key: None,
         suspend: None,
     }
 }

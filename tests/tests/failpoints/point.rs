@@ -12,6 +12,7 @@ pub(crate) enum Story {
     Deliver,
     Lease,
     Registry,
+    Order,
     Health,
     Alert,
     Command,
@@ -81,6 +82,8 @@ fn place(point: Failpoint) -> (Story, &'static [Database], Leaves) {
         F::RegistryCommitted | F::AskCommandCommitted | F::AskReplayCommitted => {
             (Story::Registry, BOTH, Done)
         }
+        F::LetGoWritten => (Story::Order, SQLITE, Nothing),
+        F::LetGoCommitted => (Story::Order, BOTH, Done),
         F::HealthWritten => (Story::Health, BOTH, Nothing),
         F::HealthCommitted => (Story::Health, BOTH, Done),
         F::AlertWritten => (Story::Alert, BOTH, Nothing),

@@ -40,6 +40,9 @@ pub(crate) struct SubscriptionDocument<'a> {
     max_in_flight: u32,
     /// Null: as many as it takes.
     rate: Option<String>,
+    /// Null: none waits for another.
+    order: Option<String>,
+    on_dead: Option<&'static str>,
     payload_limit: usize,
     /// Deliveries of one request; null under a profile that knows no batches.
     batch_items: Option<u32>,
@@ -112,6 +115,8 @@ impl<'a> From<&'a Subscription> for SubscriptionDocument<'a> {
             alert_every: format_duration(settings.alerts.every),
             max_in_flight: settings.max_in_flight,
             rate: settings.rate.map(|rate| rate.to_string()),
+            order: settings.order.as_ref().map(|order| order.by.to_string()),
+            on_dead: settings.order.as_ref().map(|order| order.on_dead.as_str()),
             payload_limit: settings.payload_limit,
             batch_items: settings.batch.map(|batch| batch.items),
             linger: settings.batch.map(|batch| format_duration(batch.linger)),

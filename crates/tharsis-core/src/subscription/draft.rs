@@ -12,6 +12,7 @@ use crate::{
     filter::Filter,
     health::{BREAKER, Limits, SUSPEND_AFTER},
     json::path_step,
+    order::{By, OnDead, Order},
     profile::{Batch, Fallback, MARS, Profile, Profiles},
     rate::Rate,
     retry::RetryPolicy,
@@ -88,6 +89,10 @@ pub struct Draft {
     pub max_in_flight: Option<u32>,
     /// Requests that may begin in how long, such as `10/s`; absent or `none`: as many as it takes.
     pub rate: Option<String>,
+    /// `none`, `strict`, `recipient` or `key:PATH`; `none` if absent.
+    pub order: Option<String>,
+    /// What becomes of one whose retries are used up while others wait for it: `give_up` or `hold`; `give_up` if absent.
+    pub on_dead: Option<String>,
     /// The largest body in bytes; the profile's if absent.
     pub payload_limit: Option<usize>,
     /// Deliveries of one request, 1 for none together; the profile's if absent.
@@ -139,6 +144,7 @@ impl Draft {
                 1..=MOST_IN_FLIGHT,
             )?,
             rate: rate(self.rate.as_deref())?,
+            order: self.order()?,
             payload_limit: bounded(
                 "payload_limit",
                 self.payload_limit,
@@ -152,6 +158,27 @@ impl Draft {
             traceparent: self.traceparent,
             profile,
         })
+    }
+
+    fn order(&self) -> Result<Option<Order>, Invalid> {
+        let by = self.order.as_deref().map_or(Ok(None), By::parse);
+        let by = by.map_err(|e| e.at("order"))?;
+        let given = self
+            .on_dead
+            .as_deref()
+            .map(str::parse::<OnDead>)
+            .transpose();
+        let on_dead = given.map_err(|e| e.at("on_dead"))?.unwrap_or_default();
+        match by {
+            Some(by) => Ok(Some(Order { by, on_dead })),
+            None if on_dead == OnDead::Hold => Err(Invalid::new(
+                "order_missing",
+                "says what others wait for, but none waits for another",
+            )
+            .at("on_dead")
+            .hint("give an order too: strict, recipient or key:PATH")),
+            None => Ok(None),
+        }
     }
 
     fn batch(&self, profile: &Profile) -> Result<Option<Batch>, Invalid> {
@@ -252,6 +279,11 @@ impl From<&Settings> for Draft {
             alert_every: Some(format_duration(settings.alerts.every)),
             max_in_flight: Some(settings.max_in_flight),
             rate: settings.rate.map(|rate| rate.to_string()),
+            order: settings.order.as_ref().map(|order| order.by.to_string()),
+            on_dead: settings
+                .order
+                .as_ref()
+                .map(|order| order.on_dead.as_str().to_owned()),
             payload_limit: Some(settings.payload_limit),
             batch_items: settings.batch.map(|batch| batch.items),
             linger: settings.batch.map(|batch| format_duration(batch.linger)),

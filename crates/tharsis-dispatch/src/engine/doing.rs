@@ -208,6 +208,22 @@ where
             Effect::Settle(lease, settlements) => self.ask(patience, Input::Settle, async move {
                 outbox.settle(&lease, &settlements).await
             }),
+            Effect::Look(lease, lanes) => {
+                let asked = Arc::clone(&lanes);
+                self.ask(
+                    patience,
+                    move |result| Input::Look(asked, result),
+                    async move { outbox.blocked(&lease, &lanes).await },
+                );
+            }
+            Effect::LetGo(lease, keys) => {
+                let asked = Arc::clone(&keys);
+                self.ask(
+                    patience,
+                    move |result| Input::LetGo(asked, result),
+                    async move { outbox.let_go(&lease, &keys).await },
+                );
+            }
             Effect::Transition(lease, transitions) => {
                 self.ask(patience, Input::Transition, async move {
                     outbox.transition(&lease, &transitions).await

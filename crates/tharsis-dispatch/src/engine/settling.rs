@@ -24,13 +24,15 @@ const PATIENCE: Duration = Duration::from_millis(10);
 /// Why a subscription is suspended whose receiver is gone for good.
 const GONE: &str = "http_410";
 
-/// What an attempt makes of a delivery.
+/// What an attempt makes of a delivery. One that others wait for may be to be kept when its retries are used up.
 pub(super) fn attempted(
     due: &Due,
     at: Timestamp,
     outcome: Outcome,
     verdict: Verdict,
+    holds: bool,
 ) -> Settlement {
+    let holds = holds && due.key.is_some();
     let (fate, counts, suspend) = match verdict {
         Verdict::Delivered => (Fate::Ended(End::Delivered), true, None),
         Verdict::Retry { due_at } => {
@@ -45,7 +47,14 @@ pub(super) fn attempted(
             let spent = due.spent;
             (Fate::Again { due_at, spent }, true, None)
         }
+        Verdict::Dead if holds => (Fate::Kept { spent: due.spent }, true, None),
         Verdict::Dead => (Fate::Ended(End::Dead), true, None),
+        // It is the first to go once its receiver is back.
+        Verdict::Gone if holds => {
+            let due_at = at + outcome.duration;
+            let spent = due.spent;
+            (Fate::Again { due_at, spent }, true, Some(GONE))
+        }
         Verdict::Gone => (Fate::Ended(End::Dead), true, Some(GONE)),
         Verdict::Expired => (Fate::Ended(End::Expired), true, None),
     };
@@ -64,6 +73,7 @@ pub(super) fn attempted(
         attempts: due.attempts,
         attempt,
         fate,
+        key: due.key,
         suspend,
     }
 }
@@ -79,6 +89,7 @@ pub(super) fn again(due: &Due, now: Timestamp) -> Settlement {
             due_at: now,
             spent: due.spent,
         },
+        key: due.key,
         suspend: None,
     }
 }
@@ -91,6 +102,24 @@ pub(super) fn aside(due: &Due) -> Settlement {
         attempts: due.attempts,
         attempt: None,
         fate: Fate::Aside,
+        key: due.key,
+        suspend: None,
+    }
+}
+
+/// A delivery that waits for one before it: it is out of the way of those that do not.
+pub(super) fn parked(due: &Due) -> Settlement {
+    Settlement {
+        position: due.position,
+        event: due.id.event,
+        attempts: due.attempts,
+        attempt: None,
+        fate: Fate::Parked {
+            // It may have been put back itself: those after it are not to go before it for that.
+            due_at: due.position.due_at.min(due.published_at),
+            spent: due.spent,
+        },
+        key: due.key,
         suspend: None,
     }
 }
@@ -156,6 +185,7 @@ fn without_request(
             detail,
         }),
         fate: Fate::Ended(end),
+        key: due.key,
         suspend: None,
     }
 }
@@ -272,6 +302,7 @@ mod tests {
             spent: SPENT,
             fresh: None,
             named: None,
+            key: None,
         }
     }
 
@@ -285,7 +316,7 @@ mod tests {
             detail: None,
             duration: Duration::from_millis(12),
         };
-        attempted(&due(1), at(6_000), outcome, verdict)
+        attempted(&due(1), at(6_000), outcome, verdict, false)
     }
 
     #[test]

@@ -3,12 +3,13 @@ use std::{sync::Arc, time::Instant};
 use tharsis_core::{
     Invalid, Timestamp,
     delivery::Outcome,
+    order::OrderKey,
     signer::{self, Item, Request},
     subscription::Target,
 };
 use tharsis_store::{
-    Changed, Due, LaneRead, Lease, Pending, Pointer, Pointers, Position, Remaining, Rows,
-    Settlement, Shards, Snapshot, StoreError, Transition, WorkedOff,
+    Blocked, Changed, Due, LaneRead, Lease, LetGo, Pending, Pointer, Pointers, Position, Remaining,
+    Rows, Settlement, Shards, Snapshot, StoreError, Transition, WorkedOff,
 };
 
 use super::routing::{self, Routes};
@@ -94,6 +95,10 @@ pub(super) enum Effect {
     Send(Flight),
     /// Write down what came of deliveries.
     Settle(Lease, Arc<Vec<Settlement>>),
+    /// Look which deliveries of these lanes wait for others in the store.
+    Look(Lease, Arc<[i64]>),
+    /// Let the next deliveries of these keys go.
+    LetGo(Lease, Arc<[(i64, OrderKey)]>),
     /// Write down how receivers do.
     Transition(Lease, Arc<Vec<Transition>>),
     /// Tell people what is to be told of these subscriptions.
@@ -126,6 +131,10 @@ pub(super) enum Input {
     /// An `Err` when no request can be made of the delivery.
     Send(Box<Flight>, Result<Outcome, Invalid>),
     Settle(Result<Vec<Position>, StoreError>),
+    /// With the lanes that were asked for.
+    Look(Arc<[i64]>, Result<Vec<Blocked>, StoreError>),
+    /// With the keys that were asked for.
+    LetGo(Arc<[(i64, OrderKey)]>, Result<Vec<LetGo>, StoreError>),
     Transition(Result<Vec<i64>, StoreError>),
     Tell(Result<(), StoreError>),
     WorkOff(Result<WorkedOff, StoreError>),

@@ -102,6 +102,17 @@ impl Model {
         }
     }
 
+    /// When an event was published among others, and its payload.
+    pub fn content(&self, event: EventId) -> (i64, bytes::Bytes) {
+        let stored = &self.events[&event];
+        (stored.pointer.seq, stored.payload.clone())
+    }
+
+    /// Whether no attempt of an event was to go out at once.
+    pub fn is_for_later(&self, event: EventId) -> bool {
+        self.events[&event].pointer.not_before.is_some()
+    }
+
     /// Of which campaign an event is, and whom it is for.
     pub fn bears(&self, event: EventId) -> Option<Box<Named>> {
         let stored = self.events.get(&event)?;

@@ -14,8 +14,8 @@ use super::{
     outbox::{pending, unsent},
 };
 use crate::{
-    Campaign, Lease, Replay, ReplayChoice, ReplayKey, ReplayState, Shard, Shards, StoreError,
-    WorkedOff,
+    ASIDE, Campaign, KEPT, Lease, Replay, ReplayChoice, ReplayKey, ReplayState, Shard, Shards,
+    StoreError, WorkedOff,
 };
 
 /// So many deliveries are looked at by one chunk of a replay: few, so that there are often more.
@@ -209,8 +209,20 @@ impl Model {
     fn carry_out(&mut self, command: Command, now: Timestamp) {
         match command.kind {
             Kind::Retry(id) => {
+                let target = self.targets.get(&command.number);
+                let is_ordered =
+                    target.is_some_and(|target| target.subscription.settings.order.is_some());
+                let is_later = self.events[&id.event].pointer.not_before > Some(now);
                 for row in self.rows.iter_mut().filter(|row| row.id == id) {
-                    row.position.due_at = row.position.due_at.min(now);
+                    let is_kept = row.position.lane == KEPT;
+                    let keeps_its_place = is_ordered && row.key.is_none() && !is_later;
+                    if keeps_its_place || !is_kept && row.position.due_at <= now {
+                        continue;
+                    }
+                    if is_kept {
+                        row.position.lane = 0;
+                    }
+                    row.position.due_at = now;
                 }
             }
             Kind::Cancel(id) => self.end(codes::CANCELLED, now, |row| row.id == id),
@@ -220,6 +232,7 @@ impl Model {
             Kind::ResumeCampaign(campaign) => {
                 let goes = |row: &crate::Due| {
                     row.position.subscription == command.number
+                        && row.position.lane == ASIDE
                         && self.is_of(row.id.event, &campaign)
                         && !self.is_paused(row.id.event)
                 };

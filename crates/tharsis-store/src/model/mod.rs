@@ -9,6 +9,7 @@ mod command;
 mod health;
 mod history;
 mod leases;
+mod order;
 mod outbox;
 mod registry;
 mod settle;

@@ -13,9 +13,9 @@ use tharsis_core::{
 
 use super::{Model, Stored, count};
 use crate::{
-    ASIDE, Attempt, Changed, Due, LaneRead, Lease, Pending, Pointer, Pointers, Position, Published,
-    Refusal, Remaining, Replay, ReplayKey, RouteTo, Routed, Rows, Shard, Shards, Snapshot,
-    StoreError,
+    ASIDE, Attempt, Changed, Due, KEPT, LaneRead, Lease, Pending, Pointer, Pointers, Position,
+    Published, Refusal, Remaining, Replay, ReplayKey, RouteTo, Routed, Rows, Shard, Shards,
+    Snapshot, StoreError,
 };
 
 /// What a database gives an event that is new to it.
@@ -314,6 +314,7 @@ impl Model {
             attempts: self.made(id),
             spent: Spent::default(),
             named: None,
+            key: None,
             fresh: replay
                 .filter(|(_, replay)| replay.key == ReplayKey::Fresh)
                 .map(|(_, replay)| Box::new(replay.id)),
@@ -361,7 +362,14 @@ impl Model {
         let lanes: Vec<LaneRead> = lanes.iter().filter(is_ours).copied().collect();
         let mut rows = read(&self.rows, &lanes, now);
         for due in &mut rows.due {
-            due.named = self.named(due.id.event);
+            let is_asked =
+                |lane: &LaneRead| lane.named && lane.subscription == due.position.subscription;
+            due.key = None;
+            due.named = if lanes.iter().any(is_asked) {
+                self.bears(due.id.event)
+            } else {
+                self.named(due.id.event)
+            };
         }
         Ok(rows)
     }
@@ -381,8 +389,7 @@ impl Model {
                 row.spent.tries == 0 && row.position.due_at > now && not_before > Some(now);
             // One whose probe is due is waited for.
             let target = self.targets.get(&row.position.subscription);
-            let is_aside = row.position.lane == ASIDE;
-            let is_held = is_aside
+            let is_held = matches!(row.position.lane, ASIDE | KEPT)
                 || target.is_some_and(|target| {
                     let health = &target.subscription.health;
                     target.subscription.state != State::Active

@@ -3,7 +3,10 @@
 use tharsis_core::{DeliveryId, delivery::End};
 
 use super::Model;
-use crate::{ASIDE, Attempt, AttemptRecord, Fate, Lease, Position, Settlement, Shards, StoreError};
+use crate::{
+    ASIDE, Attempt, AttemptRecord, Fate, KEPT, Lease, PARKED, Position, Settlement, Shards,
+    StoreError,
+};
 
 impl Model {
     /// Records attempts and moves or ends deliveries, also in what is surplus: it is owned until it is given back.
@@ -60,7 +63,21 @@ impl Model {
             Fate::Again { due_at, spent } => {
                 row.position.due_at = due_at;
                 row.spent = spent;
+                row.key = settlement.key;
                 (None, Some(due_at))
+            }
+            Fate::Parked { due_at, spent } => {
+                row.position.lane = PARKED;
+                row.position.due_at = due_at;
+                row.spent = spent;
+                row.key = settlement.key;
+                (None, None)
+            }
+            Fate::Kept { spent } => {
+                row.position.lane = KEPT;
+                row.spent = spent;
+                row.key = settlement.key;
+                (None, None)
             }
             Fate::Aside => {
                 row.position.lane = ASIDE;

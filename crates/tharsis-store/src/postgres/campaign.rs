@@ -206,13 +206,13 @@ macro_rules! chunk {
 
 /// What is due goes before all that waits longer.
 pub(super) const LET_GO: &str = chunk!(
-    "n.lane > 0 AND NOT EXISTS (
+    "n.lane = 1 AND NOT EXISTS (
          SELECT
          FROM campaign_stop p
          WHERE p.client = e.client AND p.campaign = e.campaign AND p.recipient IN ('', e.recipient)
            AND p.state = 'paused')",
-    "INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited)
-     SELECT subscription, 0, due_at, seq, event, attempts, tries, replay, waited FROM taken WHERE $4 IS NOT NULL"
+    "INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited, order_key)
+     SELECT subscription, 0, due_at, seq, event, attempts, tries, replay, waited, order_key FROM taken WHERE $4 IS NOT NULL"
 );
 
 pub(super) const END: &str = chunk!(
@@ -287,7 +287,7 @@ const STATES: &str = concat!(
     of_campaign!(),
     "    UNION ALL
          SELECT CASE WHEN e.expires_at <= clock_timestamp() THEN 'expired'
-                     WHEN d.lane > 0
+                     WHEN d.lane IN (1, 2)
                           OR d.subscription IN (SELECT subscription FROM subscription_state)
                           OR EXISTS (SELECT FROM subscription_health h
                                      WHERE h.subscription = d.subscription AND h.condition = 'open')

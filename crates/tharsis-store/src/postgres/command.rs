@@ -293,12 +293,19 @@ macro_rules! rows_of_pairs {
     };
 }
 
+/// What goes in order and is neither put back nor for later is due, whatever this clock shows: it keeps its place.
 pub(super) const MAKE_DUE: &str = concat!(
     "WITH taken AS (DELETE FROM delivery ",
-    rows_of_pairs!(" AND due_at > $3 "),
+    rows_of_pairs!(
+        " AND (due_at > $3 OR lane = 2)
+          AND (order_key IS NOT NULL
+               OR EXISTS (SELECT FROM subscription s WHERE s.seq = r.subscription AND s.order_by IS NULL OFFSET 0)
+               OR EXISTS (SELECT FROM event e WHERE e.id = r.event AND e.not_before > $3 OFFSET 0)) "
+    ),
     " RETURNING *)
-     INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited)
-     SELECT subscription, lane, $3, seq, event, attempts, tries, replay, waited FROM taken"
+     INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited, order_key)
+     SELECT subscription, CASE lane WHEN 2 THEN 0 ELSE lane END, $3, seq, event, attempts, tries, replay, waited, order_key
+     FROM taken"
 );
 
 /// The end of what was taken out is recorded after the attempts that were made; one from before an earlier replay is

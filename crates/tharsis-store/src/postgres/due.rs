@@ -46,8 +46,9 @@ pub(super) const DUE: &str = "
            d.replay,
            CASE WHEN d.replay > 0 THEN (SELECT r.id FROM replay r WHERE r.seq = d.replay AND r.fresh) END, d.waited,
            CASE WHEN (SELECT EXISTS (SELECT FROM campaign_stop)) THEN e.campaign END,
-           CASE WHEN (SELECT EXISTS (SELECT FROM campaign_stop)) THEN e.recipient END
-    FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[], $4::bigint[]) AS l(subscription, due_at, seq, most)
+           CASE WHEN l.named OR (SELECT EXISTS (SELECT FROM campaign_stop)) THEN e.recipient END
+    FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[], $4::bigint[], $7::boolean[])
+         AS l(subscription, due_at, seq, most, named)
     CROSS JOIN LATERAL (
         SELECT s.id FROM subscription s WHERE s.seq = l.subscription AND s.shard = ANY ($5::smallint[]) OFFSET 0) s
     CROSS JOIN LATERAL (
@@ -126,6 +127,7 @@ impl<'r> FromRow<'r, PgRow> for Row {
             },
             fresh: fresh.map(|id| Box::new(ReplayId::from_uuid(id))),
             named: Named::of(campaign, recipient),
+            key: None,
         }))
     }
 }
@@ -151,6 +153,7 @@ pub(super) async fn due(
     let due_ats: Vec<Instant> = lanes.iter().map(|lane| Instant(after(lane).0)).collect();
     let seqs: Vec<i64> = lanes.iter().map(|lane| after(lane).1).collect();
     let limits: Vec<i64> = lanes.iter().map(|lane| lane.limit.into()).collect();
+    let named: Vec<bool> = lanes.iter().map(|lane| lane.named).collect();
     let rows: Vec<Row> = sqlx::query_as(DUE)
         .bind(subscriptions)
         .bind(due_ats)
@@ -158,6 +161,7 @@ pub(super) async fn due(
         .bind(limits)
         .bind(owner::array(lease.shards))
         .bind(Instant(now))
+        .bind(named)
         .fetch_all(&mut *store.0.engine.get().await?)
         .await?;
     Ok(sort(lanes, rows))

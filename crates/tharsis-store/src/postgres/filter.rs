@@ -91,7 +91,7 @@ macro_rules! unfinished {
                AND ($12 IS NULL OR
                     CASE WHEN EXISTS (SELECT FROM event e
                                       WHERE e.id = d.event AND e.expires_at <= clock_timestamp() OFFSET 0) THEN 'expired'
-                         WHEN d.lane > 0
+                         WHEN d.lane IN (1, 2)
                               OR d.subscription IN (SELECT subscription FROM subscription_state)
                             OR EXISTS (SELECT FROM subscription_health h
                                        WHERE h.subscription = d.subscription AND h.condition = 'open')

@@ -239,7 +239,7 @@ fn delivery_row(row: &PgRow, unreadable: &HashSet<i64>) -> Result<DeliveryRow, S
     let due_at = instant(row, 7)?;
     let is_held = row
         .try_get::<Option<i16>, _>(16)?
-        .is_some_and(|lane| lane > 0)
+        .is_some_and(|lane| matches!(lane, 1 | 2))
         || row.try_get::<Option<i64>, _>(11)?.is_some()
         || unreadable.contains(&row.try_get::<i64, _>(10)?);
     let status = if due_at.is_none() {

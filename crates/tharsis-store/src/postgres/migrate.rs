@@ -51,6 +51,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "alert",
         sql: include_str!("../../migrations/postgres/0007_alert.sql"),
     },
+    Migration {
+        version: 9,
+        name: "order",
+        sql: include_str!("../../migrations/postgres/0009_order.sql"),
+    },
 ];
 
 struct Migration {

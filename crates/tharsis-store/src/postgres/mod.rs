@@ -38,6 +38,7 @@ mod health;
 mod history;
 mod key;
 mod migrate;
+mod order;
 mod outbox;
 mod owner;
 mod partition;

@@ -5,15 +5,17 @@ use tharsis_core::{
     EventId, Invalid, Timestamp, WorkerId,
     alert::{Case, Facts},
     event::Event,
+    order::OrderKey,
 };
 
 use super::{
-    PostgresStore, alert, command, due, health, owner, partition, pointers, poke, registry,
+    PostgresStore, alert, command, due, health, order, owner, partition, pointers, poke, registry,
     remaining, route, settle, subscription,
 };
 use crate::{
-    Changed, LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed,
-    Rows, Settlement, Shards, Snapshot, StoreError, Telling, Transition, WorkedOff, publishing,
+    Blocked, Changed, LaneRead, Lease, LetGo, Outbox, Pending, Pointers, Position, Published,
+    Remaining, Routed, Rows, Settlement, Shards, Snapshot, StoreError, Telling, Transition,
+    WorkedOff, publishing,
 };
 
 impl Outbox for PostgresStore {
@@ -75,6 +77,22 @@ impl Outbox for PostgresStore {
         settlements: &[Settlement],
     ) -> Result<Vec<Position>, StoreError> {
         settle::settle(self, lease, settlements).await
+    }
+
+    async fn blocked(
+        &self,
+        lease: &Lease,
+        subscriptions: &[i64],
+    ) -> Result<Vec<Blocked>, StoreError> {
+        order::blocked(self, lease, subscriptions).await
+    }
+
+    async fn let_go(
+        &self,
+        lease: &Lease,
+        keys: &[(i64, OrderKey)],
+    ) -> Result<Vec<LetGo>, StoreError> {
+        order::let_go(self, lease, keys).await
     }
 
     async fn transition(

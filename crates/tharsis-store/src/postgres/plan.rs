@@ -368,6 +368,7 @@ impl World {
                 subscription: *lane,
                 after: None,
                 limit: 15,
+                named: false,
             })
             .collect();
         let (rows, plans) = self
@@ -428,6 +429,7 @@ impl World {
                 detail: None,
             }),
             fate,
+            key: None,
             suspend: None,
         }
     }

@@ -46,9 +46,9 @@ impl Registry for PostgresStore {
                  (id, client, name, name_key, url, profile, events, content_type, timeout_ms, retry,
                   max_in_flight, created_at, updated_at, payload_limit, batch_items, linger_ms, profile_settings,
                   fields, filter, traceparent, rate, breaker, suspend_after_ms, retry_window_ms,
-                  alert_mail, alert_every_ms)
+                  alert_mail, alert_every_ms, order_by, on_dead)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-                     $23, $24, $25)
+                     $23, $24, $25, $26, $27)
              RETURNING seq",
         )
         .bind(id.as_uuid())
@@ -76,6 +76,8 @@ impl Registry for PostgresStore {
         .bind(row.retry_window_ms)
         .bind(row.alert_mail)
         .bind(row.alert_every_ms)
+        .bind(row.order_by)
+        .bind(row.on_dead)
         .fetch_one(&mut *write)
         .await
         .map_err(refused)?;
@@ -115,7 +117,7 @@ impl Registry for PostgresStore {
                  retry = $8, max_in_flight = $9, updated_at = $10, payload_limit = $11, batch_items = $12,
                  linger_ms = $13, profile_settings = $14, fields = $15, filter = $16, traceparent = $17,
                  rate = $18, breaker = $19, suspend_after_ms = $20, retry_window_ms = $21,
-                 alert_mail = $22, alert_every_ms = $23
+                 alert_mail = $22, alert_every_ms = $23, order_by = $24, on_dead = $25
              WHERE seq = $1 AND removed_at IS NULL",
         )
         .bind(seq)
@@ -141,6 +143,8 @@ impl Registry for PostgresStore {
         .bind(row.retry_window_ms)
         .bind(row.alert_mail)
         .bind(row.alert_every_ms)
+        .bind(row.order_by)
+        .bind(row.on_dead)
         .execute(&mut *write)
         .await
         .map_err(refused)?

@@ -18,7 +18,7 @@ pub(super) const REMAINING: &str = "
             SELECT FROM event e WHERE e.id = d.event AND e.not_before > $1 OFFSET 0))
     FROM (
         SELECT event, due_at, tries,
-               lane > 0
+               lane IN (1, 2)
                OR subscription IN (SELECT subscription FROM subscription_state)
                OR EXISTS (SELECT FROM subscription_health h
                           WHERE h.subscription = d.subscription AND h.condition = 'open' AND h.probe_at > $1)

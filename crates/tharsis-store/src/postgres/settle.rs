@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
-use tharsis_core::delivery::{End, Spent};
+use tharsis_core::{delivery::End, order::OrderKey};
 use uuid::Uuid;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     value::{Instant, corrupt, text},
 };
 use crate::{
-    Fate, Lease, Position, Settlement, StoreError,
+    Fate, KEPT, Lease, PARKED, Position, Settlement, StoreError,
     alert::{is_raising, of_settlements},
     failpoint::{self, Failpoint, reached},
 };
@@ -40,9 +40,9 @@ pub(super) const SETTLE: &str = "
         FROM unnest($4::integer[], $5::smallint[], $6::timestamptz[], $7::bigint[], $8::uuid[], $9::integer[],
                     $10::timestamptz[], $11::integer[], $12::integer[], $13::text[], $14::integer[], $15::integer[],
                     $16::timestamptz[], $17::bigint[], $18::text[], $19::smallint[], $20::text[], $21::bytea[],
-                    $22::text[], $23::boolean[], $25::bigint[]) WITH ORDINALITY
+                    $22::text[], $23::boolean[], $25::bigint[], $26::smallint[], $27::bigint[]) WITH ORDINALITY
              AS g(sub, lane, due_at, seq, event, attempts, again, made, tries, ended, number, after, at, duration_us, code,
-                  status, detail, excerpt, suspend, is_success, waited, place)
+                  status, detail, excerpt, suspend, is_success, waited, to_lane, order_key, place)
         LEFT JOIN LATERAL (
             SELECT d.ctid AS tid, d.replay,
                    (d.lane, d.due_at, d.seq, d.attempts) = (g.lane, g.due_at, g.seq, g.attempts) AS is_as_read
@@ -66,8 +66,8 @@ pub(super) const SETTLE: &str = "
         FROM found f
         WHERE f.is_ours
     ), moved AS (
-        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited)
-        SELECT t.subscription, t.lane, t.again, t.seq, t.event, t.made, t.tries, t.replay, t.waited
+        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited, order_key)
+        SELECT t.subscription, t.to_lane, t.again, t.seq, t.event, t.made, t.tries, t.replay, t.waited, t.order_key
         FROM taken t
         WHERE t.is_taken AND t.again IS NOT NULL
     ), late AS (
@@ -78,10 +78,11 @@ pub(super) const SETTLE: &str = "
             CROSS JOIN LATERAL (
                 SELECT d.ctid FROM delivery d WHERE d.event = t.event AND d.subscription = t.subscription OFFSET 0) d
             WHERE t.tid IS NULL AND t.is_new))
-        RETURNING subscription, lane, due_at, seq, event, attempts + 1 AS attempts, tries, replay, waited
+        RETURNING subscription, lane, due_at, seq, event, attempts + 1 AS attempts, tries, replay, waited, order_key
     ), kept AS (
-        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited)
-        SELECT l.subscription, l.lane, l.due_at, l.seq, l.event, l.attempts, l.tries, l.replay, l.waited FROM late l
+        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited, order_key)
+        SELECT l.subscription, l.lane, l.due_at, l.seq, l.event, l.attempts, l.tries, l.replay, l.waited, l.order_key
+        FROM late l
     ), recorded AS (
         INSERT INTO attempt (event, subscription, number, at, duration_us, code, status, ended, after, due_at, detail, excerpt)
         SELECT t.event, t.subscription,
@@ -92,7 +93,8 @@ pub(super) const SETTLE: &str = "
                                   (SELECT max(a.number) + 1 FROM attempt a
                                    WHERE a.event = t.event AND a.subscription = t.subscription))
                END,
-               t.at, t.duration_us, t.code, t.status, t.ended, t.after, t.again, t.detail, t.excerpt
+               t.at, t.duration_us, t.code, t.status, t.ended, t.after, CASE t.to_lane WHEN 0 THEN t.again END, t.detail,
+               t.excerpt
         FROM taken t
         WHERE t.is_taken AND t.is_new
         ON CONFLICT (event, subscription, number) DO UPDATE
@@ -195,10 +197,10 @@ pub(super) const SET_ASIDE: &str = "
     ), gone AS (
         DELETE FROM delivery
         WHERE ctid = ANY (ARRAY(SELECT tid FROM chosen))
-        RETURNING ctid AS tid, subscription, due_at, seq, event, attempts, tries, replay, waited
+        RETURNING ctid AS tid, subscription, due_at, seq, event, attempts, tries, replay, waited, order_key
     ), moved AS (
-        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited)
-        SELECT subscription, 1, due_at, seq, event, attempts, tries, replay, waited FROM gone
+        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited, order_key)
+        SELECT subscription, 1, due_at, seq, event, attempts, tries, replay, waited, order_key FROM gone
     )
     SELECT (SELECT cardinality(shards) FROM held),
            ARRAY(SELECT c.place FROM chosen c WHERE c.tid = ANY (ARRAY(SELECT tid FROM gone)))";
@@ -313,6 +315,8 @@ async fn settle_on<'a>(
         .bind(c.successes)
         .bind(needs_nothing)
         .bind(c.waited)
+        .bind(c.to_lanes)
+        .bind(c.keys)
         .fetch_one(conn)
         .await?;
     if owned == 0 && !needs_nothing {
@@ -363,6 +367,8 @@ struct Columns<'a> {
     suspend: Vec<Option<&'a str>>,
     successes: Vec<bool>,
     waited: Vec<i64>,
+    to_lanes: Vec<i16>,
+    keys: Vec<Option<i64>>,
 }
 
 impl<'a> Columns<'a> {
@@ -389,13 +395,19 @@ impl<'a> Columns<'a> {
         self.events.push(*settlement.event.as_uuid());
         self.attempts.push(signed(settlement.attempts));
 
-        let (ended, again, spent) = match settlement.fate {
-            Fate::Ended(end) => (Some(end.as_str()), None, Spent::default()),
-            Fate::Again { due_at, spent } => (None, Some(Instant(due_at)), spent),
-            Fate::Aside => (None, None, Spent::default()),
+        let (ended, moves) = match settlement.fate {
+            Fate::Ended(end) => (Some(end.as_str()), None),
+            Fate::Again { due_at, spent } => (None, Some((due_at, 0, spent))),
+            Fate::Parked { due_at, spent } => (None, Some((due_at, PARKED, spent))),
+            Fate::Kept { spent } => (None, Some((position.due_at, KEPT, spent))),
+            Fate::Aside => (None, None),
         };
+        let (_, to_lane, spent) = moves.unwrap_or_default();
         self.ended.push(ended);
-        self.agains.push(again);
+        self.agains.push(moves.map(|(due_at, ..)| Instant(due_at)));
+        self.to_lanes
+            .push(i16::try_from(to_lane).unwrap_or(i16::MAX));
+        self.keys.push(settlement.key.map(|OrderKey(key)| key));
         self.tries.push(signed(spent.tries));
         self.waited.push(spent.waited_ms.into());
 

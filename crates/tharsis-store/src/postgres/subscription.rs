@@ -26,7 +26,7 @@ macro_rules! columns {
          ARRAY(SELECT r.sealed FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed),
          s.rate, s.breaker, s.suspend_after_ms, s.retry_window_ms,
          sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version, rl.keeps,
-         s.alert_mail, s.alert_every_ms"
+         s.alert_mail, s.alert_every_ms, s.order_by, s.on_dead"
     };
 }
 
@@ -77,6 +77,8 @@ impl<'r> FromRow<'r, PgRow> for SubscriptionRow {
             resuming: row.try_get(38)?,
             alert_mail: row.try_get(39)?,
             alert_every_ms: row.try_get(40)?,
+            order_by: row.try_get(41)?,
+            on_dead: row.try_get(42)?,
             health: health_of(row, 31)?,
             headers: names.into_iter().zip(values).collect(),
             retiring: untils

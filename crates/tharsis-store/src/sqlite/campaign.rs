@@ -165,7 +165,7 @@ pub(super) const NEXT: &str = concat!(
     "SELECT d.lane, d.due_at, d.event,
             e.campaign = c.campaign AND (c.recipient = '' OR e.recipient = c.recipient)
             AND CASE c.kind WHEN 'cancel_campaign' THEN e.seq <= c.last_event
-                            ELSE d.lane > 0 AND NOT ",
+                            ELSE d.lane = 1 AND NOT ",
     is_paused!(),
     "       END IS TRUE
      FROM tharsis_command c
@@ -280,7 +280,7 @@ const STATES: &str = concat!(
          SELECT CASE WHEN e.expires_at <= ",
     clock!(),
     "                THEN 'expired'
-                     WHEN d.lane > 0
+                     WHEN d.lane IN (1, 2)
                           OR d.subscription IN (SELECT subscription FROM tharsis_subscription_state)
                           OR EXISTS (SELECT 1 FROM tharsis_subscription_health h
                                      WHERE h.subscription = d.subscription AND h.condition = 'open')

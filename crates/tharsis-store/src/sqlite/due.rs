@@ -54,7 +54,7 @@ pub(super) const DUE: &str = "
                CASE WHEN k.value ->> 4 > 0
                     THEN (SELECT hex(r.id) FROM tharsis_replay r WHERE r.seq = k.value ->> 4 AND r.fresh) END,
                CASE WHEN EXISTS (SELECT 1 FROM tharsis_campaign_stop) THEN e.campaign END,
-               CASE WHEN EXISTS (SELECT 1 FROM tharsis_campaign_stop) THEN e.recipient END)),
+               CASE WHEN l.value ->> 4 OR EXISTS (SELECT 1 FROM tharsis_campaign_stop) THEN e.recipient END)),
            group_concat(e.payload, '')
     FROM jsonb_each(?1) l
     CROSS JOIN tharsis_subscription s ON s.seq = l.value ->> 0
@@ -140,6 +140,7 @@ impl DueRow<'_> {
                 .map(|id| Ok::<_, StoreError>(Box::new(ReplayId::from_uuid(uuid(id)?))))
                 .transpose()?,
             named: Named::of(campaign, recipient),
+            key: None,
         })
     }
 }
@@ -164,7 +165,7 @@ pub(super) async fn due(
     if lease.shards.is_empty() {
         return Ok(Rows::default());
     }
-    let arguments: Vec<(i64, i64, i64, u32)> = lanes.iter().map(argument).collect();
+    let arguments: Vec<(i64, i64, i64, u32, bool)> = lanes.iter().map(argument).collect();
     let most = lanes.iter().map(|lane| lane.limit).max().unwrap_or(0);
     let mut read = store.0.reads.acquire().await?;
     let (rows, payloads): (String, Option<Vec<u8>>) = sqlx::query_as(DUE)
@@ -202,11 +203,11 @@ pub(super) async fn due(
 /// Before every row, and far enough from the end of the integers for JSON.
 const START: i64 = i64::MIN / 2;
 
-fn argument(lane: &LaneRead) -> (i64, i64, i64, u32) {
+fn argument(lane: &LaneRead) -> (i64, i64, i64, u32, bool) {
     let (due_at, seq) = lane
         .after
         .map_or((START, START), |at| (at.due_at.as_millis(), at.seq));
-    (lane.subscription, due_at, seq, lane.limit)
+    (lane.subscription, due_at, seq, lane.limit, lane.named)
 }
 
 /// Lanes that returned fewer rows than they might have.

@@ -70,7 +70,7 @@ macro_rules! pairs {
             " AND (?10 IS NULL OR d.subscription IN (SELECT value FROM json_each(?10)))
              AND (?11 IS NULL OR
                   CASE WHEN e.expires_at <= CAST(round(unixepoch('subsec') * 1000) AS INTEGER) THEN 'expired'
-                       WHEN d.lane > 0
+                       WHEN d.lane IN (1, 2)
                             OR d.subscription IN (SELECT subscription FROM tharsis_subscription_state)
                             OR EXISTS (SELECT 1 FROM tharsis_subscription_health h
                                        WHERE h.subscription = d.subscription AND h.condition = 'open')

@@ -46,6 +46,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "alert",
         sql: include_str!("../../migrations/sqlite/0007_alert.sql"),
     },
+    Migration {
+        version: 9,
+        name: "order",
+        sql: include_str!("../../migrations/sqlite/0009_order.sql"),
+    },
 ];
 
 struct Migration {

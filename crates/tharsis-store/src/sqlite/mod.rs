@@ -37,6 +37,7 @@ mod health;
 mod history;
 mod key;
 mod migrate;
+mod order;
 mod outbox;
 mod owner;
 #[cfg(test)]

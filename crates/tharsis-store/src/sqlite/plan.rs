@@ -2,7 +2,9 @@
 
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{SqliteStore, campaign, command, due, filter, history, publish, replay, route, settle};
+use super::{
+    SqliteStore, campaign, command, due, filter, history, order, publish, replay, route, settle,
+};
 
 /// Table-valued functions over an argument are walked, that is what they are for; so are subqueries of what was read.
 const HOT: &[&str] = &[
@@ -20,6 +22,10 @@ const HOT: &[&str] = &[
     settle::PUT_BACK,
     settle::RECORD,
     settle::MOVED,
+    order::BLOCKED,
+    order::FIRST,
+    order::NEXT,
+    order::LET_GO,
     command::MAKE_DUE,
     command::RECORD_CANCELLED,
     command::TAKE_OUT,

@@ -16,7 +16,7 @@ const REMAINING: &str = "
             SELECT 1 FROM tharsis_event e WHERE e.seq = event AND e.not_before > ?1))
     FROM (
         SELECT event, due_at, tries,
-               lane > 0
+               lane IN (1, 2)
                OR subscription IN (SELECT subscription FROM tharsis_subscription_state)
                OR EXISTS (SELECT 1 FROM tharsis_subscription_health h
                           WHERE h.subscription = d.subscription AND h.condition = 'open' AND h.probe_at > ?1)

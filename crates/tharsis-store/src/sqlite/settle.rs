@@ -4,10 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 use sqlx::SqliteConnection;
-use tharsis_core::{
-    Timestamp,
-    delivery::{End, Spent},
-};
+use tharsis_core::{Timestamp, delivery::End, order::OrderKey};
 
 use super::{
     SqliteStore, alert,
@@ -16,7 +13,7 @@ use super::{
     value::{count, expect_changed, hex, json},
 };
 use crate::{
-    Attempt, Fate, Lease, Position, Settlement, StoreError,
+    Attempt, Fate, KEPT, Lease, PARKED, Position, Settlement, StoreError,
     alert::of_settlements,
     failpoint::{self, Failpoint, reached},
 };
@@ -130,6 +127,10 @@ struct Row<'a>(
     u32,
     /// 18: for how long it was to wait for its retries, in milliseconds.
     u32,
+    /// 19: the lane that it goes to, unless it ended.
+    u16,
+    /// 20: what it goes in order by.
+    Option<i64>,
 );
 
 impl<'a> Row<'a> {
@@ -142,11 +143,14 @@ impl<'a> Row<'a> {
             replay,
         } = settlement.position;
         let attempt = settlement.attempt.as_ref();
-        let (ended, again, spent) = match settlement.fate {
-            Fate::Ended(end) => (Some(end.as_str()), None, Spent::default()),
-            Fate::Again { due_at, spent } => (None, Some(due_at.as_millis()), spent),
-            Fate::Aside => (None, None, Spent::default()),
+        let (ended, moves) = match settlement.fate {
+            Fate::Ended(end) => (Some(end.as_str()), None),
+            Fate::Again { due_at, spent } => (None, Some((due_at, 0, spent))),
+            Fate::Parked { due_at, spent } => (None, Some((due_at, PARKED, spent))),
+            Fate::Kept { spent } => (None, Some((due_at, KEPT, spent))),
+            Fate::Aside => (None, None),
         };
+        let (_, to_lane, spent) = moves.unwrap_or_default();
         let number = attempt.map(|a| a.number);
         Self(
             subscription,
@@ -154,7 +158,7 @@ impl<'a> Row<'a> {
             due_at.as_millis(),
             seq,
             settlement.attempts,
-            again,
+            moves.map(|(due_at, ..)| due_at.as_millis()),
             number.map_or(settlement.attempts, |number| {
                 number.max(settlement.attempts)
             }),
@@ -174,6 +178,8 @@ impl<'a> Row<'a> {
                 .map(|a| hex(&a.excerpt)),
             replay,
             spent.waited_ms,
+            to_lane,
+            settlement.key.map(|OrderKey(key)| key),
         )
     }
 }
@@ -251,9 +257,9 @@ async fn moved(conn: &mut SqliteConnection, rows: &str) -> Result<HashSet<usize>
 }
 
 pub(super) const PUT_BACK: &str = "
-    INSERT INTO tharsis_delivery (subscription, lane, due_at, event, attempts, tries, replay, waited)
-    SELECT r.value ->> 0, r.value ->> 1, r.value ->> 5, r.value ->> 3, r.value ->> 6, r.value ->> 7, r.value ->> 17,
-           r.value ->> 18
+    INSERT INTO tharsis_delivery (subscription, lane, due_at, event, attempts, tries, replay, waited, order_key)
+    SELECT r.value ->> 0, r.value ->> 19, r.value ->> 5, r.value ->> 3, r.value ->> 6, r.value ->> 7, r.value ->> 17,
+           r.value ->> 18, r.value ->> 20
     FROM jsonb_each(?1) r
     WHERE r.value ->> 5 IS NOT NULL";
 
@@ -262,7 +268,7 @@ pub(super) const RECORD: &str = "
     INSERT INTO tharsis_attempt
         (event, subscription, number, at, duration_us, code, status, ended, after, due_at, detail, excerpt)
     SELECT r.value ->> 3, r.value ->> 0, r.value ->> 9, r.value ->> 11, r.value ->> 12, r.value ->> 13,
-           r.value ->> 14, r.value ->> 8, r.value ->> 10, r.value ->> 5, r.value ->> 15,
+           r.value ->> 14, r.value ->> 8, r.value ->> 10, CASE r.value ->> 19 WHEN 0 THEN r.value ->> 5 END, r.value ->> 15,
            unhex(r.value ->> 16)
     FROM jsonb_each(?1) r
     WHERE r.value ->> 9 IS NOT NULL
@@ -277,9 +283,12 @@ async fn apply<'a>(
     settlements: impl Iterator<Item = &'a Settlement> + Clone,
     rows: &str,
 ) -> Result<(), StoreError> {
-    let again = settlements
-        .clone()
-        .filter(|s| matches!(s.fate, Fate::Again { .. }));
+    let again = settlements.clone().filter(|s| {
+        matches!(
+            s.fate,
+            Fate::Again { .. } | Fate::Parked { .. } | Fate::Kept { .. }
+        )
+    });
     let recorded = settlements.clone().filter(|s| s.attempt.is_some());
     for (what, statement, expected) in [
         ("settle: deliveries put back", PUT_BACK, count(again)),

@@ -30,7 +30,7 @@ macro_rules! columns {
           FROM tharsis_retiring_secret r WHERE r.subscription = s.seq),
          s.rate, s.breaker, s.suspend_after_ms, s.retry_window_ms,
          sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version, rl.keeps,
-         s.alert_mail, s.alert_every_ms"
+         s.alert_mail, s.alert_every_ms, s.order_by, s.on_dead"
     };
 }
 
@@ -80,6 +80,8 @@ impl<'r> FromRow<'r, SqliteRow> for SubscriptionRow {
             resuming: row.try_get(36)?,
             alert_mail: list_of(row, 37)?,
             alert_every_ms: row.try_get(38)?,
+            order_by: row.try_get(39)?,
+            on_dead: row.try_get(40)?,
             health: health_of(row, 29)?,
             headers: sealed_of(row, 23)?,
             retiring: sealed_of::<i64>(row, 24)?

@@ -5,17 +5,18 @@ use tharsis_core::{
     ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, WorkerId,
     alert::{Case, Facts},
     event::Event,
+    order::OrderKey,
     secret::Secret,
     subscription::{Credentials, Held, Settings, Subscription, header::OwnHeader},
 };
 
 use super::Store;
 use crate::{
-    AlertRecord, Campaign, CampaignReport, Changed, CommandAccepted, DeliveryDetail,
-    DeliveryFilter, DeliveryRow, EventRecord, LaneRead, Lease, Outbox, Page, Pending, Pointers,
-    Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice, ReplayKey, Routed,
-    Rows, Settlement, Shards, Snapshot, Stop, StoreError, Telling, Transition, TransitionRecord,
-    WorkedOff,
+    AlertRecord, Blocked, Campaign, CampaignReport, Changed, CommandAccepted, DeliveryDetail,
+    DeliveryFilter, DeliveryRow, EventRecord, LaneRead, Lease, LetGo, Outbox, Page, Pending,
+    Pointers, Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice, ReplayKey,
+    Routed, Rows, Settlement, Shards, Snapshot, Stop, StoreError, Telling, Transition,
+    TransitionRecord, WorkedOff,
 };
 
 /// Asks the one it is.
@@ -89,6 +90,22 @@ impl Outbox for Store {
         settlements: &[Settlement],
     ) -> Result<Vec<Position>, StoreError> {
         either!(self, settle(lease, settlements))
+    }
+
+    async fn blocked(
+        &self,
+        lease: &Lease,
+        subscriptions: &[i64],
+    ) -> Result<Vec<Blocked>, StoreError> {
+        either!(self, blocked(lease, subscriptions))
+    }
+
+    async fn let_go(
+        &self,
+        lease: &Lease,
+        keys: &[(i64, OrderKey)],
+    ) -> Result<Vec<LetGo>, StoreError> {
+        either!(self, let_go(lease, keys))
     }
 
     async fn transition(

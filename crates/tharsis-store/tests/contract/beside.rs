@@ -406,6 +406,7 @@ impl Two {
             subscription: self.number(of).await,
             after: None,
             limit: 10_000,
+            named: false,
         };
         let rows = self.stores[of]
             .due(&self.leases[of], &[lane], self.now)
@@ -444,6 +445,7 @@ impl Two {
                     detail: None,
                 }),
                 fate: Fate::Ended(End::Dead),
+                key: None,
                 suspend: None,
             };
             let all: Vec<Settlement> = self.due[of].iter().map(ended).collect();

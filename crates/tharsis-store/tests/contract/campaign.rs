@@ -42,6 +42,7 @@ fn aside(due: &Due) -> Settlement {
         attempts: due.attempts,
         attempt: None,
         fate: Fate::Aside,
+        key: None,
         suspend: None,
     }
 }

@@ -231,6 +231,7 @@ impl<S: Store> House<S> {
             subscription: self.number(of),
             after: None,
             limit: 10_000,
+            named: false,
         };
         self.store
             .due(&self.lease, &[lane], now)
@@ -264,6 +265,7 @@ impl<S: Store> House<S> {
             attempts: due.attempts,
             attempt: Some(self.attempt(due.attempts + 1, code, status)),
             fate: Fate::Ended(end),
+            key: None,
             suspend: None,
         }
     }

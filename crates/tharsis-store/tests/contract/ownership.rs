@@ -51,6 +51,7 @@ pub(crate) async fn without_the_lease_nothing_moves<S: Store>(store: S) {
         subscription: house.number(&house.ours),
         after: None,
         limit: 1,
+        named: false,
     };
     let old = house.lease;
     let foreign = Lease {

@@ -253,6 +253,7 @@ pub(crate) async fn rows_come_due_in_order_and_lanes_say_when_they_are_due<S: St
             subscription: ours,
             after: None,
             limit: 10,
+            named: false,
         };
         house
             .store
@@ -290,11 +291,13 @@ pub(crate) async fn a_read_goes_on_after_a_position_and_keeps_to_each_limit<S: S
             subscription: theirs,
             after: None,
             limit: 3,
+            named: false,
         },
         LaneRead {
             subscription: ours,
             after: Some(all[3].position),
             limit: 10,
+            named: false,
         },
     ];
     let read = house

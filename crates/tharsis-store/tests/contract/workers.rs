@@ -48,6 +48,7 @@ impl Two {
             subscription: self.first.number(of),
             after: None,
             limit: 100,
+            named: false,
         };
         let rows = store.due(lease, &[lane], self.first.now).await;
         rows.expect("due").due.len()
@@ -315,6 +316,7 @@ pub(crate) async fn owners_of_foreign_lanes_are_told(schema: &Schema) {
         subscription: far,
         after: None,
         limit: 1,
+        named: false,
     };
     let rows = two.second.due(&two.lease, &[lane], house.now).await;
     let due = rows.expect("due").due.remove(0);

@@ -75,6 +75,16 @@ pub(super) struct DraftOptions {
     #[arg(long, value_name = "RATE")]
     rate: Option<String>,
 
+    /// Which of its deliveries go one after the other: none, strict (all of them), recipient (those of one `maraxId`) or
+    /// key:PATH (those with the same value there in the payload, such as key:order.id) [default: none]
+    #[arg(long, value_name = "ORDER")]
+    order: Option<String>,
+
+    /// What becomes of one whose retries are used up while others wait for it: give_up, or hold until it is retried or
+    /// cancelled [default: give_up]
+    #[arg(long, value_name = "WHAT")]
+    on_dead: Option<String>,
+
     /// The largest body, in bytes [default: the profile's]
     #[arg(long, value_name = "BYTES")]
     payload_limit: Option<usize>,
@@ -135,6 +145,11 @@ impl DraftOptions {
         let either = |given: Vec<String>, present| if given.is_empty() { present } else { given };
         let mut profile_settings: BTreeMap<_, _> = present.profile_settings;
         profile_settings.extend(self.settings);
+        // Where none waits for another, nothing is to be said of those that do.
+        let is_ordered = self
+            .order
+            .as_deref()
+            .is_none_or(|order| order.trim() != "none");
         Draft {
             client: present.client,
             profile: present.profile,
@@ -154,6 +169,8 @@ impl DraftOptions {
             alert_every: self.alert_every.or(present.alert_every),
             max_in_flight: self.max_in_flight.or(present.max_in_flight),
             rate: self.rate.or(present.rate),
+            order: self.order.or(present.order),
+            on_dead: self.on_dead.or(present.on_dead.filter(|_| is_ordered)),
             payload_limit: self.payload_limit.or(present.payload_limit),
             batch_items: self.batch_items.or(present.batch_items),
             linger: self.linger.or(present.linger),

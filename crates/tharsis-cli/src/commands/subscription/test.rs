@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What is of no use for a subscription that is added: it is tested as it is.
-const TYPED: [&str; 26] = [
+const TYPED: [&str; 28] = [
     "name",
     "url",
     "events",
@@ -40,6 +40,8 @@ const TYPED: [&str; 26] = [
     "alert_every",
     "max_in_flight",
     "rate",
+    "order",
+    "on_dead",
     "payload_limit",
     "batch_items",
     "linger",

@@ -13,11 +13,13 @@ use tharsis_core::{
     alert::{Case, Facts},
     delivery::{Fault, Outcome},
     event::Event,
+    order::OrderKey,
     signer::Request,
 };
 use tharsis_store::{
-    Changed, LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed,
-    Rows, Settlement, Shards, Snapshot, StoreError, Telling, Transition, WorkedOff,
+    Blocked, Changed, LaneRead, Lease, LetGo, Outbox, Pending, Pointers, Position, Published,
+    Remaining, Routed, Rows, Settlement, Shards, Snapshot, StoreError, Telling, Transition,
+    WorkedOff,
 };
 use tokio::{sync::oneshot, time::Instant};
 
@@ -139,6 +141,24 @@ impl Outbox for Shared {
     ) -> Result<Vec<Position>, StoreError> {
         let effect = Effect::Settle(*lease, Arc::new(settlements.to_vec()));
         ask!(self, lease.worker, effect, Input::Settle(answer) => answer)
+    }
+
+    async fn blocked(
+        &self,
+        lease: &Lease,
+        subscriptions: &[i64],
+    ) -> Result<Vec<Blocked>, StoreError> {
+        let effect = Effect::Look(*lease, subscriptions.into());
+        ask!(self, lease.worker, effect, Input::Look(_, answer) => answer)
+    }
+
+    async fn let_go(
+        &self,
+        lease: &Lease,
+        keys: &[(i64, OrderKey)],
+    ) -> Result<Vec<LetGo>, StoreError> {
+        let effect = Effect::LetGo(*lease, keys.into());
+        ask!(self, lease.worker, effect, Input::LetGo(_, answer) => answer)
     }
 
     async fn transition(

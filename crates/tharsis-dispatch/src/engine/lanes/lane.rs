@@ -7,11 +7,13 @@ use std::{
 use tharsis_core::{
     EventId, Timestamp,
     health::{Breaker, Condition, Failure, Health},
+    order::{By, OrderKey},
     rate::Rate,
     subscription::{State, Target},
 };
-use tharsis_store::{Due, LaneRead, Position, StopState};
+use tharsis_store::{Blocked, Due, LaneRead, LetGo, Position, Settlement, StopState};
 
+use super::order::{Admitted, MOST_BEHIND, Next, Order};
 use crate::engine::{now::Now, stops::Stops};
 
 /// A receiver that takes longer than this to answer is slow.
@@ -127,6 +129,8 @@ pub(super) struct Lane {
     pub(super) stops: Arc<Stops>,
     /// Paused, suspended or removed: its rows stay where they are.
     pub(super) held: bool,
+    /// Which of its deliveries go one after the other.
+    order: Option<Box<Order>>,
     /// The head of the lane: rows that were read and not yet sent.
     cache: VecDeque<Due>,
     cached_bytes: usize,
@@ -181,6 +185,28 @@ pub(super) struct Lane {
     pub(super) lingering: Option<Timestamp>,
 }
 
+/// What became of a row that was read.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// So many bytes are in memory for it.
+    pub(super) bytes: usize,
+    /// It is to be parked.
+    pub(super) parks: Option<Due>,
+    /// It waits for one that is not where it was.
+    pub(super) is_astray: bool,
+}
+
+/// What follows for a lane from what became of one of its deliveries.
+#[derive(Debug, Default)]
+pub(super) struct Freed {
+    /// So many bytes are not in memory any more.
+    pub(super) bytes: usize,
+    /// These are to be parked.
+    pub(super) parks: VecDeque<Due>,
+    /// It is to be looked at who comes first.
+    pub(super) is_doubted: bool,
+}
+
 /// A read that is under way.
 #[derive(Debug)]
 pub(super) struct Reading {
@@ -207,6 +233,7 @@ impl Lane {
             is_probe: false,
             next_at: now + interval(&target),
             spaced: None,
+            order: order(&target),
             target,
             cache: VecDeque::new(),
             cached_bytes: 0,
@@ -238,12 +265,17 @@ impl Lane {
     /// How many of its requests may be under way.
     pub(super) fn limit(&self) -> usize {
         match self.breaker.condition() {
-            _ if self.breaker.is_doubted() => 0,
+            _ if self.breaker.is_doubted() || self.is_order_doubted() => 0,
             Condition::Open | Condition::Suspended => 0,
             Condition::HalfOpen => 1,
             Condition::Healthy | Condition::Throttled if !self.tried => 1,
             Condition::Healthy | Condition::Throttled => self.allowed().min(self.window),
         }
+    }
+
+    /// It is not known which of its deliveries wait for others.
+    fn is_order_doubted(&self) -> bool {
+        self.order.as_ref().is_some_and(|order| order.is_doubted())
     }
 
     fn allowed(&self) -> usize {
@@ -276,10 +308,19 @@ impl Lane {
         Some(expires.map_or(self.next_at, |at| at.min(self.next_at)))
     }
 
-    /// It is what the registry says now. What has to be waited for is by the rate of now.
+    /// It is what the registry says now. What has to be waited for is by the rate of now. Where it is of
+    /// [another order](Self::is_of_other_order), what is in memory is to be given up before.
     pub(super) fn set_target(&mut self, target: &Arc<Target>, now: Instant) {
         self.target = Arc::clone(target);
         self.next_at = self.next_at.min(now + interval(target));
+        if self.order.as_ref().map(|order| order.by()) != by(target) {
+            self.order = order(target);
+        }
+    }
+
+    /// Whether this says otherwise than was said before which deliveries wait for each other.
+    pub(super) fn is_of_other_order(&self, target: &Target) -> bool {
+        self.order.as_ref().map(|order| order.by()) != by(target)
     }
 
     /// Somebody else may have sent meanwhile.
@@ -292,7 +333,8 @@ impl Lane {
         let settings = &self.target.subscription.settings;
         let batch = settings.batch?;
         let first = self.cache.front()?;
-        if self.goes_alone(first) || self.stopped(first).is_some() {
+        let is_alone = self.order.as_ref().is_some_and(|order| order.goes_alone());
+        if is_alone || self.goes_alone(first) || self.stopped(first).is_some() {
             return None;
         }
         let is_full = self.cache.len() >= self.batch_items()
@@ -337,7 +379,16 @@ impl Lane {
                 && self.cache.len() < self.batch_items();
         // What has given its cache back is read when its turn comes.
         let waits = self.spaced.is_some() && self.cache.is_empty();
-        self.wanted && !self.held && self.limit() > 0 && !waits && self.reading.is_none() && lacks
+        let is_on = self.order.as_ref().is_none_or(|order| {
+            order.hungers(self.cache.len(), self.appetite, self.pace == Pace::Slow)
+        });
+        self.wanted
+            && !self.held
+            && self.limit() > 0
+            && !waits
+            && self.reading.is_none()
+            && lacks
+            && is_on
     }
 
     /// It is read on now. Its appetite follows from how soon that is.
@@ -370,18 +421,22 @@ impl Lane {
         if self.after.is_some() {
             self.feed(now);
         }
-        let room = rows
-            .min((self.appetite.max(self.batch_items())).saturating_sub(self.cache.len()))
-            .max(1);
-        let over = if self.after.is_none() {
-            self.known.len()
-        } else {
-            0
+        let head = self.order.as_ref().and_then(|order| order.before_head());
+        let appetite = self.appetite.max(self.batch_items());
+        let (room, over) = match (head, self.after) {
+            // Only the one that all others wait for.
+            (Some(_), _) => (1, 0),
+            (None, None) => (appetite, self.known.len()),
+            (None, Some(_)) => (appetite, 0),
         };
+        let alone = self.order.as_ref().filter(|order| order.goes_alone());
+        let there = self.cache.len() + alone.map_or(0, |order| order.behind());
+        let room = rows.min(room.saturating_sub(there)).max(1);
         let read = LaneRead {
             subscription,
-            after: self.after,
+            after: head.or(self.after),
             limit: u32::try_from(room + over).unwrap_or(u32::MAX),
+            named: by(&self.target) == Some(&By::Recipient),
         };
         self.wanted = false;
         self.reading = Some(Reading {
@@ -395,31 +450,84 @@ impl Lane {
         (read, room)
     }
 
-    /// Takes a row that the read brought; says how many bytes it put into the cache.
-    pub(super) fn take(&mut self, due: Due) -> usize {
+    /// Takes a row that the read brought.
+    pub(super) fn take(&mut self, due: Due) -> Taken {
         let Some(reading) = &mut self.reading else {
-            return 0;
+            return Taken::default();
         };
         reading.came = reading.came.saturating_add(1);
         if reading.stale || reading.full {
-            return 0;
+            return Taken::default();
         }
         if self.known.contains(&due.id.event) {
             self.after = Some(due.position);
-            return 0;
+            return Taken::default();
         }
         if reading.room == 0 {
             reading.full = true;
-            return 0;
+            return Taken::default();
         }
-        reading.room -= 1;
-        self.after = Some(due.position);
-        self.known.insert(due.id.event);
-        let bytes = due.payload.len();
-        self.cached_bytes += bytes;
+        let (event, position, bytes) = (due.id.event, due.position, due.payload.len());
+        let mut parks = None;
+        match self.admit(due) {
+            Admitted::Goes(due) => self.cache.push_back(due),
+            Admitted::Waits => {}
+            Admitted::Parks(due) => parks = Some(due),
+            Admitted::Stays => {
+                self.fill();
+                return Taken::default();
+            }
+            Admitted::Astray => {
+                self.fill();
+                return Taken {
+                    is_astray: true,
+                    ..Taken::default()
+                };
+            }
+        }
+        if let Some(reading) = &mut self.reading {
+            reading.room -= 1;
+        }
+        self.after = Some(position);
+        self.known.insert(event);
         self.row_bytes = self.row_bytes.max(bytes);
-        self.cache.push_back(due);
-        bytes
+        let bytes = if parks.is_some() { 0 } else { bytes };
+        self.cached_bytes += bytes;
+        Taken {
+            bytes,
+            parks,
+            is_astray: false,
+        }
+    }
+
+    /// What follows in the read is left where it is.
+    fn fill(&mut self) {
+        if let Some(reading) = &mut self.reading {
+            reading.full = true;
+        }
+    }
+
+    fn admit(&mut self, due: Due) -> Admitted {
+        let Some(order) = &mut self.order else {
+            return Admitted::Goes(due);
+        };
+        let recipient = due
+            .named
+            .as_deref()
+            .and_then(|named| named.recipient.as_deref());
+        let Some(key) = order.by().key(recipient, &due.payload) else {
+            return Admitted::Goes(due);
+        };
+        let due = Due {
+            key: Some(key),
+            ..due
+        };
+        let room = if order.goes_alone() {
+            self.appetite
+        } else {
+            MOST_BEHIND
+        };
+        order.admit(key, due, room)
     }
 
     /// Ends the read. Says when the earliest row is due that was written meanwhile.
@@ -481,7 +589,10 @@ impl Lane {
     /// Gives up what is in the cache and what a read under way brings; says how many bytes that freed. Requests in flight
     /// and settlements stay known.
     pub(super) fn drop_cache(&mut self) -> usize {
-        for due in self.cache.drain(..) {
+        let waiting = (self.order.as_mut())
+            .map(|order| order.give_up(self.cache.iter()))
+            .unwrap_or_default();
+        for due in self.cache.drain(..).chain(waiting) {
             self.known.remove(&due.id.event);
         }
         self.after = None;
@@ -500,6 +611,112 @@ impl Lane {
     /// Nothing of it is in memory or under way.
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty() && self.reading.is_none()
+    }
+
+    // === order ===
+
+    /// This becomes of one of its deliveries.
+    pub(super) fn decided(&mut self, settlement: &Settlement) -> Freed {
+        let order = self.order.as_mut().zip(settlement.key);
+        let next = order.map(|(order, key)| order.decided(key, settlement));
+        next.map_or_else(Freed::default, |next| self.go_on(next))
+    }
+
+    fn go_on(&mut self, next: Next) -> Freed {
+        let Next {
+            goes,
+            parks,
+            stay,
+            is_from_start,
+            is_doubted,
+        } = next;
+        self.cache.extend(goes);
+        for due in &stay {
+            self.known.remove(&due.id.event);
+        }
+        if is_from_start {
+            self.after = None;
+            self.wanted = true;
+        }
+        let bytes = parks.iter().chain(&stay).map(|due| due.payload.len()).sum();
+        self.cached_bytes -= bytes;
+        Freed {
+            bytes,
+            parks,
+            is_doubted,
+        }
+    }
+
+    /// It is not known any more which of its deliveries wait for others. Returns whether any do.
+    pub(super) fn doubt_order(&mut self) -> bool {
+        if let Some(order) = &mut self.order {
+            order.doubt();
+        }
+        self.order.is_some()
+    }
+
+    /// Begins to look which of its deliveries wait in the store, if that can be known now.
+    pub(super) fn look(&mut self) -> bool {
+        match &mut self.order {
+            Some(order) if !order.may_be_looked_at() => false,
+            Some(order) => {
+                order.looked_at();
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// These wait in the store. Returns the keys of those that wait for nobody.
+    pub(super) fn looked(&mut self, blocked: &[Blocked]) -> Vec<OrderKey> {
+        match &mut self.order {
+            Some(order) => order.known(blocked),
+            None => (blocked.iter())
+                .filter(|one| one.parked.is_some())
+                .map(|one| one.key)
+                .collect(),
+        }
+    }
+
+    /// The next of these keys are let go from now on. What is being read may show them or not.
+    pub(super) fn begin_to_let_go(&mut self) {
+        if let Some(order) = &mut self.order {
+            order.letting_go = true;
+        }
+        if let Some(reading) = &mut self.reading {
+            reading.stale = true;
+        }
+    }
+
+    /// Whether the next of a key may be let go.
+    pub(super) fn may_let_go(&self, key: OrderKey) -> bool {
+        self.order
+            .as_ref()
+            .is_none_or(|order| order.may_let_go(key))
+    }
+
+    /// This came of letting the next of a key go. Returns whether more of it are to be.
+    pub(super) fn let_go(&mut self, done: &LetGo) -> bool {
+        if let Some(order) = &mut self.order {
+            order.let_go(done);
+        }
+        done.upto.is_some() && !done.waits && self.may_let_go(done.key)
+    }
+
+    /// What was let go is read from now on.
+    pub(super) fn end_letting_go(&mut self) {
+        if let Some(order) = &mut self.order {
+            order.letting_go = false;
+        }
+        self.rewind();
+    }
+
+    /// All is to be read again: what was asked for is not waited for.
+    pub(super) fn forget_order(&mut self) {
+        if let Some(order) = &mut self.order {
+            order.letting_go = false;
+            order.doubt();
+        }
     }
 
     // === sending ===
@@ -659,12 +876,16 @@ impl Lane {
     }
 
     /// A delivery was settled, so its row is no longer what was read: it may be read again where it lies now.
-    pub(super) fn settled(&mut self, event: EventId) {
+    pub(super) fn settled(&mut self, settlement: &Settlement) -> Freed {
+        let event = settlement.event;
         if self.reading.is_some() {
             self.settled.push(event);
         } else {
             self.known.remove(&event);
         }
+        let order = self.order.as_mut().zip(settlement.key);
+        let next = order.map(|(order, key)| order.settled(key, settlement));
+        next.map_or_else(Freed::default, |next| self.go_on(next))
     }
 }
 
@@ -683,4 +904,13 @@ fn doubted(target: &Target) -> Breaker {
 fn interval(target: &Target) -> Duration {
     let rate = target.subscription.settings.rate;
     rate.map_or(Duration::ZERO, Rate::interval)
+}
+
+fn by(target: &Target) -> Option<&By> {
+    let order = target.subscription.settings.order.as_ref();
+    order.map(|order| &order.by)
+}
+
+fn order(target: &Target) -> Option<Box<Order>> {
+    by(target).map(|by| Box::new(Order::new(by.clone())))
 }

@@ -1,4 +1,5 @@
 mod lane;
+mod order;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -11,15 +12,18 @@ use std::{
 };
 
 use tharsis_core::{
-    EventId, SubscriptionId, Timestamp,
+    SubscriptionId, Timestamp,
     health::{Condition, Health},
+    order::OrderKey,
     subscription::{State, Target},
 };
-use tharsis_store::{Due, LaneRead, Rows, Shard, Shards, StopState, Transition};
+use tharsis_store::{
+    Blocked, Due, LaneRead, LetGo, Rows, Settlement, Shard, Shards, StopState, Transition,
+};
 use tracing::{debug, info, warn};
 
 pub(super) use lane::{Answer, Heard};
-use lane::{Lacks, Lane, Pace, Place, is_expired};
+use lane::{Freed, Lacks, Lane, Pace, Place, is_expired};
 use slots::{Aside, Slots};
 use turns::Turns;
 
@@ -41,6 +45,9 @@ const LANES: usize = 256;
 
 /// The most rows of one read, so that no lane waits long for another's.
 const ROWS: usize = 2048;
+
+/// The most keys whose next deliveries are let go at once.
+const LET_GO: usize = 256;
 
 /// How often lanes that cannot send give their cache back, at most.
 const GIVE_BACK: Duration = Duration::from_millis(50);
@@ -80,6 +87,12 @@ pub(super) struct Lanes {
     probes: BTreeSet<(Timestamp, i64)>,
     /// The campaigns of which nothing is sent.
     stops: Arc<Stops>,
+    /// Rows that wait for one before them, to be parked.
+    parking: VecDeque<Due>,
+    /// Lanes of which it is to be looked at which of their deliveries wait in the store.
+    to_look: BTreeSet<i64>,
+    /// Keys, by their lanes, whose next deliveries are to be let go.
+    to_let_go: BTreeSet<(i64, OrderKey)>,
     /// How receivers do from now on, not yet written down.
     pub(super) transitions: Vec<Transition>,
     slots: Slots,
@@ -120,6 +133,9 @@ impl Lanes {
             spaced: BTreeSet::new(),
             rewinds: BTreeSet::new(),
             probes: BTreeSet::new(),
+            parking: VecDeque::new(),
+            to_look: BTreeSet::new(),
+            to_let_go: BTreeSet::new(),
             stops: Arc::default(),
             transitions: Vec::new(),
             slots: Slots::new(max_in_flight),
@@ -148,6 +164,9 @@ impl Lanes {
             && self.turns.is_empty()
             && self.lingering.is_empty()
             && self.spaced.is_empty()
+            && self.parking.is_empty()
+            && self.to_look.is_empty()
+            && self.to_let_go.is_empty()
     }
 
     // === what the registry says ===
@@ -171,9 +190,14 @@ impl Lanes {
             let held = target.subscription.state != State::Active;
             let lane = self.lanes.entry(*id).or_insert_with(|| {
                 new = true;
+                self.to_look.insert(*id);
                 Lane::new(Arc::clone(target), &self.stops, now.instant)
             });
             let counts = is_fresh && !unwritten.contains(id);
+            if lane.is_of_other_order(target) {
+                self.cached_bytes -= lane.drop_cache();
+                self.to_look.insert(*id);
+            }
             lane.set_target(target, now.instant);
             if counts && lane.adopt(&target.subscription.health)
                 || lane.probing.is_none() && lane.breaker.probe_at().is_some()
@@ -198,7 +222,7 @@ impl Lanes {
         for id in absent {
             self.hold(id);
             self.leaving.insert(id);
-            self.let_go(id);
+            self.drop_if_left(id);
         }
         new
     }
@@ -221,7 +245,7 @@ impl Lanes {
     }
 
     /// Drops a lane that leaves, if nothing of it is under way.
-    fn let_go(&mut self, id: i64) {
+    fn drop_if_left(&mut self, id: i64) {
         if self.leaving.contains(&id) && self.lanes.get(&id).is_none_or(Lane::is_empty) {
             self.leaving.remove(&id);
             self.lanes.remove(&id);
@@ -261,6 +285,7 @@ impl Lanes {
         for lane in self.lanes.values_mut() {
             lane.breaker.doubt();
             lane.drop_cache();
+            lane.forget_order();
             lane.wanted = false;
             lane.queued = false;
             lane.rewinding = false;
@@ -270,6 +295,8 @@ impl Lanes {
             lane.place = Place::Out;
         }
         self.cached_bytes = 0;
+        self.to_look = self.lanes.keys().copied().collect();
+        self.to_let_go.clear();
         self.turns.clear();
         self.aside = Aside::default();
         self.queue.clear();
@@ -313,6 +340,7 @@ impl Lanes {
         if let Some(lane) = self.lanes.get_mut(&id) {
             self.cached_bytes -= lane.drop_cache();
             unspace(&mut self.spaced, id, lane);
+            self.doubt_order(id);
             self.feed(id);
         }
     }
@@ -447,8 +475,14 @@ impl Lanes {
     /// Takes the rows that came.
     pub(super) fn rows(&mut self, rows: Rows, now: Now) {
         for due in rows.due {
-            if let Some(lane) = self.lanes.get_mut(&due.position.subscription) {
-                self.cached_bytes += lane.take(due);
+            let id = due.position.subscription;
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                let taken = lane.take(due);
+                self.cached_bytes += taken.bytes;
+                self.parking.extend(taken.parks);
+                if taken.is_astray {
+                    self.doubt_order(id);
+                }
             }
         }
         self.end_read(true, now);
@@ -481,7 +515,7 @@ impl Lanes {
                 self.note(id, due_at, now);
             }
             self.enter(id, now);
-            self.let_go(id);
+            self.drop_if_left(id);
         }
     }
 
@@ -501,6 +535,111 @@ impl Lanes {
                 || lane.spaced.is_some();
             if waits || lane.in_flight >= lane.limit() {
                 self.cached_bytes -= lane.drop_cache();
+            }
+        }
+    }
+
+    // === order ===
+
+    /// This becomes of a delivery, before it is written down: another may go, or others are to be parked.
+    pub(super) fn decided(&mut self, settlement: &Settlement, now: Now) {
+        let id = settlement.position.subscription;
+        if let Some(lane) = self.lanes.get_mut(&id)
+            && settlement.key.is_some()
+        {
+            let freed = lane.decided(settlement);
+            self.free(id, freed);
+            self.enter(id, now);
+        }
+    }
+
+    fn free(&mut self, id: i64, freed: Freed) {
+        self.cached_bytes -= freed.bytes;
+        self.parking.extend(freed.parks);
+        if freed.is_doubted {
+            self.to_look.insert(id);
+        }
+    }
+
+    /// The next row that is to be parked.
+    pub(super) fn park(&mut self) -> Option<Due> {
+        self.parking.pop_front()
+    }
+
+    /// It is not known any more which deliveries of a lane wait for others, if any do.
+    fn doubt_order(&mut self, id: i64) {
+        if let Some(lane) = self.lanes.get_mut(&id)
+            && lane.doubt_order()
+        {
+            self.to_look.insert(id);
+        }
+    }
+
+    /// All lanes are looked at, whatever is known of them.
+    pub(super) fn look_at_all(&mut self) {
+        self.to_look = self.lanes.keys().copied().collect();
+    }
+
+    /// The lanes of which it is looked at now which of their deliveries wait in the store.
+    pub(super) fn look(&mut self) -> Vec<i64> {
+        let all = std::mem::take(&mut self.to_look).into_iter();
+        let known = all.filter(|id| self.lanes.contains_key(id));
+        let known: Vec<i64> = known.collect();
+        let looks = |id: &i64| self.lanes.get_mut(id).is_some_and(Lane::look);
+        let (now, later) = known.into_iter().partition(looks);
+        let later: Vec<i64> = later;
+        self.to_look.extend(later);
+        now
+    }
+
+    /// Of the deliveries of these lanes these wait in the store.
+    pub(super) fn looked(&mut self, looked: &[i64], blocked: &[Blocked], now: Now) {
+        let mut of: HashMap<i64, Vec<Blocked>> = HashMap::new();
+        for one in blocked {
+            of.entry(one.subscription).or_default().push(*one);
+        }
+        for id in looked {
+            let Some(lane) = self.lanes.get_mut(id) else {
+                continue;
+            };
+            let keys = lane.looked(of.get(id).map_or(&[], Vec::as_slice));
+            self.to_let_go
+                .extend(keys.into_iter().map(|key| (*id, key)));
+            self.enter(*id, now);
+        }
+    }
+
+    /// The keys whose next deliveries are let go now.
+    pub(super) fn begin_to_let_go(&mut self) -> Vec<(i64, OrderKey)> {
+        let mut keys = Vec::new();
+        while keys.len() < LET_GO
+            && let Some((id, key)) = self.to_let_go.pop_first()
+        {
+            if !self.leaving.contains(&id)
+                && let Some(lane) = self.lanes.get_mut(&id)
+                && lane.may_let_go(key)
+            {
+                lane.begin_to_let_go();
+                keys.push((id, key));
+            }
+        }
+        keys
+    }
+
+    /// This came of letting these go.
+    pub(super) fn let_go(&mut self, asked: &[(i64, OrderKey)], done: &[LetGo]) {
+        for one in done {
+            let id = one.subscription;
+            if let Some(lane) = self.lanes.get_mut(&id)
+                && lane.let_go(one)
+            {
+                self.to_let_go.insert((id, one.key));
+            }
+        }
+        for (id, _) in asked {
+            if let Some(lane) = self.lanes.get_mut(id) {
+                lane.end_letting_go();
+                self.feed(*id);
             }
         }
     }
@@ -693,15 +832,20 @@ impl Lanes {
     }
 
     /// A delivery was settled. When its row was not as it was read, it is read again.
-    pub(super) fn settled(&mut self, id: i64, event: EventId, unchanged: bool) {
+    pub(super) fn settled(&mut self, settlement: &Settlement, unchanged: bool, now: Now) {
+        let id = settlement.position.subscription;
         if let Some(lane) = self.lanes.get_mut(&id) {
-            lane.settled(event);
-            if unchanged {
-                lane.rewind();
-            }
-            self.feed(id);
+            let freed = lane.settled(settlement);
+            let key = settlement.key.filter(|key| lane.may_let_go(*key));
+            self.to_let_go.extend(key.map(|key| (id, key)));
+            self.free(id, freed);
         }
-        self.let_go(id);
+        if unchanged && let Some(lane) = self.lanes.get_mut(&id) {
+            lane.rewind();
+            self.doubt_order(id);
+        }
+        self.enter(id, now);
+        self.drop_if_left(id);
     }
 
     /// The requests in flight were dropped at the end of a run.

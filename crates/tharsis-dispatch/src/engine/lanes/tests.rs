@@ -8,12 +8,14 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tharsis_core::{
     DeliveryId, EventId, Timestamp,
-    delivery::Spent,
+    delivery::{End, Spent},
     health::{Condition, Failure},
     profile::Batch,
     subscription::{State, Target},
 };
-use tharsis_store::{Campaign, Due, LaneRead, Named, Position, Rows, Stop, StopState};
+use tharsis_store::{
+    Campaign, Due, Fate, LaneRead, Named, Position, Rows, Settlement, Stop, StopState,
+};
 
 use super::{Alarm, Answer, Heard, Lanes, Now, Pick, Shards};
 use crate::engine::{
@@ -51,6 +53,18 @@ enum Load {
     /// It fails, whatever it can do.
     Fails,
     Unknown,
+}
+
+fn settlement(due: &Due, fate: Fate) -> Settlement {
+    Settlement {
+        position: due.position,
+        event: due.id.event,
+        attempts: due.attempts,
+        attempt: None,
+        fate,
+        key: due.key,
+        suspend: None,
+    }
 }
 
 /// A request that is under way.
@@ -119,6 +133,9 @@ impl Table {
             .collect();
         self.lanes
             .load(targets.iter(), true, &HashSet::new(), self.now);
+        // Nothing waits in the store for what comes before it.
+        let looked = self.lanes.look();
+        self.lanes.looked(&looked, &[], self.now);
     }
 
     /// A new lease, of the shards in which these lanes lie.
@@ -176,6 +193,7 @@ impl Table {
             spent: Spent::default(),
             fresh: None,
             named: None,
+            key: None,
         });
         self.lanes.note(lane, due_at, self.now);
     }
@@ -304,8 +322,8 @@ impl Table {
             let before = self.rows.len();
             self.rows.retain(|row| row.position != due.position);
             let unchanged = self.rows.len() == before;
-            self.lanes
-                .settled(due.position.subscription, due.id.event, unchanged);
+            let ended = settlement(&due, Fate::Ended(End::Delivered));
+            self.lanes.settled(&ended, unchanged, self.now);
         }
     }
 
@@ -333,7 +351,9 @@ impl Table {
                 row.position.due_at = due_at;
             }
             let lane = due.position.subscription;
-            self.lanes.settled(lane, due.id.event, unchanged);
+            let spent = due.spent;
+            let again = settlement(&due, Fate::Again { due_at, spent });
+            self.lanes.settled(&again, unchanged, self.now);
             if !unchanged {
                 self.lanes.note(lane, due_at, self.now);
             }

@@ -33,6 +33,7 @@ pub(in crate::engine) struct Model {
     start: Instant,
     pub(in crate::engine) skew: i64,
     pub(in crate::engine) maintained: usize,
+    published: usize,
 }
 
 impl Deref for Model {
@@ -56,6 +57,7 @@ impl Model {
             start,
             skew: 1_000_000,
             maintained: 0,
+            published: 0,
         }
     }
 
@@ -77,7 +79,8 @@ impl Model {
         now: Instant,
     ) -> EventId {
         let clock = self.clock(now);
-        let payload = Bytes::from_static(b"{\"type\":\"nudge\"}");
+        let payload = payload(self.published);
+        self.published += 1;
         self.model.insert(payload, |seq| {
             let mut name = [0; 10];
             name[..8].copy_from_slice(&seq.to_be_bytes());
@@ -215,6 +218,10 @@ impl Model {
             Effect::Discover(lease) => Input::Discover(self.lanes(lease)),
             Effect::Read(lease, lanes, now) => Input::Read(self.due(lease, lanes, *now)),
             Effect::Settle(lease, settlements) => Input::Settle(self.settle(lease, settlements)),
+            Effect::Look(lease, lanes) => Input::Look(lanes.clone(), self.blocked(lease, lanes)),
+            Effect::LetGo(lease, keys) => {
+                Input::LetGo(keys.clone(), self.model.let_go(lease, keys))
+            }
             Effect::Transition(lease, all) => Input::Transition(self.transition(lease, all)),
             Effect::WorkOff(lease, now) => Input::WorkOff(self.work_off(lease, *now)),
             Effect::Tell(..) => Input::Tell(Ok(())),
@@ -234,11 +241,20 @@ impl Model {
     }
 }
 
+/// That of the event that was published after so many others: of one of three keys in turn, or of none.
+fn payload(n: usize) -> Bytes {
+    match n % 4 {
+        3 => Bytes::from_static(b"{\"type\":\"nudge\"}"),
+        key => format!("{{\"type\":\"nudge\",\"key\":{key}}}").into(),
+    }
+}
+
 fn whole(lane: i64) -> LaneRead {
     LaneRead {
         subscription: lane,
         after: None,
         limit: u32::MAX,
+        named: false,
     }
 }
 
@@ -257,6 +273,7 @@ fn delivered(due: &Due, at: Timestamp) -> Settlement {
             detail: None,
         }),
         fate: Fate::Ended(End::Delivered),
+        key: None,
         suspend: None,
     }
 }
@@ -275,6 +292,8 @@ pub(in crate::engine) fn failed(effect: &Effect, asked: Instant) -> Input {
         Effect::Discover(_) => Input::Discover(error()),
         Effect::Read(..) => Input::Read(error::<Rows>()),
         Effect::Settle(..) => Input::Settle(error()),
+        Effect::Look(_, lanes) => Input::Look(lanes.clone(), error()),
+        Effect::LetGo(_, keys) => Input::LetGo(keys.clone(), error()),
         Effect::Transition(..) => Input::Transition(error()),
         Effect::WorkOff(..) => Input::WorkOff(error()),
         Effect::Tell(..) => Input::Tell(error()),

@@ -67,6 +67,7 @@ impl State {
         self.route(lease, moment, alarm, effects);
         self.lanes.ring(moment, alarm);
         self.send(moment, alarm, effects);
+        self.keep_order(lease, alarm, effects);
         self.read(lease, moment, alarm, effects);
         self.settle(lease, now, alarm, effects);
         self.write_transitions(lease, alarm, effects);
@@ -107,6 +108,7 @@ impl State {
         }
         if alarm.rings_every(DISCOVERY, &mut self.discover_at) {
             does.discover.want();
+            self.lanes.look_at_all();
         }
         if does.load.starts(alarm) {
             if self.trust == Trust::None {
@@ -179,21 +181,37 @@ impl State {
                     at: now.clock,
                 })),
                 Some(Pick::Expired(due)) => {
-                    let end = settling::expired(&due, now.clock);
-                    self.settling.add(end, now.instant);
+                    self.add(settling::expired(&due, now.clock), now);
                 }
                 Some(Pick::Stopped(due, StopState::Paused)) => {
-                    self.settling.add(settling::aside(&due), now.instant);
+                    self.add(settling::aside(&due), now);
                 }
                 Some(Pick::Stopped(due, StopState::Cancelled)) => {
-                    let end = settling::cancelled(&due, now.clock);
-                    self.settling.add(end, now.instant);
+                    self.add(settling::cancelled(&due, now.clock), now);
                 }
                 Some(Pick::Unknown(due)) => {
-                    let end = settling::of_unknown_type(&due, now.clock);
-                    self.settling.add(end, now.instant);
+                    self.add(settling::of_unknown_type(&due, now.clock), now);
                 }
                 None => break,
+            }
+        }
+    }
+
+    /// Looks who waits for whom where that is not known, and lets those go that wait for nobody any more.
+    fn keep_order(&mut self, lease: Lease, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
+        if self.does.look.may_start(alarm) {
+            let lanes = self.lanes.look();
+            if !lanes.is_empty() {
+                self.does.look.begin();
+                effects.push(Effect::Look(lease, lanes.into()));
+            }
+        }
+        if self.does.let_go.may_start(alarm) {
+            let keys = self.lanes.begin_to_let_go();
+            if !keys.is_empty() {
+                self.does.let_go.begin();
+                self.does.let_go.occupy(lease.shards);
+                effects.push(Effect::LetGo(lease, keys.into()));
             }
         }
     }

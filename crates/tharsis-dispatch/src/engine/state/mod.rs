@@ -5,12 +5,19 @@ use std::{
 };
 
 use tharsis_core::{Timestamp, subscription::Target};
-use tharsis_store::{Pending, Pointers, Shard, Shards, StoreError, Transition};
+use tharsis_store::{Pending, Pointers, Settlement, Shard, Shards, StoreError, Transition};
 use tracing::warn;
 
 use super::{
-    Options, Summary, lanes::Lanes, operation::Operation, ownership::Ownership, polling::Polling,
-    random::Random, routing::Routes, settling::Settling,
+    Options, Summary,
+    lanes::Lanes,
+    now::Now,
+    operation::Operation,
+    ownership::Ownership,
+    polling::Polling,
+    random::Random,
+    routing::Routes,
+    settling::{self, Settling},
 };
 
 mod act;
@@ -84,6 +91,8 @@ struct Operations {
     discover: Operation,
     read: Operation,
     settle: Operation,
+    look: Operation,
+    let_go: Operation,
     transition: Operation,
     tell: Operation,
     work_off: Operation,
@@ -165,6 +174,8 @@ impl State {
                 &does.point,
                 &does.route,
                 &does.discover,
+                &does.look,
+                &does.let_go,
                 &does.work_off,
             ]
             .into_iter()
@@ -266,8 +277,25 @@ impl State {
             .leaving()
             .with(self.does.route.occupies())
             .with(self.does.work_off.occupies())
+            .with(self.does.let_go.occupies())
             .with(self.does.transition.occupies())
             .with(self.lanes.turned())
+    }
+
+    /// This becomes of a delivery: it is to be written down, and others may go now or have to wait.
+    fn add(&mut self, settlement: Settlement, now: Now) {
+        self.lanes.decided(&settlement, now);
+        self.settling.add(settlement, now.instant);
+        self.park(now);
+    }
+
+    /// What waits for one before it is parked.
+    fn park(&mut self, now: Now) {
+        while let Some(due) = self.lanes.park() {
+            let parked = settling::parked(&due);
+            self.lanes.decided(&parked, now);
+            self.settling.add(parked, now.instant);
+        }
     }
 
     /// Rows were written that are due then.
@@ -302,6 +330,8 @@ impl Operations {
             &self.discover,
             &self.read,
             &self.settle,
+            &self.look,
+            &self.let_go,
             &self.transition,
             &self.work_off,
             &self.release,

@@ -9,11 +9,12 @@ use tharsis_core::{
     Invalid, Timestamp,
     delivery::{End, Fault, Outcome, Standing, Verdict, classify, verdict},
     health::{Condition, Failure},
+    order::{OnDead, OrderKey},
     profile::Success,
 };
 use tharsis_store::{
-    Changed, Due, Fate, Lease, Pending, Pointers, Position, Remaining, Rows, Shard, Shards,
-    Snapshot, StoreError, Transition, WorkedOff,
+    Blocked, Changed, Due, Fate, Lease, LetGo, Pending, Pointers, Position, Remaining, Rows, Shard,
+    Shards, Snapshot, StoreError, Transition, WorkedOff,
 };
 use tracing::{debug, info, warn};
 
@@ -39,6 +40,8 @@ impl State {
             Input::Read(result) => self.rows_read(result, now),
             Input::Send(flight, result) => self.sent(&flight, result, now),
             Input::Settle(result) => self.settled(result, now),
+            Input::Look(asked, result) => self.looked(&asked, result, now),
+            Input::LetGo(asked, result) => self.let_go(&asked, result, now),
             Input::Transition(result) => self.turned(result, now),
             Input::Tell(result) => self.told(result, now),
             Input::WorkOff(result) => self.worked_off(result, now),
@@ -161,8 +164,33 @@ impl State {
             clock: self.ownership.clock(now),
         };
         match rows {
-            Some(rows) => self.lanes.rows(rows, moment),
+            Some(rows) => {
+                self.lanes.rows(rows, moment);
+                self.park(moment);
+            }
             None => self.lanes.read_failed(moment),
+        }
+    }
+
+    fn looked(&mut self, asked: &[i64], result: Result<Vec<Blocked>, StoreError>, now: Instant) {
+        if let Some(blocked) = self.answer(|does| &mut does.look, result, now) {
+            let moment = Now {
+                instant: now,
+                clock: self.ownership.clock(now),
+            };
+            self.lanes.looked(asked, &blocked, moment);
+        }
+    }
+
+    fn let_go(
+        &mut self,
+        asked: &[(i64, OrderKey)],
+        result: Result<Vec<LetGo>, StoreError>,
+        now: Instant,
+    ) {
+        if let Some(done) = self.answer(|does| &mut does.let_go, result, now) {
+            self.lanes.let_go(asked, &done);
+            self.worked(now);
         }
     }
 
@@ -229,7 +257,7 @@ impl State {
             Err(_) => {
                 for due in flight.dues() {
                     match flight.request_of(due) {
-                        Ok(_) => self.settling.add(settling::again(due, clock), now),
+                        Ok(_) => self.add(settling::again(due, clock), moment),
                         Err(why) => self.refuse(due, &why, moment),
                     }
                 }
@@ -251,19 +279,19 @@ impl State {
         let settlement = match (verdict, outcome.fault) {
             // What is ours counts as no attempt, so this is an end without one.
             (Verdict::Expired, Fault::Ours) => settling::expired(due, now.clock),
-            _ => settling::attempted(due, flight.at, outcome, verdict),
+            _ => settling::attempted(due, flight.at, outcome, verdict, holds(flight)),
         };
         if settlement.suspend.is_some() {
             // The registry will say so too, but only once this is settled.
             self.lanes.hold(due.position.subscription);
         }
-        self.settling.add(settlement, now.instant);
+        self.add(settlement, now);
     }
 
     fn refuse(&mut self, due: &Due, why: &Invalid, now: Now) {
         warn!(delivery.id = %due.id, error = %why, "no request can be made of this delivery");
         let end = settling::refused(due, why, now.clock);
-        self.settling.add(end, now.instant);
+        self.add(end, now);
     }
 
     fn settled(&mut self, result: Result<Vec<Position>, StoreError>, now: Instant) {
@@ -283,7 +311,7 @@ impl State {
             // A success is recorded wherever its row has moved meanwhile.
             let success = settlement.fate == Fate::Ended(End::Delivered);
             let unchanged = left_alone && !success;
-            lanes.settled(lane, settlement.event, unchanged);
+            lanes.settled(settlement, unchanged, moment);
             if settlement.suspend.is_some() {
                 // The lane is held; only the registry knows whether the subscription was suspended indeed.
                 load.want();
@@ -294,7 +322,7 @@ impl State {
             match settlement.fate {
                 Fate::Ended(End::Delivered) => summary.delivered += 1,
                 Fate::Ended(_) => summary.ended += 1,
-                Fate::Aside => {}
+                Fate::Aside | Fate::Parked { .. } | Fate::Kept { .. } => {}
                 Fate::Again { due_at, .. } => {
                     summary.retried += u64::from(settlement.attempt.is_some());
                     lanes.note(lane, due_at, moment);
@@ -418,6 +446,12 @@ impl State {
         });
         self.take_lanes(false, now);
     }
+}
+
+/// Whether a delivery whose retries are used up is kept, so that those after it wait.
+fn holds(flight: &Flight) -> bool {
+    let order = flight.target.subscription.settings.order.as_ref();
+    order.is_some_and(|order| order.on_dead == OnDead::Hold)
 }
 
 /// The client takes any 2xx for a success; the profile may want exactly 200.

@@ -91,6 +91,7 @@ impl<D: Database> Story<'_, D> {
             attempts: due.attempts,
             attempt: Some(attempt.clone()).filter(|_| tries),
             fate,
+            key: None,
             suspend: (code == "http_410").then_some("http_410"),
         };
         Both {

@@ -200,6 +200,7 @@ impl<D: Database> Story<'_, D> {
             subscription: after.subscription,
             after: Some(after),
             limit: ALL,
+            named: false,
         };
         let rest = worker.store.due(&lease.store, &[lane], self.now).await;
         let rest: Vec<Position> = rest
@@ -222,6 +223,7 @@ impl<D: Database> Story<'_, D> {
             subscription,
             after: None,
             limit,
+            named: false,
         };
         numbers.map(lane).collect()
     }

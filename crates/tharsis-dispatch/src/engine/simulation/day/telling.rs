@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tharsis_core::{ClientId, profile::Batch, subscription::Target};
+use tharsis_core::{
+    ClientId,
+    order::{By, OnDead, Order},
+    profile::Batch,
+    subscription::Target,
+};
 
 use super::{Day, SEATS, Town, deed::Deed};
 use crate::engine::{
@@ -62,6 +67,15 @@ impl Town {
         settings.max_in_flight = limit;
         settings.retry = RETRIES.parse().expect("a policy");
         settings.limits.breaker = (lane % 2 == 0).then_some(3);
+        let by = match lane % 5 {
+            1 | 4 => Some(By::Field("key".into())),
+            3 => Some(By::Strict),
+            _ => None,
+        };
+        settings.order = by.map(|by| Order {
+            by,
+            on_dead: OnDead::GiveUp,
+        });
         // Every third takes what waits for it together.
         settings.batch = (lane % 3 == 0).then_some(Batch {
             items: 4,
@@ -225,8 +239,10 @@ impl Telling {
         self.world.run_for(15 * SEC);
         self.world.faults = Faults::default();
         for (lane, receiver) in &mut self.world.receivers {
-            // Nobody is gone for good, and what hangs would do so for hours; what waits behind a breaker, until it is well.
-            if matches!(receiver, Receiver::Gone | Receiver::Hangs) || lane % 2 == 0 {
+            // Nobody is gone for good, and what hangs would do so for hours; what waits behind a breaker, until it is well;
+            // and what goes one after the other, for all that are before it.
+            let is_waited_for = lane % 2 == 0 || lane % 5 == 3;
+            if matches!(receiver, Receiver::Gone | Receiver::Hangs) || is_waited_for {
                 *receiver = Receiver::Healthy;
             }
         }

@@ -1,11 +1,11 @@
 //! What must hold at each moment.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
-use tharsis_core::{ClientId, DeliveryId, EventId, delivery::End};
+use tharsis_core::{ClientId, DeliveryId, EventId, delivery::End, order::OrderKey};
 use tharsis_store::{Due, Stop};
 
 use super::{
@@ -43,6 +43,8 @@ pub(super) struct Ledger {
     promised: BTreeMap<EventId, Vec<(i64, DeliveryId)>>,
     /// How often each delivery was taken.
     taken: BTreeMap<DeliveryId, usize>,
+    /// What goes in order, by lane and key, in the order of publication, but for what has been seen to be over.
+    ordered: BTreeMap<(i64, OrderKey), VecDeque<(i64, DeliveryId)>>,
     /// Events that are to be routed again, for the database server lost that they were.
     routed_again: BTreeSet<EventId>,
 }
@@ -73,7 +75,20 @@ impl World {
                 },
             )
         });
-        self.ledger.promised.insert(event, promised.collect());
+        let promised: Vec<(i64, DeliveryId)> = promised.collect();
+        let (seq, payload) = self.model.content(event);
+        for (lane, id) in &promised {
+            let order = self.model.targets[lane]
+                .subscription
+                .settings
+                .order
+                .as_ref();
+            if let Some(key) = order.and_then(|order| order.by.key(None, &payload)) {
+                let of = self.ledger.ordered.entry((*lane, key)).or_default();
+                of.push_back((seq, *id));
+            }
+        }
+        self.ledger.promised.insert(event, promised);
     }
 
     /// A receiver takes a delivery: once, and once more for each time that there was a cause.
@@ -268,6 +283,35 @@ impl World {
         assert_eq!(stop, None, "{id} is sent though its campaign is stopped");
     }
 
+    /// All that go before it were taken, or have ended. Out of the order is what stepped aside with its campaign, and what
+    /// was to be sent later.
+    fn check_order(&mut self, flight: &Flight, due: &Due) {
+        let lane = due.position.subscription;
+        let order = flight.target.subscription.settings.order.as_ref();
+        let Some(key) = order.and_then(|order| order.by.key(None, &due.payload)) else {
+            return;
+        };
+        assert_eq!(due.key, Some(key), "{} has another key", due.id);
+        if self.set_back {
+            return;
+        }
+        let (taken, ended) = (&self.ledger.taken, &self.model.ended);
+        let Some(of) = self.ledger.ordered.get_mut(&(lane, key)) else {
+            return;
+        };
+        of.retain(|(_, id)| !taken.contains_key(id) && !ended.contains_key(id));
+        let Some(seq) = of.iter().find(|(_, id)| *id == due.id).map(|(seq, _)| *seq) else {
+            return;
+        };
+        for (_, id) in of.iter().take_while(|(before, _)| *before < seq) {
+            assert!(
+                self.model.bears(id.event).is_some() || self.model.is_for_later(id.event),
+                "{} is sent though {id} comes before it",
+                due.id
+            );
+        }
+    }
+
     fn check_due(&mut self, life: Life, flight: &Flight, due: &Due) {
         let (id, lane) = (due.id, due.position.subscription);
         let leads = id == flight.due.id;
@@ -281,6 +325,7 @@ impl World {
             expires_at.is_none_or(|at| at > flight.at),
             "{id} is sent though it has expired"
         );
+        self.check_order(flight, due);
         let engine = self.engines.get(&life).expect("it has just acted");
         self.check_stops(engine, flight, id);
         let lost = self.check_lane(engine, lane, id);

@@ -37,6 +37,8 @@ pub(super) struct World {
     crashed: Option<Instant>,
     /// When the database's clock was last set forward so far that a lease may have ended for it.
     set_forward: Option<Instant>,
+    /// It was set back, and what is published later may be due before what waits.
+    set_back: bool,
     pub(super) options: Options,
     engines: BTreeMap<Life, Engine>,
     lives: Life,
@@ -121,6 +123,7 @@ impl World {
             server: Server::Up,
             crashed: None,
             set_forward: None,
+            set_back: false,
             options: Options::default(),
             engines: BTreeMap::new(),
             lives: 0,

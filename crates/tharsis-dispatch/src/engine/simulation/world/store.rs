@@ -234,6 +234,8 @@ impl World {
         }
         if millis > 0 {
             self.set_forward = Some(self.now);
+        } else {
+            self.set_back = true;
         }
     }
 }
@@ -260,6 +262,8 @@ fn lost_on_the_way(input: Input) -> Input {
         Input::Discover(_) => Input::Discover(error()),
         Input::Read(_) => Input::Read(error()),
         Input::Settle(_) => Input::Settle(error()),
+        Input::Look(asked, _) => Input::Look(asked, error()),
+        Input::LetGo(asked, _) => Input::LetGo(asked, error()),
         Input::Transition(_) => Input::Transition(error()),
         Input::WorkOff(_) => Input::WorkOff(error()),
         Input::Tell(_) => Input::Tell(error()),
