@@ -301,6 +301,8 @@ pub struct Due {
     pub named: Option<Box<Named>>,
     /// What it has in common with those that it goes in order with. It is for the reader to say, the store does not.
     pub key: Option<OrderKey>,
+    /// Others wait for it: it bears its key since it was put back.
+    pub is_waited_for: bool,
 }
 
 /// What a read of lanes found.

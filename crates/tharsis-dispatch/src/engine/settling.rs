@@ -115,8 +115,12 @@ pub(super) fn parked(due: &Due) -> Settlement {
         attempts: due.attempts,
         attempt: None,
         fate: Fate::Parked {
-            // It may have been put back itself: those after it are not to go before it for that.
-            due_at: due.position.due_at.min(due.published_at),
+            // If it was put back itself, those after it are not to go before it for that.
+            due_at: if due.is_waited_for {
+                due.position.due_at.min(due.published_at)
+            } else {
+                due.position.due_at
+            },
             spent: due.spent,
         },
         key: due.key,
@@ -303,6 +307,7 @@ mod tests {
             fresh: None,
             named: None,
             key: None,
+            is_waited_for: false,
         }
     }
 

@@ -315,6 +315,7 @@ impl Model {
             spent: Spent::default(),
             named: None,
             key: None,
+            is_waited_for: false,
             fresh: replay
                 .filter(|(_, replay)| replay.key == ReplayKey::Fresh)
                 .map(|(_, replay)| Box::new(replay.id)),
@@ -364,7 +365,7 @@ impl Model {
         for due in &mut rows.due {
             let is_asked =
                 |lane: &LaneRead| lane.named && lane.subscription == due.position.subscription;
-            due.key = None;
+            due.is_waited_for = due.key.take().is_some();
             due.named = if lanes.iter().any(is_asked) {
                 self.bears(due.id.event)
             } else {

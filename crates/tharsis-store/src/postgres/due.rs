@@ -46,13 +46,14 @@ pub(super) const DUE: &str = "
            d.replay,
            CASE WHEN d.replay > 0 THEN (SELECT r.id FROM replay r WHERE r.seq = d.replay AND r.fresh) END, d.waited,
            CASE WHEN (SELECT EXISTS (SELECT FROM campaign_stop)) THEN e.campaign END,
-           CASE WHEN l.named OR (SELECT EXISTS (SELECT FROM campaign_stop)) THEN e.recipient END
+           CASE WHEN l.named OR (SELECT EXISTS (SELECT FROM campaign_stop)) THEN e.recipient END,
+           d.order_key IS NOT NULL
     FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[], $4::bigint[], $7::boolean[])
          AS l(subscription, due_at, seq, most, named)
     CROSS JOIN LATERAL (
         SELECT s.id FROM subscription s WHERE s.seq = l.subscription AND s.shard = ANY ($5::smallint[]) OFFSET 0) s
     CROSS JOIN LATERAL (
-        SELECT d.due_at, d.seq, d.event, d.attempts, d.tries, d.replay, d.waited
+        SELECT d.due_at, d.seq, d.event, d.attempts, d.tries, d.replay, d.waited, d.order_key
         FROM delivery d
         WHERE d.subscription = l.subscription AND d.lane = 0 AND (d.due_at, d.seq) > (l.due_at, l.seq) AND d.due_at <= $6
         ORDER BY d.due_at, d.seq
@@ -63,7 +64,8 @@ pub(super) const DUE: &str = "
         WHERE e.id = d.event
         OFFSET 0) e
     UNION ALL
-    SELECT l.subscription, d.due_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    SELECT l.subscription, d.due_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           NULL
     FROM unnest($1::bigint[]) AS l(subscription)
     CROSS JOIN LATERAL (
         SELECT s.id FROM subscription s WHERE s.seq = l.subscription AND s.shard = ANY ($5::smallint[]) OFFSET 0) s
@@ -128,6 +130,7 @@ impl<'r> FromRow<'r, PgRow> for Row {
             fresh: fresh.map(|id| Box::new(ReplayId::from_uuid(id))),
             named: Named::of(campaign, recipient),
             key: None,
+            is_waited_for: row.try_get(16)?,
         }))
     }
 }

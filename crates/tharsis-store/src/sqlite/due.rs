@@ -54,14 +54,15 @@ pub(super) const DUE: &str = "
                CASE WHEN k.value ->> 4 > 0
                     THEN (SELECT hex(r.id) FROM tharsis_replay r WHERE r.seq = k.value ->> 4 AND r.fresh) END,
                CASE WHEN EXISTS (SELECT 1 FROM tharsis_campaign_stop) THEN e.campaign END,
-               CASE WHEN l.value ->> 4 OR EXISTS (SELECT 1 FROM tharsis_campaign_stop) THEN e.recipient END)),
+               CASE WHEN l.value ->> 4 OR EXISTS (SELECT 1 FROM tharsis_campaign_stop) THEN e.recipient END,
+               k.value ->> 6)),
            group_concat(e.payload, '')
     FROM jsonb_each(?1) l
     CROSS JOIN tharsis_subscription s ON s.seq = l.value ->> 0
     CROSS JOIN jsonb_each((
-        SELECT jsonb_group_array(jsonb_array(d.due_at, d.attempts, d.tries, d.event, d.replay, d.waited))
+        SELECT jsonb_group_array(jsonb_array(d.due_at, d.attempts, d.tries, d.event, d.replay, d.waited, d.is_waited_for))
         FROM (
-            SELECT due_at, attempts, tries, event, replay, waited
+            SELECT due_at, attempts, tries, event, replay, waited, order_key IS NOT NULL AS is_waited_for
             FROM tharsis_delivery
             WHERE subscription = s.seq AND lane = 0
               AND due_at <= ?2
@@ -90,6 +91,7 @@ struct DueRow<'a>(
     Option<&'a str>,
     Option<Box<str>>,
     Option<Box<str>>,
+    u8,
 );
 
 impl DueRow<'_> {
@@ -112,6 +114,7 @@ impl DueRow<'_> {
             fresh,
             campaign,
             recipient,
+            is_waited_for,
         ) = self;
         let (payload, rest) = payloads
             .split_at_checked(size)
@@ -141,6 +144,7 @@ impl DueRow<'_> {
                 .transpose()?,
             named: Named::of(campaign, recipient),
             key: None,
+            is_waited_for: is_waited_for > 0,
         })
     }
 }

@@ -194,6 +194,7 @@ impl Table {
             fresh: None,
             named: None,
             key: None,
+            is_waited_for: false,
         });
         self.lanes.note(lane, due_at, self.now);
     }
