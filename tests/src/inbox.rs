@@ -1,6 +1,6 @@
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -9,7 +9,9 @@ use tharsis::{
     profile::MARS,
     signer::{self, Incoming},
 };
-use tharsis_receiver::{Answer, Flaw, Options, Received, Receiver, StatusCode, Verify};
+use tharsis_receiver::{
+    Answer, Flaw, Judge, Options, Received, Receiver, Reply, StatusCode, Verify,
+};
 
 use crate::{Line, World, mark_of, wait_until};
 
@@ -20,6 +22,7 @@ pub struct InboxBuilder<'w> {
     world: &'w World,
     name: String,
     answer: Answer,
+    refusals: HashMap<String, u32>,
     flaw: Option<Flaw>,
     secret: String,
 }
@@ -42,6 +45,7 @@ impl<'w> InboxBuilder<'w> {
             world,
             name: name.to_owned(),
             answer: Answer::default(),
+            refusals: HashMap::new(),
             flaw: None,
             secret: world.secret(),
         }
@@ -63,6 +67,12 @@ impl<'w> InboxBuilder<'w> {
         self.answer.fail_first = count;
         self.answer.fail_status = self.answer.status;
         self.answer.status = code(status);
+        self
+    }
+
+    /// What has this in it is answered 500 so often before it is answered as all else.
+    pub fn refuses(mut self, part: &str, count: u32) -> Self {
+        self.refusals.insert(part.to_owned(), count);
         self
     }
 
@@ -107,11 +117,13 @@ impl<'w> InboxBuilder<'w> {
     #[must_use]
     pub fn start(self) -> Inbox {
         let secret = Secret::new(&self.secret).expect("a story gives a good secret");
+        let judge = (!self.refusals.is_empty()).then(|| judge(self.refusals, &self.answer));
         let receiver = self
             .world
             .block_on(Receiver::bind(Options {
                 answer: self.answer,
                 flaw: self.flaw,
+                judge,
                 verify: Some(Verify {
                     profile: Arc::new(MARS.clone()),
                     secret: Some(secret),
@@ -128,6 +140,22 @@ impl<'w> InboxBuilder<'w> {
             receiver,
         }
     }
+}
+
+fn judge(refusals: HashMap<String, u32>, answer: &Answer) -> Judge {
+    let (left, answer) = (Mutex::new(refusals), answer.clone());
+    Judge::new(move |received| {
+        let body = String::from_utf8_lossy(&received.body);
+        let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refusal = left.iter_mut().filter(|(part, _)| body.contains(&**part));
+        match refusal.find(|(_, count)| **count > 0) {
+            Some((_, count)) => {
+                *count -= 1;
+                Reply::from(Answer::status(StatusCode::INTERNAL_SERVER_ERROR))
+            }
+            None => Reply::from(answer.clone()),
+        }
+    })
 }
 
 impl Inbox {

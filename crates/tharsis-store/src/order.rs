@@ -16,7 +16,7 @@ pub struct Blocked {
     pub key: OrderKey,
     /// The first that was put back and is to be tried again, or is [kept](crate::KEPT).
     pub first: Option<Position>,
-    /// The number of the first that is parked.
+    /// The number of the first that is parked, or was kept where nothing is held for a dead one any more.
     pub parked: Option<i64>,
 }
 

@@ -516,7 +516,7 @@ pub trait Outbox: Send + Sync + 'static {
         settlements: &[Settlement],
     ) -> impl Future<Output = Result<Vec<Position>, StoreError>> + Send;
 
-    /// The keys of these subscriptions of which somebody waits.
+    /// The keys of these subscriptions of which somebody waits; of all subscriptions, where none is named.
     fn blocked(
         &self,
         lease: &Lease,
@@ -524,7 +524,9 @@ pub trait Outbox: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Blocked>, StoreError>> + Send;
 
     /// Lets the next deliveries of these keys go that are [parked](PARKED), some at a time and in order, where none that was
-    /// put back is before them.
+    /// put back is before them: in a subscription without an order all the same, and where nothing is held for a dead one,
+    /// what was kept goes too. Of a subscription that is about to go on without all that it held nothing is let go, and
+    /// nothing is said.
     fn let_go(
         &self,
         lease: &Lease,

@@ -12,6 +12,7 @@ mod full;
 mod health;
 mod leases;
 mod migrations;
+mod order;
 mod point;
 mod publish;
 mod registry;

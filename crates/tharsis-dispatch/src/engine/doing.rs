@@ -43,7 +43,7 @@ const LONG: Duration = Duration::MAX;
 pub(super) fn patience(effect: &Effect) -> Duration {
     match effect {
         Effect::Hold(_) | Effect::Release(..) => HOLD,
-        Effect::Maintain(_) | Effect::Count(_) | Effect::Tell(..) => LONG,
+        Effect::Maintain(_) | Effect::Count(_) | Effect::Tell(..) | Effect::Look(..) => LONG,
         _ => USUAL,
     }
 }
@@ -208,12 +208,15 @@ where
             Effect::Settle(lease, settlements) => self.ask(patience, Input::Settle, async move {
                 outbox.settle(&lease, &settlements).await
             }),
-            Effect::Look(lease, lanes) => {
+            Effect::Look(lease, lanes, is_all) => {
                 let asked = Arc::clone(&lanes);
                 self.ask(
                     patience,
                     move |result| Input::Look(asked, result),
-                    async move { outbox.blocked(&lease, &lanes).await },
+                    async move {
+                        let named: &[i64] = if is_all { &[] } else { &lanes };
+                        outbox.blocked(&lease, named).await
+                    },
                 );
             }
             Effect::LetGo(lease, keys) => {

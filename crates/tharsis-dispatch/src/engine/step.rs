@@ -95,8 +95,8 @@ pub(super) enum Effect {
     Send(Flight),
     /// Write down what came of deliveries.
     Settle(Lease, Arc<Vec<Settlement>>),
-    /// Look which deliveries of these lanes wait for others in the store.
-    Look(Lease, Arc<[i64]>),
+    /// Look which deliveries of these lanes wait for others in the store; whether these are all that there are.
+    Look(Lease, Arc<[i64]>, bool),
     /// Let the next deliveries of these keys go.
     LetGo(Lease, Arc<[(i64, OrderKey)]>),
     /// Write down how receivers do.

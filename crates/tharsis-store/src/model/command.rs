@@ -215,7 +215,9 @@ impl Model {
                 let is_later = self.events[&id.event].pointer.not_before > Some(now);
                 for row in self.rows.iter_mut().filter(|row| row.id == id) {
                     let is_kept = row.position.lane == KEPT;
-                    let keeps_its_place = is_ordered && row.key.is_none() && !is_later;
+                    let is_fresh =
+                        row.attempts == 0 && row.spent == tharsis_core::delivery::Spent::default();
+                    let keeps_its_place = is_ordered && row.key.is_none() && is_fresh && !is_later;
                     if keeps_its_place || !is_kept && row.position.due_at <= now {
                         continue;
                     }

@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use tharsis_core::{DeliveryId, EventId, delivery::End};
 
 use super::{Model, count, not_found};
-use crate::{
-    ASIDE, DeliveryDetail, DeliveryFilter, DeliveryRow, Due, EventRecord, KEPT, Status, StoreError,
-};
+use crate::{DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Status, StoreError};
 
 impl Model {
     /// Deliveries that match, newest event first.
@@ -89,7 +87,7 @@ impl Model {
         let is_expired = self.clock >= expires_at && expires_at.is_some();
         let status = match row {
             Some(_) if is_expired => Status::Ended(End::Expired),
-            Some(row) if is_held(row) || self.is_held(number) => Status::Held,
+            Some(row) if self.is_kept_back(row) || self.is_held(number) => Status::Held,
             Some(row) if row.spent.tries > 0 => Status::Retrying,
             Some(_) => Status::Pending,
             None => Status::Ended(*self.ended.get(&id)?),
@@ -109,10 +107,6 @@ impl Model {
             due_at: row.map(|row| row.position.due_at),
         })
     }
-}
-
-fn is_held(row: &Due) -> bool {
-    matches!(row.position.lane, ASIDE | KEPT)
 }
 
 pub(super) fn matches(filter: &DeliveryFilter, line: &DeliveryRow) -> bool {

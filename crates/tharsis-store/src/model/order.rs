@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tharsis_core::order::OrderKey;
+use tharsis_core::order::{OnDead, OrderKey};
 
 use super::Model;
-use crate::{Blocked, Due, KEPT, Lease, LetGo, PARKED, StoreError, order::LET_GO};
+use crate::{ASIDE, Blocked, Due, KEPT, Lease, LetGo, PARKED, StoreError, order::LET_GO};
 
 impl Model {
     /// The keys of these subscriptions of which somebody waits.
@@ -18,17 +18,17 @@ impl Model {
         subscriptions: &[i64],
     ) -> Result<Vec<Blocked>, StoreError> {
         let ours = self.ours(lease)?;
+        let is_asked = |number: i64| {
+            let is_named = subscriptions.is_empty() || subscriptions.contains(&number);
+            is_named && ours.contains(self.shard(number))
+        };
         let mut keys: BTreeMap<(i64, OrderKey), Blocked> = BTreeMap::new();
         for row in &self.rows {
-            let subscription = row.position.subscription;
-            let is_asked = subscriptions.contains(&subscription);
-            let Some(key) = row
-                .key
-                .filter(|_| is_asked && ours.contains(self.shard(subscription)))
-            else {
+            let (subscription, seq) = (row.position.subscription, row.position.seq);
+            let (Some(key), Some(waits)) = (row.key, self.waits(row)) else {
                 continue;
             };
-            if !matches!(row.position.lane, 0 | KEPT | PARKED) {
+            if !is_asked(subscription) {
                 continue;
             }
             let blocked = keys.entry((subscription, key)).or_insert(Blocked {
@@ -37,14 +37,38 @@ impl Model {
                 first: None,
                 parked: None,
             });
-            let seq = row.position.seq;
-            if row.position.lane == PARKED {
+            if waits {
                 blocked.parked = Some(blocked.parked.map_or(seq, |first| first.min(seq)));
             } else if blocked.first.is_none_or(|first| seq < first.seq) {
                 blocked.first = Some(row.position);
             }
         }
         Ok(keys.into_values().collect())
+    }
+
+    /// Whether a row lies aside, is kept, or waits for one that is.
+    pub(super) fn is_kept_back(&self, row: &Due) -> bool {
+        let key = match row.position.lane {
+            ASIDE | KEPT => return true,
+            PARKED => row.key,
+            _ => Some(OrderKey::STRICT),
+        };
+        self.rows.iter().any(|kept| {
+            let is_of = kept.position.subscription == row.position.subscription;
+            is_of && kept.position.lane == KEPT && kept.key == key
+        })
+    }
+
+    /// Whether a row waits for others, or others for it; neither where it lies aside.
+    fn waits(&self, row: &Due) -> Option<bool> {
+        let target = self.targets.get(&row.position.subscription);
+        let order = target.and_then(|target| target.subscription.settings.order.as_ref());
+        match row.position.lane {
+            0 => Some(false),
+            KEPT => Some(order.is_none_or(|order| order.on_dead != OnDead::Hold)),
+            PARKED => Some(true),
+            _ => None,
+        }
     }
 
     /// Lets the next deliveries of these keys go.
@@ -64,33 +88,44 @@ impl Model {
     }
 
     fn next_of_key(&mut self, subscription: i64, key: OrderKey) -> LetGo {
-        let is_of =
-            |row: &&mut Due| row.position.subscription == subscription && row.key == Some(key);
-        let (mut parked, back): (Vec<&mut Due>, Vec<&mut Due>) = (self.rows.iter_mut())
-            .filter(is_of)
-            .filter(|row| matches!(row.position.lane, 0 | KEPT | PARKED))
-            .partition(|row| row.position.lane == PARKED);
+        let target = self.targets.get(&subscription);
+        let is_ordered = target.is_some_and(|target| target.subscription.settings.order.is_some());
         let done = |upto, waits| LetGo {
             subscription,
             key,
             upto,
             waits,
         };
-        if let Some(first) = back.iter().map(|row| row.position.seq).min() {
+        let (mut back, mut next) = (Vec::new(), Vec::new());
+        for (n, row) in self.rows.iter().enumerate() {
+            if row.position.subscription != subscription || row.key != Some(key) {
+                continue;
+            }
+            match self.waits(row) {
+                Some(true) => next.push((row.position.seq, n)),
+                Some(false) if is_ordered => back.push(row.position.seq),
+                Some(false) | None => {}
+            }
+        }
+        if let Some(first) = back.into_iter().min() {
             return done(Some(first), true);
         }
-        parked.sort_by_key(|row| row.position.seq);
+        next.sort_unstable();
         let most = usize::try_from(LET_GO).expect("few");
-        let is_more = parked.len() > most;
-        let mut last = None;
-        parked.truncate(most);
-        let due_at = parked.iter().map(|row| row.position.due_at).min();
-        for row in parked {
+        let is_more = next.len() > most;
+        next.truncate(most);
+        let due_at = next
+            .iter()
+            .map(|(_, n)| self.rows[*n].position.due_at)
+            .min();
+        let last = next.last().map(|(seq, _)| *seq).filter(|_| is_more);
+        for (seq, n) in next {
+            let row = &mut self.rows[n];
             row.position.lane = 0;
             row.position.due_at = due_at.unwrap_or(row.position.due_at);
-            row.key = None;
-            last = Some(row.position.seq);
+            // Those after them wait for the last.
+            row.key = row.key.filter(|_| last == Some(seq));
         }
-        done(last.filter(|_| is_more), false)
+        done(last, false)
     }
 }

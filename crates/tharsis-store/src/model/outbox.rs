@@ -13,9 +13,9 @@ use tharsis_core::{
 
 use super::{Model, Stored, count};
 use crate::{
-    ASIDE, Attempt, Changed, Due, KEPT, LaneRead, Lease, Pending, Pointer, Pointers, Position,
-    Published, Refusal, Remaining, Replay, ReplayKey, RouteTo, Routed, Rows, Shard, Shards,
-    Snapshot, StoreError,
+    Attempt, Changed, Due, LaneRead, Lease, Pending, Pointer, Pointers, Position, Published,
+    Refusal, Remaining, Replay, ReplayKey, RouteTo, Routed, Rows, Shard, Shards, Snapshot,
+    StoreError,
 };
 
 /// What a database gives an event that is new to it.
@@ -390,7 +390,7 @@ impl Model {
                 row.spent.tries == 0 && row.position.due_at > now && not_before > Some(now);
             // One whose probe is due is waited for.
             let target = self.targets.get(&row.position.subscription);
-            let is_held = matches!(row.position.lane, ASIDE | KEPT)
+            let is_held = self.is_kept_back(row)
                 || target.is_some_and(|target| {
                     let health = &target.subscription.health;
                     target.subscription.state != State::Active

@@ -163,6 +163,7 @@ macro_rules! chunk {
                      FROM delivery
                      WHERE subscription = c.subscription
                        AND (lane, due_at, seq) > (c.cursor_lane, c.cursor_due_at, c.cursor_seq)
+                       AND lane <= CASE c.kind WHEN 'resume_campaign' THEN 1 ELSE 3 END
                      ORDER BY lane, due_at, seq
                      LIMIT $3) d
                  WHERE c.shard = $1 AND c.seq = $2
@@ -288,6 +289,9 @@ const STATES: &str = concat!(
     "    UNION ALL
          SELECT CASE WHEN e.expires_at <= clock_timestamp() THEN 'expired'
                      WHEN d.lane IN (1, 2)
+                              OR EXISTS (SELECT FROM delivery k
+                                         WHERE k.subscription = d.subscription AND k.lane = 2
+                                           AND k.order_key = CASE d.lane WHEN 0 THEN 0 ELSE d.order_key END)
                           OR d.subscription IN (SELECT subscription FROM subscription_state)
                           OR EXISTS (SELECT FROM subscription_health h
                                      WHERE h.subscription = d.subscription AND h.condition = 'open')
@@ -300,7 +304,7 @@ const STATES: &str = concat!(
                      ELSE 'pending' END,
                 NULL
          FROM event e
-         CROSS JOIN LATERAL (SELECT d.lane, d.subscription FROM delivery d WHERE d.event = e.id OFFSET 0) d
+         CROSS JOIN LATERAL (SELECT d.lane, d.subscription, d.order_key FROM delivery d WHERE d.event = e.id OFFSET 0) d
          WHERE ",
     of_campaign!(),
     "    UNION ALL

@@ -246,19 +246,33 @@ async fn carry_out(
     Ok(touched.into_iter().map(|of| (shard, lane(of))).collect())
 }
 
+/// Whether a row can be made due: it is to be tried later, or is kept. What goes in order and was never tried, nor is for
+/// later, is due whatever this clock (`$3`) shows, and keeps its place.
+macro_rules! can_be_made_due {
+    () => {
+        "(d.due_at > $3 OR d.lane = 2)
+         AND (d.order_key IS NOT NULL OR d.attempts > 0 OR d.tries > 0 OR d.waited > 0
+              OR EXISTS (SELECT FROM subscription s WHERE s.seq = d.subscription AND s.order_by IS NULL OFFSET 0)
+              OR EXISTS (SELECT FROM event e WHERE e.id = d.event AND e.not_before > $3 OFFSET 0))"
+    };
+}
+
 /// Those for which there is nothing left to do. Returns how many.
-pub(super) const FORGET: &str = "
-    DELETE FROM command c
-    WHERE c.shard = $1 AND c.seq = ANY ($2)
-      AND CASE c.kind
-          WHEN 'remains' THEN NOT EXISTS (
-              SELECT FROM delivery d WHERE d.subscription = c.subscription OFFSET 0)
-          ELSE NOT EXISTS (
-              SELECT
-              FROM delivery d
-              WHERE d.event = c.event AND d.subscription = c.subscription AND (c.kind = 'cancel' OR d.due_at > $3)
-              OFFSET 0)
-          END";
+pub(super) const FORGET: &str = concat!(
+    "DELETE FROM command c
+     WHERE c.shard = $1 AND c.seq = ANY ($2)
+       AND CASE c.kind
+           WHEN 'remains' THEN NOT EXISTS (
+               SELECT FROM delivery d WHERE d.subscription = c.subscription OFFSET 0)
+           ELSE NOT EXISTS (
+               SELECT
+               FROM delivery d
+               WHERE d.event = c.event AND d.subscription = c.subscription AND (c.kind = 'cancel' OR ",
+    can_be_made_due!(),
+    ")
+               OFFSET 0)
+           END"
+);
 
 async fn forget(
     conn: &mut PgConnection,
@@ -278,30 +292,24 @@ async fn forget(
 
 /// The rows of these pairs that nobody else is at.
 macro_rules! rows_of_pairs {
-    ($which:literal) => {
+    ($($which:expr),+) => {
         concat!(
             "WHERE ctid = ANY (ARRAY(
                  SELECT d.ctid
                  FROM unnest($1::uuid[], $2::bigint[]) AS r (event, subscription)
                  CROSS JOIN LATERAL (
-                     SELECT ctid
-                     FROM delivery
-                     WHERE event = r.event AND subscription = r.subscription",
-            $which,
+                     SELECT d.ctid
+                     FROM delivery d
+                     WHERE d.event = r.event AND d.subscription = r.subscription",
+            $($which,)+
             "        FOR UPDATE SKIP LOCKED) d))"
         )
     };
 }
 
-/// What goes in order and is neither put back nor for later is due, whatever this clock shows: it keeps its place.
 pub(super) const MAKE_DUE: &str = concat!(
     "WITH taken AS (DELETE FROM delivery ",
-    rows_of_pairs!(
-        " AND (due_at > $3 OR lane = 2)
-          AND (order_key IS NOT NULL
-               OR EXISTS (SELECT FROM subscription s WHERE s.seq = r.subscription AND s.order_by IS NULL OFFSET 0)
-               OR EXISTS (SELECT FROM event e WHERE e.id = r.event AND e.not_before > $3 OFFSET 0)) "
-    ),
+    rows_of_pairs!(" AND ", can_be_made_due!()),
     " RETURNING *)
      INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited, order_key)
      SELECT subscription, CASE lane WHEN 2 THEN 0 ELSE lane END, $3, seq, event, attempts, tries, replay, waited, order_key

@@ -92,6 +92,9 @@ macro_rules! unfinished {
                     CASE WHEN EXISTS (SELECT FROM event e
                                       WHERE e.id = d.event AND e.expires_at <= clock_timestamp() OFFSET 0) THEN 'expired'
                          WHEN d.lane IN (1, 2)
+                              OR EXISTS (SELECT FROM delivery k
+                                         WHERE k.subscription = d.subscription AND k.lane = 2
+                                           AND k.order_key = CASE d.lane WHEN 0 THEN 0 ELSE d.order_key END)
                               OR d.subscription IN (SELECT subscription FROM subscription_state)
                             OR EXISTS (SELECT FROM subscription_health h
                                        WHERE h.subscription = d.subscription AND h.condition = 'open')

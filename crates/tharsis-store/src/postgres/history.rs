@@ -198,7 +198,10 @@ impl<'r> FromRow<'r, PgRow> for AttemptRow {
 pub(super) const ROWS: &str = "
     SELECT e.id, s.id, e.type, e.client, e.campaign, s.name, e.published_at,
            d.due_at, d.attempts, d.tries, s.seq, coalesce(st.subscription, sh.subscription), l.ended, l.code, l.at,
-           (SELECT max(number) FROM attempt WHERE event = k.event AND subscription = k.subscription), d.lane,
+           (SELECT max(number) FROM attempt WHERE event = k.event AND subscription = k.subscription), d.lane IN (1, 2)
+               OR EXISTS (SELECT FROM delivery b
+                          WHERE b.subscription = d.subscription AND b.lane = 2
+                            AND b.order_key = CASE d.lane WHEN 0 THEN 0 ELSE d.order_key END),
            coalesce(e.expires_at <= clock_timestamp(), false)
     FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS k (event, subscription, place)
     CROSS JOIN LATERAL (SELECT * FROM event WHERE id = k.event OFFSET 0) e
@@ -237,9 +240,7 @@ async fn rows(
 fn delivery_row(row: &PgRow, unreadable: &HashSet<i64>) -> Result<DeliveryRow, StoreError> {
     let Instant(published_at) = row.try_get(6)?;
     let due_at = instant(row, 7)?;
-    let is_held = row
-        .try_get::<Option<i16>, _>(16)?
-        .is_some_and(|lane| matches!(lane, 1 | 2))
+    let is_held = row.try_get::<Option<bool>, _>(16)?.unwrap_or(false)
         || row.try_get::<Option<i64>, _>(11)?.is_some()
         || unreadable.contains(&row.try_get::<i64, _>(10)?);
     let status = if due_at.is_none() {

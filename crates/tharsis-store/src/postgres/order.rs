@@ -9,44 +9,45 @@ use crate::{
     order::LET_GO as MOST,
 };
 
-/// Skips from key to key, however many wait for each.
+/// Skips from key to key, however many wait for each. Without an order, or where nothing is held for a dead one, what was
+/// kept waits for nobody.
 pub(super) const BLOCKED: &str = "
     WITH RECURSIVE blocked AS (
-        SELECT s.seq AS subscription, k.order_key
-        FROM unnest($1::bigint[]) AS l(subscription)
-        CROSS JOIN LATERAL (
-            SELECT s.seq FROM subscription s WHERE s.seq = l.subscription AND s.shard = ANY ($2::smallint[]) OFFSET 0) s
-        CROSS JOIN LATERAL (
-            SELECT d.order_key
-            FROM delivery d
-            WHERE d.subscription = s.seq AND d.order_key IS NOT NULL
-            ORDER BY d.order_key
-            LIMIT 1) k
+        (SELECT d.subscription, d.order_key
+         FROM delivery d
+         WHERE d.order_key IS NOT NULL
+         ORDER BY d.subscription, d.order_key
+         LIMIT 1)
         UNION ALL
-        SELECT b.subscription, k.order_key
+        SELECT k.subscription, k.order_key
         FROM blocked b
         CROSS JOIN LATERAL (
-            SELECT d.order_key
+            SELECT d.subscription, d.order_key
             FROM delivery d
-            WHERE d.subscription = b.subscription AND d.order_key > b.order_key
-            ORDER BY d.order_key
+            WHERE d.order_key IS NOT NULL AND (d.subscription, d.order_key) > (b.subscription, b.order_key)
+            ORDER BY d.subscription, d.order_key
             LIMIT 1) k
     )
     SELECT b.subscription, b.order_key, f.lane, f.due_at, f.seq, f.replay, p.seq
     FROM blocked b
+    CROSS JOIN LATERAL (
+        SELECT s.order_by IS NOT NULL AND s.on_dead = 'hold' AS holds
+        FROM subscription s
+        WHERE s.seq = b.subscription AND s.shard = ANY ($2::smallint[])
+        OFFSET 0) s
     LEFT JOIN LATERAL (
         SELECT d.lane, d.due_at, d.seq, d.replay
         FROM delivery d
-        WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane IN (0, 2)
+        WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND (d.lane = 0 OR d.lane = 2 AND s.holds)
         ORDER BY d.seq
         LIMIT 1) f ON true
     LEFT JOIN LATERAL (
         SELECT d.seq
         FROM delivery d
-        WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane = 3
-        ORDER BY d.seq
+        WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND (d.lane = 3 OR d.lane = 2 AND NOT s.holds)
+        ORDER BY d.lane DESC, d.seq
         LIMIT 1) p ON true
-    WHERE f.seq IS NOT NULL OR p.seq IS NOT NULL";
+    WHERE (cardinality($1::bigint[]) = 0 OR b.subscription = ANY ($1)) AND (f.seq IS NOT NULL OR p.seq IS NOT NULL)";
 
 type BlockedRow = (
     i64,
@@ -93,7 +94,8 @@ fn read(
     })
 }
 
-/// Of each key (`$3`, `$4`) the next ones, unless one that was put back is before them.
+/// Of each key (`$3`, `$4`) the next ones, unless one that was put back is before them, in a subscription that has an order
+/// still. The last of them bears the key on, so that those after it wait. A release would not see what is let go behind it.
 pub(super) const LET_GO: &str = "
     WITH held AS MATERIALIZED (
         SELECT ARRAY(SELECT shard FROM shard WHERE owner = $1 AND epoch <= $2) AS shards
@@ -101,14 +103,16 @@ pub(super) const LET_GO: &str = "
         SELECT k.subscription, k.order_key, f.seq AS first, p.places, p.seqs
         FROM unnest($3::bigint[], $4::bigint[]) AS k(subscription, order_key)
         CROSS JOIN LATERAL (
-            SELECT s.seq
+            SELECT s.order_by IS NOT NULL AS is_ordered, s.order_by IS NOT NULL AND s.on_dead = 'hold' AS holds
             FROM subscription s
             WHERE s.seq = k.subscription AND s.shard = ANY ((SELECT shards FROM held)::smallint[])
+              AND NOT EXISTS (SELECT FROM release r WHERE r.subscription = s.seq OFFSET 0)
             OFFSET 0) s
         LEFT JOIN LATERAL (
             SELECT d.seq
             FROM delivery d
-            WHERE d.subscription = k.subscription AND d.order_key = k.order_key AND d.lane IN (0, 2)
+            WHERE d.subscription = k.subscription AND d.order_key = k.order_key
+              AND (d.lane = 0 AND s.is_ordered OR d.lane = 2 AND s.holds)
             ORDER BY d.seq
             LIMIT 1) f ON true
         CROSS JOIN LATERAL (
@@ -116,7 +120,8 @@ pub(super) const LET_GO: &str = "
             FROM (
                 SELECT d.ctid AS place, d.seq
                 FROM delivery d
-                WHERE d.subscription = k.subscription AND d.order_key = k.order_key AND d.lane = 3
+                WHERE d.subscription = k.subscription AND d.order_key = k.order_key
+                  AND (d.lane = 3 OR d.lane = 2 AND NOT s.holds)
                 ORDER BY d.seq
                 LIMIT $5 + 1) d) p
     ), gone AS (
@@ -125,10 +130,12 @@ pub(super) const LET_GO: &str = "
             SELECT u.place FROM asked a CROSS JOIN LATERAL unnest(a.places[:$5]) AS u(place) WHERE a.first IS NULL))
         RETURNING subscription, order_key, due_at, seq, event, attempts, tries, replay, waited
     ), moved AS (
-        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited)
-        SELECT subscription, 0, min(due_at) OVER (PARTITION BY subscription, order_key), seq, event, attempts, tries, replay,
-               waited
-        FROM gone
+        INSERT INTO delivery (subscription, lane, due_at, seq, event, attempts, tries, replay, waited, order_key)
+        SELECT g.subscription, 0, min(g.due_at) OVER (PARTITION BY g.subscription, g.order_key), g.seq, g.event, g.attempts,
+               g.tries, g.replay, g.waited,
+               CASE WHEN cardinality(a.seqs) > $5 AND g.seq = a.seqs[$5] THEN g.order_key END
+        FROM gone g
+        JOIN asked a ON a.subscription = g.subscription AND a.order_key = g.order_key
     )
     SELECT (SELECT cardinality(shards) FROM held), a.subscription, a.order_key,
            coalesce(a.first, CASE WHEN cardinality(a.seqs) > $5 THEN a.seqs[$5] END), a.first IS NOT NULL

@@ -170,6 +170,7 @@ pub(super) const NEXT: &str = concat!(
     "       END IS TRUE
      FROM tharsis_command c
      CROSS JOIN tharsis_delivery d ON d.subscription = ?3 AND (d.lane, d.due_at, d.event) > (?4, ?5, ?6)
+          AND d.lane <= iif(c.kind = 'resume_campaign', 1, 3)
      CROSS JOIN tharsis_event e ON e.seq = d.event
      WHERE c.seq = ?1
      ORDER BY d.lane, d.due_at, d.event
@@ -281,6 +282,9 @@ const STATES: &str = concat!(
     clock!(),
     "                THEN 'expired'
                      WHEN d.lane IN (1, 2)
+                              OR EXISTS (SELECT 1 FROM tharsis_delivery k
+                                         WHERE k.subscription = d.subscription AND k.lane = 2
+                                           AND k.order_key = CASE d.lane WHEN 0 THEN 0 ELSE d.order_key END)
                           OR d.subscription IN (SELECT subscription FROM tharsis_subscription_state)
                           OR EXISTS (SELECT 1 FROM tharsis_subscription_health h
                                      WHERE h.subscription = d.subscription AND h.condition = 'open')

@@ -196,13 +196,13 @@ async fn carry_out(
     Ok(touched)
 }
 
-/// What goes in order and is neither put back nor for later is due, whatever this clock shows: it keeps its place.
+/// What goes in order and was never tried, nor is for later, is due whatever this clock shows, and keeps its place.
 pub(super) const MAKE_DUE: &str = "
     UPDATE tharsis_delivery AS d
     SET due_at = ?2, lane = CASE d.lane WHEN 2 THEN 0 ELSE d.lane END
     FROM jsonb_each(?1) r
     WHERE d.event = r.value ->> 0 AND d.subscription = r.value ->> 1 AND (d.due_at > ?2 OR d.lane = 2)
-      AND (d.order_key IS NOT NULL
+      AND (d.order_key IS NOT NULL OR d.attempts > 0 OR d.tries > 0 OR d.waited > 0
            OR EXISTS (SELECT 1 FROM tharsis_subscription s WHERE s.seq = d.subscription AND s.order_by IS NULL)
            OR EXISTS (SELECT 1 FROM tharsis_event e WHERE e.seq = d.event AND e.not_before > ?2))";
 

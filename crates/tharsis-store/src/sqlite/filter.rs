@@ -71,6 +71,9 @@ macro_rules! pairs {
              AND (?11 IS NULL OR
                   CASE WHEN e.expires_at <= CAST(round(unixepoch('subsec') * 1000) AS INTEGER) THEN 'expired'
                        WHEN d.lane IN (1, 2)
+                              OR EXISTS (SELECT 1 FROM tharsis_delivery k
+                                         WHERE k.subscription = d.subscription AND k.lane = 2
+                                           AND k.order_key = CASE d.lane WHEN 0 THEN 0 ELSE d.order_key END)
                             OR d.subscription IN (SELECT subscription FROM tharsis_subscription_state)
                             OR EXISTS (SELECT 1 FROM tharsis_subscription_health h
                                        WHERE h.subscription = d.subscription AND h.condition = 'open')

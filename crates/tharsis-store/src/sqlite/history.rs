@@ -186,7 +186,10 @@ impl<'r> FromRow<'r, SqliteRow> for AttemptRow {
 pub(super) const ROWS: &str = "
     SELECT e.id, s.id, e.type, e.client, e.campaign, s.name, e.published_at,
            d.due_at, d.attempts, d.tries, s.seq, coalesce(st.subscription, sh.subscription), l.ended, l.code, l.at,
-           (SELECT max(number) FROM tharsis_attempt WHERE event = e.seq AND subscription = s.seq), d.lane,
+           (SELECT max(number) FROM tharsis_attempt WHERE event = e.seq AND subscription = s.seq), d.lane IN (1, 2)
+               OR EXISTS (SELECT 1 FROM tharsis_delivery b
+                          WHERE b.subscription = d.subscription AND b.lane = 2
+                            AND b.order_key = CASE d.lane WHEN 0 THEN 0 ELSE d.order_key END),
            coalesce(e.expires_at <= CAST(round(unixepoch('subsec') * 1000) AS INTEGER), false)
     FROM jsonb_each(?1) k
     CROSS JOIN tharsis_event e ON e.seq = k.value ->> 0
@@ -225,9 +228,7 @@ fn delivery_row(row: &SqliteRow, unreadable: &HashSet<i64>) -> Result<DeliveryRo
     let Id(client) = row.try_get(3)?;
     let Millis(published_at) = row.try_get(6)?;
     let due_at = instant(row, 7)?;
-    let is_held = row
-        .try_get::<Option<i64>, _>(16)?
-        .is_some_and(|lane| matches!(lane, 1 | 2))
+    let is_held = row.try_get::<Option<bool>, _>(16)?.unwrap_or(false)
         || row.try_get::<Option<i64>, _>(11)?.is_some()
         || unreadable.contains(&row.try_get::<i64, _>(10)?);
     let status = if due_at.is_none() {

@@ -1,5 +1,7 @@
 //! Deliveries that go one after the other: who waits, and who goes next.
 
+use std::collections::BTreeMap;
+
 use sqlx::SqliteConnection;
 use tharsis_core::{Timestamp, order::OrderKey};
 
@@ -7,70 +9,45 @@ use super::{
     SqliteStore, owner,
     value::{corrupt, json},
 };
-use crate::{Blocked, Lease, LetGo, Position, StoreError, failpoint, order::LET_GO as MOST};
+use crate::{Blocked, KEPT, Lease, LetGo, Position, StoreError, failpoint, order::LET_GO as MOST};
 
-/// Skips from key to key, however many wait for each.
+/// Skips from key to key, however many wait for each, and finds the first of each in each lane. Without an order, or where
+/// nothing is held for a dead one, what was kept waits for nobody.
 pub(super) const BLOCKED: &str = "
     WITH RECURSIVE blocked (subscription, order_key) AS (
-        SELECT l.value,
-               (SELECT min(d.order_key)
-                FROM tharsis_delivery d
-                WHERE d.subscription = l.value AND d.order_key IS NOT NULL)
-        FROM jsonb_each(?1) l
+        SELECT * FROM (
+            SELECT d.subscription, d.order_key
+            FROM tharsis_delivery d
+            WHERE d.order_key IS NOT NULL
+            ORDER BY d.subscription, d.order_key
+            LIMIT 1)
         UNION ALL
-        SELECT b.subscription,
-               (SELECT min(d.order_key)
+        SELECT (SELECT d.subscription
                 FROM tharsis_delivery d
-                WHERE d.subscription = b.subscription AND d.order_key > b.order_key)
+                WHERE d.order_key IS NOT NULL AND (d.subscription, d.order_key) > (b.subscription, b.order_key)
+                ORDER BY d.subscription, d.order_key
+                LIMIT 1),
+               (SELECT d.order_key
+                FROM tharsis_delivery d
+                WHERE d.order_key IS NOT NULL AND (d.subscription, d.order_key) > (b.subscription, b.order_key)
+                ORDER BY d.subscription, d.order_key
+                LIMIT 1)
         FROM blocked b
-        WHERE b.order_key IS NOT NULL
+        WHERE b.subscription IS NOT NULL
     )
-    SELECT b.subscription, b.order_key
+    SELECT b.subscription, b.order_key, s.order_by IS NOT NULL AND s.on_dead = 'hold', l.value,
+           (SELECT json_array(d.due_at, d.event, d.replay)
+            FROM tharsis_delivery d
+            WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane = l.value
+            ORDER BY d.event
+            LIMIT 1)
     FROM blocked b
-    WHERE b.order_key IS NOT NULL";
+    CROSS JOIN tharsis_subscription s ON s.seq = b.subscription
+    CROSS JOIN jsonb_each('[0, 2, 3]') l
+    WHERE ?1 = '[]' OR b.subscription IN (SELECT value FROM jsonb_each(?1))
+    ORDER BY b.subscription, b.order_key";
 
-/// The first of a key in one lane.
-pub(super) const FIRST: &str = "
-    SELECT d.due_at, d.event, d.replay
-    FROM tharsis_delivery d
-    WHERE d.subscription = ?1 AND d.order_key = ?2 AND d.lane = ?3
-    ORDER BY d.event
-    LIMIT 1";
-
-async fn first(
-    conn: &mut SqliteConnection,
-    subscription: i64,
-    OrderKey(key): OrderKey,
-    lane: u16,
-) -> Result<Option<Position>, StoreError> {
-    let row: Option<(i64, i64, i64)> = sqlx::query_as(FIRST)
-        .bind(subscription)
-        .bind(key)
-        .bind(lane)
-        .fetch_optional(conn)
-        .await?;
-    let position = |(due_at, seq, replay): (i64, i64, i64)| {
-        Ok(Position {
-            subscription,
-            lane,
-            due_at: Timestamp::from_millis(due_at),
-            seq,
-            replay: replay.try_into().map_err(corrupt)?,
-        })
-    };
-    row.map(position).transpose()
-}
-
-/// The first that was put back.
-async fn first_back(
-    conn: &mut SqliteConnection,
-    subscription: i64,
-    key: OrderKey,
-) -> Result<Option<Position>, StoreError> {
-    let live = first(conn, subscription, key, 0).await?;
-    let kept = first(conn, subscription, key, crate::KEPT).await?;
-    Ok(live.into_iter().chain(kept).min_by_key(|first| first.seq))
-}
+type BlockedRow = (i64, i64, bool, u16, Option<String>);
 
 pub(super) async fn blocked(
     store: &SqliteStore,
@@ -81,40 +58,63 @@ pub(super) async fn blocked(
     if lease.shards.is_empty() {
         return Ok(Vec::new());
     }
-    let mut read = store.0.reads.begin().await?;
-    let keys: Vec<(i64, i64)> = sqlx::query_as(BLOCKED)
+    let rows: Vec<BlockedRow> = sqlx::query_as(BLOCKED)
         .bind(json(&subscriptions)?)
-        .fetch_all(&mut *read)
+        .fetch_all(&store.0.reads)
         .await?;
-    let mut blocked = Vec::with_capacity(keys.len());
-    for (subscription, key) in keys {
+    let mut blocked: BTreeMap<(i64, OrderKey), Blocked> = BTreeMap::new();
+    for (subscription, key, holds, lane, first) in rows {
+        let Some(first) = first else { continue };
+        let (due_at, seq, replay) = serde_json::from_str(&first).map_err(corrupt)?;
         let key = OrderKey(key);
-        let parked = first(&mut read, subscription, key, crate::PARKED).await?;
-        let one = Blocked {
+        let one = blocked.entry((subscription, key)).or_insert(Blocked {
             subscription,
             key,
-            first: first_back(&mut read, subscription, key).await?,
-            parked: parked.map(|first| first.seq),
-        };
-        if one.first.is_some() || one.parked.is_some() {
-            blocked.push(one);
+            first: None,
+            parked: None,
+        });
+        if lane == 0 || lane == KEPT && holds {
+            let position = Position {
+                subscription,
+                lane,
+                due_at: Timestamp::from_millis(due_at),
+                seq,
+                replay,
+            };
+            let before = one.first.filter(|first| first.seq < seq);
+            one.first = before.or(Some(position));
+        } else {
+            one.parked = Some(one.parked.map_or(seq, |parked| parked.min(seq)));
         }
     }
-    Ok(blocked)
+    Ok(blocked.into_values().collect())
 }
+
+/// Whether a subscription has an order still, and holds what is dead. A release would not see what is let go behind it.
+const ORDER: &str = "
+    SELECT s.order_by IS NOT NULL, s.order_by IS NOT NULL AND s.on_dead = 'hold'
+    FROM tharsis_subscription s
+    WHERE s.seq = ?1 AND NOT EXISTS (SELECT 1 FROM tharsis_release r WHERE r.subscription = s.seq)";
+
+/// The first that was put back.
+pub(super) const FIRST: &str = "
+    SELECT min(d.event)
+    FROM tharsis_delivery d
+    WHERE d.subscription = ?1 AND d.order_key = ?2 AND (d.lane = 0 AND ?3 OR d.lane = 2 AND ?4)";
 
 /// The next of a key.
 pub(super) const NEXT: &str = "
     SELECT d.event, d.due_at
     FROM tharsis_delivery d
-    WHERE d.subscription = ?1 AND d.order_key = ?2 AND d.lane = 3
+    WHERE d.subscription = ?1 AND d.order_key = ?2 AND (d.lane = 3 OR d.lane = 2 AND NOT ?4)
     ORDER BY d.event
     LIMIT ?3";
 
+/// The last of them bears the key on, so that those after it wait.
 pub(super) const LET_GO: &str = "
     UPDATE tharsis_delivery
-    SET lane = 0, order_key = NULL, due_at = ?4
-    WHERE subscription = ?1 AND order_key = ?2 AND lane = 3 AND event <= ?3";
+    SET lane = 0, due_at = ?4, order_key = CASE WHEN ?5 AND event = ?3 THEN order_key END
+    WHERE subscription = ?1 AND order_key = ?2 AND lane IN (2, 3) AND event <= ?3";
 
 pub(super) async fn let_go(
     store: &SqliteStore,
@@ -126,7 +126,7 @@ pub(super) async fn let_go(
     owner::fence(&mut write, lease).await?;
     let mut done = Vec::with_capacity(keys.len());
     for (subscription, key) in keys {
-        done.push(next(&mut write, *subscription, *key).await?);
+        done.extend(next(&mut write, *subscription, *key).await?);
     }
     write.commit(failpoint::LET_GO).await?;
     Ok(done)
@@ -136,26 +136,44 @@ async fn next(
     conn: &mut SqliteConnection,
     subscription: i64,
     key: OrderKey,
-) -> Result<LetGo, StoreError> {
-    let done = |upto, waits| LetGo {
-        subscription,
-        key,
-        upto,
-        waits,
+) -> Result<Option<LetGo>, StoreError> {
+    let done = |upto, waits| {
+        Some(LetGo {
+            subscription,
+            key,
+            upto,
+            waits,
+        })
     };
-    if let Some(first) = first_back(conn, subscription, key).await? {
-        return Ok(done(Some(first.seq), true));
+    let order: Option<(bool, bool)> = sqlx::query_as(ORDER)
+        .bind(subscription)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let Some((is_ordered, holds)) = order else {
+        return Ok(None);
+    };
+    let first: Option<i64> = sqlx::query_scalar(FIRST)
+        .bind(subscription)
+        .bind(key.0)
+        .bind(is_ordered)
+        .bind(holds)
+        .fetch_one(&mut *conn)
+        .await?;
+    if first.is_some() {
+        return Ok(done(first, true));
     }
-    let next: Vec<(i64, i64)> = sqlx::query_as(NEXT)
+    let mut next: Vec<(i64, i64)> = sqlx::query_as(NEXT)
         .bind(subscription)
         .bind(key.0)
         .bind(MOST + 1)
+        .bind(holds)
         .fetch_all(&mut *conn)
         .await?;
     let most = usize::try_from(MOST).unwrap_or(usize::MAX);
-    let next_ones = next.iter().take(most);
-    let due_at = next_ones.clone().map(|(_, due_at)| *due_at).min();
-    let Some(last) = next_ones.last().map(|(event, _)| *event) else {
+    let is_more = next.len() > most;
+    next.truncate(most);
+    let due_at = next.iter().map(|(_, due_at)| *due_at).min();
+    let Some((last, _)) = next.last() else {
         return Ok(done(None, false));
     };
     sqlx::query(LET_GO)
@@ -163,8 +181,8 @@ async fn next(
         .bind(key.0)
         .bind(last)
         .bind(due_at)
+        .bind(is_more)
         .execute(conn)
         .await?;
-    let is_more = next.len() > most;
-    Ok(done(is_more.then_some(last), false))
+    Ok(done(is_more.then_some(*last), false))
 }

@@ -17,6 +17,10 @@ const REMAINING: &str = "
     FROM (
         SELECT event, due_at, tries,
                lane IN (1, 2)
+               OR lane = 3 AND (subscription, order_key) IN (
+                   SELECT k.subscription, k.order_key FROM tharsis_delivery k WHERE k.order_key IS NOT NULL AND k.lane = 2)
+               OR lane = 0 AND subscription IN (
+                   SELECT k.subscription FROM tharsis_delivery k WHERE k.order_key = 0 AND k.lane = 2)
                OR subscription IN (SELECT subscription FROM tharsis_subscription_state)
                OR EXISTS (SELECT 1 FROM tharsis_subscription_health h
                           WHERE h.subscription = d.subscription AND h.condition = 'open' AND h.probe_at > ?1)

@@ -9,6 +9,7 @@ mod campaign;
 mod harness;
 mod health;
 mod history;
+mod order;
 mod ownership;
 mod publishing;
 mod registry;
@@ -68,6 +69,16 @@ macro_rules! every_story {
                 gone_for_good_suspends_once,
                 what_is_not_finished_is_counted,
                 what_was_tried_before_its_time_waits_for_a_retry,
+            }
+            order {
+                what_waits_for_one_that_is_put_back_is_parked_and_let_go_in_order,
+                keys_do_not_wait_for_each_other,
+                some_are_let_go_at_a_time_and_before_what_is_due_later,
+                one_whose_retries_are_used_up_is_kept_until_it_is_retried_or_cancelled,
+                a_retry_does_not_have_one_go_before_others,
+                without_an_order_nobody_waits_any_more,
+                whoever_asks_is_told_the_recipient,
+                only_the_owner_lets_anybody_go,
             }
             health {
                 transitions_are_kept_and_the_newer_one_counts,

@@ -148,7 +148,7 @@ impl Outbox for Shared {
         lease: &Lease,
         subscriptions: &[i64],
     ) -> Result<Vec<Blocked>, StoreError> {
-        let effect = Effect::Look(*lease, subscriptions.into());
+        let effect = Effect::Look(*lease, subscriptions.into(), false);
         ask!(self, lease.worker, effect, Input::Look(_, answer) => answer)
     }
 

@@ -274,7 +274,7 @@ impl Lane {
     }
 
     /// It is not known which of its deliveries wait for others.
-    fn is_order_doubted(&self) -> bool {
+    pub(super) fn is_order_doubted(&self) -> bool {
         self.order.as_ref().is_some_and(|order| order.is_doubted())
     }
 
@@ -320,7 +320,7 @@ impl Lane {
 
     /// Whether this says otherwise than was said before which deliveries wait for each other.
     pub(super) fn is_of_other_order(&self, target: &Target) -> bool {
-        self.order.as_ref().map(|order| order.by()) != by(target)
+        self.target.subscription.settings.order != target.subscription.settings.order
     }
 
     /// Somebody else may have sent meanwhile.
@@ -337,8 +337,13 @@ impl Lane {
         if is_alone || self.goes_alone(first) || self.stopped(first).is_some() {
             return None;
         }
+        let bytes = match &self.order {
+            // What waits behind these is not for this request.
+            Some(_) => self.cache.iter().map(|due| due.payload.len()).sum(),
+            None => self.cached_bytes,
+        };
         let is_full = self.cache.len() >= self.batch_items()
-            || settings.most_bytes(self.cached_bytes) >= settings.payload_limit;
+            || settings.most_bytes(bytes) >= settings.payload_limit;
         let until = first.position.due_at + batch.linger;
         let expires = |due: &Due| due.expires_at.is_some_and(|at| at <= until);
         let waits = !is_full && until > now && !self.cache.iter().any(expires);
@@ -703,20 +708,18 @@ impl Lane {
         done.upto.is_some() && !done.waits && self.may_let_go(done.key)
     }
 
+    /// All that it has in memory waits for what is under way.
+    pub(super) fn waits_behind_what_flies(&self) -> bool {
+        let waits = self.order.as_ref().is_some_and(|order| order.behind() > 0);
+        waits && self.cache.is_empty() && self.in_flight > 0
+    }
+
     /// What was let go is read from now on.
     pub(super) fn end_letting_go(&mut self) {
         if let Some(order) = &mut self.order {
             order.letting_go = false;
         }
         self.rewind();
-    }
-
-    /// All is to be read again: what was asked for is not waited for.
-    pub(super) fn forget_order(&mut self) {
-        if let Some(order) = &mut self.order {
-            order.letting_go = false;
-            order.doubt();
-        }
     }
 
     // === sending ===

@@ -91,6 +91,7 @@ pub(super) struct Lanes {
     parking: VecDeque<Due>,
     /// Lanes of which it is to be looked at which of their deliveries wait in the store.
     to_look: BTreeSet<i64>,
+    looks_at_all: bool,
     /// Keys, by their lanes, whose next deliveries are to be let go.
     to_let_go: BTreeSet<(i64, OrderKey)>,
     /// How receivers do from now on, not yet written down.
@@ -135,6 +136,7 @@ impl Lanes {
             probes: BTreeSet::new(),
             parking: VecDeque::new(),
             to_look: BTreeSet::new(),
+            looks_at_all: false,
             to_let_go: BTreeSet::new(),
             stops: Arc::default(),
             transitions: Vec::new(),
@@ -166,6 +168,7 @@ impl Lanes {
             && self.spaced.is_empty()
             && self.parking.is_empty()
             && self.to_look.is_empty()
+            && !self.looks_at_all
             && self.to_let_go.is_empty()
     }
 
@@ -190,7 +193,7 @@ impl Lanes {
             let held = target.subscription.state != State::Active;
             let lane = self.lanes.entry(*id).or_insert_with(|| {
                 new = true;
-                self.to_look.insert(*id);
+                self.looks_at_all = true;
                 Lane::new(Arc::clone(target), &self.stops, now.instant)
             });
             let counts = is_fresh && !unwritten.contains(id);
@@ -285,7 +288,7 @@ impl Lanes {
         for lane in self.lanes.values_mut() {
             lane.breaker.doubt();
             lane.drop_cache();
-            lane.forget_order();
+            lane.doubt_order();
             lane.wanted = false;
             lane.queued = false;
             lane.rewinding = false;
@@ -295,7 +298,7 @@ impl Lanes {
             lane.place = Place::Out;
         }
         self.cached_bytes = 0;
-        self.to_look = self.lanes.keys().copied().collect();
+        self.look_at_all();
         self.to_let_go.clear();
         self.turns.clear();
         self.aside = Aside::default();
@@ -531,6 +534,7 @@ impl Lanes {
         self.gave_back = Some(now.instant);
         for lane in self.lanes.values_mut() {
             let waits = matches!(lane.place, Place::Aside(_))
+                || lane.waits_behind_what_flies()
                 || lane.lingering.is_some()
                 || lane.spaced.is_some();
             if waits || lane.in_flight >= lane.limit() {
@@ -571,17 +575,23 @@ impl Lanes {
         if let Some(lane) = self.lanes.get_mut(&id)
             && lane.doubt_order()
         {
+            self.cached_bytes -= lane.drop_cache();
             self.to_look.insert(id);
         }
     }
 
     /// All lanes are looked at, whatever is known of them.
     pub(super) fn look_at_all(&mut self) {
-        self.to_look = self.lanes.keys().copied().collect();
+        self.looks_at_all = true;
     }
 
-    /// The lanes of which it is looked at now which of their deliveries wait in the store.
-    pub(super) fn look(&mut self) -> Vec<i64> {
+    /// The lanes of which it is looked at now which of their deliveries wait in the store, and whether that is asked of all
+    /// that there are.
+    pub(super) fn look(&mut self) -> (Vec<i64>, bool) {
+        let is_all = std::mem::take(&mut self.looks_at_all);
+        if is_all {
+            self.to_look = self.lanes.keys().copied().collect();
+        }
         let all = std::mem::take(&mut self.to_look).into_iter();
         let known = all.filter(|id| self.lanes.contains_key(id));
         let known: Vec<i64> = known.collect();
@@ -589,7 +599,7 @@ impl Lanes {
         let (now, later) = known.into_iter().partition(looks);
         let later: Vec<i64> = later;
         self.to_look.extend(later);
-        now
+        (now, is_all)
     }
 
     /// Of the deliveries of these lanes these wait in the store.
@@ -603,8 +613,13 @@ impl Lanes {
                 continue;
             };
             let keys = lane.looked(of.get(id).map_or(&[], Vec::as_slice));
+            let is_doubted = lane.is_order_doubted();
             self.to_let_go
                 .extend(keys.into_iter().map(|key| (*id, key)));
+            if is_doubted {
+                // Something was decided meanwhile, and is newer than this answer.
+                self.to_look.insert(*id);
+            }
             self.enter(*id, now);
         }
     }

@@ -310,7 +310,7 @@ impl Order {
 
     /// Whether the store can say who waits for whom: all that was decided is written down, where nothing else is known.
     pub(super) fn may_be_looked_at(&self) -> bool {
-        self.doubt == Doubt::None || self.unsettled == 0
+        self.doubt == Doubt::None || self.unsettled == 0 && !self.letting_go
     }
 
     /// It is looked at now. What is decided from here on is newer than the answer.
@@ -372,7 +372,8 @@ impl Order {
 
     /// This came of letting the next of a key go.
     pub(super) fn let_go(&mut self, done: &LetGo) {
-        if self.is_strict() {
+        // In doubt it is looked at anyway.
+        if self.is_strict() || self.is_doubted() {
             return;
         }
         let of = self.keys.entry(done.key).or_default();

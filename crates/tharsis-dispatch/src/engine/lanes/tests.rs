@@ -134,7 +134,7 @@ impl Table {
         self.lanes
             .load(targets.iter(), true, &HashSet::new(), self.now);
         // Nothing waits in the store for what comes before it.
-        let looked = self.lanes.look();
+        let (looked, _) = self.lanes.look();
         self.lanes.looked(&looked, &[], self.now);
     }
 

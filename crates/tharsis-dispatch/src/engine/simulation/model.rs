@@ -218,7 +218,10 @@ impl Model {
             Effect::Discover(lease) => Input::Discover(self.lanes(lease)),
             Effect::Read(lease, lanes, now) => Input::Read(self.due(lease, lanes, *now)),
             Effect::Settle(lease, settlements) => Input::Settle(self.settle(lease, settlements)),
-            Effect::Look(lease, lanes) => Input::Look(lanes.clone(), self.blocked(lease, lanes)),
+            Effect::Look(lease, lanes, is_all) => {
+                let named: &[i64] = if *is_all { &[] } else { lanes };
+                Input::Look(lanes.clone(), self.blocked(lease, named))
+            }
             Effect::LetGo(lease, keys) => {
                 Input::LetGo(keys.clone(), self.model.let_go(lease, keys))
             }
@@ -292,7 +295,7 @@ pub(in crate::engine) fn failed(effect: &Effect, asked: Instant) -> Input {
         Effect::Discover(_) => Input::Discover(error()),
         Effect::Read(..) => Input::Read(error::<Rows>()),
         Effect::Settle(..) => Input::Settle(error()),
-        Effect::Look(_, lanes) => Input::Look(lanes.clone(), error()),
+        Effect::Look(_, lanes, _) => Input::Look(lanes.clone(), error()),
         Effect::LetGo(_, keys) => Input::LetGo(keys.clone(), error()),
         Effect::Transition(..) => Input::Transition(error()),
         Effect::WorkOff(..) => Input::WorkOff(error()),

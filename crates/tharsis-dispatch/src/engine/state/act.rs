@@ -200,10 +200,10 @@ impl State {
     /// Looks who waits for whom where that is not known, and lets those go that wait for nobody any more.
     fn keep_order(&mut self, lease: Lease, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
         if self.does.look.may_start(alarm) {
-            let lanes = self.lanes.look();
+            let (lanes, is_all) = self.lanes.look();
             if !lanes.is_empty() {
                 self.does.look.begin();
-                effects.push(Effect::Look(lease, lanes.into()));
+                effects.push(Effect::Look(lease, lanes.into(), is_all));
             }
         }
         if self.does.let_go.may_start(alarm) {

@@ -188,10 +188,9 @@ impl State {
         result: Result<Vec<LetGo>, StoreError>,
         now: Instant,
     ) {
-        if let Some(done) = self.answer(|does| &mut does.let_go, result, now) {
-            self.lanes.let_go(asked, &done);
-            self.worked(now);
-        }
+        let done = self.answer(|does| &mut does.let_go, result, now);
+        self.lanes.let_go(asked, &done.unwrap_or_default());
+        self.worked(now);
     }
 
     fn worked_off(&mut self, result: Result<WorkedOff, StoreError>, now: Instant) {
