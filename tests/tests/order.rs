@@ -144,15 +144,15 @@ fn one_that_is_dead_lets_the_next_go_or_holds_them_as_was_chosen(on: Database) {
     let id = world.subscribe(&wanted(&holds).flag("--on-dead=hold")).id;
     world.publish(&lines);
     let summary = world.run_until_idle().json();
-    assert_eq!(summary["remaining"]["held"], 1, "{summary}");
-    assert_eq!(summary["remaining"]["pending"], 7, "{summary}");
+    assert_eq!(summary["remaining"]["held"], 8, "{summary}");
     assert_in_order(&come(&goes_on, ANN), &anns);
     assert_in_order(&come(&holds, ANN), &anns[..3]);
     assert_in_order(&come(&holds, BOB), &of(&lines, BOB));
     let dead = world.deliveries(&["--status", "dead"]);
     assert_eq!(dead.len(), 1);
-    let held = world.deliveries(&["--status", "held"]);
-    assert_eq!(held.len(), 1);
+    let mut held = world.deliveries(&["--status", "held"]);
+    assert_eq!(held.len(), 8, "it, and those that wait for it");
+    held.retain(|delivery| delivery["code"].is_string());
     assert_eq!(
         (&held[0]["subscription"], &held[0]["code"]),
         (&id.into(), &"http_500".into())

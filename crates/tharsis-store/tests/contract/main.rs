@@ -77,6 +77,8 @@ macro_rules! every_story {
                 one_whose_retries_are_used_up_is_kept_until_it_is_retried_or_cancelled,
                 a_retry_does_not_have_one_go_before_others,
                 without_an_order_nobody_waits_any_more,
+                what_was_kept_goes_when_nothing_is_to_be_held_any_more,
+                nobody_is_let_go_behind_the_back_of_a_release,
                 whoever_asks_is_told_the_recipient,
                 only_the_owner_lets_anybody_go,
             }

@@ -4,7 +4,7 @@ use tharsis_core::{
     Timestamp,
     delivery::End,
     order::{By, OnDead, Order, OrderKey},
-    subscription::Subscription,
+    subscription::{Held, Subscription},
 };
 use tharsis_store::{
     Blocked, Due, Fate, LaneRead, LetGo, Position, Settlement, Status, StoreError,
@@ -123,7 +123,7 @@ pub(crate) async fn what_waits_for_one_that_is_put_back_is_parked_and_let_go_in_
     let both = house.blocked(&[&house.ours, &house.theirs]).await;
     assert_eq!(both, [of_ours, of_theirs]);
     assert_eq!(house.blocked(&[&house.theirs]).await, [of_theirs]);
-    assert_eq!(house.blocked(&[]).await, []);
+    assert_eq!(house.blocked(&[]).await, [of_ours, of_theirs], "of all");
     // They are waited for, and so are not held.
     let of_parked = house.row(ours[1].id).await;
     assert_eq!(of_parked.status, Status::Pending);
@@ -247,7 +247,10 @@ pub(crate) async fn one_whose_retries_are_used_up_is_kept_until_it_is_retried_or
         assert_eq!(row.code.as_deref(), Some("http_500"));
     }
     let remaining = house.store.remaining(house.now).await.expect("counted");
-    assert_eq!((remaining.held, remaining.pending), (2, 4));
+    // One waits for what is kept.
+    assert_eq!((remaining.held, remaining.pending), (3, 3));
+    assert_eq!(house.row(ours[1].id).await.status, Status::Held);
+    assert_eq!(house.row(ours[2].id).await.status, Status::Pending);
     let first = house.blocked(&[&house.ours]).await[0].first;
     assert_eq!(
         first.map(|first| (first.lane, first.seq)),
@@ -336,6 +339,63 @@ pub(crate) async fn without_an_order_nobody_waits_any_more<S: Store>(store: S) {
     assert_eq!((done.upto, done.waits), (None, false));
     let [now, _] = house.dues().await;
     assert_eq!(seqs(&now), seqs(&ours[1..]));
+}
+
+pub(crate) async fn what_was_kept_goes_when_nothing_is_to_be_held_any_more<S: Store>(store: S) {
+    let house = House::in_order(store, By::Recipient, OnDead::Hold).await;
+    house.routed(6).await;
+    let [ours, _] = house.dues().await;
+    let spent = ours[0].spent;
+    let all = [settled(&ours[0], Fate::Kept { spent }), parked(&ours[1])];
+    assert_eq!(house.settle(&all).await, []);
+    assert!(house.let_go(&house.ours, KEY).await.waits);
+    let by = By::Recipient;
+    house
+        .set_order(Some(Order {
+            by,
+            on_dead: OnDead::GiveUp,
+        }))
+        .await;
+    let blocked = house.blocked(&[&house.ours]).await;
+    let waiting: Vec<_> = (blocked.iter())
+        .map(|one| (one.first, one.parked))
+        .collect();
+    assert_eq!(waiting, [(None, Some(ours[0].position.seq))]);
+    let done = house.let_go(&house.ours, KEY).await;
+    assert_eq!((done.upto, done.waits), (None, false));
+    let [now, _] = house.dues().await;
+    assert_eq!(seqs(&now), seqs(&ours));
+}
+
+pub(crate) async fn nobody_is_let_go_behind_the_back_of_a_release<S: Store>(store: S) {
+    let house = House::in_order(store, By::Recipient, OnDead::GiveUp).await;
+    house.routed(6).await;
+    let [ours, _] = house.dues().await;
+    assert_eq!(
+        house.settle(&[parked(&ours[1]), parked(&ours[2])]).await,
+        []
+    );
+    house
+        .store
+        .pause(house.ours.id, house.now)
+        .await
+        .expect("paused");
+    let resumed = house
+        .store
+        .resume(house.ours.id, Held::None, house.now)
+        .await;
+    resumed.expect("resumed");
+    let keys = [(house.number(&house.ours), KEY)];
+    let done = house
+        .store
+        .let_go(&house.lease, &keys)
+        .await
+        .expect("asked");
+    assert_eq!(done, []);
+    house.work_off(house.now).await;
+    assert_eq!(house.blocked(&[]).await, []);
+    let left = house.store.remaining(house.now).await.expect("counted");
+    assert_eq!((left.held, left.pending), (0, 3), "theirs");
 }
 
 pub(crate) async fn whoever_asks_is_told_the_recipient<S: Store>(store: S) {
