@@ -51,6 +51,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "alert",
         sql: include_str!("../../migrations/postgres/0007_alert.sql"),
     },
+    Migration {
+        version: 8,
+        name: "own_events",
+        sql: include_str!("../../migrations/postgres/0008_own_events.sql"),
+    },
 ];
 
 struct Migration {

@@ -46,6 +46,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "alert",
         sql: include_str!("../../migrations/sqlite/0007_alert.sql"),
     },
+    Migration {
+        version: 8,
+        name: "own_events",
+        sql: include_str!("../../migrations/sqlite/0008_own_events.sql"),
+    },
 ];
 
 struct Migration {

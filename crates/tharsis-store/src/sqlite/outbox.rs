@@ -12,8 +12,9 @@ use super::{
     subscription,
 };
 use crate::{
-    Changed, LaneRead, Lease, Outbox, Pending, Pointers, Position, Published, Remaining, Routed,
-    Rows, Settlement, Shards, Snapshot, StoreError, Telling, Transition, WorkedOff, publishing,
+    Changed, Claim, Claimed, LaneRead, Lease, Outbox, Pending, Pointers, Position, Published,
+    Remaining, Routed, Rows, Settlement, Shards, Snapshot, StoreError, Telling, Transition,
+    WorkedOff, publishing,
 };
 
 impl Outbox for SqliteStore {
@@ -104,11 +105,11 @@ impl Outbox for SqliteStore {
     async fn claim(
         &self,
         lease: &Lease,
-        alerts: &[i64],
+        claims: &[Claim],
         now: Timestamp,
         until: Timestamp,
-    ) -> Result<Vec<i64>, StoreError> {
-        alert::claim(self, lease, alerts, now, until).await
+    ) -> Result<Vec<Claimed>, StoreError> {
+        alert::claim(self, lease, claims, now, until).await
     }
 
     async fn facts(&self, subscription: i64) -> Result<Facts, StoreError> {

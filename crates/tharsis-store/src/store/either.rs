@@ -11,11 +11,11 @@ use tharsis_core::{
 
 use super::Store;
 use crate::{
-    AlertRecord, Campaign, CampaignReport, Changed, CommandAccepted, DeliveryDetail,
-    DeliveryFilter, DeliveryRow, EventRecord, LaneRead, Lease, Outbox, Page, Pending, Pointers,
-    Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice, ReplayKey, Routed,
-    Rows, Settlement, Shards, Snapshot, Stop, StoreError, Telling, Transition, TransitionRecord,
-    WorkedOff,
+    AlertRecord, Campaign, CampaignReport, Changed, Claim, Claimed, CommandAccepted,
+    DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, LaneRead, Lease, Outbox, Page,
+    Pending, Pointers, Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice,
+    ReplayKey, Routed, Rows, Settlement, Shards, Snapshot, Stop, StoreError, Telling, Transition,
+    TransitionRecord, WorkedOff,
 };
 
 /// Asks the one it is.
@@ -106,11 +106,11 @@ impl Outbox for Store {
     async fn claim(
         &self,
         lease: &Lease,
-        alerts: &[i64],
+        claims: &[Claim],
         now: Timestamp,
         until: Timestamp,
-    ) -> Result<Vec<i64>, StoreError> {
-        either!(self, claim(lease, alerts, now, until))
+    ) -> Result<Vec<Claimed>, StoreError> {
+        either!(self, claim(lease, claims, now, until))
     }
 
     async fn facts(&self, subscription: i64) -> Result<Facts, StoreError> {
