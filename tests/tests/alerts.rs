@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tharsis_tests::{
-    ALPHA, BETA, Database, MailServer, Subscribe, Tls, World, on_both_databases, pause, wait_until,
+    ALPHA, BETA, Database, Inbox, MailServer, Subscribe, Tls, World, on_both_databases, pause,
+    wait_until,
 };
 
 on_both_databases! {
@@ -12,6 +13,9 @@ on_both_databases! {
     what_ends_dead_is_counted_in_one_message,
     a_suspension_is_told_under_implicit_tls,
     without_anybody_to_tell_nothing_is_left_to_be_told,
+    who_listens_hears_of_the_others_of_its_client,
+    who_listens_hears_once_also_when_mail_fails,
+    two_who_listen_to_each_other_and_fail_are_told_no_more_for_that,
 }
 
 const SOON: Duration = Duration::from_secs(40);
@@ -187,4 +191,154 @@ fn without_anybody_to_tell_nothing_is_left_to_be_told(on: Database) {
     drop(run);
     let refused = world.refused(["alert", "test", HOUSE]);
     assert_eq!(refused["code"], "no_smtp");
+}
+
+const FAILING: &str = "subscription.failing";
+const RECOVERED: &str = "subscription.recovered";
+const DEAD: &str = "delivery.dead";
+
+/// The bodies that it got, which are events of ours.
+fn heard(inbox: &Inbox) -> Vec<Value> {
+    let posts = inbox.posts();
+    let bodies = posts.iter().map(|post| serde_json::from_slice(&post.body));
+    bodies.map(|body| body.expect("a body is JSON")).collect()
+}
+
+fn who_listens_hears_of_the_others_of_its_client(on: Database) {
+    let world = World::on(on);
+    // It wants to hear of failures too, and yet not of its own.
+    let shop = world.receiver("shop").answers(500).start();
+    let wanted = Subscribe::new(ALPHA, &shop)
+        .event("product_discount_recommendation")
+        .event(FAILING);
+    let shop_id = world.subscribe(&wanted).id;
+    let partner = world.receiver("partner").answers(500).start();
+    let partner_id = world.subscribe(&Subscribe::new(BETA, &partner)).id;
+    let listeners = [ALPHA, BETA].map(|client| {
+        let ear = world.receiver("ear").start();
+        let listens = Subscribe::new(client, &ear).event(FAILING).event(RECOVERED);
+        (ear, world.subscribe(&listens).id)
+    });
+    world.publish(&world.predictions(ALPHA, 40));
+    world.publish(&world.predictions(BETA, 30));
+    let run = world.spawn_run();
+
+    let expected = [(ALPHA, &shop_id, 40), (BETA, &partner_id, 30)];
+    for ((ear, id), (client, about, held)) in listeners.iter().zip(expected) {
+        ear.wait_for(1, SOON);
+        ear.assert_all_verified();
+        let told = &heard(ear)[0];
+        assert_eq!(told["type"], FAILING);
+        assert_eq!(told["clientId"], client);
+        assert_eq!(told["subscriptionId"], **about);
+        assert_eq!(told["host"], "localhost");
+        assert_eq!(told["condition"], "open");
+        assert_eq!(told["waiting"]["count"], held);
+        assert_eq!(told["waiting"]["isHeld"], true);
+        assert_eq!(told["answers"][0]["code"], "http_500");
+        let health = format!("tharsis subscription health {about}");
+        assert_eq!(told["commands"][0], *health);
+        let text = told.to_string();
+        for secret in [
+            "/shop",
+            "/partner",
+            &shop.secret,
+            &partner.secret,
+            "predictions",
+        ] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+        // The list of alerts says which event it was, and that is found like any other.
+        let is = |alert: &&Value| alert["subscription"] == **about;
+        let alerts = alerts(&world);
+        let alert = alerts.iter().find(is).expect("it was raised");
+        assert_eq!(alert["status"], "told");
+        let delivery = format!("{}/{id}", alert["event"].as_str().expect("an id"));
+        let shown = world.ask(["delivery", "show", &delivery]);
+        assert_eq!(shown["event_type"], FAILING);
+    }
+
+    shop.now_answers(200);
+    world.ask(["subscription", "resume", &shop_id]);
+    let [(ear, _), (other, _)] = &listeners;
+    ear.wait_for(2, SOON);
+    assert_eq!(heard(ear)[1]["type"], RECOVERED);
+    assert_eq!((ear.count(), other.count()), (2, 1));
+    let of_shop = heard(&shop);
+    assert!(of_shop.iter().all(|body| body["type"] != FAILING));
+    drop(run);
+    let lines = format!(r#"{{"type":"{FAILING}","client":"{ALPHA}","payload":{{}}}}"#);
+    let refused = world.publish_text(lines).json();
+    let error = &refused["refused"][0]["error"];
+    assert_eq!(error["code"], "reserved_event_type");
+    assert_eq!(error["field"], "type");
+}
+
+fn who_listens_hears_once_also_when_mail_fails(on: Database) {
+    let world = World::on(on);
+    let server = MailServer::down(&world, Tls::None);
+    world.configure(&format!("[alerts]\nmail = [\"{HOUSE}\"]\n"));
+    let shops = ["one", "two"].map(|name| {
+        let shop = world.receiver(name).answers(410).start();
+        world.subscribe(&Subscribe::new(ALPHA, &shop));
+        shop
+    });
+    let ear = world.receiver("ear").start();
+    world.subscribe(&Subscribe::new(ALPHA, &ear).event("subscription.suspended"));
+    world.publish(&world.predictions(ALPHA, 1));
+    let run = world.spawn_run();
+    ear.wait_for(2, SOON);
+    wait_until("mail has failed again", SOON, || {
+        let is = |alert: &Value| alert["tries"].as_u64() > Some(1);
+        alerts(&world).iter().any(is).then_some(())
+    });
+    server.start(&world);
+    wait_until("both are told", SOON, || {
+        (count(&world, "subscription.suspended", "told") == 2).then_some(())
+    });
+    let mut subjects = server.subjects(HOUSE);
+    subjects.sort();
+    let expected = shops.map(|shop| format!("[Tharsis] {} is suspended", shop.name));
+    assert_eq!(subjects, expected);
+    drop(run);
+    world.run_until_idle();
+    ear.assert_all_verified();
+    let mut about: Vec<String> = (heard(&ear).iter())
+        .map(|told| told["subscriptionName"].to_string())
+        .collect();
+    about.sort();
+    assert_eq!(about, [r#""one""#, r#""two""#]);
+}
+
+fn two_who_listen_to_each_other_and_fail_are_told_no_more_for_that(on: Database) {
+    let world = World::on(on);
+    let receivers = ["one", "two"].map(|name| world.receiver(name).answers(400).start());
+    for receiver in &receivers {
+        let wanted = Subscribe::new(ALPHA, receiver)
+            .event("product_discount_recommendation")
+            .event(FAILING)
+            .event(DEAD)
+            .retry("none")
+            .flag("--breaker=none");
+        world.subscribe(&wanted);
+    }
+    world.publish(&world.predictions(ALPHA, 1));
+    let run = world.spawn_run();
+    let own = || -> usize {
+        let bodies = receivers.iter().flat_map(heard);
+        bodies.filter(|body| body["raisedAt"].is_string()).count()
+    };
+    wait_until("each has heard of the other", SOON, || {
+        (own() == 4).then_some(())
+    });
+    // That this died in turn is counted, and told in an hour.
+    wait_until("that is counted", SOON, || {
+        let is = |alert: &&Value| {
+            alert["type"] == DEAD && alert["status"] == "untold" && alert["count"] == 2
+        };
+        (alerts(&world).iter().filter(is).count() == 2).then_some(())
+    });
+    pause(Duration::from_secs(6));
+    assert_eq!(own(), 4);
+    drop(run);
 }

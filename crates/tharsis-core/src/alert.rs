@@ -1,21 +1,24 @@
 //! Who is told what, when something becomes of a subscription that people should know: once, and no more often than they want.
 //!
 //! What happens is *raised* by the store, in the transaction in which it happens, and is *due* to be told or waits for its
-//! turn. Deciding that is pure, and so is [what is said](message).
+//! turn. Deciding that is pure, and so is [what is said](message) to people, and in [an event of ours](event) to
+//! subscriptions that ask for it.
 
 mod address;
 mod due;
+mod event;
 mod text;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    ClientId, Timestamp,
+    ClientId, EventId, Timestamp,
     health::{Condition, Health, Limits},
 };
 
 pub use address::MailAddress;
 pub use due::{Decision, decide};
+pub use event::event;
 pub use text::{Answer, Facts, MOST_COUNTED, Message, message};
 
 /// One message for each cause comes at most this often, unless the subscription says otherwise.
@@ -131,6 +134,12 @@ impl Cause {
     }
 }
 
+/// Whether events of this type are our own: each tells of a [`Cause`], and nobody else publishes them. Their recipient is
+/// the subscription that they are about.
+pub fn is_own(event_type: &str) -> bool {
+    Cause::parse(event_type).is_some()
+}
+
 /// What is raised when a receiver comes to do so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
@@ -199,6 +208,15 @@ pub struct Alert {
     pub tries: u32,
     /// Who was told already.
     pub accepted: Vec<String>,
+    /// The event that tells of it, once it is published.
+    pub event: Option<EventId>,
+}
+
+impl Alert {
+    /// Whether somebody was told, though not everybody.
+    pub fn is_known(&self) -> bool {
+        self.event.is_some() || !self.accepted.is_empty()
+    }
 }
 
 /// All that is not told yet of one subscription, and when it was told last of each cause.

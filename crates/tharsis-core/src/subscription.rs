@@ -40,7 +40,7 @@ pub struct Settings {
     pub url: PayloadUrl,
     /// The sender's contract.
     pub profile: Arc<Profile>,
-    /// The types it wants; empty: all that its profile knows.
+    /// The types it wants, also [our own](crate::alert::is_own); empty: all that its profile knows, and none of ours.
     pub events: Vec<EventType>,
     /// The `Content-Type` of its requests.
     pub content_type: String,

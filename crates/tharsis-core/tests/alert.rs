@@ -3,17 +3,19 @@
 use std::time::Duration;
 
 use tharsis_core::{
-    ClientId, SubscriptionId, Timestamp,
+    ClientId, EventId, SubscriptionId, Timestamp,
     alert::{
-        Alert, Alerts, Answer, Case, Cause, Contacts, Facts, MailAddress, decide, message,
-        of_transition, pause,
+        Alert, Alerts, Answer, Case, Cause, Contacts, Facts, MailAddress, decide, event, is_own,
+        message, of_transition, pause,
     },
     egress::Policy,
+    event::Event,
     health::{Condition, Health, Limits},
     profile::Profiles,
     subscription::{Credentials, Draft, State, Subscription},
 };
 
+const CLIENT: &str = "36011017-0e00-4e29-a054-7a1fbb8b60a2";
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const NOON: Timestamp = Timestamp::from_millis(1_763_640_000_000);
 
@@ -38,6 +40,7 @@ fn alert(cause: Cause, minutes: u64) -> Alert {
         due_at: after(minutes),
         tries: 0,
         accepted: Vec::new(),
+        event: None,
     }
 }
 
@@ -98,6 +101,24 @@ fn an_end_is_told_if_the_failure_was() {
     let [tell, moot, wait] = decided(&fails, 3);
     assert_eq!((tell, moot), (vec![], vec![Cause::Recovered]));
     assert_eq!(wait, [Cause::Failing]);
+}
+
+#[test]
+fn an_end_is_told_if_anybody_was_told_of_the_failure() {
+    let mut heard = alert(Cause::Failing, 0);
+    heard.event = Some(EventId::new(NOON, [1; 10]));
+    let mut mailed = alert(Cause::Failing, 0);
+    mailed.accepted = vec!["ops@shop.example".to_owned()];
+    for failing in [heard, mailed] {
+        let both = case(vec![failing.clone(), alert(Cause::Recovered, 1)], &[]);
+        let expected = [vec![Cause::Recovered], vec![Cause::Failing], vec![]];
+        assert_eq!(decided(&both, 1), expected);
+        // That of an earlier failure was told before.
+        let earlier = [(Cause::Failing, 0), (Cause::Recovered, 5)];
+        let both = case(vec![failing, alert(Cause::Recovered, 1)], &earlier);
+        let [tell, ..] = decided(&both, 90);
+        assert_eq!(tell, []);
+    }
 }
 
 #[test]
@@ -198,7 +219,7 @@ fn contacts_are_of_the_subscription_its_client_and_all() {
 
 fn subscription(state: State) -> Subscription {
     let draft = Draft {
-        client: "36011017-0e00-4e29-a054-7a1fbb8b60a2".to_owned(),
+        client: CLIENT.to_owned(),
         name: "Shop".to_owned(),
         url: "https://hooks.example.com/in?token=s3cret".to_owned(),
         ..Draft::default()
@@ -366,4 +387,243 @@ fn what_is_said_of_an_end_and_of_a_blocked_address() {
       tharsis subscription health 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
       tharsis subscription test 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
     ");
+}
+
+/// What the event that tells of it holds, and for whom it is.
+fn heard(state: State, alert: &Alert, facts: &Facts) -> String {
+    let subscription = subscription(state);
+    let event = event(&subscription, alert, facts, after(5)).expect("it can be told");
+    assert_eq!(event.event_type().as_str(), alert.cause.as_str());
+    assert_eq!(event.client(), subscription.settings.client);
+    let about = subscription.id.to_string();
+    assert_eq!((event.campaign(), event.recipient()), (None, Some(&*about)));
+    assert_eq!((event.not_before(), event.expires_at()), (None, None));
+    let text = String::from_utf8(event.payload().to_vec()).expect("JSON is text");
+    assert!(!text.contains("s3cret") && !text.contains("/in"), "{text}");
+    // As it is sent, but for the ends of lines.
+    text.replace(",\"", ",\n\"")
+}
+
+#[test]
+fn what_an_event_tells_of_a_failure() {
+    let mut failing = alert(Cause::Failing, 0);
+    failing.stage = 70;
+    failing.code = Some("http_503".to_owned());
+    let told = heard(State::Active, &failing, &facts(Condition::Open, 100_000));
+    insta::assert_snapshot!(told, @r#"
+    {"type":"subscription.failing",
+    "clientId":"36011017-0e00-4e29-a054-7a1fbb8b60a2",
+    "subscriptionId":"019b2f70-91d2-7b35-8f06-3f1c5d0a7e42",
+    "subscriptionName":"Shop",
+    "host":"hooks.example.com",
+    "since":"2025-11-20T12:00:00.000+00:00",
+    "raisedAt":"2025-11-20T12:00:00.000+00:00",
+    "toldAt":"2025-11-20T12:05:00.000+00:00",
+    "stage":70,
+    "count":0,
+    "code":"http_503",
+    "condition":"open",
+    "message":"It has failed since 2025-11-20T12:00:00.000Z, for 5m. What waits for it is held, and one delivery probes it now and then. It is suspended after 5d.",
+    "waiting":{"count":100000,
+    "isCapped":true,
+    "isHeld":true},
+    "answers":[{"code":"http_503",
+    "count":23,
+    "at":"2025-11-20T12:04:00.000+00:00"},{"code":"timeout_connect",
+    "count":2,
+    "at":"2025-11-20T12:01:00.000+00:00"}],
+    "advice":["http_503: the receiver is not available; nothing, it is tried again",
+    "timeout_connect: no connection was made before the deadline; check that the receiver is up and that its firewall lets us in"],
+    "commands":["tharsis subscription health 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42",
+    "tharsis subscription test 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42"]}
+    "#);
+}
+
+#[test]
+fn what_an_event_tells_of_a_suspension() {
+    let reason = "failing".to_owned();
+    let told = heard(
+        State::Suspended { reason },
+        &alert(Cause::Suspended, 0),
+        &facts(Condition::Suspended, 1),
+    );
+    insta::assert_snapshot!(told, @r#"
+    {"type":"subscription.suspended",
+    "clientId":"36011017-0e00-4e29-a054-7a1fbb8b60a2",
+    "subscriptionId":"019b2f70-91d2-7b35-8f06-3f1c5d0a7e42",
+    "subscriptionName":"Shop",
+    "host":"hooks.example.com",
+    "since":"2025-11-20T12:00:00.000+00:00",
+    "raisedAt":"2025-11-20T12:00:00.000+00:00",
+    "toldAt":"2025-11-20T12:05:00.000+00:00",
+    "stage":0,
+    "count":0,
+    "code":null,
+    "condition":"suspended",
+    "message":"It has failed since 2025-11-20T12:00:00.000Z. Nothing is sent to it until an admin resumes it.",
+    "waiting":{"count":1,
+    "isCapped":false,
+    "isHeld":true},
+    "answers":[{"code":"http_503",
+    "count":23,
+    "at":"2025-11-20T12:04:00.000+00:00"},{"code":"timeout_connect",
+    "count":2,
+    "at":"2025-11-20T12:01:00.000+00:00"}],
+    "advice":["http_503: the receiver is not available; nothing, it is tried again",
+    "timeout_connect: no connection was made before the deadline; check that the receiver is up and that its firewall lets us in"],
+    "commands":["tharsis subscription health 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42",
+    "tharsis subscription resume 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42"]}
+    "#);
+}
+
+#[test]
+fn what_an_event_tells_of_an_end() {
+    let told = heard(
+        State::Active,
+        &alert(Cause::Recovered, 4),
+        &Facts::default(),
+    );
+    insta::assert_snapshot!(told, @r#"
+    {"type":"subscription.recovered",
+    "clientId":"36011017-0e00-4e29-a054-7a1fbb8b60a2",
+    "subscriptionId":"019b2f70-91d2-7b35-8f06-3f1c5d0a7e42",
+    "subscriptionName":"Shop",
+    "host":"hooks.example.com",
+    "since":"2025-11-20T12:04:00.000+00:00",
+    "raisedAt":"2025-11-20T12:04:00.000+00:00",
+    "toldAt":"2025-11-20T12:05:00.000+00:00",
+    "stage":0,
+    "count":0,
+    "code":null,
+    "condition":"healthy",
+    "message":"It answers again since 2025-11-20T12:04:00.000Z, and what was held is being sent.",
+    "waiting":{"count":0,
+    "isCapped":false,
+    "isHeld":false},
+    "answers":[],
+    "advice":["Nothing."],
+    "commands":["tharsis subscription health 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42"]}
+    "#);
+}
+
+#[test]
+fn what_an_event_tells_of_dead_deliveries() {
+    let mut dead = alert(Cause::Dead, 1);
+    dead.count = 3;
+    dead.code = Some("http_503".to_owned());
+    let told = heard(State::Active, &dead, &facts(Condition::Healthy, 0));
+    insta::assert_snapshot!(told, @r#"
+    {"type":"delivery.dead",
+    "clientId":"36011017-0e00-4e29-a054-7a1fbb8b60a2",
+    "subscriptionId":"019b2f70-91d2-7b35-8f06-3f1c5d0a7e42",
+    "subscriptionName":"Shop",
+    "host":"hooks.example.com",
+    "since":"2025-11-20T12:01:00.000+00:00",
+    "raisedAt":"2025-11-20T12:01:00.000+00:00",
+    "toldAt":"2025-11-20T12:05:00.000+00:00",
+    "stage":0,
+    "count":3,
+    "code":"http_503",
+    "condition":"healthy",
+    "message":"3 deliveries ended dead since 2025-11-20T12:01:00.000Z: retries are used up. The last outcome was http_503.",
+    "waiting":{"count":0,
+    "isCapped":false,
+    "isHeld":false},
+    "answers":[{"code":"http_503",
+    "count":23,
+    "at":"2025-11-20T12:04:00.000+00:00"},{"code":"timeout_connect",
+    "count":2,
+    "at":"2025-11-20T12:01:00.000+00:00"}],
+    "advice":["http_503: the receiver is not available; nothing, it is tried again",
+    "timeout_connect: no connection was made before the deadline; check that the receiver is up and that its firewall lets us in"],
+    "commands":["tharsis subscription health 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42",
+    "tharsis delivery list --status dead --subscription 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42",
+    "tharsis replay --status dead --subscription 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42"]}
+    "#);
+}
+
+#[test]
+fn what_an_event_tells_of_a_blocked_address() {
+    let mut blocked = alert(Cause::Blocked, 0);
+    blocked.count = 1;
+    blocked.code = Some("address_not_global".to_owned());
+    let told = heard(State::Active, &blocked, &Facts::default());
+    insta::assert_snapshot!(told, @r#"
+    {"type":"address.blocked",
+    "clientId":"36011017-0e00-4e29-a054-7a1fbb8b60a2",
+    "subscriptionId":"019b2f70-91d2-7b35-8f06-3f1c5d0a7e42",
+    "subscriptionName":"Shop",
+    "host":"hooks.example.com",
+    "since":"2025-11-20T12:00:00.000+00:00",
+    "raisedAt":"2025-11-20T12:00:00.000+00:00",
+    "toldAt":"2025-11-20T12:05:00.000+00:00",
+    "stage":0,
+    "count":1,
+    "code":"address_not_global",
+    "condition":"healthy",
+    "message":"1 attempt was stopped since 2025-11-20T12:00:00.000Z: the host name leads to an address that is not public; nothing was sent.",
+    "waiting":{"count":0,
+    "isCapped":false,
+    "isHeld":false},
+    "answers":[],
+    "advice":["address_not_global: the host name leads to an address that is not public; nothing was sent; point the name at public addresses, or let the operator allow the range by name"],
+    "commands":["tharsis subscription health 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42",
+    "tharsis subscription test 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42"]}
+    "#);
+}
+
+#[test]
+fn an_event_of_ours_is_published_by_nobody_else() {
+    let client = CLIENT.parse().expect("a client");
+    for cause in Cause::ALL {
+        let name = cause.as_str();
+        assert!(is_own(name));
+        let enveloped = format!(r#"{{"type":"{name}","client":"{CLIENT}","payload":{{}}}}"#);
+        let bare = format!(r#"{{"type":"{name}","clientId":"{CLIENT}"}}"#);
+        let refused = [
+            Event::parse(enveloped.as_bytes()),
+            Event::parse(bare.as_bytes()),
+            Event::freeze(name, client, b"{}"),
+        ];
+        for refused in refused {
+            let refused = refused.expect_err("it is reserved");
+            assert_eq!(refused.code, "reserved_event_type");
+            assert_eq!(refused.field.as_deref(), Some("type"));
+        }
+    }
+    for theirs in [
+        "subscription.renewed",
+        "subscription",
+        "delivery.dead.letter",
+    ] {
+        assert!(!is_own(theirs));
+        Event::freeze(theirs, client, b"{}").expect("it is nobody's");
+    }
+}
+
+#[test]
+fn whoever_names_an_event_of_ours_gets_it_and_nobody_else() {
+    let profiles = Profiles::default();
+    for profile in profiles.iter() {
+        for cause in Cause::ALL {
+            let name = cause.as_str();
+            let mut settings = subscription(State::Active).settings;
+            settings.profile = profiles.named(&profile.name).expect("it is there");
+            assert!(!settings.wants_type(name), "{} {name}", profile.name);
+            let draft = Draft {
+                client: CLIENT.to_owned(),
+                name: "Listener".to_owned(),
+                url: "https://hooks.example.com/in".to_owned(),
+                events: vec![name.to_owned()],
+                ..Draft::default()
+            };
+            let settings = draft.settings(&Policy::default(), &profiles);
+            let settings = settings.expect("under the default profile");
+            assert!(settings.wants_type(name));
+            let others = Cause::ALL.into_iter().filter(|other| *other != cause);
+            for other in others {
+                assert!(!settings.wants_type(other.as_str()));
+            }
+        }
+    }
 }

@@ -1,13 +1,18 @@
-//! Tells people what the store has raised. What is told and when is decided in the core; here it is carried out.
+//! Tells people, and subscriptions that listen, what the store has raised. What is told and when is decided in the core; here
+//! it is carried out.
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tharsis_core::{
-    Timestamp,
-    alert::{Alert, Case, Contacts, Decision, Mail, MailAddress, Untold, decide, message, pause},
+    Invalid, Timestamp,
+    alert::{
+        Alert, Case, Cause, Contacts, Decision, Facts, Mail, MailAddress, Untold, decide, event,
+        message, pause,
+    },
+    event::Event,
     subscription::Subscription,
 };
-use tharsis_store::{Lease, Outbox, StoreError, Telling, Told};
+use tharsis_store::{Claim, Lease, Outbox, StoreError, Telling, Told};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -40,97 +45,155 @@ impl fmt::Debug for Alerts {
     }
 }
 
-/// Looks what is to be told of these subscriptions, and tells it.
+/// Looks what is to be told of these subscriptions, and tells it: to people, and by an event of ours to others of the same
+/// client of which `is_heard` says that one listens.
 pub(crate) async fn tell<'a, O: Outbox>(
     outbox: &O,
     lease: &Lease,
     alerts: &Alerts,
     find: impl Fn(i64) -> Option<&'a Subscription>,
+    is_heard: impl Fn(&Subscription, Cause) -> bool,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let begun = Instant::now();
+    let mut round = Round {
+        outbox,
+        lease,
+        alerts,
+        is_heard,
+        is_mail_down: false,
+    };
     for case in within(outbox.cases(lease, now)).await? {
         // One that this worker does not know yet, or any more, is looked at again.
-        let Some(subscription) = find(case.subscription) else {
-            continue;
-        };
-        let now = now + begun.elapsed();
-        // A server that does not answer is not asked for everybody: what is left is read anew.
-        if !tell_one(outbox, lease, alerts, subscription, &case, now).await? {
-            return Ok(());
+        if let Some(subscription) = find(case.subscription) {
+            let now = now + begun.elapsed();
+            round.tell(subscription, &case, now).await?;
         }
     }
     Ok(())
 }
 
-/// Returns whether the mail server took what it was given.
-async fn tell_one<O: Outbox>(
-    outbox: &O,
-    lease: &Lease,
-    alerts: &Alerts,
-    subscription: &Subscription,
-    case: &Case,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let begun = Instant::now();
-    let settings = &subscription.settings;
-    let every = alerts.contacts.every(&settings.alerts);
-    let Decision { tell, moot, wait } = decide(case, every, now);
-    let to = alerts.contacts.of(settings.client, &settings.alerts);
-    let mailer = alerts.mailer.as_ref().filter(|_| !to.is_empty());
-    let told = |alert: &Alert, became| Telling {
+/// One look at what is to be told.
+struct Round<'a, O, H> {
+    outbox: &'a O,
+    lease: &'a Lease,
+    alerts: &'a Alerts,
+    is_heard: H,
+    /// A server that does not answer is not asked for everybody.
+    is_mail_down: bool,
+}
+
+impl<O: Outbox, H: Fn(&Subscription, Cause) -> bool> Round<'_, O, H> {
+    async fn tell(
+        &mut self,
+        subscription: &Subscription,
+        case: &Case,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        let settings = &subscription.settings;
+        let contacts = &self.alerts.contacts;
+        let Decision { tell, moot, wait } = decide(case, contacts.every(&settings.alerts), now);
+        let to = contacts.of(settings.client, &settings.alerts);
+        let mailer = self.alerts.mailer.as_ref().filter(|_| !to.is_empty());
+        let is_heard = |alert: &Alert| (self.is_heard)(subscription, alert.cause);
+        // What an event has told is told, whoever does not listen any more.
+        let (mut tell, nobody): (Vec<&Alert>, Vec<&Alert>) = (tell.into_iter())
+            .partition(|alert| mailer.is_some() || alert.event.is_some() || is_heard(alert));
+        let mut tellings: Vec<Telling> = (moot.iter())
+            .map(|alert| telling(alert, overtaken(alert)))
+            .chain((wait.iter()).map(|(alert, turn)| telling(alert, Told::Waits(*turn))))
+            .chain((nobody.iter()).map(|alert| telling(alert, Told::Nobody)))
+            .collect();
+        // In the order in which settlements raise them, so that neither waits for the other crosswise.
+        tellings.sort_by_key(|telling| telling.alert.cause);
+        if !tellings.is_empty() {
+            within(self.outbox.told(&tellings, now)).await?;
+        }
+        // What is for people alone is read anew.
+        if self.is_mail_down && mailer.is_some() {
+            tell.retain(|alert| alert.event.is_none() && is_heard(alert));
+        }
+        if tell.is_empty() {
+            return Ok(());
+        }
+        let facts = within(self.outbox.facts(case.subscription)).await?;
+        let claims: Vec<Claim> = (tell.iter())
+            .map(|alert| Claim {
+                alert: alert.id,
+                event: is_heard(alert)
+                    .then(|| event_of(subscription, alert, &facts, now))
+                    .flatten(),
+            })
+            .collect();
+        let claimed = within((self.outbox).claim(self.lease, &claims, now, now + CLAIM)).await?;
+        let tell: Vec<Alert> = (tell.into_iter())
+            .filter_map(|alert| {
+                let event = claimed.iter().find(|one| one.alert == alert.id)?.event;
+                let alert = alert.clone();
+                Some(Alert { event, ..alert })
+            })
+            .collect();
+        if tell.is_empty() {
+            return Ok(());
+        }
+        let tell: Vec<&Alert> = tell.iter().collect();
+        let said = message(subscription, &tell, &facts, now);
+        let mail = |to: &MailAddress| Mail {
+            to: to.clone(),
+            subject: said.subject.clone(),
+            text: said.text.clone(),
+        };
+        let was_taken = tell.iter().any(|alert| !alert.accepted.is_empty());
+        let mails = to.iter().filter(|to| !is_told(&tell, to)).map(mail);
+        let sent = match mailer {
+            None => Sending::default(),
+            Some(_) if self.is_mail_down => Sending::untried(),
+            Some(mailer) => send(mailer, was_taken, mails).await,
+        };
+        self.is_mail_down |= sent.failed.is_some();
+        let now = now + begun.elapsed();
+        let tellings: Vec<Telling> = (tell.iter())
+            .map(|alert| telling(alert, sent.became(alert, now)))
+            .collect();
+        let id = subscription.id;
+        match &sent.failed {
+            None => info!(subscription.id = %id, subject = %said.subject, "told"),
+            Some(error) => {
+                warn!(subscription.id = %id, error, "people could not be told; it will be tried again");
+            }
+        }
+        within(self.outbox.told(&tellings, now)).await
+    }
+}
+
+fn telling(alert: &Alert, became: Told) -> Telling {
+    Telling {
         alert: alert.clone(),
         became,
-    };
-    let mut tellings: Vec<Telling> = (moot.iter().map(|alert| told(alert, Told::Moot)))
-        .chain((wait.iter()).map(|(alert, turn)| told(alert, Told::Waits(*turn))))
-        .collect();
-    if mailer.is_none() {
-        tellings.extend(tell.iter().map(|alert| told(alert, Told::Nobody)));
     }
-    // In the order in which settlements raise them, so that neither waits for the other crosswise.
-    tellings.sort_by_key(|telling| telling.alert.cause);
-    if !tellings.is_empty() {
-        within(outbox.told(&tellings, now)).await?;
+}
+
+/// What becomes of what is told to nobody any more.
+fn overtaken(alert: &Alert) -> Told {
+    if alert.is_known() {
+        Told::Told
+    } else {
+        Told::Moot
     }
-    let (Some(mailer), false) = (mailer, tell.is_empty()) else {
-        return Ok(true);
-    };
-    let ids: Vec<i64> = tell.iter().map(|alert| alert.id).collect();
-    let claimed = within(outbox.claim(lease, &ids, now, now + CLAIM)).await?;
-    let tell: Vec<&Alert> = (tell.into_iter())
-        .filter(|alert| claimed.contains(&alert.id))
-        .collect();
-    if tell.is_empty() {
-        return Ok(true);
-    }
-    let facts = within(outbox.facts(case.subscription)).await?;
-    let said = message(subscription, &tell, &facts, now);
-    let mail = |to: &MailAddress| Mail {
-        to: to.clone(),
-        subject: said.subject.clone(),
-        text: said.text.clone(),
-    };
-    let was_taken = tell.iter().any(|alert| !alert.accepted.is_empty());
-    let sent = send(
-        mailer,
-        was_taken,
-        to.iter().filter(|to| !is_told(&tell, to)).map(mail),
-    )
-    .await;
-    let now = now + begun.elapsed();
-    let tellings: Vec<Telling> = (tell.iter())
-        .map(|alert| told(alert, sent.became(alert, now)))
-        .collect();
-    let id = subscription.id;
-    match &sent.failed {
-        None => info!(subscription.id = %id, subject = %said.subject, "told"),
-        Some(error) => {
-            warn!(subscription.id = %id, error, "people could not be told; it will be tried again");
-        }
-    }
-    within(outbox.told(&tellings, now)).await?;
-    Ok(sent.failed.is_none())
+}
+
+/// The event that tells of it. One that cannot be made is no reason not to tell people.
+fn event_of(
+    subscription: &Subscription,
+    alert: &Alert,
+    facts: &Facts,
+    now: Timestamp,
+) -> Option<Event> {
+    let event = event(subscription, alert, facts, now);
+    let warn =
+        |error: &Invalid| warn!(subscription.id = %subscription.id, %error, "no event tells of it");
+    event.inspect_err(warn).ok()
 }
 
 /// A store that has gone without a word is not waited for: what was to be told is looked for again.
@@ -148,12 +211,20 @@ fn is_told(alerts: &[&Alert], to: &MailAddress) -> bool {
 }
 
 /// What came of messages to several people.
+#[derive(Default)]
 struct Sending {
     accepted: Vec<String>,
     failed: Option<String>,
 }
 
 impl Sending {
+    fn untried() -> Self {
+        Self {
+            accepted: Vec::new(),
+            failed: Some("the mail server did not take what came before".to_owned()),
+        }
+    }
+
     fn became(&self, alert: &Alert, now: Timestamp) -> Told {
         if self.failed.is_none() {
             return Told::Told;
@@ -169,10 +240,7 @@ impl Sending {
 
 /// Whom the server does not take for good is not tried again.
 async fn send(mailer: &Mailer, was_taken: bool, mails: impl Iterator<Item = Mail>) -> Sending {
-    let mut result = Sending {
-        accepted: Vec::new(),
-        failed: None,
-    };
+    let mut result = Sending::default();
     let mut refused = Vec::new();
     for mail in mails {
         let to = mail.to.to_string();

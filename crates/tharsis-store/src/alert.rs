@@ -3,12 +3,31 @@
 use std::collections::BTreeMap;
 
 use tharsis_core::{
-    ClientId, SubscriptionId, Timestamp,
+    ClientId, EventId, SubscriptionId, Timestamp,
     alert::{Alert, Case, Cause, Turn},
     delivery::{End, codes},
+    event::Event,
 };
 
 use crate::{Fate, Settlement, StoreError, error::corrupt};
+
+/// What is about to be told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// The alert.
+    pub alert: i64,
+    /// The event that tells of it, where somebody listens. It is published unless the alert has one already.
+    pub event: Option<Event>,
+}
+
+/// What is told by nobody else for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claimed {
+    /// The alert.
+    pub alert: i64,
+    /// The event that tells of it.
+    pub event: Option<EventId>,
+}
 
 /// What became of what was to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,4 +212,20 @@ pub(crate) fn cases(alerts: Vec<(i64, Alert)>, told: Vec<(i64, Cause, Timestamp)
 
 pub(crate) fn cause(word: &str) -> Result<Cause, StoreError> {
     Cause::parse(word).ok_or_else(|| corrupt(format!("the cause {word}")))
+}
+
+/// What claims got, by the alerts that they got and the events that those had, and what of it is to be published.
+pub(crate) fn claimed<'c>(
+    claims: &'c [Claim],
+    got: &[(i64, Option<EventId>)],
+) -> (Vec<Claimed>, Vec<(i64, &'c Event)>) {
+    let mut claimed = Vec::new();
+    let mut untold = Vec::new();
+    for (alert, event) in got.iter().copied() {
+        claimed.push(Claimed { alert, event });
+        let claim = claims.iter().find(|claim| claim.alert == alert);
+        let new = claim.and_then(|claim| claim.event.as_ref());
+        untold.extend(new.filter(|_| event.is_none()).map(|new| (alert, new)));
+    }
+    (claimed, untold)
 }

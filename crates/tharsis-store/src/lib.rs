@@ -27,7 +27,7 @@ mod store;
 mod subscription;
 mod worker;
 
-pub use alert::{AlertRecord, Telling, Told};
+pub use alert::{AlertRecord, Claim, Claimed, Telling, Told};
 pub use campaign::{Campaign, CampaignReport, Slow, Stop, StopState};
 pub use error::StoreError;
 pub use health::{Transition, TransitionRecord};

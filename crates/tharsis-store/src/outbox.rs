@@ -10,7 +10,7 @@ use tharsis_core::{
     subscription::Target,
 };
 
-use crate::{Blocked, LetGo, Stop, StoreError, Telling, Transition};
+use crate::{Blocked, Claim, Claimed, LetGo, Stop, StoreError, Telling, Transition};
 
 /// How many units of ownership there are.
 pub const SHARDS: u8 = 64;
@@ -191,11 +191,13 @@ pub struct Pointer {
     /// The text of a payload that no publish of ours has frozen yet (inserted by SQL); routing freezes it. Empty where
     /// `size` is over [`MAX_PAYLOAD`](tharsis_core::event::MAX_PAYLOAD): routing refuses it unread.
     pub unfrozen: Option<Bytes>,
-    /// Its campaign, as far as somebody wrote it beside the payload; `None` too while no campaign is [stopped](Stop).
+    /// Its campaign, as far as somebody wrote it beside the payload; `None` too while no campaign is [stopped](Stop). Of our
+    /// [own](tharsis_core::alert::is_own) events whom they are about, always.
     pub named: Option<Box<Named>>,
 }
 
-/// The campaign that an event is of, and whom it is for: what a [`Stop`] is compared with.
+/// The campaign that an event is of, and whom it is for: what a [`Stop`] is compared with. One of our
+/// [own](tharsis_core::alert::is_own) is for the subscription that it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     /// The campaign.
@@ -418,7 +420,7 @@ pub struct Published {
 ///   the parked ones of a key none is let go while one before them that was put back is unfinished.
 /// - What people are to be told is raised in the transaction in which it happens: by `settle` for deliveries that end dead
 ///   and for addresses that must not be reached, by `transition` for how a receiver does. What is raised again before it is
-///   told is added to it.
+///   told is added to it. The event that tells of it is published by the `claim` that is given it first, and by no other.
 /// - `work_off` is one transaction a chunk: a command is gone, or a replay's cursor has moved, with the deliveries that
 ///   changed or not at all. A replay takes each delivery once, and none of an event that was published after it was asked
 ///   for.
@@ -550,19 +552,21 @@ pub trait Outbox: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<Case>, StoreError>> + Send;
 
-    /// Claims what is to be told now until then, so that nobody else tells it. Returns what it got.
+    /// Claims what is to be told now until then, so that nobody else tells it, and publishes what tells of it in the same
+    /// transaction, once. Returns what it got.
     fn claim(
         &self,
         lease: &Lease,
-        alerts: &[i64],
+        claims: &[Claim],
         now: Timestamp,
         until: Timestamp,
-    ) -> impl Future<Output = Result<Vec<i64>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Claimed>, StoreError>> + Send;
 
     /// What a message says of a subscription.
     fn facts(&self, subscription: i64) -> impl Future<Output = Result<Facts, StoreError>> + Send;
 
-    /// Writes down what became of what was to be told. What was added to it since it was read is still to be told.
+    /// Writes down what became of what was to be told. What was added to it since it was read is still to be told, also by
+    /// an event of its own.
     fn told(
         &self,
         tellings: &[Telling],

@@ -28,8 +28,16 @@ use crate::schema::Schema;
 
 const CLIENT: &str = "b4aeba4e-a4c0-4896-866a-56f8bcb372fc";
 /// The migrations.
-const ALL: [&str; 8] = [
-    "outbox", "profiles", "rate", "health", "release", "campaign", "alert", "order",
+const ALL: [&str; 9] = [
+    "outbox",
+    "profiles",
+    "rate",
+    "health",
+    "release",
+    "campaign",
+    "alert",
+    "own_events",
+    "order",
 ];
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -138,7 +138,15 @@ async fn a_file_that_must_exist_is_not_made() {
     assert_eq!(
         migrate().await.expect("migrates"),
         [
-            "outbox", "profiles", "rate", "health", "release", "campaign", "alert", "order",
+            "outbox",
+            "profiles",
+            "rate",
+            "health",
+            "release",
+            "campaign",
+            "alert",
+            "own_events",
+            "order",
         ]
     );
     assert_eq!(migrate().await.expect("migrates"), [""; 0]);
@@ -223,7 +231,7 @@ async fn many_open_a_new_file_at_once() {
     );
     assert_eq!(
         number(&mut conn, "SELECT count(*) FROM tharsis_migration").await,
-        8
+        9
     );
 }
 

@@ -136,7 +136,15 @@ async fn a_file_that_must_exist_is_made_by_migrate_alone() {
     assert_eq!(
         applied,
         [
-            "outbox", "profiles", "rate", "health", "release", "campaign", "alert", "order",
+            "outbox",
+            "profiles",
+            "rate",
+            "health",
+            "release",
+            "campaign",
+            "alert",
+            "own_events",
+            "order",
         ]
     );
     let emitter = Emitter::open(&url, options).await.unwrap();

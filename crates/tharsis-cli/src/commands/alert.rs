@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// See what people were told, and whether they can be
+/// See what people and subscriptions were told, and whether people can be
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
@@ -79,6 +79,7 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
             "status",
             "told",
             ">tries",
+            "event",
         ]);
         for record in &alerts {
             table.row([
@@ -88,6 +89,7 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
                 status(record).to_owned(),
                 moment_or_dash(record.ended_at, now),
                 record.alert.tries.to_string(),
+                (record.alert.event).map_or_else(|| "-".to_owned(), |event| event.to_string()),
             ]);
         }
         output.table(&table)?;
@@ -118,6 +120,8 @@ struct AlertDocument<'a> {
     status: &'a str,
     /// How often telling it failed.
     tries: u32,
+    /// The event that tells of it to those who listen; null: none does.
+    event: Option<String>,
     /// Null: it is its turn.
     due_at: Option<String>,
     ended_at: Option<String>,
@@ -139,6 +143,7 @@ impl<'a> From<&'a AlertRecord> for AlertDocument<'a> {
             reason: alert.code.as_deref(),
             status: status(record),
             tries: alert.tries,
+            event: alert.event.map(|event| event.to_string()),
             due_at: is_untold.then(|| alert.due_at.to_string()),
             ended_at: record.ended_at.map(|at| at.to_string()),
         }

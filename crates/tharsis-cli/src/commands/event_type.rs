@@ -1,4 +1,4 @@
-//! `tharsis event-type`: what documented senders tell, with a sample and a JSON Schema of each.
+//! `tharsis event-type`: what documented senders tell, and what Tharsis itself does, with a sample and a JSON Schema of each.
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -62,7 +62,7 @@ impl From<&&'static Documented> for Line {
 struct Document {
     #[serde(flatten)]
     line: Line,
-    /// As it is handed over to be published.
+    /// As it is handed over to be published; one of our own as it is sent.
     example: Box<RawValue>,
     schema: Box<RawValue>,
 }
@@ -113,11 +113,19 @@ fn show(context: &Context, name: &str) -> Result<Exit, Failure> {
             schema: raw(&schema)?,
         })?;
     } else {
+        let (sender, heading) = if documented.is_own() {
+            let sender = "Tharsis tells it, to subscriptions that ask for it by name".to_owned();
+            (sender, "As it is sent")
+        } else {
+            let sender = format!("profile {}", documented.profile);
+            (sender, "To publish, one line of a file")
+        };
         output.line(format_args!(
-            "{}: {} (profile {})\n\nTo publish, one line of a file:\n{}\n\nThe schema of its payload:\n{}",
+            "{}: {} ({})\n\n{}:\n{}\n\nThe schema of its payload:\n{}",
             documented.name,
             documented.summary,
-            documented.profile,
+            sender,
+            heading,
             excerpt(&example, usize::MAX),
             excerpt(&schema, usize::MAX),
         ))?;

@@ -8,7 +8,7 @@ use crate::Timestamp;
 pub struct Decision<'a> {
     /// It is told now, in one message, the worst first.
     pub tell: Vec<&'a Alert>,
-    /// It has been overtaken by what came after it, and is never told.
+    /// It has been overtaken by what came after it, and is told to nobody any more.
     pub moot: Vec<&'a Alert>,
     /// It is told then, for its cause was told not long ago.
     pub wait: Vec<(&'a Alert, Timestamp)>,
@@ -16,15 +16,16 @@ pub struct Decision<'a> {
 
 /// Decides what is told now of a subscription, to people who are told of each cause no more often than `every`.
 ///
-/// A failure that is over before it was told is not told, nor is its end; an end is told if the failure was.
+/// A failure that is over before it was told is not told, nor is its end; an end is told if the failure was, to anybody.
 pub fn decide(case: &Case, every: Duration, now: Timestamp) -> Decision<'_> {
     let of = |cause| case.alerts.iter().find(|alert| alert.cause == cause);
     let told = |cause| case.told.get(&cause).copied();
     let recovered = of(Cause::Recovered);
-    let failure = (of(Cause::Failing).into_iter().chain(of(Cause::Suspended)))
-        .map(|alert| alert.raised_at)
-        .max();
-    let failure_told = told(Cause::Failing).max(told(Cause::Suspended));
+    let failures = || (of(Cause::Failing).into_iter()).chain(of(Cause::Suspended));
+    let failure = failures().map(|alert| alert.raised_at).max();
+    let known = failures().filter(|alert| alert.is_known());
+    let failure_told = (told(Cause::Failing).max(told(Cause::Suspended)))
+        .max(known.map(|alert| alert.raised_at).max());
     let is_moot = |alert: &Alert| match alert.cause {
         Cause::Failing | Cause::Suspended => {
             let is_over = recovered.is_some_and(|end| end.raised_at >= alert.raised_at);

@@ -93,7 +93,13 @@ fn headline(alert: &Alert) -> String {
     }
 }
 
-fn sentence(alert: &Alert, subscription: &Subscription, facts: &Facts, now: Timestamp) -> String {
+/// What there is to say of it alone.
+pub(super) fn sentence(
+    alert: &Alert,
+    subscription: &Subscription,
+    facts: &Facts,
+    now: Timestamp,
+) -> String {
     let since = alert.since;
     let suspend_after = subscription.settings.limits.suspend_after;
     match alert.cause {
@@ -132,13 +138,22 @@ fn sentence(alert: &Alert, subscription: &Subscription, facts: &Facts, now: Time
     }
 }
 
-fn waiting(facts: &Facts, subscription: &Subscription) -> String {
-    let is_held = subscription.state.as_str() != "active"
+/// Whether what waits is held.
+pub(super) fn is_held(facts: &Facts, subscription: &Subscription) -> bool {
+    let condition = facts.condition;
+    subscription.state.as_str() != "active"
         || matches!(
-            facts.condition,
+            condition,
             Condition::Open | Condition::HalfOpen | Condition::Suspended
-        );
-    let how = if is_held { "held" } else { "waiting" };
+        )
+}
+
+fn waiting(facts: &Facts, subscription: &Subscription) -> String {
+    let how = if is_held(facts, subscription) {
+        "held"
+    } else {
+        "waiting"
+    };
     match facts.waiting {
         0 => format!("No delivery is {how}."),
         1 => format!("1 delivery is {how}."),
@@ -154,7 +169,7 @@ fn meaning(code: &str) -> &'static str {
 }
 
 /// What to do about the outcomes, each code once.
-fn advice(alerts: &[&Alert], facts: &Facts) -> Vec<String> {
+pub(super) fn advice(alerts: &[&Alert], facts: &Facts) -> Vec<String> {
     if alerts.iter().all(|alert| alert.cause == Cause::Recovered) {
         return vec!["Nothing.".to_owned()];
     }
@@ -176,7 +191,11 @@ fn advice(alerts: &[&Alert], facts: &Facts) -> Vec<String> {
         .collect()
 }
 
-fn commands(alerts: &[&Alert], subscription: &Subscription, facts: &Facts) -> Vec<String> {
+pub(super) fn commands(
+    alerts: &[&Alert],
+    subscription: &Subscription,
+    facts: &Facts,
+) -> Vec<String> {
     let id = subscription.id;
     let has = |cause| alerts.iter().any(|alert| alert.cause == cause);
     let mut commands = vec![format!("tharsis subscription health {id}")];
@@ -204,7 +223,7 @@ fn whole_seconds(time: Duration) -> Duration {
 }
 
 /// A name is an admin's, and its line is not to be broken.
-fn inert(name: &str) -> String {
+pub(super) fn inert(name: &str) -> String {
     name.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()

@@ -1,6 +1,6 @@
 use super::{Event, EventType, IdempotencyKey};
 use crate::{
-    ClientId, Invalid,
+    ClientId, Invalid, alert,
     json::{self, Object, Value, path_step},
     payload::{self, Facts, Fields, label, object, string, time, uuid},
 };
@@ -36,10 +36,10 @@ impl Event {
     /// ```
     ///
     /// # Errors
-    /// Whatever [`json::parse`] refuses; `missing_field`, `unknown_field`, `wrong_type`, `bad_event_type`, `bad_uuid`,
-    /// `bad_idempotency_key`, `bad_time`, `expiry_before_queue`, `client_mismatch`, `type_mismatch`; whatever the check of a
-    /// documented payload refuses (see [`crate::payload`]); `payload_too_large` over [`MAX_PAYLOAD`](super::MAX_PAYLOAD). A field
-    /// of an enveloped payload is told as `payload.…`.
+    /// Whatever [`json::parse`] refuses; `missing_field`, `unknown_field`, `wrong_type`, `bad_event_type`,
+    /// `reserved_event_type` for [our own](alert::is_own), `bad_uuid`, `bad_idempotency_key`, `bad_time`, `expiry_before_queue`,
+    /// `client_mismatch`, `type_mismatch`; whatever the check of a documented payload refuses (see [`crate::payload`]);
+    /// `payload_too_large` over [`MAX_PAYLOAD`](super::MAX_PAYLOAD). A field of an enveloped payload is told as `payload.…`.
     pub fn parse(text: &[u8]) -> Result<Self, Invalid> {
         let value = json::parse(text)?;
         let object = object(&value)?;
@@ -58,7 +58,7 @@ impl Event {
     /// # Errors
     /// As [`Self::parse`].
     pub fn freeze(event_type: &str, client: ClientId, payload: &[u8]) -> Result<Self, Invalid> {
-        let event_type = EventType::new(event_type).map_err(|e| e.at("type"))?;
+        let event_type = unreserved(event_type).map_err(|e| e.at("type"))?;
         let value = json::parse(payload)?;
         checked(event_type, client, object(&value)?)
     }
@@ -116,5 +116,16 @@ fn checked(
 }
 
 fn event_type(value: &Value<'_>) -> Result<EventType, Invalid> {
-    EventType::new(string(value)?)
+    unreserved(string(value)?)
+}
+
+/// Whoever gets an event of ours can rely on whose it is.
+fn unreserved(event_type: &str) -> Result<EventType, Invalid> {
+    if alert::is_own(event_type) {
+        return Err(
+            Invalid::new("reserved_event_type", "is a type of Tharsis' own events")
+                .hint("publish it as a type of your own, such as shop.subscription.failing"),
+        );
+    }
+    EventType::new(event_type)
 }

@@ -1,16 +1,17 @@
 use super::{
-    Facts, Fields, channel_activity, check, custom_activity, nudge,
+    Facts, Fields, channel_activity, check, custom_activity, nudge, own,
     product_discount_recommendation, reward,
     shape::{Field, Kind, check_shape, keywords},
     signal, uuid, written,
 };
 use crate::{
-    ClientId, Invalid,
+    ClientId, Invalid, alert,
     event::{Event, EventType},
     json::{Object, Value},
 };
 
-/// The types that a sender documents. An event of any other type may hold whatever object it likes.
+/// The types that a sender documents, and [our own](Documented::is_own). An event of any other type may hold whatever object it
+/// likes.
 ///
 /// ```
 /// use tharsis_core::payload::CATALOGUE;
@@ -27,6 +28,11 @@ pub const CATALOGUE: &[&Documented] = &[
     &channel_activity::DOCUMENTED,
     &custom_activity::DOCUMENTED,
     &reward::DOCUMENTED,
+    &own::FAILING,
+    &own::SUSPENDED,
+    &own::RECOVERED,
+    &own::DEAD,
+    &own::BLOCKED,
 ];
 
 /// A type of payload that a sender documents.
@@ -34,7 +40,8 @@ pub const CATALOGUE: &[&Documented] = &[
 pub struct Documented {
     /// The type, as events bear it: `nudge`.
     pub name: &'static str,
-    /// The name of the [profile](crate::profile) whose documents describe it: `mars`.
+    /// The name of the [profile](crate::profile) whose documents describe it: `mars`. Of our own it is `tharsis`, which is no
+    /// profile: each subscription gets them under its own.
     pub profile: &'static str,
     /// What it tells, in one sentence.
     pub summary: &'static str,
@@ -52,6 +59,11 @@ impl Documented {
     /// The documented sample, made by the builder of this type.
     pub fn example(&self) -> Event {
         (self.example)().expect("each sample is built in the tests")
+    }
+
+    /// Whether it is one of [our own](alert::is_own), which nobody else publishes.
+    pub fn is_own(&self) -> bool {
+        alert::is_own(self.name)
     }
 
     /// The documented sample as it is handed over to be [published](crate::event::Event::parse): in an envelope, unless it

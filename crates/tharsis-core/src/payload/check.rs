@@ -115,6 +115,22 @@ pub(super) fn integer(value: &Value<'_>) -> Result<f64, Invalid> {
     Ok(number)
 }
 
+/// True or false.
+pub(super) fn bool(value: &Value<'_>) -> Result<(), Invalid> {
+    match value {
+        Value::Bool(_) => Ok(()),
+        _ => Err(wrong_type(value, "true or false")),
+    }
+}
+
+/// A list of lines.
+pub(super) fn lines(value: &Value<'_>) -> Result<(), Invalid> {
+    for (i, value) in array(value)?.iter().enumerate() {
+        line(value).map_err(|e| e.at(format_args!("[{i}]")))?;
+    }
+    Ok(())
+}
+
 /// A hyphenated UUID.
 pub(crate) fn uuid(value: &Value<'_>) -> Result<Uuid, Invalid> {
     match value {

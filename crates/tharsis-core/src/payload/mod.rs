@@ -1,5 +1,5 @@
 //! The payloads of the documented senders, one file per type: what an engine builds, and the check that every way in goes
-//! through.
+//! through. Those of [our own events](crate::alert::event()) are among them.
 //!
 //! A builder writes a [`json::Value`] and hands it to the same check as parsed JSON, so a payload that was built and one
 //! that was handed over as text are equally sound. Fields that no document names are kept where they stand and sent on.
@@ -11,6 +11,7 @@ pub mod channel_activity;
 mod check;
 pub mod custom_activity;
 pub mod nudge;
+mod own;
 pub mod product_discount_recommendation;
 pub mod reward;
 mod shape;
@@ -27,6 +28,7 @@ pub use signal::Signal;
 
 pub(crate) use catalogue::documented;
 pub(crate) use check::{Fields, label, object, string, time, uuid};
+pub(crate) use own::own;
 
 use std::borrow::Cow;
 
@@ -74,7 +76,7 @@ fn plain(value: Option<&Value<'_>>) -> Option<Box<str>> {
 }
 
 /// An object with the fields that have a value, in this order.
-fn written<'a, const N: usize>(
+pub(crate) fn written<'a, const N: usize>(
     fields: [(&'a str, Option<Value<'a>>); N],
 ) -> Result<Object<'a>, Invalid> {
     Object::new(

@@ -35,10 +35,14 @@ pub(crate) enum Kind {
     Number(RangeInclusive<f64>),
     /// A number without a fraction from this range.
     Integer(RangeInclusive<f64>),
+    /// True or false.
+    Bool,
     /// A hyphenated UUID.
     Uuid,
     /// A time as RFC 3339 writes it.
     Time,
+    /// A list of [lines](Self::Line).
+    Lines,
     /// An object of strings, of which at least one names somebody.
     Identities,
     /// An object; without fields here, one of which nothing else is known.
@@ -117,8 +121,10 @@ impl Kind {
             Self::Text => check::text(value).map(|_| ()),
             Self::Number(range) => is_within(check::number(value)?, range),
             Self::Integer(range) => is_within(check::integer(value)?, range),
+            Self::Bool => check::bool(value),
             Self::Uuid => check::uuid(value).map(|_| ()),
             Self::Time => check::time(value).map(|_| ()),
+            Self::Lines => check::lines(value),
             Self::Identities => check::identities(value),
             Self::Object(shape) => check_shape(shape, check::object(value)?),
             Self::Objects(least, shape) => each(check::array(value)?, *least, shape),
@@ -136,8 +142,13 @@ impl Kind {
             Self::Text => string(None, check::TEXT, IN_LINES),
             Self::Number(range) => number("number", range),
             Self::Integer(range) => number("integer", range),
+            Self::Bool => written([("type", Some("boolean".into()))]),
             Self::Uuid => format("uuid"),
             Self::Time => format("date-time"),
+            Self::Lines => written([
+                ("type", Some("array".into())),
+                ("items", Some(Self::Line.schema()?.into())),
+            ]),
             Self::Identities => written([
                 ("type", Some("object".into())),
                 ("propertyNames", Some(Self::Label.schema()?.into())),

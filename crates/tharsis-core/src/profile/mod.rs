@@ -12,7 +12,7 @@ pub use documented::{INSIGHTARC, MARS, NUDGE, SMARTECH};
 pub use preset::{github, shopify, standard, stripe};
 pub use signature::{Algorithm, Content, DigestText, KeyKind, Signature};
 
-use crate::Invalid;
+use crate::{Invalid, alert};
 
 /// One sender's contract. Every field is what its documents say; what they leave open is decided in `docs/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,9 +170,11 @@ impl Profile {
         }
     }
 
-    /// Whether a subscription that names no event type gets this one.
+    /// Whether a subscription that names no event type gets this one. [Our own](alert::is_own) are for those who name them.
     pub fn knows(&self, event_type: &str) -> bool {
-        self.events.is_empty() || self.events.iter().any(|known| known == event_type)
+        let is_among =
+            self.events.is_empty() || self.events.iter().any(|known| known == event_type);
+        is_among && !alert::is_own(event_type)
     }
 
     /// Whether the id or the time of a single event is part of each request, so that no two events fit into one.

@@ -5,7 +5,7 @@ use unicode_normalization::UnicodeNormalization;
 use super::{Fields, MAX_IN_FLIGHT, Settings};
 use crate::{
     Invalid,
-    alert::{Alerts, EVERY, MOST_ADDRESSES, MailAddress},
+    alert::{Alerts, EVERY, MOST_ADDRESSES, MailAddress, is_own},
     bounds,
     egress::{PayloadUrl, Policy},
     event::EventType,
@@ -466,7 +466,7 @@ fn events(profile: &Profile, given: &[String]) -> Result<Vec<EventType>, Invalid
     for (i, text) in given.iter().enumerate() {
         let at = |e: Invalid| e.at(format!("events[{i}]"));
         let event = EventType::new(text).map_err(at)?;
-        if !profile.knows(event.as_str()) {
+        if !profile.knows(event.as_str()) && !is_own(event.as_str()) {
             return Err(at(Invalid::new(
                 "unknown_event_type",
                 format!("the profile {} has no event of this type", profile.name),

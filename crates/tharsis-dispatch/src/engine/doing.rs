@@ -15,6 +15,7 @@ use tharsis_core::{
     Invalid, WorkerId,
     delivery::{Fault, Outcome, codes},
     signer::Request,
+    subscription::Subscription,
 };
 use tharsis_store::{
     Outbox, StoreError,
@@ -238,12 +239,9 @@ where
             Effect::Tell(lease, routes, now) => {
                 let alerts = self.alerts.clone();
                 self.ask(patience, Input::Tell, async move {
-                    // Few are looked for, and mostly none.
-                    let find = |id| {
-                        let found = routes.targets().find(|(known, _)| *known == id);
-                        found.map(|(_, target)| &target.subscription)
-                    };
-                    tell(&*outbox, &lease, &alerts, find, now).await
+                    let find = |number| routes.find(number);
+                    let is_heard = |about: &Subscription, cause| routes.is_heard(about, cause);
+                    tell(&*outbox, &lease, &alerts, find, is_heard, now).await
                 });
             }
             Effect::Maintain(now) => {

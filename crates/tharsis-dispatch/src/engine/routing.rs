@@ -5,12 +5,13 @@ use std::{
 
 use bytes::Bytes;
 use tharsis_core::{
-    ClientId, EventId, Timestamp,
+    ClientId, EventId, SubscriptionId, Timestamp,
+    alert::{Cause, is_own},
     delivery::{End, codes},
     event::{Event, MAX_PAYLOAD, too_large},
     filter::{Answer, Why},
     json,
-    subscription::Target,
+    subscription::{Subscription, Target},
 };
 use tharsis_store::{Named, Pending, Pointer, RouteTo, Routed, Snapshot, StopState};
 
@@ -53,6 +54,29 @@ impl Routes {
     /// Every subscription.
     pub(super) fn targets(&self) -> impl Iterator<Item = &(i64, Arc<Target>)> {
         self.by_client.values().flatten()
+    }
+
+    /// The one of this number. Few are looked for, and mostly none.
+    pub(super) fn find(&self, number: i64) -> Option<&Subscription> {
+        let found = self.targets().find(|(known, _)| *known == number);
+        found.map(|(_, target)| &target.subscription)
+    }
+
+    /// Whether another one of the same client wants the event that tells of this.
+    pub(super) fn is_heard(&self, about: &Subscription, cause: Cause) -> bool {
+        let client = about.settings.client;
+        (self.others(client, Some(about.id)))
+            .any(|(_, target)| target.wants(client, cause.as_str()))
+    }
+
+    /// Those of a client, but for this one.
+    fn others(
+        &self,
+        client: ClientId,
+        than: Option<SubscriptionId>,
+    ) -> impl Iterator<Item = &(i64, Arc<Target>)> {
+        (self.by_client.get(&client).into_iter().flatten())
+            .filter(move |(_, target)| Some(target.subscription.id) != than)
     }
 }
 
@@ -113,13 +137,21 @@ fn is_filtered(routes: &Routes, pointer: &Pointer) -> bool {
             .any(|(_, target)| target.subscription.settings.filter.is_some())
 }
 
-/// The subscriptions that want events of this client and type.
+/// The subscriptions that want events of this client and type. None is told of itself: it is about to fail at that, too.
 fn wanting<'r>(
     routes: &'r Routes,
     pointer: &'r Pointer,
 ) -> impl Iterator<Item = &'r (i64, Arc<Target>)> {
-    (routes.by_client.get(&pointer.client).into_iter().flatten())
+    (routes.others(pointer.client, about(pointer)))
         .filter(|(_, target)| target.wants(pointer.client, &pointer.event_type))
+}
+
+/// The subscription that an event of ours is about.
+fn about(pointer: &Pointer) -> Option<SubscriptionId> {
+    let recipient = pointer.named.as_deref()?.recipient.as_deref()?;
+    is_own(&pointer.event_type)
+        .then(|| recipient.parse().ok())
+        .flatten()
 }
 
 fn route_one(
@@ -288,7 +320,13 @@ fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tharsis_core::{EventId, filter::Filter, profile, subscription::State};
+    use tharsis_core::{
+        EventId,
+        event::EventType,
+        filter::Filter,
+        profile::{self, Profiles},
+        subscription::State,
+    };
     use tharsis_store::{Campaign, Stop};
 
     use super::*;
@@ -412,6 +450,76 @@ mod tests {
             ends(stop(Some("bob"), StopState::Cancelled), &pointer),
             None
         );
+    }
+
+    /// A subscription of client `owner` that names this type.
+    fn listener(owner: u8, n: u8, event_type: &str) -> Target {
+        let mut target = target(owner, n);
+        target.subscription.settings.events = vec![EventType::new(event_type).expect("a type")];
+        target
+    }
+
+    #[test]
+    fn an_event_of_ours_goes_to_those_of_its_client_who_name_it_but_never_to_whom_it_is_about() {
+        const FAILING: &str = "subscription.failing";
+        let mut takes_all = target(1, 3);
+        takes_all.subscription.settings.profile = Profiles::default().named("standard").unwrap();
+        let routes = Routes::new(&snapshot(
+            5,
+            [
+                (1, listener(1, 1, FAILING)),
+                (2, listener(1, 2, FAILING)),
+                (3, takes_all),
+                (4, listener(1, 4, "subscription.suspended")),
+                (5, listener(2, 5, FAILING)),
+            ],
+        ));
+        let number = |n: u8| SubscriptionId::new(at(1), [n; 10]);
+        let told = |about: u8| {
+            let mut pointer = pointer(FAILING);
+            pointer.named = Named::of(None, Some(number(about).to_string().into()));
+            let all = route(&routes, &[pointer], &HashMap::new(), at(2_000));
+            to(&all[0]).iter().map(|to| to.0).collect::<Vec<_>>()
+        };
+        assert_eq!(told(1), [2]);
+        assert_eq!(told(2), [1]);
+        assert_eq!(told(3), [1, 2]);
+
+        let heard = |about: i64, cause| {
+            let about = routes.find(about).expect("it is known");
+            routes.is_heard(about, cause)
+        };
+        assert!(
+            [1, 2, 3, 4]
+                .map(|n| heard(n, Cause::Failing))
+                .iter()
+                .all(|is| *is)
+        );
+        assert!(!heard(5, Cause::Failing), "only it itself would listen");
+        assert!(heard(1, Cause::Suspended) && !heard(4, Cause::Suspended));
+        assert!(!heard(1, Cause::Dead));
+        assert!(routes.find(6).is_none());
+    }
+
+    #[test]
+    fn whom_another_event_is_for_may_have_the_name_of_a_subscription() {
+        let mut pointer = pointer("nudge");
+        let id = SubscriptionId::new(at(1), [1; 10]);
+        pointer.named = Named::of(None, Some(id.to_string().into()));
+        assert_eq!(to(&routed(&pointer)), [(1, 2_000, None), (3, 2_000, None)]);
+    }
+
+    #[test]
+    fn an_event_of_ours_that_is_inserted_by_sql_is_refused() {
+        let mut pointer = pointer("delivery.dead");
+        pointer.unfrozen = Some(Bytes::from_static(b"{}"));
+        let routed = routed(&pointer);
+        assert!(routed.to.is_empty());
+        let refused = routed
+            .frozen
+            .expect("it was not frozen")
+            .expect_err("it is ours");
+        assert_eq!(refused.code, "reserved_event_type");
     }
 
     #[test]

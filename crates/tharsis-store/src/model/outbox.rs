@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use bytes::Bytes;
 use tharsis_core::{
     DeliveryId, EventId, Invalid, Timestamp, WorkerId,
+    alert::is_own,
     delivery::{End, Spent, codes},
     event::Event,
     health::Condition,
@@ -193,9 +194,14 @@ impl Model {
     /// Everything that is not routed yet, oldest first.
     pub fn unrouted(&self) -> Vec<Pointer> {
         let events = self.pointers.values();
-        let pointer = |id: &EventId| Pointer {
-            named: self.named(*id),
-            ..self.events[id].pointer.clone()
+        let pointer = |id: &EventId| {
+            let pointer = self.events[id].pointer.clone();
+            let named = if is_own(&pointer.event_type) {
+                self.bears(*id)
+            } else {
+                self.named(*id)
+            };
+            Pointer { named, ..pointer }
         };
         events.map(pointer).collect()
     }

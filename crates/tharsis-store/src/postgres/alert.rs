@@ -2,15 +2,17 @@
 
 use sqlx::{FromRow, PgConnection, Row as _, postgres::PgRow};
 use tharsis_core::{
-    ClientId, SubscriptionId, Timestamp,
+    ClientId, EventId, SubscriptionId, Timestamp,
     alert::{Alert, Answer, Case, Cause, Facts, of_transition},
+    event::Event,
     health::{Condition, Limits},
 };
+use uuid::Uuid;
 
-use super::{PostgresStore, owner, value::Instant};
+use super::{PostgresStore, owner, publish::publish_own, value::Instant};
 use crate::{
-    AlertRecord, Lease, StoreError, Telling, Told, Transition,
-    alert::{MOST_ANSWERS, MOST_ASKED, MOST_CASES, MOST_LISTED, Raised, cases, cause},
+    AlertRecord, Claim, Claimed, Lease, StoreError, Telling, Told, Transition,
+    alert::{MOST_ANSWERS, MOST_ASKED, MOST_CASES, MOST_LISTED, Raised, cases, cause, claimed},
     failpoint,
     health::{MOST_FORGOTTEN, condition, forgotten_before},
 };
@@ -33,7 +35,8 @@ pub(super) async fn raise(conn: &mut PgConnection, raised: &[Raised]) -> Result<
                  stage = CASE WHEN $8 THEN excluded.stage ELSE greatest(t.stage, excluded.stage) END,
                  count = t.count + excluded.count,
                  code = coalesce(excluded.code, t.code),
-                 accepted = CASE WHEN excluded.stage > t.stage THEN '{}' ELSE t.accepted END",
+                 accepted = CASE WHEN excluded.stage > t.stage THEN '{}' ELSE t.accepted END,
+                 event = CASE WHEN excluded.stage > t.stage THEN NULL ELSE t.event END",
         )
         .bind(one.subscription)
         .bind(one.cause.as_str())
@@ -71,7 +74,7 @@ pub(super) async fn of(
         .map(|turn| Raised::of_turn(*subscription, turn, *at, health.cause.as_deref())))
 }
 
-const COLUMNS: usize = 10;
+const COLUMNS: usize = 11;
 
 /// An alert, from its first column on.
 fn alert_of(row: &PgRow) -> Result<Alert, sqlx::Error> {
@@ -88,6 +91,7 @@ fn alert_of(row: &PgRow) -> Result<Alert, sqlx::Error> {
         due_at: instant(7)?,
         tries: row.try_get::<i32, _>(8)?.unsigned_abs(),
         accepted: row.try_get(9)?,
+        event: (row.try_get::<Option<Uuid>, _>(10)?).map(EventId::from_uuid),
     })
 }
 
@@ -108,7 +112,7 @@ pub(super) async fn due(
     let mut conn = store.0.engine.get().await?;
     let alerts: Vec<CaseRow> = sqlx::query_as(
         "SELECT a.seq, a.cause, a.raised_at, a.since, a.stage, a.count, a.code, a.due_at, a.tries, a.accepted,
-                a.subscription
+                a.event, a.subscription
          FROM alert a
          WHERE a.ended_at IS NULL AND a.subscription IN (
              SELECT DISTINCT d.subscription
@@ -149,13 +153,14 @@ pub(super) async fn due(
 pub(super) async fn claim(
     store: &PostgresStore,
     lease: &Lease,
-    ids: &[i64],
+    claims: &[Claim],
     now: Timestamp,
     until: Timestamp,
-) -> Result<Vec<i64>, StoreError> {
+) -> Result<Vec<Claimed>, StoreError> {
+    let ids: Vec<i64> = claims.iter().map(|claim| claim.alert).collect();
     let mut write = store.0.engine.begin().await?;
     let shards = owner::fence(&mut write, lease).await?;
-    let claimed = sqlx::query_scalar(
+    let got: Vec<(i64, Option<Uuid>)> = sqlx::query_as(
         "WITH locked AS MATERIALIZED (
              SELECT seq
              FROM alert
@@ -164,7 +169,7 @@ pub(super) async fn claim(
              ORDER BY array_position($1::bigint[], seq)
              FOR UPDATE
          )
-         UPDATE alert SET due_at = $3 WHERE seq IN (SELECT seq FROM locked) RETURNING seq",
+         UPDATE alert SET due_at = $3 WHERE seq IN (SELECT seq FROM locked) RETURNING seq, event",
     )
     .bind(ids)
     .bind(Instant(now))
@@ -172,8 +177,46 @@ pub(super) async fn claim(
     .bind(owner::array(shards))
     .fetch_all(&mut *write)
     .await?;
+    let got: Vec<_> = (got.into_iter())
+        .map(|(alert, event)| (alert, event.map(EventId::from_uuid)))
+        .collect();
+    let (mut claimed, untold) = claimed(claims, &got);
+    if !untold.is_empty() {
+        publish(store, &mut write, &untold, &mut claimed).await?;
+    }
     write.commit(failpoint::ALERT).await?;
     Ok(claimed)
+}
+
+/// Publishes what tells of these alerts, and notes it with them. As all that is published, it is on the disk before
+/// anybody goes by it.
+async fn publish(
+    store: &PostgresStore,
+    write: &mut PgConnection,
+    untold: &[(i64, &Event)],
+    claimed: &mut [Claimed],
+) -> Result<(), StoreError> {
+    sqlx::query("SET LOCAL synchronous_commit = on")
+        .execute(&mut *write)
+        .await?;
+    let events: Vec<&Event> = untold.iter().map(|(_, event)| *event).collect();
+    let published = publish_own(store, write, &events).await?;
+    let alerts: Vec<i64> = untold.iter().map(|(alert, _)| *alert).collect();
+    let ids: Vec<Uuid> = published.iter().map(|id| *id.as_uuid()).collect();
+    sqlx::query(
+        "UPDATE alert a SET event = g.event
+         FROM unnest($1::bigint[], $2::uuid[]) AS g(alert, event)
+         WHERE a.seq = g.alert",
+    )
+    .bind(&alerts)
+    .bind(ids)
+    .execute(write)
+    .await?;
+    for one in claimed {
+        let place = alerts.iter().position(|alert| *alert == one.alert);
+        one.event = place.map(|place| published[place]).or(one.event);
+    }
+    Ok(())
 }
 
 pub(super) async fn told(
@@ -248,12 +291,12 @@ async fn split(conn: &mut PgConnection, alert: &Alert, now: Timestamp) -> Result
     let count = i64::try_from(alert.count).unwrap_or(i64::MAX);
     for statement in [
         "INSERT INTO alert
-             (subscription, cause, raised_at, since, stage, count, code, due_at, tries, accepted, outcome, ended_at)
-         SELECT subscription, cause, $3, since, stage, $2, code, due_at, tries, accepted, 'told', $4
+             (subscription, cause, raised_at, since, stage, count, code, due_at, tries, accepted, event, outcome, ended_at)
+         SELECT subscription, cause, $3, since, stage, $2, code, due_at, tries, accepted, $5, 'told', $4
          FROM alert
          WHERE seq = $1 AND ended_at IS NULL",
         "UPDATE alert
-         SET count = count - $2, since = $3, tries = 0, accepted = '{}', due_at = $4
+         SET count = count - $2, since = $3, tries = 0, accepted = '{}', event = nullif(event, $5), due_at = $4
          WHERE seq = $1 AND ended_at IS NULL",
     ] {
         sqlx::query(statement)
@@ -261,6 +304,7 @@ async fn split(conn: &mut PgConnection, alert: &Alert, now: Timestamp) -> Result
             .bind(count)
             .bind(Instant(alert.raised_at))
             .bind(Instant(now))
+            .bind(alert.event.map(|event| *event.as_uuid()))
             .execute(&mut *conn)
             .await?;
     }
@@ -336,7 +380,7 @@ impl<'r> FromRow<'r, PgRow> for ListRow {
 pub(super) async fn list(store: &PostgresStore) -> Result<Vec<AlertRecord>, StoreError> {
     let rows: Vec<ListRow> = sqlx::query_as(
         "SELECT a.seq, a.cause, a.raised_at, a.since, a.stage, a.count, a.code, a.due_at, a.tries, a.accepted,
-                s.id, s.name, s.client, a.outcome, a.ended_at
+                a.event, s.id, s.name, s.client, a.outcome, a.ended_at
          FROM alert a
          JOIN subscription s ON s.seq = a.subscription
          ORDER BY a.ended_at IS NOT NULL, a.seq DESC

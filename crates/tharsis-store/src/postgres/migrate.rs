@@ -52,6 +52,11 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../migrations/postgres/0007_alert.sql"),
     },
     Migration {
+        version: 8,
+        name: "own_events",
+        sql: include_str!("../../migrations/postgres/0008_own_events.sql"),
+    },
+    Migration {
         version: 9,
         name: "order",
         sql: include_str!("../../migrations/postgres/0009_order.sql"),

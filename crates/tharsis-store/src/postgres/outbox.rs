@@ -13,9 +13,9 @@ use super::{
     remaining, route, settle, subscription,
 };
 use crate::{
-    Blocked, Changed, LaneRead, Lease, LetGo, Outbox, Pending, Pointers, Position, Published,
-    Remaining, Routed, Rows, Settlement, Shards, Snapshot, StoreError, Telling, Transition,
-    WorkedOff, publishing,
+    Blocked, Changed, Claim, Claimed, LaneRead, Lease, LetGo, Outbox, Pending, Pointers, Position,
+    Published, Remaining, Routed, Rows, Settlement, Shards, Snapshot, StoreError, Telling,
+    Transition, WorkedOff, publishing,
 };
 
 impl Outbox for PostgresStore {
@@ -110,11 +110,11 @@ impl Outbox for PostgresStore {
     async fn claim(
         &self,
         lease: &Lease,
-        alerts: &[i64],
+        claims: &[Claim],
         now: Timestamp,
         until: Timestamp,
-    ) -> Result<Vec<i64>, StoreError> {
-        alert::claim(self, lease, alerts, now, until).await
+    ) -> Result<Vec<Claimed>, StoreError> {
+        alert::claim(self, lease, claims, now, until).await
     }
 
     async fn facts(&self, subscription: i64) -> Result<Facts, StoreError> {

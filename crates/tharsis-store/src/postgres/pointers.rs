@@ -62,7 +62,10 @@ pub(super) const POINTERS: &str = "
     LEFT JOIN LATERAL (
         SELECT e.campaign, e.recipient
         FROM event e
-        WHERE e.id = p.event AND (SELECT EXISTS (SELECT FROM campaign_stop))
+        WHERE e.id = CASE WHEN (SELECT EXISTS (SELECT FROM campaign_stop)) OR p.type IN (
+                              'subscription.suspended', 'subscription.failing', 'subscription.recovered',
+                              'delivery.dead', 'address.blocked')
+                          THEN p.event END
         OFFSET 0) n ON true
     WHERE r.id = 1";
 
@@ -255,7 +258,17 @@ pub(super) async fn look(store: &PostgresStore, lease: &Lease) -> Result<(i64, b
 
 #[cfg(test)]
 mod tests {
+    use tharsis_core::alert::Cause;
+
     use super::*;
+
+    #[test]
+    fn whom_an_event_of_ours_is_about_is_always_read() {
+        for cause in Cause::ALL {
+            let literal = format!("'{}'", cause.as_str());
+            assert!(POINTERS.contains(&literal), "{literal}");
+        }
+    }
 
     #[test]
     fn a_number_says_the_key_of_its_row() {

@@ -48,6 +48,22 @@ impl Commit for PostgresStore {
     }
 }
 
+/// Publishes events of our own in a transaction that does more. Returns their ids in their order.
+pub(super) async fn publish_own(
+    store: &PostgresStore,
+    conn: &mut PgConnection,
+    events: &[&Event],
+) -> Result<Vec<EventId>, StoreError> {
+    let clock = store.0.clock.now(conn).await?;
+    let ids = ids(events.len(), clock, store.0.options.random)?;
+    let ready: Vec<Ready> = (events.iter())
+        .map(|event| (Event::clone(event), event.idempotency()))
+        .collect();
+    let ready: Vec<&Ready> = ready.iter().collect();
+    let found = insert(conn, &store.0.schema, &ready, &ids).await?;
+    Ok(found.into_iter().map(|found| found.id).collect())
+}
+
 /// Ids ascend as the events do: lists are in order of ids.
 fn ids(count: usize, clock: Timestamp, random: Random) -> Result<Vec<Uuid>, StoreError> {
     let mut randoms = vec![[0; 10]; count];

@@ -2,18 +2,19 @@
 
 use sqlx::{FromRow, Row as _, SqliteConnection, sqlite::SqliteRow};
 use tharsis_core::{
-    ClientId, SubscriptionId, Timestamp,
+    ClientId, EventId, SubscriptionId, Timestamp,
     alert::{Alert, Answer, Case, Cause, Facts, of_transition},
+    event::Event,
     health::{Condition, Limits},
 };
 
 use super::{
-    SqliteStore, owner,
-    value::{Id, Millis, corrupt, json},
+    SqliteStore, owner, publish_in,
+    value::{Id, Millis, blob, corrupt, json},
 };
 use crate::{
-    AlertRecord, Lease, StoreError, Telling, Told, Transition,
-    alert::{MOST_ANSWERS, MOST_ASKED, MOST_CASES, MOST_LISTED, Raised, cases, cause},
+    AlertRecord, Claim, Claimed, Lease, StoreError, Telling, Told, Transition,
+    alert::{MOST_ANSWERS, MOST_ASKED, MOST_CASES, MOST_LISTED, Raised, cases, cause, claimed},
     failpoint,
     health::{MOST_FORGOTTEN, condition, forgotten_before},
 };
@@ -39,7 +40,8 @@ pub(super) async fn raise(
                  stage = CASE WHEN ?8 THEN excluded.stage ELSE max(stage, excluded.stage) END,
                  count = count + excluded.count,
                  code = coalesce(excluded.code, code),
-                 accepted = CASE WHEN excluded.stage > stage THEN '[]' ELSE accepted END",
+                 accepted = CASE WHEN excluded.stage > stage THEN '[]' ELSE accepted END,
+                 event = CASE WHEN excluded.stage > stage THEN NULL ELSE event END",
         )
         .bind(one.subscription)
         .bind(one.cause.as_str())
@@ -78,7 +80,7 @@ pub(super) async fn of(
         .map(|turn| Raised::of_turn(*subscription, turn, *at, health.cause.as_deref())))
 }
 
-const COLUMNS: usize = 10;
+const COLUMNS: usize = 11;
 
 /// An alert, from its first column on.
 fn alert_of(row: &SqliteRow) -> Result<Alert, sqlx::Error> {
@@ -95,7 +97,12 @@ fn alert_of(row: &SqliteRow) -> Result<Alert, sqlx::Error> {
         due_at: instant(7)?,
         tries: row.try_get(8)?,
         accepted: serde_json::from_str(row.try_get(9)?).map_err(|error| decode(corrupt(error)))?,
+        event: row.try_get(10).map(event_id)?,
     })
+}
+
+fn event_id(id: Option<Id>) -> Option<EventId> {
+    id.map(|Id(id)| EventId::from_uuid(id))
 }
 
 struct CaseRow(i64, Alert);
@@ -114,7 +121,7 @@ pub(super) async fn due(
     store.0.owner.check(lease)?;
     let alerts: Vec<CaseRow> = sqlx::query_as(
         "SELECT a.seq, a.cause, a.raised_at, a.since, a.stage, a.count, a.code, a.due_at, a.tries, a.accepted,
-                a.subscription
+                a.event, a.subscription
          FROM tharsis_alert a
          WHERE a.ended_at IS NULL AND a.subscription IN (
              SELECT DISTINCT d.subscription
@@ -154,24 +161,53 @@ pub(super) async fn due(
 pub(super) async fn claim(
     store: &SqliteStore,
     lease: &Lease,
-    ids: &[i64],
+    claims: &[Claim],
     now: Timestamp,
     until: Timestamp,
-) -> Result<Vec<i64>, StoreError> {
+) -> Result<Vec<Claimed>, StoreError> {
+    let ids: Vec<i64> = claims.iter().map(|claim| claim.alert).collect();
     let mut write = store.0.writer.begin().await?;
     owner::fence(&mut write, lease).await?;
-    let claimed = sqlx::query_scalar(
+    let got: Vec<(i64, Option<Id>)> = sqlx::query_as(
         "UPDATE tharsis_alert SET due_at = ?3
          WHERE seq IN (SELECT value FROM json_each(?1)) AND ended_at IS NULL AND due_at <= ?2
-         RETURNING seq",
+         RETURNING seq, event",
     )
     .bind(json(&ids)?)
     .bind(now.as_millis())
     .bind(until.as_millis())
     .fetch_all(&mut *write)
     .await?;
+    let got: Vec<_> = (got.into_iter())
+        .map(|(alert, event)| (alert, event_id(event)))
+        .collect();
+    let (mut claimed, untold) = claimed(claims, &got);
+    for (alert, event) in untold {
+        let id = publish(store, &mut write, alert, event).await?;
+        let its = claimed.iter_mut().filter(|one| one.alert == alert);
+        its.for_each(|one| one.event = Some(id));
+        // Before the turn ends: who asks for changes asks in a later one.
+        store.wrote();
+    }
     write.commit(failpoint::ALERT).await?;
     Ok(claimed)
+}
+
+/// Publishes what tells of this alert, and notes it there.
+async fn publish(
+    store: &SqliteStore,
+    conn: &mut SqliteConnection,
+    alert: i64,
+    event: &Event,
+) -> Result<EventId, StoreError> {
+    let id = EventId::new(owner::clock(conn).await?, store.random_id_bytes()?);
+    let published = publish_in::write(conn, event, id).await?;
+    sqlx::query("UPDATE tharsis_alert SET event = ?2 WHERE seq = ?1")
+        .bind(alert)
+        .bind(blob(published.as_uuid()))
+        .execute(conn)
+        .await?;
+    Ok(published)
 }
 
 pub(super) async fn told(
@@ -250,12 +286,12 @@ async fn split(
     let count = i64::try_from(alert.count).unwrap_or(i64::MAX);
     for statement in [
         "INSERT INTO tharsis_alert
-             (subscription, cause, raised_at, since, stage, count, code, due_at, tries, accepted, outcome, ended_at)
-         SELECT subscription, cause, ?3, since, stage, ?2, code, due_at, tries, accepted, 'told', ?4
+             (subscription, cause, raised_at, since, stage, count, code, due_at, tries, accepted, event, outcome, ended_at)
+         SELECT subscription, cause, ?3, since, stage, ?2, code, due_at, tries, accepted, ?5, 'told', ?4
          FROM tharsis_alert
          WHERE seq = ?1 AND ended_at IS NULL",
         "UPDATE tharsis_alert
-         SET count = count - ?2, since = ?3, tries = 0, accepted = '[]', due_at = ?4
+         SET count = count - ?2, since = ?3, tries = 0, accepted = '[]', event = nullif(event, ?5), due_at = ?4
          WHERE seq = ?1 AND ended_at IS NULL",
     ] {
         sqlx::query(statement)
@@ -263,6 +299,7 @@ async fn split(
             .bind(count)
             .bind(alert.raised_at.as_millis())
             .bind(now.as_millis())
+            .bind(alert.event.map(|event| blob(event.as_uuid())))
             .execute(&mut *conn)
             .await?;
     }
@@ -339,7 +376,7 @@ impl<'r> FromRow<'r, SqliteRow> for ListRow {
 pub(super) async fn list(store: &SqliteStore) -> Result<Vec<AlertRecord>, StoreError> {
     let rows: Vec<ListRow> = sqlx::query_as(
         "SELECT a.seq, a.cause, a.raised_at, a.since, a.stage, a.count, a.code, a.due_at, a.tries, a.accepted,
-                s.id, s.name, s.client, a.outcome, a.ended_at
+                a.event, s.id, s.name, s.client, a.outcome, a.ended_at
          FROM tharsis_alert a
          JOIN tharsis_subscription s ON s.seq = a.subscription
          ORDER BY a.ended_at IS NOT NULL, a.seq DESC

@@ -47,6 +47,11 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../migrations/sqlite/0007_alert.sql"),
     },
     Migration {
+        version: 8,
+        name: "own_events",
+        sql: include_str!("../../migrations/sqlite/0008_own_events.sql"),
+    },
+    Migration {
         version: 9,
         name: "order",
         sql: include_str!("../../migrations/sqlite/0009_order.sql"),

@@ -33,6 +33,17 @@ pub(super) async fn publish_in(
     Ok(found.judge(&idempotency)?)
 }
 
+/// Publishes an event of our own in a transaction of this store that does more. Returns the id that it has.
+pub(super) async fn write(
+    conn: &mut SqliteConnection,
+    event: &Event,
+    id: EventId,
+) -> Result<EventId, StoreError> {
+    let idempotency = event.idempotency();
+    insert(conn, event, &idempotency, id).await?;
+    Ok(find(conn, &idempotency, id).await?.id)
+}
+
 /// Reads nothing of the file: a transaction of the caller's that has not read yet must not become a reader here.
 async fn refuse_attached(conn: &mut SqliteConnection) -> Result<(), StoreError> {
     let databases: Vec<(i64, String, String)> = sqlx::query_as("PRAGMA database_list")

@@ -29,7 +29,10 @@ pub(super) const POINTERS: &str = "
             SELECT e.seq, e.id, e.client, e.type, e.published_at, e.not_before, e.expires_at,
                    octet_length(e.payload) AS size, e.frozen,
                    CASE WHEN EXISTS (SELECT 1 FROM tharsis_campaign_stop) THEN e.campaign END AS campaign,
-                   CASE WHEN EXISTS (SELECT 1 FROM tharsis_campaign_stop) THEN e.recipient END AS recipient
+                   CASE WHEN EXISTS (SELECT 1 FROM tharsis_campaign_stop) OR e.type IN (
+                            'subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead',
+                            'address.blocked')
+                        THEN e.recipient END AS recipient
             FROM tharsis_outbox o
             CROSS JOIN tharsis_event e ON e.seq = o.event
             ORDER BY o.event
@@ -392,4 +395,19 @@ async fn refuse(conn: &mut SqliteConnection, routed: &[Routed]) -> Result<u64, S
         .execute(conn)
         .await?
         .rows_affected())
+}
+
+#[cfg(test)]
+mod tests {
+    use tharsis_core::alert::Cause;
+
+    use super::*;
+
+    #[test]
+    fn whom_an_event_of_ours_is_about_is_always_read() {
+        for cause in Cause::ALL {
+            let literal = format!("'{}'", cause.as_str());
+            assert!(POINTERS.contains(&literal), "{literal}");
+        }
+    }
 }

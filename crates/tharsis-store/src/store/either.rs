@@ -12,10 +12,10 @@ use tharsis_core::{
 
 use super::Store;
 use crate::{
-    AlertRecord, Blocked, Campaign, CampaignReport, Changed, CommandAccepted, DeliveryDetail,
-    DeliveryFilter, DeliveryRow, EventRecord, LaneRead, Lease, LetGo, Outbox, Page, Pending,
-    Pointers, Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice, ReplayKey,
-    Routed, Rows, Settlement, Shards, Snapshot, Stop, StoreError, Telling, Transition,
+    AlertRecord, Blocked, Campaign, CampaignReport, Changed, Claim, Claimed, CommandAccepted,
+    DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, LaneRead, Lease, LetGo, Outbox, Page,
+    Pending, Pointers, Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice,
+    ReplayKey, Routed, Rows, Settlement, Shards, Snapshot, Stop, StoreError, Telling, Transition,
     TransitionRecord, WorkedOff,
 };
 
@@ -123,11 +123,11 @@ impl Outbox for Store {
     async fn claim(
         &self,
         lease: &Lease,
-        alerts: &[i64],
+        claims: &[Claim],
         now: Timestamp,
         until: Timestamp,
-    ) -> Result<Vec<i64>, StoreError> {
-        either!(self, claim(lease, alerts, now, until))
+    ) -> Result<Vec<Claimed>, StoreError> {
+        either!(self, claim(lease, claims, now, until))
     }
 
     async fn facts(&self, subscription: i64) -> Result<Facts, StoreError> {

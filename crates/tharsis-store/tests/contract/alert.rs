@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 use tharsis_core::{
-    Timestamp,
-    alert::{Alert, Cause},
+    EventId, Timestamp,
+    alert::{Alert, Cause, Facts, event},
     delivery::End,
+    event::Event,
     health::{Condition, Health},
     subscription::{Settings, Subscription},
 };
-use tharsis_store::{Settlement, Telling, Told, Transition};
+use tharsis_store::{
+    Claim, Claimed, Lease, Pointer, Settlement, StoreError, Telling, Told, Transition,
+};
 
-use crate::harness::{House, Store, client, seconds, settings};
+use crate::harness::{House, Store, client, seconds, settings, worker};
 
 fn turned(condition: Condition, version: i64, at: Timestamp, failing_since: Timestamp) -> Health {
     Health {
@@ -43,6 +46,34 @@ impl<S: Store> House<S> {
         let case = cases.into_iter().find(|case| case.subscription == number);
         let alerts = case.into_iter().flat_map(|case| case.alerts);
         alerts.map(|alert| (alert.cause, alert)).collect()
+    }
+
+    /// What is told of it to others, by this instant.
+    fn told_of(&self, alert: &Alert, now: Timestamp) -> Event {
+        event(&self.ours, alert, &Facts::default(), now).expect("it can be told")
+    }
+
+    /// Claims it for a minute, and publishes what tells of it.
+    async fn claims(
+        &self,
+        alert: &Alert,
+        event: Option<Event>,
+        now: Timestamp,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let claims = [Claim {
+            alert: alert.id,
+            event,
+        }];
+        let until = now + seconds(60);
+        self.store.claim(&self.lease, &claims, now, until).await
+    }
+
+    /// What is published of the events that tell of alerts.
+    async fn own_events(&self) -> Vec<Pointer> {
+        let pointers = self.store.pointers(&self.lease, 100).await;
+        let mut own = pointers.expect("pointers").events;
+        own.retain(|pointer| Cause::parse(&pointer.event_type).is_some());
+        own
     }
 
     async fn became(&self, alert: &Alert, became: Told, now: Timestamp) {
@@ -199,17 +230,16 @@ pub(crate) async fn what_is_claimed_is_told_by_nobody_else<S: Store>(store: S) {
         .await
         .remove(&Cause::Failing);
     let failing = failing.expect("it is raised");
-    let ids = [failing.id];
-    let claim = |now| {
-        house
-            .store
-            .claim(&house.lease, &ids, now, now + seconds(60))
-    };
-    assert_eq!(claim(at(1)).await.expect("claimed"), [failing.id]);
-    assert_eq!(claim(at(2)).await.expect("asked"), [0_i64; 0]);
+    let claim = |now| house.claims(&failing, None, now);
+    let ours = [Claimed {
+        alert: failing.id,
+        event: None,
+    }];
+    assert_eq!(claim(at(1)).await.expect("claimed"), ours);
+    assert_eq!(claim(at(2)).await.expect("asked"), []);
     assert_eq!(house.untold(&house.ours, at(2)).await, BTreeMap::new());
     // Who claimed it has died.
-    assert_eq!(claim(at(61)).await.expect("claimed"), [failing.id]);
+    assert_eq!(claim(at(61)).await.expect("claimed"), ours);
 
     let again = Told::Again {
         due_at: at(70),
@@ -257,4 +287,133 @@ pub(crate) async fn a_message_says_what_waits_and_what_was_answered<S: Store>(st
             ("http_500".to_owned(), 2, at)
         ]
     );
+}
+
+pub(crate) async fn what_tells_of_it_is_published_once_with_its_claim<S: Store>(store: S) {
+    let house = House::new(store).await;
+    let at = |n| house.now + seconds(n);
+    house
+        .comes_to(&house.ours, turned(Condition::Open, 1, at(0), at(0)))
+        .await;
+    let untold = house.untold(&house.ours, at(1)).await;
+    let failing = &untold[&Cause::Failing];
+    assert_eq!(failing.event, None);
+    let told = |n| Some(house.told_of(failing, at(n)));
+
+    // Whose lease it is not any more claims nothing, and publishes nothing.
+    let stranger = Lease {
+        worker: worker(7),
+        epoch: house.lease.epoch - 1,
+        ..house.lease
+    };
+    let claims = [Claim {
+        alert: failing.id,
+        event: told(1),
+    }];
+    let lost = house.store.claim(&stranger, &claims, at(1), at(61)).await;
+    assert!(matches!(lost, Err(StoreError::LeaseLost)), "{lost:?}");
+    assert!(house.own_events().await.is_empty());
+
+    house.changed().await;
+    let claimed = house.claims(failing, told(1), at(1)).await;
+    let claimed = claimed.expect("claimed");
+    let id = claimed[0].event.expect("it is published");
+    assert!(house.changed().await, "the owner of its pointer sees it");
+    let published = house.own_events().await;
+    let [pointer] = &*published else {
+        panic!("{published:?}");
+    };
+    assert_eq!((pointer.event, pointer.client), (id, client(1)));
+    assert_eq!(&*pointer.event_type, "subscription.failing");
+    assert!(pointer.unfrozen.is_none());
+    let named = pointer.named.clone().expect("whom it is about");
+    let about = house.ours.id.to_string();
+    assert_eq!(named.recipient.as_deref(), Some(&*about));
+    let payload = house.store.payloads(&[id]).await.expect("its payload");
+    assert_eq!(payload[0], house.told_of(failing, at(1)).payload());
+
+    // Neither by who does not get it, nor by who claims it when the first has died, nor after mail has failed.
+    assert_eq!(
+        house.claims(failing, told(2), at(2)).await.expect("asked"),
+        []
+    );
+    let again = house.claims(failing, told(61), at(61)).await;
+    assert_eq!(again.expect("claimed"), claimed);
+    let failed = Told::Again {
+        due_at: at(70),
+        accepted: Vec::new(),
+    };
+    house.became(failing, failed, at(62)).await;
+    let untold = house.untold(&house.ours, at(70)).await;
+    let failing = &untold[&Cause::Failing];
+    assert_eq!(failing.event, Some(id));
+    let again = house.claims(failing, told(70), at(70)).await;
+    assert_eq!(again.expect("claimed"), claimed);
+    house.became(failing, Told::Told, at(71)).await;
+    assert_eq!(house.own_events().await.len(), 1);
+    let listed = house.store.alerts().await.expect("a list");
+    assert_eq!(listed[0].alert.event, Some(id));
+}
+
+pub(crate) async fn what_is_added_while_it_is_told_has_an_event_of_its_own<S: Store>(store: S) {
+    let house = House::new(store).await;
+    house.routed(12).await;
+    let at = |n| house.now + seconds(n);
+    let due = house.due(&house.ours, house.now).await;
+    let ended = |n: usize| house.ended(&due[n], End::Dead);
+    let dead = async |n| {
+        let mut untold = house.untold(&house.ours, at(n)).await;
+        untold.remove(&Cause::Dead).expect("it is raised")
+    };
+    // Claims it, has this done meanwhile, and has told it then.
+    let tell = async |alert: Alert, n: u64, meanwhile: &[Settlement]| -> EventId {
+        let event = Some(house.told_of(&alert, at(n)));
+        let claimed = house.claims(&alert, event, at(n)).await.expect("claimed");
+        house.settle(meanwhile).await;
+        let event = claimed[0].event;
+        let alert = Alert { event, ..alert };
+        house.became(&alert, Told::Told, at(n)).await;
+        event.expect("it is published")
+    };
+    house.settle(&[ended(0), ended(1)]).await;
+    let first = tell(dead(10).await, 10, &[ended(2)]).await;
+    let next = dead(11).await;
+    assert_eq!((next.count, next.event), (1, None));
+    let second = tell(next, 11, &[]).await;
+    assert_ne!(first, second);
+    let published: Vec<EventId> = (house.own_events().await.iter())
+        .map(|pointer| pointer.event)
+        .collect();
+    assert_eq!(published, [first, second]);
+    let listed = house.store.alerts().await.expect("a list");
+    let listed: Vec<_> = (listed.into_iter())
+        .filter(|record| record.alert.cause == Cause::Dead)
+        .map(|record| (record.outcome, record.alert.count, record.alert.event))
+        .collect();
+    let told = |count, event| (Some("told".to_owned()), count, Some(event));
+    assert!(listed.contains(&told(2, first)), "{listed:?}");
+    assert!(listed.contains(&told(1, second)), "{listed:?}");
+}
+
+pub(crate) async fn the_next_stage_of_a_failure_is_told_though_mail_has_failed<S: Store>(store: S) {
+    let house = House::new(store).await;
+    let at = |n| house.now + seconds(n);
+    let failing = async |n| {
+        let mut untold = house.untold(&house.ours, at(n)).await;
+        untold.remove(&Cause::Failing).expect("it is raised")
+    };
+    house
+        .comes_to(&house.ours, turned(Condition::Open, 1, at(0), at(0)))
+        .await;
+    let first = failing(1).await;
+    let event = Some(house.told_of(&first, at(1)));
+    house.claims(&first, event, at(1)).await.expect("claimed");
+    let half = 5 * 24 * 60 * 60 / 2;
+    let before = turned(Condition::Open, 2, at(half - 1), at(0));
+    house.comes_to(&house.ours, before).await;
+    assert!(failing(half).await.event.is_some(), "it is no news");
+    let turned = turned(Condition::Open, 3, at(half), at(0));
+    house.comes_to(&house.ours, turned).await;
+    let next = failing(half).await;
+    assert_eq!((next.stage, next.event), (50, None));
 }

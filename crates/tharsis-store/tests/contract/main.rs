@@ -95,6 +95,9 @@ macro_rules! every_story {
                 a_failure_is_raised_once_with_its_transition,
                 what_ends_dead_is_counted_with_its_settlement,
                 what_is_claimed_is_told_by_nobody_else,
+                what_tells_of_it_is_published_once_with_its_claim,
+                what_is_added_while_it_is_told_has_an_event_of_its_own,
+                the_next_stage_of_a_failure_is_told_though_mail_has_failed,
                 a_message_says_what_waits_and_what_was_answered,
             }
             registry {

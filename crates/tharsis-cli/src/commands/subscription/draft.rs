@@ -16,7 +16,8 @@ pub(super) struct DraftOptions {
     #[arg(long, value_name = "URL")]
     pub(super) url: Option<String>,
 
-    /// Only events of this type; may be given several times [default: all that the profile knows]
+    /// Only events of this type, such as Tharsis' own `subscription.failing`; may be given several times [default: all that the
+    /// profile knows, none of Tharsis' own]
     #[arg(long = "event", value_name = "TYPE")]
     events: Vec<String>,
 

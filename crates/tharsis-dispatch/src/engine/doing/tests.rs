@@ -17,9 +17,9 @@ use tharsis_core::{
     signer::Request,
 };
 use tharsis_store::{
-    Blocked, Changed, LaneRead, Lease, LetGo, Outbox, Pending, Pointers, Position, Published,
-    Remaining, Routed, Rows, Settlement, Shards, Snapshot, StoreError, Telling, Transition,
-    WorkedOff,
+    Blocked, Changed, Claim, Claimed, LaneRead, Lease, LetGo, Outbox, Pending, Pointers, Position,
+    Published, Remaining, Routed, Rows, Settlement, Shards, Snapshot, StoreError, Telling,
+    Transition, WorkedOff,
 };
 use tokio::{sync::oneshot, time::Instant};
 
@@ -178,10 +178,10 @@ impl Outbox for Shared {
     async fn claim(
         &self,
         _: &Lease,
-        _: &[i64],
+        _: &[Claim],
         _: Timestamp,
         _: Timestamp,
-    ) -> Result<Vec<i64>, StoreError> {
+    ) -> Result<Vec<Claimed>, StoreError> {
         unreachable!("nothing is to be told")
     }
 
