@@ -302,6 +302,72 @@ fn a_state_is_a_word_and_a_reason() {
     assert_eq!(State::parse("Active", None), None);
 }
 
+#[test]
+fn an_order_is_by_something_and_says_what_a_dead_one_does() {
+    let order = |order: &str, on_dead: Option<&str>| {
+        settings(&Draft {
+            order: Some(order.to_owned()),
+            on_dead: on_dead.map(str::to_owned),
+            ..draft()
+        })
+    };
+    let told = |given: &str, on_dead| {
+        let settings = order(given, on_dead).expect("it is right");
+        let again = Draft::from(&settings);
+        (again.order, again.on_dead)
+    };
+    let some = |by: &str, on_dead: &str| (Some(by.to_owned()), Some(on_dead.to_owned()));
+    assert_eq!(told(" none ", None), (None, None));
+    assert_eq!(told("none", Some("give_up")), (None, None));
+    assert_eq!(told("strict", None), some("strict", "give_up"));
+    assert_eq!(told("recipient", Some("hold")), some("recipient", "hold"));
+    assert_eq!(
+        told("key:order.id", Some("give_up")),
+        some("key:order.id", "give_up")
+    );
+    for (by, on_dead, field, code) in [
+        ("fifo", None, "order", "bad_order"),
+        ("key:", None, "order", "bad_order"),
+        ("key:a..b", None, "order", "bad_order"),
+        ("key:a\u{7}", None, "order", "control_character"),
+        ("strict", Some("drop"), "on_dead", "bad_on_dead"),
+        ("none", Some("hold"), "on_dead", "order_missing"),
+    ] {
+        let refused = order(by, on_dead).expect_err("it is wrong");
+        assert_eq!(
+            (refused.field.as_deref(), refused.code),
+            (Some(field), code),
+            "{by}"
+        );
+    }
+}
+
+#[test]
+fn a_key_is_the_same_number_for_ever() {
+    use tharsis_core::order::{By, OrderKey};
+
+    let field = By::Field("a.b".into());
+    let key = |payload: &str| field.key(None, payload.as_bytes());
+    assert_eq!(By::Strict.key(None, b"no JSON"), Some(OrderKey(0)));
+    // The first eight bytes of the SHA-256 of `ann`.
+    let ann = Some(OrderKey(0x4991_5e0d_7d4b_402e));
+    assert_eq!(By::Recipient.key(Some("ann"), b"{}"), ann);
+    assert_eq!(key(r#"{"a":{"b":"ann"}}"#), ann);
+    assert_eq!(By::Recipient.key(None, b"{}"), None);
+    assert_eq!(key(r#"{"a":{"b":7}}"#), key(r#"{"a":{"b":7.0}}"#));
+    assert_eq!(key(r#"{"a":{"b":7}}"#), key(r#"{"a":{"b":"7"}}"#));
+    assert_ne!(key(r#"{"a":{"b":true}}"#), key(r#"{"a":{"b":false}}"#));
+    for without in [
+        r#"{"a":{}}"#,
+        r#"{"a":[{"b":1}]}"#,
+        r#"{"a":{"b":null}}"#,
+        r#"{"a":{"b":{}}}"#,
+        "{",
+    ] {
+        assert_eq!(key(without), None, "{without}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_draft_makes_it_panic(

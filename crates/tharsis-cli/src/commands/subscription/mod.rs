@@ -18,6 +18,7 @@ use tharsis::{
     alert::Alerts,
     format_duration,
     health::Limits,
+    order::{OnDead, Order},
     subscription::{Held, Subscription},
 };
 
@@ -103,6 +104,15 @@ fn breaker(limits: Limits) -> String {
     }
 }
 
+/// Which of its deliveries wait for each other, and for how long.
+fn in_words(order: &Order) -> String {
+    let by = inert(&order.by.to_string()).into_owned();
+    match order.on_dead {
+        OnDead::GiveUp => format!("{by}; the next goes when one is dead"),
+        OnDead::Hold => format!("{by}; one that is dead holds those after it"),
+    }
+}
+
 /// Who is told when it fails, and how often.
 fn alerts(alerts: &Alerts) -> String {
     let mail: Vec<_> = alerts.mail.iter().map(|address| address.as_str()).collect();
@@ -173,6 +183,9 @@ fn for_people(subscription: &Subscription, now: Timestamp) -> String {
     }
     if let Some(rate) = settings.rate {
         row("rate", rate.to_string());
+    }
+    if let Some(order) = &settings.order {
+        row("order", in_words(order));
     }
     if settings.payload_limit != settings.profile.payload_limit {
         row("body", format!("at most {} bytes", settings.payload_limit));
