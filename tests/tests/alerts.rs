@@ -87,7 +87,10 @@ fn who_is_concerned_is_told_once_also_by_a_server_that_was_down(on: Database) {
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
-    assert_eq!(count(&world, "subscription.failing", "told"), 2);
+    // It is written down after the mail server has taken the last.
+    wait_until("both are told", SOON, || {
+        (count(&world, "subscription.failing", "told") == 2).then_some(())
+    });
 
     // A recovery is told, for the failure was.
     shop.now_answers(200);

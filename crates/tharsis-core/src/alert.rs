@@ -1,7 +1,7 @@
 //! Who is told what, when something becomes of a subscription that people should know: once, and no more often than they want.
 //!
 //! What happens is *raised* by the store, in the transaction in which it happens, and is *due* to be told or waits for its
-//! turn. Deciding that is pure, and so is [what is said](message) to people, and in [an event of ours](event) to
+//! turn. Deciding that is pure, and so is [what is said](message) to people, and in [an event of ours](event()) to
 //! subscriptions that ask for it.
 
 mod address;
