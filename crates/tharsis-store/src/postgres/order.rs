@@ -36,17 +36,26 @@ pub(super) const BLOCKED: &str = "
         WHERE s.seq = b.subscription AND s.shard = ANY ($2::smallint[])
         OFFSET 0) s
     LEFT JOIN LATERAL (
-        SELECT d.lane, d.due_at, d.seq, d.replay
-        FROM delivery d
-        WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND (d.lane = 0 OR d.lane = 2 AND s.holds)
-        ORDER BY d.seq
+        (SELECT d.lane, d.due_at, d.seq, d.replay
+         FROM delivery d
+         WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane = 0
+         ORDER BY d.seq
+         LIMIT 1)
+        UNION ALL
+        (SELECT d.lane, d.due_at, d.seq, d.replay
+         FROM delivery d
+         WHERE s.holds AND d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane = 2
+         ORDER BY d.seq
+         LIMIT 1)
+        ORDER BY seq
         LIMIT 1) f ON true
-    LEFT JOIN LATERAL (
-        SELECT d.seq
-        FROM delivery d
-        WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND (d.lane = 3 OR d.lane = 2 AND NOT s.holds)
-        ORDER BY d.lane DESC, d.seq
-        LIMIT 1) p ON true
+    CROSS JOIN LATERAL (
+        SELECT least(
+                   (SELECT min(d.seq) FROM delivery d
+                    WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane = 3),
+                   (SELECT min(d.seq) FROM delivery d
+                    WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane = 2 AND NOT s.holds)
+               ) AS seq) p
     WHERE (cardinality($1::bigint[]) = 0 OR b.subscription = ANY ($1)) AND (f.seq IS NOT NULL OR p.seq IS NOT NULL)";
 
 type BlockedRow = (
@@ -108,21 +117,28 @@ pub(super) const LET_GO: &str = "
             WHERE s.seq = k.subscription AND s.shard = ANY ((SELECT shards FROM held)::smallint[])
               AND NOT EXISTS (SELECT FROM release r WHERE r.subscription = s.seq OFFSET 0)
             OFFSET 0) s
-        LEFT JOIN LATERAL (
-            SELECT d.seq
-            FROM delivery d
-            WHERE d.subscription = k.subscription AND d.order_key = k.order_key
-              AND (d.lane = 0 AND s.is_ordered OR d.lane = 2 AND s.holds)
-            ORDER BY d.seq
-            LIMIT 1) f ON true
+        CROSS JOIN LATERAL (
+            SELECT least(
+                       (SELECT min(d.seq) FROM delivery d
+                        WHERE s.is_ordered AND d.subscription = k.subscription AND d.order_key = k.order_key AND d.lane = 0),
+                       (SELECT min(d.seq) FROM delivery d
+                        WHERE s.holds AND d.subscription = k.subscription AND d.order_key = k.order_key AND d.lane = 2)
+                   ) AS seq) f
         CROSS JOIN LATERAL (
             SELECT array_agg(d.place ORDER BY d.seq) AS places, array_agg(d.seq ORDER BY d.seq) AS seqs
             FROM (
-                SELECT d.ctid AS place, d.seq
-                FROM delivery d
-                WHERE d.subscription = k.subscription AND d.order_key = k.order_key
-                  AND (d.lane = 3 OR d.lane = 2 AND NOT s.holds)
-                ORDER BY d.seq
+                (SELECT d.ctid AS place, d.seq
+                 FROM delivery d
+                 WHERE d.subscription = k.subscription AND d.order_key = k.order_key AND d.lane = 3
+                 ORDER BY d.seq
+                 LIMIT $5 + 1)
+                UNION ALL
+                (SELECT d.ctid, d.seq
+                 FROM delivery d
+                 WHERE NOT s.holds AND d.subscription = k.subscription AND d.order_key = k.order_key AND d.lane = 2
+                 ORDER BY d.seq
+                 LIMIT $5 + 1)
+                ORDER BY seq
                 LIMIT $5 + 1) d) p
     ), gone AS (
         DELETE FROM delivery

@@ -33,6 +33,7 @@ use tracing::{
 
 use self::schema::Schema;
 use super::PostgresStore;
+use crate::order::LET_GO;
 use crate::{
     Attempt, Due, Fate, LaneRead, Lease, Outbox, Pointer, Registry, RouteTo, Routed, Settlement,
     Shards,
@@ -252,7 +253,7 @@ impl World {
     }
 
     async fn lie(&mut self, backlog: u32) {
-        let (busy, dead) = (self.lanes[0], self.lanes[1]);
+        let (busy, dead, waiting) = (self.lanes[0], self.lanes[1], self.lanes[2]);
         let fill = format!(
             "WITH e AS (
                  INSERT INTO event (id, type, client, frozen, payload)
@@ -262,9 +263,16 @@ impl World {
                  INSERT INTO event (id, type, client, frozen, payload)
                  SELECT new_id(), 'ticket', '{dead_client}', true, '{{}}' FROM generate_series(1, {backlog})
                  RETURNING id
+             ), g AS (
+                 INSERT INTO event (id, type, client, frozen, payload)
+                 SELECT new_id(), 'ticket', '{dead_client}', true, '{{}}' FROM generate_series(1, {backlog})
+                 RETURNING id
              ), d AS (
                  INSERT INTO delivery (subscription, due_at, seq, event)
                  SELECT s, now() - interval '1 hour', nextval('seq'), id FROM e, unnest(ARRAY[{busy}, {dead}]) s
+             ), w AS (
+                 INSERT INTO delivery (subscription, lane, due_at, seq, event, order_key)
+                 SELECT {waiting}, 3, now() - interval '1 hour', nextval('seq'), id, 7 FROM g
              ), o AS (
                  INSERT INTO outbox (shard, event, client, type, published_at, size, frozen)
                  SELECT shard_of(c), id, c, 'ticket', now(), 2, true
@@ -288,6 +296,25 @@ impl World {
         let due = self.due().await;
         self.settle(&due).await;
         self.command(&due).await;
+        self.order().await;
+    }
+
+    /// A key of the third lane waits for nobody: some are let go, and the rest waits for the last of them.
+    async fn order(&self) {
+        let waiting = self.lanes[2];
+        let (blocked, plans) = self
+            .said
+            .during(self.store.blocked(&self.lease, &[waiting]))
+            .await;
+        let blocked = blocked.expect("asked");
+        check(&plans, super::order::BLOCKED, 4);
+        let keys: Vec<_> = blocked.iter().map(|one| (waiting, one.key)).collect();
+        let (done, plans) = self
+            .said
+            .during(self.store.let_go(&self.lease, &keys))
+            .await;
+        assert_eq!(done.expect("let go").len(), keys.len());
+        check(&plans, super::order::LET_GO, LET_GO + 1);
     }
 
     async fn publish(&mut self, n: u32) {

@@ -98,16 +98,34 @@ const ORDER: &str = "
 
 /// The first that was put back.
 pub(super) const FIRST: &str = "
-    SELECT min(d.event)
-    FROM tharsis_delivery d
-    WHERE d.subscription = ?1 AND d.order_key = ?2 AND (d.lane = 0 AND ?3 OR d.lane = 2 AND ?4)";
+    SELECT min(f.event)
+    FROM (
+        SELECT min(d.event) AS event
+        FROM tharsis_delivery d
+        WHERE ?3 AND d.subscription = ?1 AND d.order_key = ?2 AND d.lane = 0
+        UNION ALL
+        SELECT min(d.event)
+        FROM tharsis_delivery d
+        WHERE ?4 AND d.subscription = ?1 AND d.order_key = ?2 AND d.lane = 2) f";
 
 /// The next of a key.
 pub(super) const NEXT: &str = "
-    SELECT d.event, d.due_at
-    FROM tharsis_delivery d
-    WHERE d.subscription = ?1 AND d.order_key = ?2 AND (d.lane = 3 OR d.lane = 2 AND NOT ?4)
-    ORDER BY d.event
+    SELECT *
+    FROM (
+        SELECT d.event, d.due_at
+        FROM tharsis_delivery d
+        WHERE d.subscription = ?1 AND d.order_key = ?2 AND d.lane = 3
+        ORDER BY d.event
+        LIMIT ?3)
+    UNION ALL
+    SELECT *
+    FROM (
+        SELECT d.event, d.due_at
+        FROM tharsis_delivery d
+        WHERE NOT ?4 AND d.subscription = ?1 AND d.order_key = ?2 AND d.lane = 2
+        ORDER BY d.event
+        LIMIT ?3)
+    ORDER BY event
     LIMIT ?3";
 
 /// The last of them bears the key on, so that those after it wait.
