@@ -69,6 +69,9 @@ struct Arguments {
     /// What the subscriptions filter by. It must be true of all events: `event.predictions.exists(p, p.discount > 20)`.
     #[arg(long)]
     filter: Option<String>,
+    /// Which deliveries go one after the other: `recipient`, of which there are 10,000 in turn, `key:PATH` or `strict`.
+    #[arg(long)]
+    order: Option<String>,
     /// Deliveries of the dead subscription, or of the backlog that memory is measured with.
     #[arg(long, default_value_t = 1_000_000)]
     backlog: usize,
@@ -133,10 +136,11 @@ async fn main() -> anyhow::Result<()> {
         Some(Role::PublishBeside(neighbour)) => return neighbours::run(neighbour).await,
         None => {}
     }
-    let is_plain = arguments.batch == 1 && arguments.filter.is_none();
+    let is_plain =
+        arguments.batch == 1 && arguments.filter.is_none() && arguments.order.is_none();
     anyhow::ensure!(
         is_plain || matches!(arguments.scenario, Scenario::Drain | Scenario::Stream),
-        "--batch and --filter are for drain and stream"
+        "--batch, --filter and --order are for drain and stream"
     );
     let plan = world::Plan {
         database: arguments.database,
@@ -146,6 +150,7 @@ async fn main() -> anyhow::Result<()> {
         fan_out: arguments.fan_out.into(),
         batch: arguments.batch,
         filter: arguments.filter,
+        order: arguments.order,
         runs: arguments.runs.max(1),
     };
     let report = match arguments.scenario {

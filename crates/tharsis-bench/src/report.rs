@@ -54,6 +54,7 @@ pub(crate) fn print(plan: &Plan, figures: &Value) -> anyhow::Result<()> {
             "fan_out": plan.fan_out,
             "batch": plan.batch,
             "filter": plan.filter,
+            "order": plan.order,
             "runs": plan.runs,
         },
         "figures": figures,

@@ -29,6 +29,7 @@ pub(crate) struct Plan {
     pub(crate) fan_out: usize,
     pub(crate) batch: u32,
     pub(crate) filter: Option<String>,
+    pub(crate) order: Option<String>,
     pub(crate) runs: usize,
 }
 
@@ -56,6 +57,7 @@ impl Plan {
     /// What the plan says of a subscription.
     fn over(&self, mut draft: Draft) -> Draft {
         draft.filter.clone_from(&self.filter);
+        draft.order.clone_from(&self.order);
         if self.batch > 1 {
             draft.profile = Some(BATCHES.into());
             draft.profile_settings = [("panel".into(), "bench".into())].into();
