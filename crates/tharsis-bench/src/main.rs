@@ -136,8 +136,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Role::PublishBeside(neighbour)) => return neighbours::run(neighbour).await,
         None => {}
     }
-    let is_plain =
-        arguments.batch == 1 && arguments.filter.is_none() && arguments.order.is_none();
+    let is_plain = arguments.batch == 1 && arguments.filter.is_none() && arguments.order.is_none();
     anyhow::ensure!(
         is_plain || matches!(arguments.scenario, Scenario::Drain | Scenario::Stream),
         "--batch, --filter and --order are for drain and stream"

@@ -208,14 +208,33 @@ pub struct Alert {
     pub tries: u32,
     /// Who was told already.
     pub accepted: Vec<String>,
-    /// The event that tells of it, once it is published.
+    /// The event that tells of it, once it is published: the last, where mail takes so long that there are several.
     pub event: Option<EventId>,
+    /// How many of the deliveries events have told of.
+    pub event_count: u64,
 }
 
 impl Alert {
     /// Whether somebody was told, though not everybody.
     pub fn is_known(&self) -> bool {
         self.event.is_some() || !self.accepted.is_empty()
+    }
+
+    /// Whether an event is to tell of it now: none does, or more has come since the one that does, and that is long enough
+    /// ago. So those who listen do not wait for mail that nobody takes.
+    pub fn wants_event(&self, every: Duration, now: Timestamp) -> bool {
+        self.event
+            .map(EventId::at)
+            .is_none_or(|told_at| self.raised_at > told_at && told_at + every <= now)
+    }
+
+    /// What an event tells of it: what none has told of yet.
+    #[must_use]
+    pub fn for_event(&self) -> Self {
+        Self {
+            count: self.count.saturating_sub(self.event_count),
+            ..self.clone()
+        }
     }
 }
 

@@ -86,6 +86,14 @@ id!(
     WorkerId
 );
 
+impl EventId {
+    /// The instant that it holds: about when its event was published, as all ids say that this program gives (UUIDv7).
+    pub fn at(self) -> Timestamp {
+        let millis = self.0.as_u128() >> 80;
+        Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
+    }
+}
+
 /// A delivery is named by its pair: one event for one subscription. Written `EVENT/SUBSCRIPTION`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryId {

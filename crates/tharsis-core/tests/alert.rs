@@ -41,6 +41,7 @@ fn alert(cause: Cause, minutes: u64) -> Alert {
         tries: 0,
         accepted: Vec::new(),
         event: None,
+        event_count: 0,
     }
 }
 

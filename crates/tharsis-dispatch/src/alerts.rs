@@ -93,7 +93,8 @@ impl<O: Outbox, H: Fn(&Subscription, Cause) -> bool> Round<'_, O, H> {
         let begun = Instant::now();
         let settings = &subscription.settings;
         let contacts = &self.alerts.contacts;
-        let Decision { tell, moot, wait } = decide(case, contacts.every(&settings.alerts), now);
+        let every = contacts.every(&settings.alerts);
+        let Decision { tell, moot, wait } = decide(case, every, now);
         let to = contacts.of(settings.client, &settings.alerts);
         let mailer = self.alerts.mailer.as_ref().filter(|_| !to.is_empty());
         let is_heard = |alert: &Alert| (self.is_heard)(subscription, alert.cause);
@@ -112,7 +113,7 @@ impl<O: Outbox, H: Fn(&Subscription, Cause) -> bool> Round<'_, O, H> {
         }
         // What is for people alone is read anew.
         if self.is_mail_down && mailer.is_some() {
-            tell.retain(|alert| alert.event.is_none() && is_heard(alert));
+            tell.retain(|alert| alert.wants_event(every, now) && is_heard(alert));
         }
         if tell.is_empty() {
             return Ok(());
@@ -120,9 +121,9 @@ impl<O: Outbox, H: Fn(&Subscription, Cause) -> bool> Round<'_, O, H> {
         let facts = within(self.outbox.facts(case.subscription)).await?;
         let claims: Vec<Claim> = (tell.iter())
             .map(|alert| Claim {
-                alert: alert.id,
-                event: is_heard(alert)
-                    .then(|| event_of(subscription, alert, &facts, now))
+                alert: (*alert).clone(),
+                event: (is_heard(alert) && alert.wants_event(every, now))
+                    .then(|| event_of(subscription, &alert.for_event(), &facts, now))
                     .flatten(),
             })
             .collect();

@@ -15,8 +15,9 @@ use crate::{Fate, Settlement, StoreError, error::corrupt};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
     /// The alert.
-    pub alert: i64,
-    /// The event that tells of it, where somebody listens. It is published unless the alert has one already.
+    /// As it was read. It is not claimed when it is on another stage by now.
+    pub alert: Alert,
+    /// The event that tells of it from now on, where somebody listens. It is published unless another does than was read.
     pub event: Option<Event>,
 }
 
@@ -218,14 +219,14 @@ pub(crate) fn cause(word: &str) -> Result<Cause, StoreError> {
 pub(crate) fn claimed<'c>(
     claims: &'c [Claim],
     got: &[(i64, Option<EventId>)],
-) -> (Vec<Claimed>, Vec<(i64, &'c Event)>) {
+) -> (Vec<Claimed>, Vec<(&'c Alert, &'c Event)>) {
     let mut claimed = Vec::new();
     let mut untold = Vec::new();
     for (alert, event) in got.iter().copied() {
         claimed.push(Claimed { alert, event });
-        let claim = claims.iter().find(|claim| claim.alert == alert);
-        let new = claim.and_then(|claim| claim.event.as_ref());
-        untold.extend(new.filter(|_| event.is_none()).map(|new| (alert, new)));
+        let claim = claims.iter().find(|claim| claim.alert.id == alert);
+        let new = claim.filter(|claim| claim.alert.event == event);
+        untold.extend(new.and_then(|claim| Some((&claim.alert, claim.event.as_ref()?))));
     }
     (claimed, untold)
 }

@@ -166,6 +166,7 @@ fn example(cause: Cause) -> Result<Event, Invalid> {
         tries: 0,
         accepted: Vec::new(),
         event: None,
+        event_count: 0,
     };
     let facts = alert::Facts {
         condition,

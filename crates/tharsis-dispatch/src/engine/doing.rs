@@ -39,12 +39,15 @@ const AT_ONCE: usize = 512;
 const HOLD: Duration = Duration::from_secs(5);
 const USUAL: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::MAX;
+/// It goes through all that waits for something, and lanes wait for it.
+const LOOK: Duration = Duration::from_secs(5 * 60);
 
 /// How long the answer to this operation is waited for.
 pub(super) fn patience(effect: &Effect) -> Duration {
     match effect {
         Effect::Hold(_) | Effect::Release(..) => HOLD,
-        Effect::Maintain(_) | Effect::Count(_) | Effect::Tell(..) | Effect::Look(..) => LONG,
+        Effect::Maintain(_) | Effect::Count(_) | Effect::Tell(..) => LONG,
+        Effect::Look(..) => LOOK,
         _ => USUAL,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tharsis_core::order::{OnDead, OrderKey};
+use tharsis_core::order::{By, OnDead, OrderKey};
 
 use super::Model;
 use crate::{ASIDE, Blocked, Due, KEPT, Lease, LetGo, PARKED, StoreError, order::LET_GO};
@@ -51,12 +51,20 @@ impl Model {
         let key = match row.position.lane {
             ASIDE | KEPT => return true,
             PARKED => row.key,
-            _ => Some(OrderKey::STRICT),
+            _ => self
+                .is_strict(row.position.subscription)
+                .then_some(OrderKey::STRICT),
         };
         self.rows.iter().any(|kept| {
             let is_of = kept.position.subscription == row.position.subscription;
-            is_of && kept.position.lane == KEPT && kept.key == key
+            is_of && kept.position.lane == KEPT && key.is_some() && kept.key == key
         })
+    }
+
+    fn is_strict(&self, subscription: i64) -> bool {
+        let target = self.targets.get(&subscription);
+        let order = target.and_then(|target| target.subscription.settings.order.as_ref());
+        order.is_some_and(|order| order.by == By::Strict)
     }
 
     /// Whether a row waits for others, or others for it; neither where it lies aside.

@@ -74,7 +74,7 @@ pub(super) async fn of(
         .map(|turn| Raised::of_turn(*subscription, turn, *at, health.cause.as_deref())))
 }
 
-const COLUMNS: usize = 11;
+const COLUMNS: usize = 12;
 
 /// An alert, from its first column on.
 fn alert_of(row: &PgRow) -> Result<Alert, sqlx::Error> {
@@ -92,6 +92,7 @@ fn alert_of(row: &PgRow) -> Result<Alert, sqlx::Error> {
         tries: row.try_get::<i32, _>(8)?.unsigned_abs(),
         accepted: row.try_get(9)?,
         event: (row.try_get::<Option<Uuid>, _>(10)?).map(EventId::from_uuid),
+        event_count: row.try_get::<i64, _>(11)?.unsigned_abs(),
     })
 }
 
@@ -112,7 +113,7 @@ pub(super) async fn due(
     let mut conn = store.0.engine.get().await?;
     let alerts: Vec<CaseRow> = sqlx::query_as(
         "SELECT a.seq, a.cause, a.raised_at, a.since, a.stage, a.count, a.code, a.due_at, a.tries, a.accepted,
-                a.event, a.subscription
+                a.event, a.event_count, a.subscription
          FROM alert a
          WHERE a.ended_at IS NULL AND a.subscription IN (
              SELECT DISTINCT d.subscription
@@ -157,14 +158,18 @@ pub(super) async fn claim(
     now: Timestamp,
     until: Timestamp,
 ) -> Result<Vec<Claimed>, StoreError> {
-    let ids: Vec<i64> = claims.iter().map(|claim| claim.alert).collect();
+    let ids: Vec<i64> = claims.iter().map(|claim| claim.alert.id).collect();
+    let stages: Vec<i16> = claims
+        .iter()
+        .map(|claim| claim.alert.stage.into())
+        .collect();
     let mut write = store.0.engine.begin().await?;
     let shards = owner::fence(&mut write, lease).await?;
     let got: Vec<(i64, Option<Uuid>)> = sqlx::query_as(
         "WITH locked AS MATERIALIZED (
              SELECT seq
              FROM alert
-             WHERE seq = ANY ($1) AND ended_at IS NULL AND due_at <= $2
+             WHERE (seq, stage) IN (SELECT * FROM unnest($1, $5::smallint[])) AND ended_at IS NULL AND due_at <= $2
                AND subscription IN (SELECT s.seq FROM subscription s WHERE s.shard = ANY ($4))
              ORDER BY array_position($1::bigint[], seq)
              FOR UPDATE
@@ -175,6 +180,7 @@ pub(super) async fn claim(
     .bind(Instant(now))
     .bind(Instant(until))
     .bind(owner::array(shards))
+    .bind(stages)
     .fetch_all(&mut *write)
     .await?;
     let got: Vec<_> = (got.into_iter())
@@ -193,7 +199,7 @@ pub(super) async fn claim(
 async fn publish(
     store: &PostgresStore,
     write: &mut PgConnection,
-    untold: &[(i64, &Event)],
+    untold: &[(&Alert, &Event)],
     claimed: &mut [Claimed],
 ) -> Result<(), StoreError> {
     sqlx::query("SET LOCAL synchronous_commit = on")
@@ -201,15 +207,19 @@ async fn publish(
         .await?;
     let events: Vec<&Event> = untold.iter().map(|(_, event)| *event).collect();
     let published = publish_own(store, write, &events).await?;
-    let alerts: Vec<i64> = untold.iter().map(|(alert, _)| *alert).collect();
+    let alerts: Vec<i64> = untold.iter().map(|(alert, _)| alert.id).collect();
+    let counts: Vec<i64> = (untold.iter())
+        .map(|(alert, _)| i64::try_from(alert.count).unwrap_or(i64::MAX))
+        .collect();
     let ids: Vec<Uuid> = published.iter().map(|id| *id.as_uuid()).collect();
     sqlx::query(
-        "UPDATE alert a SET event = g.event
-         FROM unnest($1::bigint[], $2::uuid[]) AS g(alert, event)
+        "UPDATE alert a SET event = g.event, event_count = g.count
+         FROM unnest($1::bigint[], $2::uuid[], $3::bigint[]) AS g(alert, event, count)
          WHERE a.seq = g.alert",
     )
     .bind(&alerts)
     .bind(ids)
+    .bind(counts)
     .execute(write)
     .await?;
     for one in claimed {
@@ -296,7 +306,8 @@ async fn split(conn: &mut PgConnection, alert: &Alert, now: Timestamp) -> Result
          FROM alert
          WHERE seq = $1 AND ended_at IS NULL",
         "UPDATE alert
-         SET count = count - $2, since = $3, tries = 0, accepted = '{}', event = nullif(event, $5), due_at = $4
+         SET count = count - $2, since = $3, tries = 0, accepted = '{}', event = nullif(event, $5),
+             event_count = greatest(event_count - $2, 0), due_at = $4
          WHERE seq = $1 AND ended_at IS NULL",
     ] {
         sqlx::query(statement)
@@ -380,7 +391,7 @@ impl<'r> FromRow<'r, PgRow> for ListRow {
 pub(super) async fn list(store: &PostgresStore) -> Result<Vec<AlertRecord>, StoreError> {
     let rows: Vec<ListRow> = sqlx::query_as(
         "SELECT a.seq, a.cause, a.raised_at, a.since, a.stage, a.count, a.code, a.due_at, a.tries, a.accepted,
-                a.event, s.id, s.name, s.client, a.outcome, a.ended_at
+                a.event, a.event_count, s.id, s.name, s.client, a.outcome, a.ended_at
          FROM alert a
          JOIN subscription s ON s.seq = a.subscription
          ORDER BY a.ended_at IS NOT NULL, a.seq DESC

@@ -201,7 +201,11 @@ pub(super) const ROWS: &str = "
            (SELECT max(number) FROM attempt WHERE event = k.event AND subscription = k.subscription), d.lane IN (1, 2)
                OR EXISTS (SELECT FROM delivery b
                           WHERE b.subscription = d.subscription AND b.lane = 2
-                            AND b.order_key = CASE d.lane WHEN 0 THEN 0 ELSE d.order_key END),
+                            AND b.order_key = CASE
+                                   WHEN d.lane > 0 THEN d.order_key
+                                   WHEN EXISTS (SELECT FROM subscription o
+                                                WHERE o.seq = d.subscription AND o.order_by = 'strict') THEN 0
+                               END),
            coalesce(e.expires_at <= clock_timestamp(), false)
     FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS k (event, subscription, place)
     CROSS JOIN LATERAL (SELECT * FROM event WHERE id = k.event OFFSET 0) e

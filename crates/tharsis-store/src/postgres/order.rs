@@ -9,54 +9,79 @@ use crate::{
     order::LET_GO as MOST,
 };
 
-/// Skips from key to key, however many wait for each. Without an order, or where nothing is held for a dead one, what was
-/// kept waits for nobody.
-pub(super) const BLOCKED: &str = "
-    WITH RECURSIVE blocked AS (
-        (SELECT d.subscription, d.order_key
+/// Skips from key to key, however many wait for each: in all of the table, or in these subscriptions (`$2`).
+///
+/// Without an order, or where nothing is held for a dead one, what was kept waits for nobody.
+macro_rules! blocked {
+    ($first:literal, $next:literal) => {
+        concat!(
+            "WITH RECURSIVE blocked AS (",
+            $first,
+            "    UNION ALL
+                 SELECT k.subscription, k.order_key
+                 FROM blocked b
+                 CROSS JOIN LATERAL (
+                     SELECT d.subscription, d.order_key
+                     FROM delivery d
+                     WHERE ",
+            $next,
+            "        ORDER BY d.subscription, d.order_key
+                     LIMIT 1) k
+             )
+             SELECT b.subscription, b.order_key, f.lane, f.due_at, f.seq, f.replay, p.seq
+             FROM blocked b
+             CROSS JOIN LATERAL (
+                 SELECT s.order_by IS NOT NULL AND s.on_dead = 'hold' AS holds
+                 FROM subscription s
+                 WHERE s.seq = b.subscription AND s.shard = ANY ($1::smallint[])
+                 OFFSET 0) s
+             LEFT JOIN LATERAL (
+                 (SELECT d.lane, d.due_at, d.seq, d.replay
+                  FROM delivery d
+                  WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane = 0
+                  ORDER BY d.seq
+                  LIMIT 1)
+                 UNION ALL
+                 (SELECT d.lane, d.due_at, d.seq, d.replay
+                  FROM delivery d
+                  WHERE s.holds AND d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane = 2
+                  ORDER BY d.seq
+                  LIMIT 1)
+                 ORDER BY seq
+                 LIMIT 1) f ON true
+             CROSS JOIN LATERAL (
+                 SELECT least(
+                            (SELECT min(d.seq) FROM delivery d
+                             WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane = 3),
+                            (SELECT min(d.seq) FROM delivery d
+                             WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane = 2
+                               AND NOT s.holds)
+                        ) AS seq) p
+             WHERE f.seq IS NOT NULL OR p.seq IS NOT NULL"
+        )
+    };
+}
+
+pub(super) const BLOCKED: &str = blocked!(
+    "(SELECT d.subscription, d.order_key
+      FROM delivery d
+      WHERE d.order_key IS NOT NULL
+      ORDER BY d.subscription, d.order_key
+      LIMIT 1)",
+    "d.order_key IS NOT NULL AND (d.subscription, d.order_key) > (b.subscription, b.order_key)"
+);
+
+pub(super) const BLOCKED_OF: &str = blocked!(
+    "SELECT k.subscription, k.order_key
+     FROM unnest($2::bigint[]) AS l(subscription)
+     CROSS JOIN LATERAL (
+         SELECT d.subscription, d.order_key
          FROM delivery d
-         WHERE d.order_key IS NOT NULL
-         ORDER BY d.subscription, d.order_key
-         LIMIT 1)
-        UNION ALL
-        SELECT k.subscription, k.order_key
-        FROM blocked b
-        CROSS JOIN LATERAL (
-            SELECT d.subscription, d.order_key
-            FROM delivery d
-            WHERE d.order_key IS NOT NULL AND (d.subscription, d.order_key) > (b.subscription, b.order_key)
-            ORDER BY d.subscription, d.order_key
-            LIMIT 1) k
-    )
-    SELECT b.subscription, b.order_key, f.lane, f.due_at, f.seq, f.replay, p.seq
-    FROM blocked b
-    CROSS JOIN LATERAL (
-        SELECT s.order_by IS NOT NULL AND s.on_dead = 'hold' AS holds
-        FROM subscription s
-        WHERE s.seq = b.subscription AND s.shard = ANY ($2::smallint[])
-        OFFSET 0) s
-    LEFT JOIN LATERAL (
-        (SELECT d.lane, d.due_at, d.seq, d.replay
-         FROM delivery d
-         WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane = 0
-         ORDER BY d.seq
-         LIMIT 1)
-        UNION ALL
-        (SELECT d.lane, d.due_at, d.seq, d.replay
-         FROM delivery d
-         WHERE s.holds AND d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane = 2
-         ORDER BY d.seq
-         LIMIT 1)
-        ORDER BY seq
-        LIMIT 1) f ON true
-    CROSS JOIN LATERAL (
-        SELECT least(
-                   (SELECT min(d.seq) FROM delivery d
-                    WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane = 3),
-                   (SELECT min(d.seq) FROM delivery d
-                    WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane = 2 AND NOT s.holds)
-               ) AS seq) p
-    WHERE (cardinality($1::bigint[]) = 0 OR b.subscription = ANY ($1)) AND (f.seq IS NOT NULL OR p.seq IS NOT NULL)";
+         WHERE d.subscription = l.subscription AND d.order_key IS NOT NULL
+         ORDER BY d.order_key
+         LIMIT 1) k",
+    "d.subscription = b.subscription AND d.order_key > b.order_key"
+);
 
 type BlockedRow = (
     i64,
@@ -74,11 +99,13 @@ pub(super) async fn blocked(
     subscriptions: &[i64],
 ) -> Result<Vec<Blocked>, StoreError> {
     owner::check(store, lease)?;
-    let rows: Vec<BlockedRow> = sqlx::query_as(BLOCKED)
-        .bind(subscriptions)
-        .bind(owner::array(lease.shards))
-        .fetch_all(&mut *store.0.engine.get().await?)
-        .await?;
+    let shards = owner::array(lease.shards);
+    let blocked = match subscriptions {
+        [] => sqlx::query_as(BLOCKED).bind(shards),
+        named => sqlx::query_as(BLOCKED_OF).bind(shards).bind(named),
+    };
+    let mut conn = store.0.engine.get().await?;
+    let rows: Vec<BlockedRow> = blocked.fetch_all(&mut *conn).await?;
     rows.into_iter().map(read).collect()
 }
 
@@ -158,6 +185,9 @@ pub(super) const LET_GO: &str = "
     FROM (SELECT) one
     LEFT JOIN asked a ON true";
 
+/// How many shards are owned, the subscription, the key, up to where they may go, and whether they wait.
+type LetGoRow = (i32, Option<i64>, Option<i64>, Option<i64>, bool);
+
 pub(super) async fn let_go(
     store: &PostgresStore,
     lease: &Lease,
@@ -166,7 +196,7 @@ pub(super) async fn let_go(
     owner::check(store, lease)?;
     let (subscriptions, order_keys): (Vec<i64>, Vec<i64>) =
         keys.iter().map(|(of, OrderKey(key))| (*of, *key)).unzip();
-    let rows: Vec<(i32, Option<i64>, Option<i64>, Option<i64>, bool)> = sqlx::query_as(LET_GO)
+    let rows: Vec<LetGoRow> = sqlx::query_as(LET_GO)
         .bind(lease.worker.as_uuid())
         .bind(lease.epoch)
         .bind(subscriptions)

@@ -307,7 +307,9 @@ impl World {
             .during(self.store.blocked(&self.lease, &[waiting]))
             .await;
         let blocked = blocked.expect("asked");
-        check(&plans, super::order::BLOCKED, 4);
+        check(&plans, super::order::BLOCKED_OF, 4);
+        let all = self.said.during(self.store.blocked(&self.lease, &[]));
+        check(&all.await.1, super::order::BLOCKED, 4);
         let keys: Vec<_> = blocked.iter().map(|one| (waiting, one.key)).collect();
         let (done, plans) = self
             .said

@@ -62,10 +62,10 @@ pub(super) const POINTERS: &str = "
     LEFT JOIN LATERAL (
         SELECT e.campaign, e.recipient
         FROM event e
-        WHERE e.id = CASE WHEN (SELECT EXISTS (SELECT FROM campaign_stop)) OR p.type IN (
-                              'subscription.suspended', 'subscription.failing', 'subscription.recovered',
-                              'delivery.dead', 'address.blocked')
-                          THEN p.event END
+        WHERE e.id = p.event
+          AND ((SELECT EXISTS (SELECT FROM campaign_stop))
+               OR p.type IN ('subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead',
+                             'address.blocked'))
         OFFSET 0) n ON true
     WHERE r.id = 1";
 

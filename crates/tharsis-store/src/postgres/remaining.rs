@@ -21,7 +21,11 @@ pub(super) const REMAINING: &str = "
                lane IN (1, 2)
                OR lane = 3 AND (subscription, order_key) IN (
                    SELECT k.subscription, k.order_key FROM delivery k WHERE k.order_key IS NOT NULL AND k.lane = 2)
-               OR lane = 0 AND subscription IN (SELECT k.subscription FROM delivery k WHERE k.order_key = 0 AND k.lane = 2)
+               OR lane = 0 AND subscription IN (
+                   SELECT k.subscription
+                   FROM delivery k
+                   JOIN subscription s ON s.seq = k.subscription
+                   WHERE k.order_key = 0 AND k.lane = 2 AND s.order_by = 'strict')
                OR subscription IN (SELECT subscription FROM subscription_state)
                OR EXISTS (SELECT FROM subscription_health h
                           WHERE h.subscription = d.subscription AND h.condition = 'open' AND h.probe_at > $1)

@@ -80,7 +80,7 @@ pub(super) async fn of(
         .map(|turn| Raised::of_turn(*subscription, turn, *at, health.cause.as_deref())))
 }
 
-const COLUMNS: usize = 11;
+const COLUMNS: usize = 12;
 
 /// An alert, from its first column on.
 fn alert_of(row: &SqliteRow) -> Result<Alert, sqlx::Error> {
@@ -98,6 +98,7 @@ fn alert_of(row: &SqliteRow) -> Result<Alert, sqlx::Error> {
         tries: row.try_get(8)?,
         accepted: serde_json::from_str(row.try_get(9)?).map_err(|error| decode(corrupt(error)))?,
         event: row.try_get(10).map(event_id)?,
+        event_count: row.try_get::<i64, _>(11)?.unsigned_abs(),
     })
 }
 
@@ -121,7 +122,7 @@ pub(super) async fn due(
     store.0.owner.check(lease)?;
     let alerts: Vec<CaseRow> = sqlx::query_as(
         "SELECT a.seq, a.cause, a.raised_at, a.since, a.stage, a.count, a.code, a.due_at, a.tries, a.accepted,
-                a.event, a.subscription
+                a.event, a.event_count, a.subscription
          FROM tharsis_alert a
          WHERE a.ended_at IS NULL AND a.subscription IN (
              SELECT DISTINCT d.subscription
@@ -165,15 +166,17 @@ pub(super) async fn claim(
     now: Timestamp,
     until: Timestamp,
 ) -> Result<Vec<Claimed>, StoreError> {
-    let ids: Vec<i64> = claims.iter().map(|claim| claim.alert).collect();
+    let stages: Vec<(i64, u8)> = (claims.iter())
+        .map(|claim| (claim.alert.id, claim.alert.stage))
+        .collect();
     let mut write = store.0.writer.begin().await?;
     owner::fence(&mut write, lease).await?;
     let got: Vec<(i64, Option<Id>)> = sqlx::query_as(
         "UPDATE tharsis_alert SET due_at = ?3
-         WHERE seq IN (SELECT value FROM json_each(?1)) AND ended_at IS NULL AND due_at <= ?2
+         WHERE (seq, stage) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1)) AND ended_at IS NULL AND due_at <= ?2
          RETURNING seq, event",
     )
-    .bind(json(&ids)?)
+    .bind(json(&stages)?)
     .bind(now.as_millis())
     .bind(until.as_millis())
     .fetch_all(&mut *write)
@@ -184,7 +187,7 @@ pub(super) async fn claim(
     let (mut claimed, untold) = claimed(claims, &got);
     for (alert, event) in untold {
         let id = publish(store, &mut write, alert, event).await?;
-        let its = claimed.iter_mut().filter(|one| one.alert == alert);
+        let its = claimed.iter_mut().filter(|one| one.alert == alert.id);
         its.for_each(|one| one.event = Some(id));
         // Before the turn ends: who asks for changes asks in a later one.
         store.wrote();
@@ -197,14 +200,15 @@ pub(super) async fn claim(
 async fn publish(
     store: &SqliteStore,
     conn: &mut SqliteConnection,
-    alert: i64,
+    alert: &Alert,
     event: &Event,
 ) -> Result<EventId, StoreError> {
     let id = EventId::new(owner::clock(conn).await?, store.random_id_bytes()?);
     let published = publish_in::write(conn, event, id).await?;
-    sqlx::query("UPDATE tharsis_alert SET event = ?2 WHERE seq = ?1")
-        .bind(alert)
+    sqlx::query("UPDATE tharsis_alert SET event = ?2, event_count = ?3 WHERE seq = ?1")
+        .bind(alert.id)
         .bind(blob(published.as_uuid()))
+        .bind(i64::try_from(alert.count).unwrap_or(i64::MAX))
         .execute(conn)
         .await?;
     Ok(published)
@@ -291,7 +295,8 @@ async fn split(
          FROM tharsis_alert
          WHERE seq = ?1 AND ended_at IS NULL",
         "UPDATE tharsis_alert
-         SET count = count - ?2, since = ?3, tries = 0, accepted = '[]', event = nullif(event, ?5), due_at = ?4
+         SET count = count - ?2, since = ?3, tries = 0, accepted = '[]', event = nullif(event, ?5),
+             event_count = max(event_count - ?2, 0), due_at = ?4
          WHERE seq = ?1 AND ended_at IS NULL",
     ] {
         sqlx::query(statement)
@@ -376,7 +381,7 @@ impl<'r> FromRow<'r, SqliteRow> for ListRow {
 pub(super) async fn list(store: &SqliteStore) -> Result<Vec<AlertRecord>, StoreError> {
     let rows: Vec<ListRow> = sqlx::query_as(
         "SELECT a.seq, a.cause, a.raised_at, a.since, a.stage, a.count, a.code, a.due_at, a.tries, a.accepted,
-                a.event, s.id, s.name, s.client, a.outcome, a.ended_at
+                a.event, a.event_count, s.id, s.name, s.client, a.outcome, a.ended_at
          FROM tharsis_alert a
          JOIN tharsis_subscription s ON s.seq = a.subscription
          ORDER BY a.ended_at IS NOT NULL, a.seq DESC

@@ -284,7 +284,11 @@ const STATES: &str = concat!(
                      WHEN d.lane IN (1, 2)
                               OR EXISTS (SELECT 1 FROM tharsis_delivery k
                                          WHERE k.subscription = d.subscription AND k.lane = 2
-                                           AND k.order_key = CASE d.lane WHEN 0 THEN 0 ELSE d.order_key END)
+                                           AND k.order_key = CASE
+                                   WHEN d.lane > 0 THEN d.order_key
+                                   WHEN EXISTS (SELECT 1 FROM tharsis_subscription o
+                                                WHERE o.seq = d.subscription AND o.order_by = 'strict') THEN 0
+                               END)
                           OR d.subscription IN (SELECT subscription FROM tharsis_subscription_state)
                           OR EXISTS (SELECT 1 FROM tharsis_subscription_health h
                                      WHERE h.subscription = d.subscription AND h.condition = 'open')

@@ -189,7 +189,11 @@ pub(super) const ROWS: &str = "
            (SELECT max(number) FROM tharsis_attempt WHERE event = e.seq AND subscription = s.seq), d.lane IN (1, 2)
                OR EXISTS (SELECT 1 FROM tharsis_delivery b
                           WHERE b.subscription = d.subscription AND b.lane = 2
-                            AND b.order_key = CASE d.lane WHEN 0 THEN 0 ELSE d.order_key END),
+                            AND b.order_key = CASE
+                                   WHEN d.lane > 0 THEN d.order_key
+                                   WHEN EXISTS (SELECT 1 FROM tharsis_subscription o
+                                                WHERE o.seq = d.subscription AND o.order_by = 'strict') THEN 0
+                               END),
            coalesce(e.expires_at <= CAST(round(unixepoch('subsec') * 1000) AS INTEGER), false)
     FROM jsonb_each(?1) k
     CROSS JOIN tharsis_event e ON e.seq = k.value ->> 0

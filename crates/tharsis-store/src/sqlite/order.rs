@@ -11,41 +11,60 @@ use super::{
 };
 use crate::{Blocked, KEPT, Lease, LetGo, Position, StoreError, failpoint, order::LET_GO as MOST};
 
-/// Skips from key to key, however many wait for each, and finds the first of each in each lane. Without an order, or where
-/// nothing is held for a dead one, what was kept waits for nobody.
-pub(super) const BLOCKED: &str = "
-    WITH RECURSIVE blocked (subscription, order_key) AS (
-        SELECT * FROM (
-            SELECT d.subscription, d.order_key
-            FROM tharsis_delivery d
-            WHERE d.order_key IS NOT NULL
-            ORDER BY d.subscription, d.order_key
-            LIMIT 1)
-        UNION ALL
-        SELECT (SELECT d.subscription
-                FROM tharsis_delivery d
-                WHERE d.order_key IS NOT NULL AND (d.subscription, d.order_key) > (b.subscription, b.order_key)
-                ORDER BY d.subscription, d.order_key
-                LIMIT 1),
-               (SELECT d.order_key
-                FROM tharsis_delivery d
-                WHERE d.order_key IS NOT NULL AND (d.subscription, d.order_key) > (b.subscription, b.order_key)
-                ORDER BY d.subscription, d.order_key
-                LIMIT 1)
-        FROM blocked b
-        WHERE b.subscription IS NOT NULL
-    )
-    SELECT b.subscription, b.order_key, s.order_by IS NOT NULL AND s.on_dead = 'hold', l.value,
-           (SELECT json_array(d.due_at, d.event, d.replay)
-            FROM tharsis_delivery d
-            WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane = l.value
-            ORDER BY d.event
-            LIMIT 1)
-    FROM blocked b
-    CROSS JOIN tharsis_subscription s ON s.seq = b.subscription
-    CROSS JOIN jsonb_each('[0, 2, 3]') l
-    WHERE ?1 = '[]' OR b.subscription IN (SELECT value FROM jsonb_each(?1))
-    ORDER BY b.subscription, b.order_key";
+/// Skips from key to key, however many wait for each, in all of the table or in these subscriptions (`?1`), and finds the
+/// first of each in each lane.
+///
+/// Without an order, or where nothing is held for a dead one, what was kept waits for nobody.
+macro_rules! blocked {
+    ($first:literal, $next:literal) => {
+        concat!(
+            "WITH RECURSIVE blocked (subscription, order_key) AS (",
+            $first,
+            "    UNION ALL
+                 SELECT (SELECT d.subscription FROM tharsis_delivery d WHERE ",
+            $next,
+            "            ORDER BY d.subscription, d.order_key LIMIT 1),
+                        (SELECT d.order_key FROM tharsis_delivery d WHERE ",
+            $next,
+            "            ORDER BY d.subscription, d.order_key LIMIT 1)
+                 FROM blocked b
+                 WHERE b.order_key IS NOT NULL
+             )
+             SELECT b.subscription, b.order_key, s.order_by IS NOT NULL AND s.on_dead = 'hold', l.value,
+                    (SELECT json_array(d.due_at, d.event, d.replay)
+                     FROM tharsis_delivery d
+                     WHERE d.subscription = b.subscription AND d.order_key = b.order_key AND d.lane = l.value
+                     ORDER BY d.event
+                     LIMIT 1)
+             FROM blocked b
+             CROSS JOIN tharsis_subscription s ON s.seq = b.subscription
+             CROSS JOIN jsonb_each('[0, 2, 3]') l
+             WHERE b.order_key IS NOT NULL"
+        )
+    };
+}
+
+pub(super) const BLOCKED: &str = blocked!(
+    "SELECT *
+     FROM (
+         SELECT d.subscription, d.order_key
+         FROM tharsis_delivery d
+         WHERE d.order_key IS NOT NULL
+         ORDER BY d.subscription, d.order_key
+         LIMIT 1)",
+    "d.order_key IS NOT NULL AND (d.subscription, d.order_key) > (b.subscription, b.order_key)"
+);
+
+pub(super) const BLOCKED_OF: &str = blocked!(
+    "SELECT l.value,
+            (SELECT d.order_key
+             FROM tharsis_delivery d
+             WHERE d.subscription = l.value AND d.order_key IS NOT NULL
+             ORDER BY d.order_key
+             LIMIT 1)
+     FROM jsonb_each(?1) l",
+    "d.subscription = b.subscription AND d.order_key > b.order_key"
+);
 
 type BlockedRow = (i64, i64, bool, u16, Option<String>);
 
@@ -58,10 +77,11 @@ pub(super) async fn blocked(
     if lease.shards.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<BlockedRow> = sqlx::query_as(BLOCKED)
-        .bind(json(&subscriptions)?)
-        .fetch_all(&store.0.reads)
-        .await?;
+    let blocked = match subscriptions {
+        [] => sqlx::query_as(BLOCKED),
+        named => sqlx::query_as(BLOCKED_OF).bind(json(&named)?),
+    };
+    let rows: Vec<BlockedRow> = blocked.fetch_all(&store.0.reads).await?;
     let mut blocked: BTreeMap<(i64, OrderKey), Blocked> = BTreeMap::new();
     for (subscription, key, holds, lane, first) in rows {
         let Some(first) = first else { continue };

@@ -82,6 +82,7 @@ async fn no_table_is_walked() {
         walked(&plan(&store, order::BLOCKED).await),
         ["d USING COVERING INDEX tharsis_delivery_order", "b", "b"]
     );
+    assert_eq!(walked(&plan(&store, order::BLOCKED_OF).await), ["b", "b"]);
     // The short ends of two tables, in the order of their keys: pointers up to the limit, and subscriptions.
     assert_eq!(walked(&plan(&store, route::POINTERS).await), ["o"]);
     assert_eq!(

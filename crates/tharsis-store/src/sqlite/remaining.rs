@@ -20,7 +20,10 @@ const REMAINING: &str = "
                OR lane = 3 AND (subscription, order_key) IN (
                    SELECT k.subscription, k.order_key FROM tharsis_delivery k WHERE k.order_key IS NOT NULL AND k.lane = 2)
                OR lane = 0 AND subscription IN (
-                   SELECT k.subscription FROM tharsis_delivery k WHERE k.order_key = 0 AND k.lane = 2)
+                   SELECT k.subscription
+                   FROM tharsis_delivery k
+                   JOIN tharsis_subscription s ON s.seq = k.subscription
+                   WHERE k.order_key = 0 AND k.lane = 2 AND s.order_by = 'strict')
                OR subscription IN (SELECT subscription FROM tharsis_subscription_state)
                OR EXISTS (SELECT 1 FROM tharsis_subscription_health h
                           WHERE h.subscription = d.subscription AND h.condition = 'open' AND h.probe_at > ?1)

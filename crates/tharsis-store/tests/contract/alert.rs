@@ -61,7 +61,7 @@ impl<S: Store> House<S> {
         now: Timestamp,
     ) -> Result<Vec<Claimed>, StoreError> {
         let claims = [Claim {
-            alert: alert.id,
+            alert: alert.clone(),
             event,
         }];
         let until = now + seconds(60);
@@ -258,6 +258,65 @@ pub(crate) async fn what_is_claimed_is_told_by_nobody_else<S: Store>(store: S) {
     assert_eq!(house.outcomes().await, [nobody]);
 }
 
+pub(crate) async fn who_listens_does_not_wait_for_mail_that_nobody_takes<S: Store>(store: S) {
+    let house = House::new(store).await;
+    house.routed(12).await;
+    let due = house.due(&house.ours, house.now).await;
+    let dies = |n: usize| {
+        let mut dead = house.ended(&due[n], End::Dead);
+        let attempt = dead.attempt.as_mut().expect("it was tried");
+        attempt.at = house.now + seconds(100 * n as u64);
+        dead
+    };
+    let dead = async |now| house.untold(&house.ours, now).await.remove(&Cause::Dead);
+    house.settle(&[dies(0), dies(1)]).await;
+    let now = house.now + seconds(3_600);
+    let first = dead(now).await.expect("it is raised");
+    assert_eq!((first.count, first.event_count), (2, 0));
+    assert!(first.wants_event(seconds(60), now));
+    let told = Some(house.told_of(&first.for_event(), now));
+    let claimed = house.claims(&first, told, now).await.expect("claimed");
+    let event = claimed[0].event.expect("it is published");
+    let again = |due_at| Told::Again {
+        due_at,
+        accepted: Vec::new(),
+    };
+    house.became(&first, again(now), now).await;
+
+    // Mail fails, and another dies. Nobody hears of that before its turn.
+    let mut third = dies(2);
+    third.attempt.as_mut().expect("it was tried").at = event.at() + seconds(1);
+    house.settle(&[third]).await;
+    let second = dead(now).await.expect("it is not told");
+    assert_eq!(
+        (second.count, second.event_count, second.event),
+        (3, 2, Some(event))
+    );
+    assert!(!second.wants_event(seconds(60), event.at() + seconds(59)));
+    let turn = event.at() + seconds(60);
+    assert!(second.wants_event(seconds(60), turn));
+    assert_eq!(second.for_event().count, 1);
+    let told = || Some(house.told_of(&second.for_event(), turn));
+    // One that was read before the first event was published does not publish another.
+    let stale = house.claims(&first, told(), now).await.expect("claimed");
+    assert_eq!(stale[0].event, Some(event));
+    house.became(&second, again(now), now).await;
+    let claimed = house.claims(&second, told(), now).await.expect("claimed");
+    let next = claimed[0].event.expect("it is published");
+    assert_ne!(next, event);
+    assert_eq!(house.own_events().await.len(), 2);
+    house.became(&second, again(now), now).await;
+    let last = dead(now).await.expect("mail is not told");
+    assert_eq!(
+        (last.count, last.event_count, last.event),
+        (3, 3, Some(next))
+    );
+    assert_eq!(last.for_event().count, 0);
+    // People are told of all three, once they are.
+    house.became(&last, Told::Told, now).await;
+    assert_eq!(dead(now).await, None);
+}
+
 pub(crate) async fn a_message_says_what_waits_and_what_was_answered<S: Store>(store: S) {
     let house = House::new(store).await;
     house.routed(8).await;
@@ -307,7 +366,7 @@ pub(crate) async fn what_tells_of_it_is_published_once_with_its_claim<S: Store>(
         ..house.lease
     };
     let claims = [Claim {
-        alert: failing.id,
+        alert: failing.clone(),
         event: told(1),
     }];
     let lost = house.store.claim(&stranger, &claims, at(1), at(61)).await;
@@ -347,7 +406,11 @@ pub(crate) async fn what_tells_of_it_is_published_once_with_its_claim<S: Store>(
     let untold = house.untold(&house.ours, at(70)).await;
     let failing = &untold[&Cause::Failing];
     assert_eq!(failing.event, Some(id));
-    let again = house.claims(failing, told(70), at(70)).await;
+    assert!(
+        !failing.wants_event(seconds(0), at(70)),
+        "nothing has come since"
+    );
+    let again = house.claims(failing, None, at(70)).await;
     assert_eq!(again.expect("claimed"), claimed);
     house.became(failing, Told::Told, at(71)).await;
     assert_eq!(house.own_events().await.len(), 1);

@@ -98,6 +98,7 @@ macro_rules! every_story {
                 what_tells_of_it_is_published_once_with_its_claim,
                 what_is_added_while_it_is_told_has_an_event_of_its_own,
                 the_next_stage_of_a_failure_is_told_though_mail_has_failed,
+                who_listens_does_not_wait_for_mail_that_nobody_takes,
                 a_message_says_what_waits_and_what_was_answered,
             }
             registry {

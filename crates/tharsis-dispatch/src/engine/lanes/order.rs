@@ -310,7 +310,7 @@ impl Order {
 
     /// Whether the store can say who waits for whom: all that was decided is written down, where nothing else is known.
     pub(super) fn may_be_looked_at(&self) -> bool {
-        self.doubt == Doubt::None || self.unsettled == 0 && !self.letting_go
+        !self.letting_go && (self.doubt == Doubt::None || self.unsettled == 0)
     }
 
     /// It is looked at now. What is decided from here on is newer than the answer.
