@@ -42,6 +42,7 @@ bench: ## the figures that the documentation quotes, as JSON, each beside its ya
 	target/release/tharsis-bench --scenario drain --events 50000 --filter 'event.predictions.exists(p, p.discount > 20)'
 	target/release/tharsis-bench --scenario drain --events 50000 --batch 50
 	target/release/tharsis-bench --scenario drain --events 50000 --order recipient
+	target/release/tharsis-bench --scenario drain --events 20000 --runs 3 --order strict
 	target/release/tharsis-bench --scenario publish --events 50000
 	target/release/tharsis-bench --scenario latency --events 1500
 	target/release/tharsis-bench --scenario soak --minutes 2
