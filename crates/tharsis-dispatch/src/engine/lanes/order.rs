@@ -391,3 +391,285 @@ impl Key {
         !self.busy && self.behind.is_empty() && self.unsettled == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tharsis_core::{DeliveryId, EventId, SubscriptionId, Timestamp, delivery::Spent};
+
+    use super::*;
+
+    const KEY: OrderKey = OrderKey(7);
+    const OTHER: OrderKey = OrderKey(8);
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn due(seq: i64, key: OrderKey) -> Due {
+        let n = u8::try_from(seq).expect("few");
+        Due {
+            position: Position {
+                subscription: 1,
+                lane: 0,
+                due_at: at(1_000),
+                seq,
+                replay: 0,
+            },
+            id: DeliveryId {
+                event: EventId::new(at(1), [n; 10]),
+                subscription: SubscriptionId::new(at(1), [1; 10]),
+            },
+            event_type: "nudge".into(),
+            payload: Bytes::from_static(b"{}"),
+            published_at: at(900),
+            expires_at: None,
+            attempts: 0,
+            spent: Spent::default(),
+            fresh: None,
+            named: None,
+            key: Some(key),
+            is_waited_for: false,
+        }
+    }
+
+    const DELIVERED: Fate = Fate::Ended(End::Delivered);
+
+    fn again() -> Fate {
+        let (due_at, spent) = (at(9_000), Spent::default());
+        Fate::Again { due_at, spent }
+    }
+
+    fn parked() -> Fate {
+        let (due_at, spent) = (at(1_000), Spent::default());
+        Fate::Parked { due_at, spent }
+    }
+
+    fn settlement(seq: i64, key: OrderKey, fate: Fate) -> Settlement {
+        let due = due(seq, key);
+        Settlement {
+            position: due.position,
+            event: due.id.event,
+            attempts: 0,
+            attempt: None,
+            fate,
+            key: Some(key),
+            suspend: None,
+        }
+    }
+
+    /// An order in which nobody waits in the store.
+    fn order(by: By) -> Order {
+        let mut order = Order::new(by);
+        order.looked_at();
+        assert_eq!(order.known(&[]), []);
+        assert!(!order.is_doubted());
+        order
+    }
+
+    impl Order {
+        /// What becomes of rows of a key that are read one after the other: `g`oes, `w`aits, `p`arked, `s`tays, `a`stray.
+        fn reads(&mut self, key: OrderKey, seqs: &[i64], room: usize) -> String {
+            let word = |admitted| match admitted {
+                Admitted::Goes(_) => 'g',
+                Admitted::Waits => 'w',
+                Admitted::Parks(_) => 'p',
+                Admitted::Stays => 's',
+                Admitted::Astray => 'a',
+            };
+            let seqs = seqs.iter();
+            seqs.map(|seq| word(self.admit(key, due(*seq, key), room)))
+                .collect()
+        }
+
+        /// This becomes of a row, which is not written down yet. Returns which goes then, and which are parked or stay.
+        fn becomes(&mut self, seq: i64, key: OrderKey, fate: Fate) -> (Option<i64>, Vec<i64>) {
+            let next = self.decided(key, &settlement(seq, key, fate));
+            let others = next.parks.iter().chain(&next.stay);
+            (
+                next.goes.map(|due| due.position.seq),
+                others.map(|due| due.position.seq).collect(),
+            )
+        }
+
+        /// That is written down. Returns which goes then.
+        fn writes(&mut self, seq: i64, key: OrderKey, fate: Fate) -> Option<i64> {
+            let next = self.settled(key, &settlement(seq, key, fate));
+            next.goes.map(|due| due.position.seq)
+        }
+    }
+
+    #[test]
+    fn of_each_key_one_goes_at_a_time_and_a_success_lets_the_next_go_at_once() {
+        let mut order = order(By::Recipient);
+        assert_eq!(order.reads(KEY, &[1, 3, 5], 9), "gww");
+        assert_eq!(order.reads(OTHER, &[2, 4], 9), "gw");
+        assert_eq!(order.behind(), 3);
+        assert_eq!(order.becomes(1, KEY, DELIVERED), (Some(3), vec![]));
+        assert_eq!(order.becomes(2, OTHER, DELIVERED), (Some(4), vec![]));
+        assert_eq!(order.writes(1, KEY, DELIVERED), None);
+        assert_eq!(order.becomes(3, KEY, DELIVERED), (Some(5), vec![]));
+        assert_eq!(order.behind(), 0);
+    }
+
+    #[test]
+    fn any_other_end_lets_the_next_go_only_once_it_is_written_down() {
+        let dead = Fate::Ended(End::Dead);
+        let mut order = order(By::Recipient);
+        assert_eq!(order.reads(KEY, &[1, 2, 3], 9), "gww");
+        assert_eq!(order.becomes(1, KEY, dead), (None, vec![]));
+        assert_eq!(order.writes(1, KEY, dead), Some(2));
+        assert_eq!(order.becomes(2, KEY, Fate::Aside), (None, vec![]));
+        assert_eq!(order.writes(2, KEY, Fate::Aside), Some(3));
+    }
+
+    #[test]
+    fn what_is_put_back_has_those_behind_it_parked_and_let_go_when_it_is_through() {
+        let mut order = order(By::Recipient);
+        assert_eq!(order.reads(KEY, &[1, 2, 3], 9), "gww");
+        assert_eq!(order.becomes(1, KEY, again()), (None, vec![2, 3]));
+        for seq in [2, 3] {
+            order.becomes(seq, KEY, parked());
+        }
+        assert_eq!(order.reads(KEY, &[4], 9), "p");
+        assert_eq!(order.reads(OTHER, &[5], 9), "g");
+        order.becomes(4, KEY, parked());
+        order.writes(1, KEY, again());
+        assert_eq!(order.reads(KEY, &[1], 9), "g", "its time has come");
+        order.becomes(1, KEY, DELIVERED);
+        for (seq, fate) in [(2, parked()), (3, parked()), (4, parked())] {
+            order.writes(seq, KEY, fate);
+            assert!(!order.may_let_go(KEY), "its own end is not written down");
+        }
+        order.writes(1, KEY, DELIVERED);
+        assert!(order.may_let_go(KEY));
+        let some = LetGo {
+            subscription: 1,
+            key: KEY,
+            upto: Some(3),
+            waits: false,
+        };
+        order.let_go(&some);
+        assert!(!order.may_let_go(KEY), "those are to be read first");
+        assert_eq!(order.reads(KEY, &[2, 3, 4, 6], 9), "gwpp");
+        assert_eq!(order.becomes(2, KEY, DELIVERED), (Some(3), vec![]));
+        order.becomes(3, KEY, DELIVERED);
+        for (seq, fate) in [(4, parked()), (6, parked())] {
+            order.becomes(seq, KEY, fate);
+            order.writes(seq, KEY, fate);
+        }
+        order.writes(2, KEY, DELIVERED);
+        order.writes(3, KEY, DELIVERED);
+        assert!(order.may_let_go(KEY));
+        order.let_go(&LetGo { upto: None, ..some });
+        assert_eq!(order.reads(KEY, &[4, 6], 9), "gw");
+    }
+
+    #[test]
+    fn what_does_not_fit_into_memory_is_parked_and_goes_in_its_turn() {
+        let mut order = order(By::Recipient);
+        assert_eq!(order.reads(KEY, &[1, 2, 3, 4, 5], 2), "gwwpp");
+        assert_eq!(order.becomes(1, KEY, DELIVERED), (Some(2), vec![]));
+        assert_eq!(
+            order.reads(KEY, &[6], 2),
+            "p",
+            "there is room, but it is later"
+        );
+        assert_eq!(order.becomes(2, KEY, DELIVERED), (Some(3), vec![]));
+        assert_eq!(order.becomes(3, KEY, DELIVERED), (None, vec![]));
+        for seq in [4, 5, 6] {
+            order.becomes(seq, KEY, parked());
+            order.writes(seq, KEY, parked());
+        }
+        for seq in [1, 2, 3] {
+            assert!(!order.may_let_go(KEY));
+            order.writes(seq, KEY, DELIVERED);
+        }
+        assert!(order.may_let_go(KEY));
+    }
+
+    #[test]
+    fn a_lane_with_all_that_memory_bears_is_read_on_only_when_its_requests_hang() {
+        let mut order = order(By::Recipient);
+        assert!(order.hungers(0, 16, false));
+        order.reads(KEY, &[1], 9);
+        order.behind = MOST_BEHIND;
+        assert!(!order.hungers(0, 16, false));
+        assert!(order.hungers(0, 16, true));
+        order.letting_go = true;
+        assert!(!order.hungers(0, 16, true));
+    }
+
+    #[test]
+    fn a_strict_order_parks_nothing_and_is_read_from_the_row_that_all_wait_for() {
+        let mut order = order(By::Strict);
+        let key = OrderKey::STRICT;
+        assert_eq!(order.reads(key, &[1, 2, 3], 1), "gws");
+        assert!(order.hungers(0, 16, false));
+        assert_eq!(order.becomes(1, key, again()), (None, vec![2]));
+        let head = order.before_head().expect("it is known where it lies");
+        assert_eq!((head.due_at, head.seq), (at(9_000), 0));
+        assert_eq!(order.reads(key, &[2], 1), "a", "it is not where it was");
+        order.writes(1, key, again());
+        assert_eq!(order.reads(key, &[1], 1), "g");
+        assert!(!order.hungers(0, 16, false), "it is under way");
+        order.becomes(1, key, DELIVERED);
+        assert!(order.is_doubted(), "others may have been put back before");
+        assert!(!order.may_be_looked_at());
+        order.writes(1, key, DELIVERED);
+        assert!(order.may_be_looked_at());
+    }
+
+    #[test]
+    fn one_that_is_kept_stops_its_key_and_a_strict_lane_altogether() {
+        let kept = Fate::Kept {
+            spent: Spent::default(),
+        };
+        let mut order = order(By::Recipient);
+        assert_eq!(order.reads(KEY, &[1, 2], 9), "gw");
+        assert_eq!(order.becomes(1, KEY, kept), (None, vec![2]));
+        order.writes(1, KEY, kept);
+        assert!(!order.may_let_go(KEY));
+        assert!(order.hungers(0, 16, false));
+
+        let mut strict = self::order(By::Strict);
+        let key = OrderKey::STRICT;
+        assert_eq!(strict.reads(key, &[1, 2], 9), "gw");
+        assert_eq!(strict.becomes(1, key, kept), (None, vec![2]));
+        strict.writes(1, key, kept);
+        assert!(!strict.hungers(0, 16, false));
+    }
+
+    #[test]
+    fn who_waits_in_the_store_is_looked_up_when_all_is_written_down_and_again_when_it_is_outrun() {
+        let mut order = order(By::Recipient);
+        assert_eq!(order.reads(KEY, &[1], 9), "g");
+        order.doubt();
+        assert!(order.may_be_looked_at());
+        order.looked_at();
+        order.becomes(1, KEY, again());
+        let nobody = order.known(&[]);
+        assert_eq!(nobody, []);
+        assert!(order.is_doubted(), "what was decided since is newer");
+        assert!(!order.may_be_looked_at());
+        order.writes(1, KEY, again());
+        assert!(order.may_be_looked_at());
+        order.looked_at();
+        let first = due(1, KEY).position;
+        let blocked = |key, first, parked| Blocked {
+            subscription: 1,
+            key,
+            first,
+            parked,
+        };
+        let goes = order.known(&[
+            blocked(KEY, Some(first), Some(2)),
+            blocked(OTHER, None, Some(4)),
+        ]);
+        assert_eq!(goes, [OTHER], "it waits for nobody");
+        assert_eq!(order.reads(KEY, &[1, 2], 9), "gp");
+        assert_eq!(order.reads(OTHER, &[3, 4], 9), "gp");
+        order.letting_go = true;
+        assert!(!order.may_be_looked_at());
+    }
+}
