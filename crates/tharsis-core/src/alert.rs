@@ -223,16 +223,23 @@ impl Alert {
     /// Whether an event is to tell of it now: none does, or more has come since the one that does, and that is long enough
     /// ago. So those who listen do not wait for mail that nobody takes.
     pub fn wants_event(&self, every: Duration, now: Timestamp) -> bool {
-        self.event
-            .map(EventId::at)
-            .is_none_or(|told_at| self.raised_at > told_at && told_at + every <= now)
+        let Some(told_at) = self.event.map(EventId::at) else {
+            return true;
+        };
+        let is_more = match self.cause {
+            Cause::Dead | Cause::Blocked => self.count > self.event_count,
+            Cause::Suspended | Cause::Failing | Cause::Recovered => self.raised_at > told_at,
+        };
+        is_more && told_at + every <= now
     }
 
     /// What an event tells of it: what none has told of yet.
     #[must_use]
     pub fn for_event(&self) -> Self {
+        let told_at = self.event.map(EventId::at).filter(|_| self.event_count > 0);
         Self {
             count: self.count.saturating_sub(self.event_count),
+            since: told_at.map_or(self.since, |told_at| told_at.max(self.since)),
             ..self.clone()
         }
     }

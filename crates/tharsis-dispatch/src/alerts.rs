@@ -113,7 +113,15 @@ impl<O: Outbox, H: Fn(&Subscription, Cause) -> bool> Round<'_, O, H> {
         }
         // What is for people alone is read anew.
         if self.is_mail_down && mailer.is_some() {
-            tell.retain(|alert| alert.wants_event(every, now) && is_heard(alert));
+            let (heard, unheard): (Vec<&Alert>, Vec<&Alert>) = (tell.into_iter())
+                .partition(|alert| alert.wants_event(every, now) && is_heard(alert));
+            tell = heard;
+            // They are out of the way of others until then.
+            let later = |alert: &&Alert| telling(alert, Told::Waits(now + pause(alert.tries)));
+            let later: Vec<Telling> = unheard.iter().map(later).collect();
+            if !later.is_empty() {
+                within(self.outbox.told(&later, now)).await?;
+            }
         }
         if tell.is_empty() {
             return Ok(());
@@ -131,8 +139,18 @@ impl<O: Outbox, H: Fn(&Subscription, Cause) -> bool> Round<'_, O, H> {
         let tell: Vec<Alert> = (tell.into_iter())
             .filter_map(|alert| {
                 let event = claimed.iter().find(|one| one.alert == alert.id)?.event;
+                let is_new = event != alert.event;
+                let event_count = if is_new {
+                    alert.count
+                } else {
+                    alert.event_count
+                };
                 let alert = alert.clone();
-                Some(Alert { event, ..alert })
+                Some(Alert {
+                    event,
+                    event_count,
+                    ..alert
+                })
             })
             .collect();
         if tell.is_empty() {
@@ -154,8 +172,16 @@ impl<O: Outbox, H: Fn(&Subscription, Cause) -> bool> Round<'_, O, H> {
         };
         self.is_mail_down |= sent.failed.is_some();
         let now = now + begun.elapsed();
+        // Where no mail tells of the rest, what no event has told of is to be told still.
+        let told = |alert: &Alert| match mailer {
+            None => Alert {
+                count: alert.event_count,
+                ..alert.clone()
+            },
+            Some(_) => alert.clone(),
+        };
         let tellings: Vec<Telling> = (tell.iter())
-            .map(|alert| telling(alert, sent.became(alert, now)))
+            .map(|alert| telling(&told(alert), sent.became(alert, now)))
             .collect();
         let id = subscription.id;
         match &sent.failed {

@@ -39,7 +39,8 @@ const AT_ONCE: usize = 512;
 const HOLD: Duration = Duration::from_secs(5);
 const USUAL: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::MAX;
-/// It goes through all that waits for something, and lanes wait for it.
+
+/// How long a look is waited for, who waits for whom: it may go through much, and lanes wait for it.
 const LOOK: Duration = Duration::from_secs(5 * 60);
 
 /// How long the answer to this operation is waited for.

@@ -14,7 +14,8 @@ use crate::{Blocked, KEPT, Lease, LetGo, Position, StoreError, failpoint, order:
 /// Skips from key to key, however many wait for each, in all of the table or in these subscriptions (`?1`), and finds the
 /// first of each in each lane.
 ///
-/// Without an order, or where nothing is held for a dead one, what was kept waits for nobody.
+/// Without an order, or where nothing is held for a dead one, what was kept waits for nobody. A column that is compared with
+/// another table's loses its affinity by a plus sign: otherwise the index would be searched by its first column alone.
 macro_rules! blocked {
     ($first:literal, $next:literal) => {
         concat!(
@@ -52,7 +53,7 @@ pub(super) const BLOCKED: &str = blocked!(
          WHERE d.order_key IS NOT NULL
          ORDER BY d.subscription, d.order_key
          LIMIT 1)",
-    "d.order_key IS NOT NULL AND (d.subscription, d.order_key) > (b.subscription, b.order_key)"
+    "d.order_key IS NOT NULL AND (d.subscription, d.order_key) > (+b.subscription, +b.order_key)"
 );
 
 pub(super) const BLOCKED_OF: &str = blocked!(

@@ -92,6 +92,25 @@ async fn no_table_is_walked() {
 }
 
 #[tokio::test]
+async fn keys_are_skipped_from_one_to_the_next() {
+    let (store, _folder) = open().await;
+    for (statement, step) in [
+        (
+            order::BLOCKED,
+            "SEARCH d USING COVERING INDEX tharsis_delivery_order ((subscription,order_key)>(?,?))",
+        ),
+        (
+            order::BLOCKED_OF,
+            "SEARCH d USING COVERING INDEX tharsis_delivery_order (subscription=? AND order_key>?)",
+        ),
+    ] {
+        let plan = plan(&store, statement).await;
+        let steps = plan.iter().filter(|other| *other == step).count();
+        assert_eq!(steps, 2, "{plan:#?}");
+    }
+}
+
+#[tokio::test]
 async fn lanes_are_read_by_their_key() {
     let (store, _folder) = open().await;
     for (statement, step) in [

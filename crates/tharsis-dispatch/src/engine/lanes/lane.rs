@@ -384,9 +384,10 @@ impl Lane {
                 && self.cache.len() < self.batch_items();
         // What has given its cache back is read when its turn comes.
         let waits = self.spaced.is_some() && self.cache.is_empty();
-        let is_on = self.order.as_ref().is_none_or(|order| {
-            order.hungers(self.cache.len(), self.appetite, self.pace == Pace::Slow)
-        });
+        let is_on = self
+            .order
+            .as_ref()
+            .is_none_or(|order| order.hungers(self.cache.len(), self.appetite));
         self.wanted
             && !self.held
             && self.limit() > 0
@@ -683,14 +684,14 @@ impl Lane {
         }
     }
 
-    /// The next of these keys are let go from now on. What is being read may show them or not.
-    pub(super) fn begin_to_let_go(&mut self) {
+    /// The next of its keys are let go from now on, unless it is being read: that may show them or not. Returns whether they
+    /// are.
+    pub(super) fn begin_to_let_go(&mut self) -> bool {
+        let may = self.reading.is_none();
         if let Some(order) = &mut self.order {
-            order.letting_go = true;
+            order.letting_go |= may;
         }
-        if let Some(reading) = &mut self.reading {
-            reading.stale = true;
-        }
+        may
     }
 
     /// Whether the next of a key may be let go.

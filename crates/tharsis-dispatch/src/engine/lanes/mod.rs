@@ -626,18 +626,21 @@ impl Lanes {
 
     /// The keys whose next deliveries are let go now.
     pub(super) fn begin_to_let_go(&mut self) -> Vec<(i64, OrderKey)> {
-        let mut keys = Vec::new();
+        let (mut keys, mut later) = (Vec::new(), Vec::new());
         while keys.len() < LET_GO
             && let Some((id, key)) = self.to_let_go.pop_first()
         {
-            if !self.leaving.contains(&id)
-                && let Some(lane) = self.lanes.get_mut(&id)
-                && lane.may_let_go(key)
-            {
-                lane.begin_to_let_go();
+            let lane = self.lanes.get_mut(&id).filter(|lane| lane.may_let_go(key));
+            let Some(lane) = lane.filter(|_| !self.leaving.contains(&id)) else {
+                continue;
+            };
+            if lane.begin_to_let_go() {
                 keys.push((id, key));
+            } else {
+                later.push((id, key));
             }
         }
+        self.to_let_go.extend(later);
         keys
     }
 
@@ -654,6 +657,9 @@ impl Lanes {
         for (id, _) in asked {
             if let Some(lane) = self.lanes.get_mut(id) {
                 lane.end_letting_go();
+                if lane.is_order_doubted() {
+                    self.to_look.insert(*id);
+                }
                 self.feed(*id);
             }
         }

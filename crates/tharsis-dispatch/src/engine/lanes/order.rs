@@ -6,15 +6,19 @@ use tharsis_core::{
 };
 use tharsis_store::{Blocked, Due, Fate, LetGo, Position, Settlement};
 
-/// The most rows of a lane that wait in memory for one before them. When that many do, the lane is read on only once those
-/// that they wait for hang, and what then waits too is parked.
+/// The most rows of a lane that wait in memory for one before them. When that many do, the lane is read on only while it has
+/// nothing else to send, and what then waits too is parked.
 pub(super) const MOST_BEHIND: usize = 1024;
+
+/// A lane of which what became of so many rows is not written down is not read on: rows that are parked come faster than
+/// they are written.
+const MOST_UNSETTLED: usize = 1024;
 
 /// The deliveries of a lane that go one after the other, by key.
 ///
 /// Of each key one row at a time is in the cache or under way; those after it wait in memory, for a receiver that answers
-/// soon. When that row is put back, those behind it would be read again and again, and are parked: once, in the store. A lane
-/// whose order is strict has one key and parks nothing: it is not read beyond its first row.
+/// soon. When that row is put back, those behind it would be read again and again, and are parked in the store. A lane whose
+/// order is strict has one key and parks nothing: when its first row is put back, it is not read beyond that.
 #[derive(Debug)]
 pub(super) struct Order {
     by: By,
@@ -123,9 +127,9 @@ impl Order {
         self.is_strict()
     }
 
-    /// Whether it may be read on, where `cached` rows may be sent, `appetite` are liked, and requests hang or not.
-    pub(super) fn hungers(&self, cached: usize, appetite: usize, hangs: bool) -> bool {
-        if self.letting_go {
+    /// Whether it may be read on, where `cached` rows may be sent and `appetite` are liked.
+    pub(super) fn hungers(&self, cached: usize, appetite: usize) -> bool {
+        if self.letting_go || self.unsettled >= MOST_UNSETTLED {
             return false;
         }
         let Some(first) = self
@@ -133,7 +137,7 @@ impl Order {
             .get(&OrderKey::STRICT)
             .filter(|_| self.is_strict())
         else {
-            return self.behind < MOST_BEHIND || hangs;
+            return self.behind < MOST_BEHIND || cached == 0;
         };
         match first.upto {
             Some(_) => self.head.is_some() && !first.busy,
@@ -193,7 +197,7 @@ impl Order {
         };
         of.unsettled += 1;
         self.unsettled += 1;
-        // What is being read of the store is older.
+        // What is being read of the store is older: it is to be read again.
         if self.doubt == Doubt::Asked {
             self.doubt = Doubt::Full;
         }
@@ -350,19 +354,22 @@ impl Order {
         }
         if was_doubted {
             self.doubt = Doubt::None;
+        } else if self.is_strict() && !blocked.iter().any(|one| one.key == OrderKey::STRICT) {
+            // The one that all wait for is gone, by another's hand.
+            let waits = |of: &Key| of.is_idle() && of.upto.is_some();
+            if self.keys.get(&OrderKey::STRICT).is_some_and(waits) {
+                self.doubt();
+            }
         }
         self.forget_idle();
         let keys = blocked.iter().map(|one| one.key);
         keys.filter(|key| self.may_let_go(*key)).collect()
     }
 
-    /// Whether the next of a key may be let go. Under a strict order nothing is parked but what was before it was strict.
+    /// Whether the next of a key may be let go. Under a strict order nothing is parked but what was before it was strict, and
+    /// nothing is kept but what was while something was to be held.
     pub(super) fn may_let_go(&self, key: OrderKey) -> bool {
-        if self.is_strict() {
-            key != OrderKey::STRICT
-        } else {
-            self.asks(key)
-        }
+        self.is_strict() && key != OrderKey::STRICT || self.asks(key)
     }
 
     /// Nothing of it is under way any more, and the last of those that might go has ended.
@@ -372,8 +379,11 @@ impl Order {
 
     /// This came of letting the next of a key go.
     pub(super) fn let_go(&mut self, done: &LetGo) {
-        // In doubt it is looked at anyway.
-        if self.is_strict() || self.is_doubted() {
+        // In doubt it is looked at anyway, and so is which row comes first now.
+        if self.is_strict() {
+            self.doubt();
+        }
+        if self.is_doubted() {
             return;
         }
         let of = self.keys.entry(done.key).or_default();
@@ -589,15 +599,62 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_with_all_that_memory_bears_is_read_on_only_when_its_requests_hang() {
+    fn a_lane_with_all_that_memory_bears_is_read_on_only_while_it_has_nothing_else_to_send() {
         let mut order = order(By::Recipient);
-        assert!(order.hungers(0, 16, false));
+        assert!(order.hungers(3, 16));
         order.reads(KEY, &[1], 9);
         order.behind = MOST_BEHIND;
-        assert!(!order.hungers(0, 16, false));
-        assert!(order.hungers(0, 16, true));
+        assert!(!order.hungers(3, 16));
+        assert!(order.hungers(0, 16));
+        order.unsettled = MOST_UNSETTLED;
+        assert!(!order.hungers(0, 16), "parking does not keep up");
+        order.unsettled = 0;
         order.letting_go = true;
-        assert!(!order.hungers(0, 16, true));
+        assert!(!order.hungers(0, 16));
+    }
+
+    #[test]
+    fn what_was_kept_by_a_strict_order_goes_when_nothing_is_to_be_held_any_more() {
+        let mut order = Order::new(By::Strict);
+        let key = OrderKey::STRICT;
+        order.looked_at();
+        let kept = Blocked {
+            subscription: 1,
+            key,
+            first: None,
+            parked: Some(4),
+        };
+        assert_eq!(order.known(&[kept]), [key]);
+        assert!(
+            !order.hungers(0, 16),
+            "what comes after it does not go before it"
+        );
+        order.let_go(&LetGo {
+            subscription: 1,
+            key,
+            upto: None,
+            waits: false,
+        });
+        assert!(order.is_doubted());
+        order.looked_at();
+        assert_eq!(order.known(&[]), []);
+        assert!(order.hungers(0, 16));
+        assert_eq!(order.reads(key, &[4, 5], 9), "gw");
+    }
+
+    #[test]
+    fn a_strict_order_finds_out_that_the_one_that_all_wait_for_is_gone() {
+        let mut order = order(By::Strict);
+        let key = OrderKey::STRICT;
+        assert_eq!(order.reads(key, &[1], 9), "g");
+        order.becomes(1, key, again());
+        order.writes(1, key, again());
+        assert_eq!(order.known(&[]), []);
+        assert!(order.is_doubted());
+        order.looked_at();
+        order.known(&[]);
+        assert!(!order.is_doubted() && order.before_head().is_none());
+        assert_eq!(order.reads(key, &[2], 9), "g");
     }
 
     #[test]
@@ -605,14 +662,14 @@ mod tests {
         let mut order = order(By::Strict);
         let key = OrderKey::STRICT;
         assert_eq!(order.reads(key, &[1, 2, 3], 1), "gws");
-        assert!(order.hungers(0, 16, false));
+        assert!(order.hungers(0, 16));
         assert_eq!(order.becomes(1, key, again()), (None, vec![2]));
         let head = order.before_head().expect("it is known where it lies");
         assert_eq!((head.due_at, head.seq), (at(9_000), 0));
         assert_eq!(order.reads(key, &[2], 1), "a", "it is not where it was");
         order.writes(1, key, again());
         assert_eq!(order.reads(key, &[1], 1), "g");
-        assert!(!order.hungers(0, 16, false), "it is under way");
+        assert!(!order.hungers(0, 16), "it is under way");
         order.becomes(1, key, DELIVERED);
         assert!(order.is_doubted(), "others may have been put back before");
         assert!(!order.may_be_looked_at());
@@ -630,14 +687,14 @@ mod tests {
         assert_eq!(order.becomes(1, KEY, kept), (None, vec![2]));
         order.writes(1, KEY, kept);
         assert!(!order.may_let_go(KEY));
-        assert!(order.hungers(0, 16, false));
+        assert!(order.hungers(0, 16));
 
         let mut strict = self::order(By::Strict);
         let key = OrderKey::STRICT;
         assert_eq!(strict.reads(key, &[1, 2], 9), "gw");
         assert_eq!(strict.becomes(1, key, kept), (None, vec![2]));
         strict.writes(1, key, kept);
-        assert!(!strict.hungers(0, 16, false));
+        assert!(!strict.hungers(0, 16));
     }
 
     #[test]
