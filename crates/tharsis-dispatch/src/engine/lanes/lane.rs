@@ -539,6 +539,9 @@ impl Lane {
     /// Ends the read. Says when the earliest row is due that was written meanwhile.
     pub(super) fn end_read(&mut self, answered: bool) -> Option<Timestamp> {
         let reading = self.reading.take()?;
+        if let Some(order) = &mut self.order {
+            order.has_let_go = false;
+        }
         for event in self.settled.drain(..) {
             self.known.remove(&event);
         }
@@ -684,10 +687,11 @@ impl Lane {
         }
     }
 
-    /// The next of its keys are let go from now on, unless it is being read: that may show them or not. Returns whether they
-    /// are.
+    /// The next of its keys are let go from now on, unless it is being read: that may show them or not. What was let go before
+    /// is read first. Returns whether they are.
     pub(super) fn begin_to_let_go(&mut self) -> bool {
-        let may = self.reading.is_none();
+        let has_let_go = self.order.as_ref().is_some_and(|order| order.has_let_go);
+        let may = self.reading.is_none() && !(has_let_go && self.hungers());
         if let Some(order) = &mut self.order {
             order.letting_go |= may;
         }
@@ -719,6 +723,7 @@ impl Lane {
     pub(super) fn end_letting_go(&mut self) {
         if let Some(order) = &mut self.order {
             order.letting_go = false;
+            order.has_let_go = true;
         }
         self.rewind();
     }

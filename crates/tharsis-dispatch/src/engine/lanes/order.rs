@@ -32,6 +32,8 @@ pub(super) struct Order {
     doubt: Doubt,
     /// Somebody is being let go: what is read meanwhile may show it or not.
     pub(super) letting_go: bool,
+    /// Somebody was let go since it was read last.
+    pub(super) has_let_go: bool,
 }
 
 /// Whether it is known who waits for whom in the store.
@@ -99,6 +101,7 @@ impl Order {
             head: None,
             doubt: Doubt::Full,
             letting_go: false,
+            has_let_go: false,
         }
     }
 

@@ -67,9 +67,8 @@ impl State {
         self.route(lease, moment, alarm, effects);
         self.lanes.ring(moment, alarm);
         self.send(moment, alarm, effects);
-        // In this order: a lane that lets many go is read in between.
-        self.read(lease, moment, alarm, effects);
         self.keep_order(lease, alarm, effects);
+        self.read(lease, moment, alarm, effects);
         self.settle(lease, now, alarm, effects);
         self.write_transitions(lease, alarm, effects);
         self.see_whether_idle(moment, alarm, effects);
