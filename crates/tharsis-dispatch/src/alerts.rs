@@ -99,7 +99,7 @@ impl<O: Outbox, H: Fn(&Subscription, Cause) -> bool> Round<'_, O, H> {
         let mailer = self.alerts.mailer.as_ref().filter(|_| !to.is_empty());
         let is_heard = |alert: &Alert| (self.is_heard)(subscription, alert.cause);
         // What an event has told is told, whoever does not listen any more.
-        let (mut tell, nobody): (Vec<&Alert>, Vec<&Alert>) = (tell.into_iter())
+        let (tell, nobody): (Vec<&Alert>, Vec<&Alert>) = (tell.into_iter())
             .partition(|alert| mailer.is_some() || alert.event.is_some() || is_heard(alert));
         let mut tellings: Vec<Telling> = (moot.iter())
             .map(|alert| telling(alert, overtaken(alert)))
@@ -110,18 +110,6 @@ impl<O: Outbox, H: Fn(&Subscription, Cause) -> bool> Round<'_, O, H> {
         tellings.sort_by_key(|telling| telling.alert.cause);
         if !tellings.is_empty() {
             within(self.outbox.told(&tellings, now)).await?;
-        }
-        // What is for people alone is read anew.
-        if self.is_mail_down && mailer.is_some() {
-            let (heard, unheard): (Vec<&Alert>, Vec<&Alert>) = (tell.into_iter())
-                .partition(|alert| alert.wants_event(every, now) && is_heard(alert));
-            tell = heard;
-            // They are out of the way of others until then.
-            let later = |alert: &&Alert| telling(alert, Told::Waits(now + pause(alert.tries)));
-            let later: Vec<Telling> = unheard.iter().map(later).collect();
-            if !later.is_empty() {
-                within(self.outbox.told(&later, now)).await?;
-            }
         }
         if tell.is_empty() {
             return Ok(());
