@@ -20,9 +20,10 @@ impl Parts {
         };
         Self {
             // What has expired there is told as such.
-            unfinished: any(|s| {
-                matches!(s, Status::Ended(End::Expired)) || !matches!(s, Status::Ended(_))
-            }),
+            unfinished: filter.ended_since.is_none()
+                && any(|s| {
+                    matches!(s, Status::Ended(End::Expired)) || !matches!(s, Status::Ended(_))
+                }),
             undelivered: any(|s| matches!(s, Status::Ended(end) if end != End::Delivered)),
             delivered: any(|s| s == Status::Ended(End::Delivered)),
         }
@@ -40,6 +41,7 @@ struct FilterRow {
     event: Option<String>,
     since: Option<i64>,
     until: Option<i64>,
+    ended_since: Option<i64>,
 }
 
 pub(crate) fn to_text(filter: &DeliveryFilter) -> Result<String, StoreError> {
@@ -56,6 +58,7 @@ pub(crate) fn to_text(filter: &DeliveryFilter) -> Result<String, StoreError> {
         event: filter.event.map(|id| id.to_string()),
         since: filter.since.map(Timestamp::as_millis),
         until: filter.until.map(Timestamp::as_millis),
+        ended_since: filter.ended_since.map(Timestamp::as_millis),
     };
     serde_json::to_string(&row).map_err(StoreError::database)
 }
@@ -85,6 +88,7 @@ pub(crate) fn from_text(text: &str) -> Result<DeliveryFilter, StoreError> {
             .transpose()?,
         since: row.since.map(Timestamp::from_millis),
         until: row.until.map(Timestamp::from_millis),
+        ended_since: row.ended_since.map(Timestamp::from_millis),
     })
 }
 

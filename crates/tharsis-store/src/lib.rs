@@ -5,6 +5,7 @@
 extern crate self as tharsis_store;
 
 mod alert;
+mod audit;
 mod campaign;
 mod error;
 #[doc(hidden)]
@@ -28,6 +29,7 @@ mod subscription;
 mod worker;
 
 pub use alert::{AlertRecord, Claim, Claimed, Telling, Told};
+pub use audit::AuditRecord;
 pub use campaign::{Campaign, CampaignReport, Slow, Stop, StopState};
 pub use error::StoreError;
 pub use health::{Transition, TransitionRecord};
@@ -40,7 +42,8 @@ pub use outbox::{
 pub use random::Random;
 pub use registry::{
     AttemptRecord, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page,
-    Refusal, Registry, Removed, Replay, ReplayChoice, ReplayKey, ReplayState, Status,
+    Refusal, Registry, Removed, Status,
 };
+pub use replay::{Replay, ReplayChoice, ReplayDraft, ReplayKey, ReplayState};
 pub use store::{PublishOn, Store, StoreOptions, redacted};
 pub use worker::WorkerRecord;

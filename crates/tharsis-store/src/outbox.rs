@@ -574,7 +574,7 @@ pub trait Outbox: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Carries out one chunk (some hundreds of rows) of what was asked for: replays, retries now, cancellations,
-    /// remains of removed subscriptions, campaigns that are resumed or cancelled. Call it again at once while there is more.
+    /// remains of removed subscriptions, campaigns that are resumed or cancelled. Call it again at once while there is more, and at the instant that it names.
     fn work_off(
         &self,
         lease: &Lease,
@@ -600,6 +600,8 @@ pub struct WorkedOff {
     pub lanes: Vec<Pending>,
     /// There is more to carry out. A chunk can touch no lane and still leave more.
     pub more: bool,
+    /// Where there is no more now, there is then.
+    pub next: Option<Timestamp>,
 }
 
 /// What is not finished.
@@ -614,6 +616,7 @@ pub struct Remaining {
     pub held: u64,
     /// Deliveries of events that are not to be attempted yet (`not_before`), and were not.
     pub scheduled: u64,
-    /// Replays and other commands that are not carried out yet.
+    /// Commands that are not carried out yet, and replays that are not through, but for those that somebody paused and those
+    /// that could only go on with what is held.
     pub commands: u64,
 }

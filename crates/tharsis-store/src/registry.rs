@@ -8,7 +8,10 @@ use tharsis_core::{
     subscription::{Credentials, Held, Settings, Subscription, header::OwnHeader},
 };
 
-use crate::{AlertRecord, Attempt, Campaign, CampaignReport, Stop, StoreError, TransitionRecord};
+use crate::{
+    AlertRecord, Attempt, AuditRecord, Campaign, CampaignReport, Replay, ReplayChoice, ReplayDraft,
+    Stop, StoreError, TransitionRecord,
+};
 
 /// What people ask for: subscriptions and their secrets, the history, commands to the owner.
 ///
@@ -146,13 +149,47 @@ pub trait Registry: Send + Sync + 'static {
 
     /// Writes a replay down. The owner works it off: each chosen delivery that has ended becomes due again with a new
     /// retry budget, not before its event's `not_before`. One that is unfinished already, or whose event has expired, or
-    /// whose subscription is gone, or that ended `refused`, is skipped and counted. A filter looks only at what has ended.
+    /// whose subscription is gone, or that ended `refused`, is skipped and counted; so is one that has ended under a replay
+    /// which was not through when this one was asked for, or came later, so that of two replays of the same one sends it. A
+    /// filter looks only at what has ended. A subscription has some hundred unfinished deliveries of a replay at a time.
     fn replay(
         &self,
-        choice: &ReplayChoice,
-        key: ReplayKey,
+        draft: &ReplayDraft,
         now: Timestamp,
     ) -> impl Future<Output = Result<Replay, StoreError>> + Send;
+
+    /// Holds a replay: nothing more of it becomes due until it is resumed. Refused with `replay_over` when it is.
+    fn pause_replay(
+        &self,
+        id: ReplayId,
+        actor: &str,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Replay, StoreError>> + Send;
+
+    /// Lets it go on. Refused with `replay_over` when it is.
+    fn resume_replay(
+        &self,
+        id: ReplayId,
+        actor: &str,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Replay, StoreError>> + Send;
+
+    /// Calls it off for ever: what it made due already goes on. Refused with `replay_over` when it is.
+    fn cancel_replay(
+        &self,
+        id: ReplayId,
+        actor: &str,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Replay, StoreError>> + Send;
+
+    /// What is to be expected of a replay of this: how many there are for each subscription. Goes through all that can match.
+    fn tally(
+        &self,
+        choice: &ReplayChoice,
+    ) -> impl Future<Output = Result<Vec<(SubscriptionId, u64)>, StoreError>> + Send;
+
+    /// Who asked for what, newest first, at most 100.
+    fn audit(&self) -> impl Future<Output = Result<Vec<AuditRecord>, StoreError>> + Send;
 
     /// One replay.
     fn replay_state(&self, id: ReplayId)
@@ -235,6 +272,8 @@ pub struct DeliveryFilter {
     pub since: Option<Timestamp>,
     /// Published before.
     pub until: Option<Timestamp>,
+    /// Ended, with an attempt that began at or after.
+    pub ended_since: Option<Timestamp>,
 }
 
 /// The state of a delivery as people see it.
@@ -345,55 +384,4 @@ pub struct Refusal {
     pub field: Option<String>,
     /// One sentence, lower case, without a full stop.
     pub message: String,
-}
-
-/// What a replay takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReplayChoice {
-    /// These deliveries.
-    Deliveries(Vec<DeliveryId>),
-    /// All that match and have ended.
-    Filter(DeliveryFilter),
-}
-
-/// Under which idempotency value a replay sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ReplayKey {
-    /// The event's own, so that a receiver knows what it has had.
-    #[default]
-    Same,
-    /// One of this replay, so that a receiver takes everything for new: [`fresh_key`](tharsis_core::signer::fresh_key).
-    Fresh,
-}
-
-/// A replay and how far it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Replay {
-    /// Its name.
-    pub id: ReplayId,
-    /// Under which idempotency value it sends.
-    pub key: ReplayKey,
-    /// How far it is.
-    pub state: ReplayState,
-    /// Deliveries looked at so far.
-    pub examined: u64,
-    /// Deliveries made due again.
-    pub replayed: u64,
-    /// Deliveries left alone: unfinished, expired, refused, or without a subscription.
-    pub skipped: u64,
-    /// When it was asked for.
-    pub created_at: Timestamp,
-    /// When it was done.
-    pub finished_at: Option<Timestamp>,
-}
-
-/// How far a replay is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReplayState {
-    /// Not begun.
-    Waiting,
-    /// Begun.
-    Running,
-    /// Done.
-    Done,
 }

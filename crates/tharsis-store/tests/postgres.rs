@@ -28,7 +28,7 @@ use crate::schema::Schema;
 
 const CLIENT: &str = "b4aeba4e-a4c0-4896-866a-56f8bcb372fc";
 /// The migrations.
-const ALL: [&str; 9] = [
+const ALL: [&str; 10] = [
     "outbox",
     "profiles",
     "rate",
@@ -38,6 +38,7 @@ const ALL: [&str; 9] = [
     "alert",
     "own_events",
     "order",
+    "replay",
 ];
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -147,6 +147,7 @@ async fn a_file_that_must_exist_is_not_made() {
             "alert",
             "own_events",
             "order",
+            "replay",
         ]
     );
     assert_eq!(migrate().await.expect("migrates"), [""; 0]);

@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tharsis_core::{
-    DeliveryId, Invalid, ReplayId, Timestamp,
+    DeliveryId, Invalid, ReplayId, SubscriptionId, Timestamp,
     delivery::{End, codes},
 };
 
 use super::{
-    Model, count,
+    Model, Stored, count,
     history::matches,
     not_found,
     outbox::{pending, unsent},
 };
 use crate::{
-    ASIDE, Campaign, KEPT, Lease, Replay, ReplayChoice, ReplayKey, ReplayState, Shard, Shards,
-    StoreError, WorkedOff,
+    ASIDE, Campaign, DeliveryFilter, KEPT, Lease, Replay, ReplayChoice, ReplayDraft, ReplayState,
+    Shard, Shards, StoreError, WorkedOff, replay::is_wanted,
 };
 
 /// So many deliveries are looked at by one chunk of a replay: few, so that there are often more.
@@ -61,11 +61,17 @@ pub(super) struct Job {
     last: i64,
     /// The last pair that was looked at, by the numbers of its event and its subscription.
     cursor: (i64, i64),
+    /// The numbers of replays that were not through when it was asked for.
+    beside: BTreeSet<u32>,
 }
 
 impl Job {
-    pub(super) fn is_done(&self) -> bool {
-        self.replay.state == ReplayState::Done
+    /// Whether there is something to do, as long as nobody says otherwise.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(
+            self.replay.state,
+            ReplayState::Waiting | ReplayState::Running
+        )
     }
 
     fn shard(&self) -> Shard {
@@ -110,30 +116,39 @@ impl Model {
     pub fn replay(
         &mut self,
         id: ReplayId,
-        choice: &ReplayChoice,
-        key: ReplayKey,
+        draft: &ReplayDraft,
         now: Timestamp,
     ) -> Result<Replay, StoreError> {
-        if let ReplayChoice::Deliveries(ids) = choice
+        if let ReplayChoice::Deliveries(ids) = &draft.choice
             && let Some(unknown) = ids.iter().find(|id| self.line(**id).is_none())
         {
             return Err(not_found("delivery", unknown));
         }
         let replay = Replay {
             id,
-            key,
+            key: draft.key,
+            rate: draft.rate,
             state: ReplayState::Waiting,
+            expected: draft.expected,
             examined: 0,
             replayed: 0,
             skipped: 0,
+            unfinished: 0,
+            held_for: Vec::new(),
+            is_held: false,
             created_at: now,
             finished_at: None,
         };
+        let beside = (1..)
+            .zip(&self.jobs)
+            .filter(|(number, job)| !job.replay.state.is_over() || self.on_their_way(*number) > 0);
+        let beside = beside.map(|(number, _)| number).collect();
         self.jobs.push(Job {
             replay: replay.clone(),
-            choice: choice.clone(),
+            choice: draft.choice.clone(),
             last: self.last_seq,
             cursor: (0, 0),
+            beside,
         });
         self.registry_written();
         Ok(replay)
@@ -152,15 +167,28 @@ impl Model {
 
     /// The replays, newest first.
     pub fn replays(&self) -> Vec<Replay> {
-        let newest_first = self.jobs.iter().rev();
-        newest_first.map(|job| job.replay.clone()).collect()
+        let mut replays: Vec<Replay> = (1..)
+            .zip(&self.jobs)
+            .map(|(number, job)| Replay {
+                unfinished: self.on_their_way(number),
+                ..job.replay.clone()
+            })
+            .collect();
+        replays.reverse();
+        replays
+    }
+
+    /// How many deliveries are on their way under the replay of this number.
+    fn on_their_way(&self, number: u32) -> u64 {
+        let rows = self.rows.iter();
+        count(rows.filter(|row| row.position.replay == number).count())
     }
 
     /// Whether something was asked for that lies in the shards of this lease.
     pub fn has_work(&self, lease: &Lease) -> bool {
         let ours = lease.shards;
         let mut commands = self.commands.iter();
-        let mut jobs = self.jobs.iter().filter(|job| !job.is_done());
+        let mut jobs = self.jobs.iter().filter(|job| job.is_open());
         commands.any(|command| ours.contains(self.shard(command.number)))
             || jobs.any(|job| ours.contains(job.shard()))
     }
@@ -177,6 +205,7 @@ impl Model {
         Ok(WorkedOff {
             lanes: touched.into_iter().map(pending).collect(),
             more: true,
+            next: None,
         })
     }
 
@@ -194,7 +223,7 @@ impl Model {
             self.carry_out(command, now);
             return Some(BTreeMap::from([(number, now)]));
         }
-        let is_next = |job: &Job| !job.is_done() && ours.contains(job.shard());
+        let is_next = |job: &Job| job.is_open() && ours.contains(job.shard());
         let n = self.jobs.iter().position(is_next)?;
         let again = self.step(n, now);
         let (own, foreign): (BTreeMap<_, _>, BTreeMap<_, _>) = again
@@ -279,6 +308,9 @@ impl Model {
         let mut lanes = BTreeMap::new();
         let mut replayed = 0;
         for ((_, number), id) in &chosen {
+            if self.is_taken(*id, replay, &job.beside) {
+                continue;
+            }
             if let Some(due_at) = self.due_again(*id, now) {
                 let seq = self.seq();
                 self.make_due(*id, *number, seq, due_at, Some((replay, &job.replay)));
@@ -308,6 +340,7 @@ impl Model {
     fn chosen(&self, job: &Job) -> BTreeSet<((i64, i64), DeliveryId)> {
         let ids: BTreeSet<DeliveryId> = match &job.choice {
             ReplayChoice::Deliveries(ids) => ids.iter().copied().collect(),
+            ReplayChoice::Missing(of, filter) => self.missing(*of, filter),
             ReplayChoice::Filter(filter) => {
                 let ended = self.ended.keys().filter_map(|id| self.line(*id));
                 let matching = ended.filter(|line| matches(filter, line));
@@ -323,13 +356,62 @@ impl Model {
             .collect()
     }
 
+    /// What a subscription wants of the events that match, and was never delivered.
+    fn missing(&self, of: SubscriptionId, filter: &DeliveryFilter) -> BTreeSet<DeliveryId> {
+        let target = self.number(of).and_then(|number| self.targets.get(&number));
+        let Some(settings) = target.map(|target| &target.subscription.settings) else {
+            return BTreeSet::new();
+        };
+        let is_wanted = |stored: &&Stored| {
+            let pointer = &stored.pointer;
+            let event_type = &*pointer.event_type;
+            let payload = std::str::from_utf8(&stored.payload).ok();
+            pointer.client == settings.client
+                && stored.refused.is_none()
+                && !self.pointers.contains_key(&pointer.seq)
+                && is_wanted(settings, event_type, payload)
+                && filter.event.is_none_or(|event| event == pointer.event)
+                && (filter.event_type.is_empty()
+                    || filter.event_type.iter().any(|of| **of == *event_type))
+                && (filter.campaign.is_none() || filter.campaign == stored.campaign)
+                && filter
+                    .since
+                    .is_none_or(|since| pointer.published_at >= since)
+                && filter
+                    .until
+                    .is_none_or(|until| pointer.published_at < until)
+        };
+        let was_delivered = |id: &DeliveryId| {
+            let attempts = self.attempts.get(id).into_iter().flatten();
+            attempts
+                .filter(|one| one.end == Some(End::Delivered))
+                .count()
+                > 0
+        };
+        (self.events.values())
+            .filter(is_wanted)
+            .map(|stored| DeliveryId {
+                event: stored.pointer.event,
+                subscription: of,
+            })
+            .filter(|id| !was_delivered(id) && !self.rows.iter().any(|row| row.id == *id))
+            .collect()
+    }
+
+    /// Whether another replay has taken it since this one was asked for.
+    fn is_taken(&self, id: DeliveryId, replay: u32, beside: &BTreeSet<u32>) -> bool {
+        let under = self.ended_under.get(&id);
+        under.is_some_and(|under| *under >= replay || beside.contains(under))
+    }
+
     /// When it is due again; `None` for what is left alone: unfinished, expired, refused, or without a subscription.
     fn due_again(&self, id: DeliveryId, now: Timestamp) -> Option<Timestamp> {
         let event = &self.events[&id.event].pointer;
         let number = self.number(id.subscription)?;
         let is_wanted = self.targets.contains_key(&number)
             && event.expires_at.is_none_or(|at| at > now)
-            && *self.ended.get(&id)? != End::Refused;
+            && self.ended.get(&id) != Some(&End::Refused)
+            && !self.rows.iter().any(|row| row.id == id);
         is_wanted.then(|| event.not_before.map_or(now, |at| at.max(now)))
     }
 }

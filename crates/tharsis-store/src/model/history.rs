@@ -121,4 +121,7 @@ pub(super) fn matches(filter: &DeliveryFilter, line: &DeliveryRow) -> bool {
         && (filter.campaign.is_none() || filter.campaign == line.campaign)
         && filter.since.is_none_or(|since| line.published_at >= since)
         && filter.until.is_none_or(|until| line.published_at < until)
+        && filter.ended_since.is_none_or(|since| {
+            matches!(line.status, Status::Ended(_)) && line.last_at.is_some_and(|at| at >= since)
+        })
 }

@@ -40,6 +40,8 @@ pub struct Model {
     pub rows: Vec<Due>,
     /// How each delivery ended that is not on its way.
     pub ended: BTreeMap<DeliveryId, End>,
+    /// The number of the replay under which that was.
+    ended_under: BTreeMap<DeliveryId, u32>,
     /// The attempts of each delivery, in the order in which they happened.
     pub attempts: BTreeMap<DeliveryId, Vec<AttemptRecord>>,
     /// Who owns which shard.
@@ -104,6 +106,7 @@ impl Model {
             transitions: BTreeMap::new(),
             commands: Vec::new(),
             jobs: Vec::new(),
+            ended_under: BTreeMap::new(),
             last_seq: 0,
             commits: 0,
             told: BTreeMap::new(),

@@ -383,7 +383,7 @@ impl Model {
 
     /// What is not finished.
     pub fn remaining(&self, now: Timestamp) -> Remaining {
-        let jobs = self.jobs.iter().filter(|job| !job.is_done()).count();
+        let jobs = self.jobs.iter().filter(|job| job.is_open()).count();
         let mut remaining = Remaining {
             unrouted: count(self.pointers.len()),
             commands: count(self.commands.len() + jobs),

@@ -54,6 +54,7 @@ impl Model {
         if let Some(attempt) = &settlement.attempt {
             row.attempts = row.attempts.max(attempt.number);
         }
+        let replay = row.position.replay;
         let (end, due_at) = match settlement.fate {
             Fate::Ended(end) => {
                 self.rows.remove(n);
@@ -86,6 +87,9 @@ impl Model {
         };
         if let Some(attempt) = &settlement.attempt {
             self.record(id, attempt.clone(), end, due_at);
+            if end.is_some() && replay > 0 {
+                self.ended_under.insert(id, replay);
+            }
         }
         if let Some(reason) = settlement.suspend {
             self.suspend(settlement.position.subscription, reason);
@@ -108,14 +112,18 @@ impl Model {
         if is_written_again {
             return;
         }
-        self.rows
-            .retain(|row| row.id != id || row.position.seq != settlement.position.seq);
+        let is_it = |row: &crate::Due| row.id == id && row.position.seq == settlement.position.seq;
+        let under = (self.rows.iter().find(|row| is_it(row))).map(|row| row.position.replay);
+        self.rows.retain(|row| !is_it(row));
         let number = attempt.number.max(self.made(id) + 1);
         let attempt = Attempt {
             number,
             ..attempt.clone()
         };
         self.record(id, attempt, Some(End::Delivered), None);
+        if let Some(replay) = under.filter(|replay| *replay > 0) {
+            self.ended_under.insert(id, replay);
+        }
         if let Some(row) = self.rows.iter_mut().find(|row| row.id == id) {
             row.attempts = number;
             self.ended.remove(&id);
@@ -141,6 +149,7 @@ impl Model {
         });
         if let Some(end) = end {
             self.ended.insert(id, end);
+            self.ended_under.remove(&id);
         }
     }
 

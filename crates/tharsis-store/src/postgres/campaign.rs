@@ -223,7 +223,7 @@ pub(super) const END: &str = chunk!(
      FROM taken
      ON CONFLICT (event, subscription, number) DO UPDATE
      SET at = excluded.at, duration_us = 0, code = excluded.code, status = NULL, ended = excluded.ended,
-         after = excluded.after, due_at = NULL, detail = NULL, excerpt = NULL"
+         after = excluded.after, due_at = NULL, detail = NULL, excerpt = NULL, replay = NULL"
 );
 
 /// One chunk of a command about a campaign, which is gone with the last one.

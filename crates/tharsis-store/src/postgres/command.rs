@@ -17,7 +17,9 @@ use super::{
     value::{Instant, corrupt, expect_changed},
 };
 use crate::{
-    CommandAccepted, Lease, Pending, Shard, Shards, StoreError, WorkedOff, failpoint, status,
+    CommandAccepted, Lease, Pending, Shard, Shards, StoreError, WorkedOff, failpoint,
+    replay::{DUE_WITHIN, SOON},
+    status,
 };
 
 /// Rows of one chunk: a few milliseconds of their locks.
@@ -98,9 +100,15 @@ pub(super) async fn work_off(
     now: Timestamp,
 ) -> Result<WorkedOff, StoreError> {
     owner::check(store, lease)?;
-    let Some(task) = next_task(store, lease).await? else {
+    let Some(task) = next_task(store, lease, now).await? else {
         return Ok(WorkedOff::default());
     };
+    if let Task::Wait(until) = task {
+        return Ok(WorkedOff {
+            next: Some(until),
+            ..WorkedOff::default()
+        });
+    }
     let mut write = store.0.engine.begin().await?;
     let shards = owner::fence(&mut write, lease).await?;
     let (touched, points) = match task {
@@ -120,10 +128,11 @@ pub(super) async fn work_off(
             (touched.into_iter().collect(), failpoint::COMMAND)
         }
         Task::Release(..) => (Vec::new(), failpoint::COMMAND),
-        Task::Replay(seq) => {
-            let touched = replay::step(&mut write, seq, shards, now).await?;
+        Task::Replay(part) => {
+            let touched = replay::step(store, &mut write, part, shards, now).await?;
             (touched, failpoint::REPLAY)
         }
+        Task::Wait(_) => (Vec::new(), failpoint::REPLAY),
     };
     let (own, foreign) = apart(touched, shards);
     poke::tell(&mut write, store, &foreign).await?;
@@ -132,6 +141,7 @@ pub(super) async fn work_off(
         lanes: own,
         // Where a part of the lease is gone, a new one says first what is left.
         more: shards == lease.shards,
+        next: None,
     })
 }
 
@@ -141,17 +151,34 @@ enum Task {
     Commands(Shard),
     /// The release of this subscription, which lies in this shard.
     Release(i64, Shard),
-    /// The replay of this number.
-    Replay(i64),
+    /// A part of a replay, by both numbers.
+    Replay((i64, i64)),
+    /// Nothing before then.
+    Wait(Timestamp),
 }
 
 /// Asked without a transaction, since it is asked often and there is rarely something.
-async fn next_task(store: &PostgresStore, lease: &Lease) -> Result<Option<Task>, StoreError> {
-    type Next = (Option<i16>, Option<i64>, Option<i64>, Option<i16>);
-    let (shard, replay, release, lies_in): Next = sqlx::query_as(NEXT_TASK)
-        .bind(owner::array(lease.shards))
-        .fetch_one(&mut *store.0.engine.get().await?)
-        .await?;
+async fn next_task(
+    store: &PostgresStore,
+    lease: &Lease,
+    now: Timestamp,
+) -> Result<Option<Task>, StoreError> {
+    type Next = (
+        Option<i16>,
+        Option<i64>,
+        Option<i16>,
+        Option<i64>,
+        Option<i64>,
+        Option<Instant>,
+        Option<bool>,
+    );
+    let (shard, release, lies_in, replay, part, look_at, is_ready): Next =
+        sqlx::query_as(NEXT_TASK)
+            .bind(owner::array(lease.shards))
+            .bind(Instant(now))
+            .bind(Instant(now + DUE_WITHIN))
+            .fetch_one(&mut *store.0.engine.get().await?)
+            .await?;
     if let Some(shard) = shard {
         let shard = u8::try_from(shard).map_err(corrupt)?;
         return Ok(Some(Task::Commands(Shard(shard))));
@@ -160,18 +187,36 @@ async fn next_task(store: &PostgresStore, lease: &Lease) -> Result<Option<Task>,
         let shard = u8::try_from(shard).map_err(corrupt)?;
         return Ok(Some(Task::Release(subscription, Shard(shard))));
     }
-    Ok(replay.map(Task::Replay))
+    let (Some(replay), Some(part), Some(Instant(look_at))) = (replay, part, look_at) else {
+        return Ok(None);
+    };
+    Ok(Some(if is_ready == Some(true) {
+        Task::Replay((replay, part))
+    } else {
+        Task::Wait(look_at.max(now + SOON))
+    }))
 }
 
-/// The oldest replay is looked for among the few that are not done, not in the order of all.
+/// Replays take turns: of the parts whose time has come, and whose subscription has room again, the one that has waited
+/// longest is next, among those of the few that are not over.
 pub(super) const NEXT_TASK: &str = "
     SELECT (SELECT shard FROM command WHERE shard = ANY ($1) LIMIT 1),
-           (SELECT min(r.seq)
-            FROM (SELECT seq FROM replay WHERE shard = ANY ($1) AND finished_at IS NULL OFFSET 0) r),
-           l.subscription, l.shard
+           l.subscription, l.shard, p.replay, p.subscription, p.look_at, p.ready
     FROM (VALUES (true)) AS one
     LEFT JOIN LATERAL (
-        SELECT subscription, shard FROM release WHERE shard = ANY ($1) ORDER BY subscription LIMIT 1) l ON true";
+        SELECT subscription, shard FROM release WHERE shard = ANY ($1) ORDER BY subscription LIMIT 1) l ON true
+    LEFT JOIN LATERAL (
+        SELECT p.replay, p.subscription, p.look_at,
+               p.look_at <= $2
+               AND (p.waits_for IS NULL
+                    OR (SELECT count(*) FROM delivery d
+                        WHERE d.replay = p.replay AND d.replay > 0 AND d.subscription = p.waits_for AND d.lane = 0
+                          AND d.due_at <= $3) <= p.enough) AS ready
+        FROM (SELECT seq FROM replay WHERE shard = ANY ($1) AND finished_at IS NULL AND NOT paused OFFSET 0) r
+        CROSS JOIN LATERAL (
+            SELECT * FROM replay_part WHERE replay = r.seq AND NOT done OFFSET 0) p
+        ORDER BY ready DESC, p.look_at, p.replay, p.subscription
+        LIMIT 1) p ON true";
 
 /// Lanes of these shards, and those of others.
 fn apart(touched: Vec<Touched>, shards: Shards) -> (Vec<Pending>, Vec<Touched>) {
@@ -329,7 +374,7 @@ macro_rules! record_cancelled {
              FROM taken
              ON CONFLICT (event, subscription, number) DO UPDATE
              SET at = excluded.at, duration_us = 0, code = excluded.code, status = NULL, ended = excluded.ended,
-                 after = excluded.after, due_at = NULL, detail = NULL, excerpt = NULL"
+                 after = excluded.after, due_at = NULL, detail = NULL, excerpt = NULL, replay = NULL"
         )
     };
 }

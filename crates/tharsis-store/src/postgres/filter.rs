@@ -32,12 +32,13 @@ pub(super) struct Matching {
     until: Option<Instant>,
     subscriptions: Option<Vec<i64>>,
     statuses: Option<Vec<&'static str>>,
+    ended_since: Option<Instant>,
     unreadable: Vec<i64>,
     /// Which of the three parts can hold a match.
     parts: Parts,
 }
 
-/// `$1` and `$2` are a pair to stay before, `$3` to `$13` the filter. Subqueries with `OFFSET 0` are asked row by row, so
+/// `$1` and `$2` are a pair to stay before, `$3` to `$13`, and `$17`, the filter. Subqueries with `OFFSET 0` are asked row by row, so
 /// that a walk which ends after a page asks for a page.
 macro_rules! of_event {
     ($of:literal) => {
@@ -70,7 +71,8 @@ macro_rules! is_the_end {
          AND NOT EXISTS (
              SELECT FROM delivery d WHERE d.event = a.event AND d.subscription = a.subscription OFFSET 0)
          AND ($11 IS NULL OR a.subscription = ANY ($11))
-         AND ($12 IS NULL OR a.ended = ANY ($12))"
+         AND ($12 IS NULL OR a.ended = ANY ($12))
+         AND ($17 IS NULL OR a.at >= $17)"
     };
 }
 
@@ -144,7 +146,7 @@ macro_rules! delivered {
 
 macro_rules! page {
     () => {
-        " ORDER BY event DESC, subscription DESC LIMIT $17"
+        " ORDER BY event DESC, subscription DESC LIMIT $18"
     };
 }
 
@@ -172,6 +174,17 @@ pub(super) const COUNT: &str = concat!(
     ") m"
 );
 
+/// How many there are for each subscription.
+pub(super) const TALLY: &str = concat!(
+    "SELECT (SELECT s.id FROM subscription s WHERE s.seq = m.subscription), count(*) FROM (",
+    unfinished!(),
+    " UNION ALL ",
+    undelivered!(),
+    " UNION ALL ",
+    delivered!(),
+    ") m GROUP BY m.subscription ORDER BY 2 DESC, m.subscription"
+);
+
 /// The next attempts after a pair (`$1`, `$2`), all of each pair, and whether such a one is an end that matches.
 macro_rules! next {
     ($which:expr) => {
@@ -181,12 +194,12 @@ macro_rules! next {
             " AND ",
             of_event!("a"),
             " FROM (
-                 SELECT event, subscription, number, ended
+                 SELECT event, subscription, number, ended, at
                  FROM attempt
                  WHERE (event, subscription) > ($1, $2) AND event BETWEEN $3 AND $4",
             $which,
             "    ORDER BY event, subscription
-                 FETCH FIRST $17 ROWS WITH TIES) a
+                 FETCH FIRST $18 ROWS WITH TIES) a
              ORDER BY a.event, a.subscription"
         )
     };
@@ -217,6 +230,7 @@ impl Matching {
             until: filter.until.map(Instant),
             subscriptions: numbers(conn, &filter.subscription).await?,
             statuses: some(words),
+            ended_since: filter.ended_since.map(Instant),
             unreadable: unreadable.to_vec(),
             parts: Parts::of(filter),
         })
@@ -273,6 +287,18 @@ impl Matching {
         Ok(count.unsigned_abs())
     }
 
+    pub(super) async fn tally(
+        &self,
+        conn: &mut PgConnection,
+    ) -> Result<Vec<(SubscriptionId, u64)>, StoreError> {
+        let rows: Vec<(Uuid, i64)> = self
+            .bind(sqlx::query_as(TALLY), BEYOND_ALL, self.within)
+            .fetch_all(conn)
+            .await?;
+        let one = |(id, count): (Uuid, i64)| (SubscriptionId::from_uuid(id), count.unsigned_abs());
+        Ok(rows.into_iter().map(one).collect())
+    }
+
     /// The next attempts after this pair, at least as many as asked for if there are, each with its pair and whether it is
     /// an end that matches.
     pub(super) async fn next(
@@ -322,6 +348,7 @@ impl Matching {
             .bind(self.parts.unfinished)
             .bind(self.parts.undelivered)
             .bind(self.parts.delivered)
+            .bind(self.ended_since)
     }
 }
 

@@ -61,6 +61,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "order",
         sql: include_str!("../../migrations/postgres/0009_order.sql"),
     },
+    Migration {
+        version: 10,
+        name: "replay",
+        sql: include_str!("../../migrations/postgres/0010_replay.sql"),
+    },
 ];
 
 struct Migration {

@@ -26,6 +26,7 @@
 //! beside it. A program that publishes with [`PostgresStore::publish_in`] executes `publish_frozen`.
 
 mod alert;
+mod audit;
 mod campaign;
 mod command;
 mod connect;

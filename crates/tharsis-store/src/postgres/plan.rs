@@ -35,8 +35,8 @@ use self::schema::Schema;
 use super::PostgresStore;
 use crate::order::LET_GO;
 use crate::{
-    Attempt, Due, Fate, LaneRead, Lease, Outbox, Pointer, Registry, RouteTo, Routed, Settlement,
-    Shards,
+    Attempt, DeliveryFilter, Due, Fate, LaneRead, Lease, Outbox, Pointer, Registry, ReplayChoice,
+    ReplayDraft, RouteTo, Routed, Settlement, Shards, Status,
 };
 
 /// What grows with what is published. Beside these are shards, workers, the revision and the registry.
@@ -297,6 +297,38 @@ impl World {
         self.settle(&due).await;
         self.command(&due).await;
         self.order().await;
+        self.replay().await;
+    }
+
+    /// What ended dead, and what one was never delivered: a chunk at a time, and as much of it as there is room for.
+    async fn replay(&mut self) {
+        const CHUNK: u32 = 500;
+        let dead = DeliveryFilter {
+            status: vec![Status::Ended(End::Dead)],
+            ..DeliveryFilter::default()
+        };
+        let of = self.store.list(None).await.expect("a list")[4].id;
+        for choice in [
+            ReplayChoice::Filter(dead),
+            ReplayChoice::Missing(of, DeliveryFilter::default()),
+        ] {
+            let draft = ReplayDraft::new(choice, "sre");
+            let asked = self.store.replay(&draft, self.now).await.expect("asked");
+            let mut chunks = 0;
+            loop {
+                let work = self.store.work_off(&self.lease, self.now);
+                let (done, plans) = self.said.during(work).await;
+                if !done.expect("worked off").more {
+                    break;
+                }
+                chunks += 1;
+                assert!(chunks < 50, "there is always more");
+                check(&plans, "replay_part", CHUNK + CHUNK / 4);
+            }
+            assert!(chunks > 0, "nothing was looked at");
+            drop(self.store.cancel_replay(asked.id, "sre", self.now).await);
+        }
+        run(&mut self.conn, "DELETE FROM delivery WHERE replay > 0").await;
     }
 
     /// A key of the third lane waits for nobody: some are let go, and the rest waits for the last of them.

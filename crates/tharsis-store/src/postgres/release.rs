@@ -198,7 +198,7 @@ macro_rules! end_rows {
                  FROM taken
                  ON CONFLICT (event, subscription, number) DO UPDATE
                  SET at = excluded.at, duration_us = 0, code = excluded.code, status = NULL, ended = excluded.ended,
-                     after = excluded.after, due_at = NULL, detail = NULL, excerpt = NULL
+                     after = excluded.after, due_at = NULL, detail = NULL, excerpt = NULL, replay = NULL
              )
              SELECT count(*) FROM next"
         )

@@ -11,7 +11,18 @@ pub(super) const REMAINING: &str = "
     SELECT
         (SELECT count(*) FROM outbox),
         (SELECT count(*) FROM command) + (SELECT count(*) FROM release)
-            + (SELECT count(*) FROM replay WHERE finished_at IS NULL),
+            + (SELECT count(*)
+               FROM replay r
+               WHERE finished_at IS NULL AND NOT paused AND EXISTS (
+                   SELECT
+                   FROM replay_part p
+                   WHERE p.replay = r.seq AND NOT p.done
+                     AND (p.waits_for IS NULL
+                          OR NOT p.stuck
+                             AND NOT EXISTS (SELECT FROM subscription_state st WHERE st.subscription = p.waits_for)
+                             AND NOT EXISTS (SELECT FROM subscription_health h
+                                             WHERE h.subscription = p.waits_for AND h.condition = 'open' AND h.probe_at > $1)
+                             AND p.waits_for <> ALL ($2)))),
         count(*),
         count(*) FILTER (WHERE held),
         count(*) FILTER (WHERE NOT held AND due_at > $1 AND tries = 0 AND EXISTS (

@@ -84,7 +84,8 @@ pub(super) const SETTLE: &str = "
         SELECT l.subscription, l.lane, l.due_at, l.seq, l.event, l.attempts, l.tries, l.replay, l.waited, l.order_key
         FROM late l
     ), recorded AS (
-        INSERT INTO attempt (event, subscription, number, at, duration_us, code, status, ended, after, due_at, detail, excerpt)
+        INSERT INTO attempt
+            (event, subscription, number, at, duration_us, code, status, ended, after, due_at, detail, excerpt, replay)
         SELECT t.event, t.subscription,
                CASE WHEN t.is_as_read OR NOT t.is_success THEN t.number
                     ELSE greatest(t.number,
@@ -94,13 +95,13 @@ pub(super) const SETTLE: &str = "
                                    WHERE a.event = t.event AND a.subscription = t.subscription))
                END,
                t.at, t.duration_us, t.code, t.status, t.ended, t.after, CASE t.to_lane WHEN 0 THEN t.again END, t.detail,
-               t.excerpt
+               t.excerpt, CASE WHEN t.ended IS NOT NULL THEN nullif(t.replay, 0) END
         FROM taken t
         WHERE t.is_taken AND t.is_new
         ON CONFLICT (event, subscription, number) DO UPDATE
         SET at = excluded.at, duration_us = excluded.duration_us, code = excluded.code, status = excluded.status,
             ended = excluded.ended, after = excluded.after, due_at = excluded.due_at, detail = excluded.detail,
-            excerpt = excluded.excerpt
+            excerpt = excluded.excerpt, replay = excluded.replay
         WHERE attempt.number = 0
         RETURNING event, subscription
     ), suspended AS MATERIALIZED (

@@ -9,7 +9,8 @@ use super::{
     SqliteStore, campaign,
     filter::Pair,
     history::pair,
-    owner, registry, release, replay,
+    owner, registry, release,
+    replay::{self, Next},
     value::{count, expect_changed, json},
 };
 use crate::{CommandAccepted, Lease, Pending, StoreError, WorkedOff, failpoint, status};
@@ -83,26 +84,27 @@ pub(super) async fn work_off(
     now: Timestamp,
 ) -> Result<WorkedOff, StoreError> {
     store.0.owner.check(lease)?;
-    if lease.shards.is_empty() || is_idle(store).await? {
+    if lease.shards.is_empty() {
         return Ok(WorkedOff::default());
+    }
+    if let Some(idle) = is_idle(store, now).await? {
+        return Ok(idle);
     }
     let mut write = store.0.writer.begin().await?;
     owner::fence(&mut write, lease).await?;
     let commands = next_commands(&mut write).await?;
-    let (touched, more) = if commands.is_empty() {
-        if let Some(touched) = release::step(&mut write, now).await? {
-            write.commit(failpoint::COMMAND).await?;
-            (touched, true)
-        } else {
-            let done = replay::step(&mut write, now).await?;
-            write.commit(failpoint::REPLAY).await?;
-            done
-        }
-    } else {
+    let (touched, points) = if !commands.is_empty() {
         let touched = carry_out(&mut write, &commands, now).await?;
-        write.commit(failpoint::COMMAND).await?;
-        (touched, true)
+        (touched, failpoint::COMMAND)
+    } else if let Some(touched) = release::step(&mut write, now).await? {
+        (touched, failpoint::COMMAND)
+    } else if let Some(Next::Part(replay, part)) = replay::next(&mut write, now).await? {
+        let touched = replay::step(store, &mut write, (replay, part), now).await?;
+        (touched, failpoint::REPLAY)
+    } else {
+        (BTreeSet::new(), failpoint::COMMAND)
     };
+    write.commit(points).await?;
     Ok(WorkedOff {
         lanes: touched
             .into_iter()
@@ -111,20 +113,31 @@ pub(super) async fn work_off(
                 due_at: now,
             })
             .collect(),
-        more,
+        more: true,
+        next: None,
     })
 }
 
-/// Asked without the lock, since it is asked often and there is rarely something.
-async fn is_idle(store: &SqliteStore) -> Result<bool, StoreError> {
+/// Where there is nothing to do now: asked without the lock, since it is asked often and there is rarely something.
+async fn is_idle(store: &SqliteStore, now: Timestamp) -> Result<Option<WorkedOff>, StoreError> {
+    let mut read = store.0.reads.acquire().await?;
     let waiting: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM tharsis_command)
-                OR EXISTS (SELECT 1 FROM tharsis_release)
-                OR EXISTS (SELECT 1 FROM tharsis_replay WHERE finished_at IS NULL)",
+        "SELECT EXISTS (SELECT 1 FROM tharsis_command) OR EXISTS (SELECT 1 FROM tharsis_release)",
     )
-    .fetch_one(&store.0.reads)
+    .fetch_one(&mut *read)
     .await?;
-    Ok(!waiting)
+    if waiting {
+        return Ok(None);
+    }
+    let next = match replay::next(&mut read, now).await? {
+        Some(Next::Part(..)) => return Ok(None),
+        Some(Next::Wait(until)) => Some(until),
+        None => None,
+    };
+    Ok(Some(WorkedOff {
+        next,
+        ..WorkedOff::default()
+    }))
 }
 
 /// `seq, kind, subscription, event`.
@@ -229,7 +242,7 @@ pub(super) const RECORD_CANCELLED: &str = "
     WHERE true
     ON CONFLICT (event, subscription, number) DO UPDATE
     SET at = excluded.at, duration_us = 0, code = excluded.code, status = NULL, ended = excluded.ended,
-        after = excluded.after, due_at = NULL, detail = NULL, excerpt = NULL";
+        after = excluded.after, due_at = NULL, detail = NULL, excerpt = NULL, replay = NULL";
 
 pub(super) const TAKE_OUT: &str = "
     DELETE FROM tharsis_delivery

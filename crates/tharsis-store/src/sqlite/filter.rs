@@ -4,7 +4,7 @@ use serde::Serialize;
 use sqlx::{Sqlite, SqliteConnection, query::QueryAs, sqlite::SqliteArguments};
 use tharsis_core::{Invalid, SubscriptionId, Timestamp};
 
-use super::value::{blob, hex, json};
+use super::value::{Id, blob, hex, json};
 use crate::{
     DeliveryFilter, StoreError,
     filter::{Parts, bad_cursor, open_cursor, seal_cursor},
@@ -25,6 +25,7 @@ pub(super) struct Matching {
     until: Option<i64>,
     subscriptions: Option<String>,
     statuses: Option<String>,
+    ended_since: Option<i64>,
     unreadable: String,
     /// Which of the three parts can hold a match.
     parts: Parts,
@@ -54,7 +55,8 @@ macro_rules! is_the_end {
          AND NOT EXISTS (
              SELECT 1 FROM tharsis_delivery d WHERE d.event = a.event AND d.subscription = a.subscription)
          AND (?10 IS NULL OR a.subscription IN (SELECT value FROM json_each(?10)))
-         AND (?11 IS NULL OR a.ended IN (SELECT value FROM json_each(?11)))"
+         AND (?11 IS NULL OR a.ended IN (SELECT value FROM json_each(?11)))
+         AND (?13 IS NULL OR a.at >= ?13)"
     };
 }
 
@@ -65,7 +67,7 @@ macro_rules! pairs {
             "SELECT d.event AS event, d.subscription AS subscription
              FROM tharsis_delivery d INDEXED BY tharsis_delivery_pair
              CROSS JOIN tharsis_event e ON e.seq = d.event
-             WHERE ?13 AND (d.event, d.subscription) < (?1, ?2) AND d.event BETWEEN ?3 AND ?4 AND ",
+             WHERE ?14 AND (d.event, d.subscription) < (?1, ?2) AND d.event BETWEEN ?3 AND ?4 AND ",
             of_event!(),
             " AND (?10 IS NULL OR d.subscription IN (SELECT value FROM json_each(?10)))
              AND (?11 IS NULL OR
@@ -89,7 +91,7 @@ macro_rules! pairs {
              SELECT a.event, a.subscription
              FROM tharsis_attempt a INDEXED BY tharsis_attempt_undelivered
              CROSS JOIN tharsis_event e ON e.seq = a.event
-             WHERE ?14 AND a.ended IN ('dead', 'expired', 'refused', 'cancelled')
+             WHERE ?15 AND a.ended IN ('dead', 'expired', 'refused', 'cancelled')
                AND (a.event, a.subscription) < (?1, ?2) AND a.event BETWEEN ?3 AND ?4 AND ",
             of_event!(),
             " AND ",
@@ -98,7 +100,7 @@ macro_rules! pairs {
              SELECT a.event, a.subscription
              FROM tharsis_attempt a
              CROSS JOIN tharsis_event e ON e.seq = a.event
-             WHERE ?15 AND a.ended = 'delivered'
+             WHERE ?16 AND a.ended = 'delivered'
                AND (a.event, a.subscription) < (?1, ?2) AND a.event BETWEEN ?3 AND ?4 AND ",
             of_event!(),
             " AND ",
@@ -109,10 +111,18 @@ macro_rules! pairs {
 
 pub(super) const NEWEST_FIRST: &str = concat!(
     pairs!(),
-    " ORDER BY event DESC, subscription DESC LIMIT ?16"
+    " ORDER BY event DESC, subscription DESC LIMIT ?17"
 );
 
 pub(super) const COUNT: &str = concat!("SELECT count(*) FROM (", pairs!(), ")");
+
+/// How many there are for each subscription.
+pub(super) const TALLY: &str = concat!(
+    "SELECT (SELECT s.id FROM tharsis_subscription s WHERE s.seq = m.subscription), count(*)
+     FROM (",
+    pairs!(),
+    ") m GROUP BY m.subscription ORDER BY 2 DESC, m.subscription"
+);
 
 /// Those that have ended, after one pair (`?14`, `?15`) and before another.
 pub(super) const ENDED_BETWEEN: &str = concat!(
@@ -124,7 +134,7 @@ pub(super) const ENDED_BETWEEN: &str = concat!(
     of_event!(),
     " AND ",
     is_the_end!(),
-    " AND ?12 IS NOT NULL AND ?13 IS NOT NULL"
+    " AND ?12 IS NOT NULL"
 );
 
 const BEYOND_ALL: Pair = (i64::MAX, i64::MAX);
@@ -158,6 +168,7 @@ impl Matching {
             until: filter.until.map(Timestamp::as_millis),
             subscriptions: numbers(conn, &filter.subscription).await?,
             statuses: some_json(&words)?,
+            ended_since: filter.ended_since.map(Timestamp::as_millis),
             unreadable: json(&unreadable)?,
             parts: Parts::of(filter),
         })
@@ -191,6 +202,21 @@ impl Matching {
         Ok(count)
     }
 
+    pub(super) async fn tally(
+        &self,
+        conn: &mut SqliteConnection,
+    ) -> Result<Vec<(SubscriptionId, u64)>, StoreError> {
+        let rows: Vec<(Id, u64)> = self
+            .bind(sqlx::query_as(TALLY), BEYOND_ALL)
+            .bind(self.parts.unfinished)
+            .bind(self.parts.undelivered)
+            .bind(self.parts.delivered)
+            .fetch_all(conn)
+            .await?;
+        let one = |(Id(id), count)| (SubscriptionId::from_uuid(id), count);
+        Ok(rows.into_iter().map(one).collect())
+    }
+
     /// Those that have ended, after the one pair up to the other.
     pub(super) async fn ended_between(
         &self,
@@ -200,7 +226,6 @@ impl Matching {
     ) -> Result<Vec<Pair>, StoreError> {
         Ok(self
             .bind(sqlx::query_as(ENDED_BETWEEN), to)
-            .bind(true)
             .bind(after.0)
             .bind(after.1)
             .fetch_all(conn)
@@ -225,6 +250,7 @@ impl Matching {
             .bind(self.subscriptions.clone())
             .bind(self.statuses.clone())
             .bind(self.unreadable.clone())
+            .bind(self.ended_since)
     }
 }
 

@@ -28,6 +28,7 @@
 //! `PRAGMA synchronous` must stay at `FULL`, its default, for the commit to survive a loss of power.
 
 mod alert;
+mod audit;
 mod campaign;
 mod command;
 mod connect;

@@ -9,15 +9,16 @@ use tharsis_core::{
 };
 
 use super::{
-    SqliteStore, alert, campaign, command, health, history, release, replay, subscription,
+    SqliteStore, alert, audit, campaign, command, health, history, release, replay, subscription,
     value::{blob, expect_changed, json},
     write::{Write, result_code},
 };
 use crate::{
-    AlertRecord, Campaign, CampaignReport, CommandAccepted, DeliveryDetail, DeliveryFilter,
-    DeliveryRow, EventRecord, Page, Registry, Removed, Replay, ReplayChoice, ReplayKey, Stop,
-    StopState, StoreError, TransitionRecord, failpoint,
+    AlertRecord, AuditRecord, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
+    DeliveryFilter, DeliveryRow, EventRecord, Page, Registry, Removed, Replay, ReplayChoice,
+    ReplayDraft, Stop, StopState, StoreError, TransitionRecord, failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
+    replay::Order,
     subscription::{
         SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, signed_until,
         stays_as_it_is,
@@ -324,13 +325,43 @@ impl Registry for SqliteStore {
         command::ask(self, "cancel", id, now).await
     }
 
-    async fn replay(
+    async fn replay(&self, draft: &ReplayDraft, now: Timestamp) -> Result<Replay, StoreError> {
+        replay::ask(self, draft, now).await
+    }
+
+    async fn pause_replay(
         &self,
-        choice: &ReplayChoice,
-        key: ReplayKey,
+        id: ReplayId,
+        actor: &str,
         now: Timestamp,
     ) -> Result<Replay, StoreError> {
-        replay::ask(self, choice, key, now).await
+        replay::order(self, id, Order::Pause, actor, now).await
+    }
+
+    async fn resume_replay(
+        &self,
+        id: ReplayId,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Replay, StoreError> {
+        replay::order(self, id, Order::Resume, actor, now).await
+    }
+
+    async fn cancel_replay(
+        &self,
+        id: ReplayId,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Replay, StoreError> {
+        replay::order(self, id, Order::Cancel, actor, now).await
+    }
+
+    async fn tally(&self, choice: &ReplayChoice) -> Result<Vec<(SubscriptionId, u64)>, StoreError> {
+        replay::tally(self, choice).await
+    }
+
+    async fn audit(&self) -> Result<Vec<AuditRecord>, StoreError> {
+        audit::list(self).await
     }
 
     async fn replay_state(&self, id: ReplayId) -> Result<Replay, StoreError> {

@@ -9,7 +9,18 @@ const REMAINING: &str = "
     SELECT
         (SELECT count(*) FROM tharsis_outbox o CROSS JOIN tharsis_event e ON e.seq = o.event),
         (SELECT count(*) FROM tharsis_command) + (SELECT count(*) FROM tharsis_release)
-            + (SELECT count(*) FROM tharsis_replay WHERE finished_at IS NULL),
+            + (SELECT count(*)
+               FROM tharsis_replay r
+               WHERE finished_at IS NULL AND NOT paused AND EXISTS (
+                   SELECT 1
+                   FROM tharsis_replay_part p
+                   WHERE p.replay = r.seq AND NOT p.done
+                     AND (p.waits_for IS NULL
+                          OR NOT p.stuck
+                             AND p.waits_for NOT IN (SELECT subscription FROM tharsis_subscription_state)
+                             AND NOT EXISTS (SELECT 1 FROM tharsis_subscription_health h
+                                             WHERE h.subscription = p.waits_for AND h.condition = 'open' AND h.probe_at > ?1)
+                             AND p.waits_for NOT IN (SELECT value FROM jsonb_each(?2))))),
         count(*),
         count(*) FILTER (WHERE held),
         count(*) FILTER (WHERE NOT held AND due_at > ?1 AND tries = 0 AND EXISTS (

@@ -266,16 +266,17 @@ pub(super) const PUT_BACK: &str = "
 /// Number 0 may be there from an end before the last replay; the newest end counts.
 pub(super) const RECORD: &str = "
     INSERT INTO tharsis_attempt
-        (event, subscription, number, at, duration_us, code, status, ended, after, due_at, detail, excerpt)
+        (event, subscription, number, at, duration_us, code, status, ended, after, due_at, detail, excerpt, replay)
     SELECT r.value ->> 3, r.value ->> 0, r.value ->> 9, r.value ->> 11, r.value ->> 12, r.value ->> 13,
            r.value ->> 14, r.value ->> 8, r.value ->> 10, CASE r.value ->> 19 WHEN 0 THEN r.value ->> 5 END, r.value ->> 15,
-           unhex(r.value ->> 16)
+           unhex(r.value ->> 16), CASE WHEN r.value ->> 8 IS NOT NULL THEN nullif(r.value ->> 17, 0) END
     FROM jsonb_each(?1) r
     WHERE r.value ->> 9 IS NOT NULL
     ON CONFLICT (event, subscription, number) DO UPDATE
     SET at = excluded.at, duration_us = excluded.duration_us, code = excluded.code,
         status = excluded.status, ended = excluded.ended, after = excluded.after,
-        due_at = excluded.due_at, detail = excluded.detail, excerpt = excluded.excerpt";
+        due_at = excluded.due_at, detail = excluded.detail, excerpt = excluded.excerpt,
+        replay = excluded.replay";
 
 /// What follows for rows that were taken out.
 async fn apply<'a>(
@@ -370,21 +371,23 @@ async fn record_success(
         return Ok(());
     }
     // What a replay made due since it was read stays.
-    sqlx::query(
+    let was_there = sqlx::query(
         "DELETE FROM tharsis_delivery WHERE event = ?1 AND subscription = ?2 AND replay = ?3",
     )
     .bind(position.seq)
     .bind(position.subscription)
     .bind(position.replay)
     .execute(&mut *conn)
-    .await?;
+    .await?
+    .rows_affected()
+        > 0;
     let recorded = sqlx::query(
         "INSERT INTO tharsis_attempt
-             (event, subscription, number, at, duration_us, code, status, ended, detail, excerpt)
+             (event, subscription, number, at, duration_us, code, status, ended, detail, excerpt, replay)
          SELECT ?1, ?2,
                 max(?3, coalesce((SELECT max(number) + 1 FROM tharsis_attempt
                                   WHERE event = ?1 AND subscription = ?2), 1)),
-                ?4, ?5, ?6, ?7, 'delivered', ?8, ?9",
+                ?4, ?5, ?6, ?7, 'delivered', ?8, ?9, nullif(?10, 0)",
     )
     .bind(position.seq)
     .bind(position.subscription)
@@ -395,6 +398,7 @@ async fn record_success(
     .bind(attempt.status)
     .bind(attempt.detail.as_deref())
     .bind((!attempt.excerpt.is_empty()).then_some(attempt.excerpt.as_slice()))
+    .bind(if was_there { position.replay } else { 0 })
     .execute(&mut *conn)
     .await?
     .rows_affected();

@@ -12,11 +12,11 @@ use tharsis_core::{
 
 use super::Store;
 use crate::{
-    AlertRecord, Blocked, Campaign, CampaignReport, Changed, Claim, Claimed, CommandAccepted,
-    DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, LaneRead, Lease, LetGo, Outbox, Page,
-    Pending, Pointers, Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice,
-    ReplayKey, Routed, Rows, Settlement, Shards, Snapshot, Stop, StoreError, Telling, Transition,
-    TransitionRecord, WorkedOff,
+    AlertRecord, AuditRecord, Blocked, Campaign, CampaignReport, Changed, Claim, Claimed,
+    CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, LaneRead, Lease,
+    LetGo, Outbox, Page, Pending, Pointers, Position, Published, Registry, Remaining, Removed,
+    Replay, ReplayChoice, ReplayDraft, Routed, Rows, Settlement, Shards, Snapshot, Stop,
+    StoreError, Telling, Transition, TransitionRecord, WorkedOff,
 };
 
 /// Asks the one it is.
@@ -247,13 +247,43 @@ impl Registry for Store {
         either!(self, cancel(id, now))
     }
 
-    async fn replay(
+    async fn replay(&self, draft: &ReplayDraft, now: Timestamp) -> Result<Replay, StoreError> {
+        either!(self, replay(draft, now))
+    }
+
+    async fn pause_replay(
         &self,
-        choice: &ReplayChoice,
-        key: ReplayKey,
+        id: ReplayId,
+        actor: &str,
         now: Timestamp,
     ) -> Result<Replay, StoreError> {
-        either!(self, replay(choice, key, now))
+        either!(self, pause_replay(id, actor, now))
+    }
+
+    async fn resume_replay(
+        &self,
+        id: ReplayId,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Replay, StoreError> {
+        either!(self, resume_replay(id, actor, now))
+    }
+
+    async fn cancel_replay(
+        &self,
+        id: ReplayId,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Replay, StoreError> {
+        either!(self, cancel_replay(id, actor, now))
+    }
+
+    async fn tally(&self, choice: &ReplayChoice) -> Result<Vec<(SubscriptionId, u64)>, StoreError> {
+        either!(self, tally(choice))
+    }
+
+    async fn audit(&self) -> Result<Vec<AuditRecord>, StoreError> {
+        either!(self, audit())
     }
 
     async fn replay_state(&self, id: ReplayId) -> Result<Replay, StoreError> {

@@ -15,7 +15,7 @@ use tharsis_store::{
 use tokio::time::{sleep, timeout};
 
 use crate::harness::{
-    House, Schema, add, client, code, event, postgres, seconds, secret, settings, worker,
+    House, Schema, add, asking, client, code, event, postgres, seconds, secret, settings, worker,
 };
 
 /// A connection as any program would have it.
@@ -503,7 +503,7 @@ async fn a_replay_tells_the_owners_of_the_lanes_that_it_fills() {
     filter.status = vec![Status::Ended(End::Dead)];
     let choice = ReplayChoice::Filter(filter);
     let asked = two.stores[0]
-        .replay(&choice, ReplayKey::Same, two.now)
+        .replay(&asking(&choice, ReplayKey::Same), two.now)
         .await
         .expect("asked");
 
@@ -515,7 +515,10 @@ async fn a_replay_tells_the_owners_of_the_lanes_that_it_fills() {
         "not its own"
     );
     let mut own = 0;
-    while let WorkedOff { lanes, more: true } = two.work_off(of).await {
+    while let WorkedOff {
+        lanes, more: true, ..
+    } = two.work_off(of).await
+    {
         let number = two.number(of).await;
         assert!(lanes.iter().all(|lane| lane.subscription == number));
         own += lanes.len();
@@ -557,7 +560,7 @@ async fn settled_at_once(own: End, is_late_first: bool) -> (Vec<u32>, Status, bo
     let chosen = ReplayChoice::Deliveries(vec![id]);
     house
         .store
-        .replay(&chosen, ReplayKey::Same, house.now)
+        .replay(&asking(&chosen, ReplayKey::Same), house.now)
         .await
         .expect("asked");
     house.work_off(house.now).await;

@@ -8,7 +8,7 @@ use tharsis_store::{
     Settlement, Status, StopState,
 };
 
-use crate::harness::{House, Store, client, code, enveloped, event, seconds};
+use crate::harness::{House, Store, asking, client, code, enveloped, event, seconds};
 
 const NONE: [Position; 0] = [];
 
@@ -280,7 +280,7 @@ pub(crate) async fn a_cancelled_campaign_ends_what_there_is_of_it_wherever_it_li
     let chosen = ReplayChoice::Deliveries(vec![id(ours[1], &house.ours)]);
     let replay = house
         .store
-        .replay(&chosen, ReplayKey::Same, house.now)
+        .replay(&asking(&chosen, ReplayKey::Same), house.now)
         .await;
     replay.expect("asked for");
     house.work_off(house.now).await;

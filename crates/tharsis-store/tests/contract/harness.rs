@@ -13,7 +13,8 @@ use tharsis_core::{
 };
 use tharsis_store::{
     Attempt, DeliveryFilter, DeliveryRow, Due, Fate, LaneRead, Lease, Outbox, Position, Published,
-    Registry, RouteTo, Routed, Settlement, Shards, postgres::PostgresStore, sqlite::SqliteStore,
+    Registry, ReplayChoice, ReplayDraft, ReplayKey, RouteTo, Routed, Settlement, Shards,
+    postgres::PostgresStore, sqlite::SqliteStore,
 };
 
 pub(crate) use crate::schema::Schema;
@@ -77,6 +78,7 @@ pub(crate) fn draft(client: ClientId, name: &str) -> Draft {
         client: client.to_string(),
         name: name.to_owned(),
         url: format!("https://hooks.example.com/{}", name.len()),
+        max_in_flight: Some(1_024),
         ..Draft::default()
     }
 }
@@ -342,4 +344,11 @@ pub(crate) fn code<T: std::fmt::Debug>(result: Result<T, tharsis_store::StoreErr
         StoreError::LeaseLost => "lease_lost".to_owned(),
         other => format!("{other:?}"),
     }
+}
+
+/// A replay of this, as an SRE asks for it.
+pub(crate) fn asking(choice: &ReplayChoice, key: ReplayKey) -> ReplayDraft {
+    let mut draft = ReplayDraft::new(choice.clone(), "sre");
+    draft.key = key;
+    draft
 }

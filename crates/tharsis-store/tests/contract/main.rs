@@ -9,6 +9,7 @@ mod campaign;
 mod harness;
 mod health;
 mod history;
+mod jobs;
 mod order;
 mod ownership;
 mod publishing;
@@ -134,6 +135,22 @@ macro_rules! every_story {
                 a_long_replay_goes_in_chunks_and_takes_each_once,
                 a_fresh_key_is_of_its_replay_alone,
                 unknown_deliveries_are_not_found,
+            }
+            jobs {
+                a_subscription_has_some_of_a_replay_at_a_time,
+                one_that_is_held_does_not_hold_up_the_others,
+                a_rate_spreads_what_becomes_due,
+                a_replay_is_paused_resumed_and_called_off,
+                of_two_replays_of_the_same_one_sends_it,
+                what_is_on_its_way_when_a_replay_is_asked_for_is_not_sent_twice,
+                what_was_never_delivered_goes_to_a_newer_subscription,
+                only_what_its_filter_wants_is_missing,
+                what_failed_since_then_is_chosen_and_counted,
+                another_subscription_of_the_client_gets_it_in_place_of_its_own,
+                a_burst_for_one_that_is_held_does_not_hide_the_others,
+                a_replay_waits_for_what_lies_aside_and_nobody_waits_for_it,
+                of_two_that_are_asked_for_at_the_same_moment_one_sends_it,
+                what_is_missing_of_a_campaign_is_found_among_what_has_none,
             }
             campaign {
                 what_rows_and_pointers_are_of_is_told_while_something_is_stopped,

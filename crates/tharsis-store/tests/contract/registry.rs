@@ -11,7 +11,7 @@ use tharsis_core::{
 use tharsis_store::{CommandAccepted, DeliveryFilter, Status};
 
 use crate::harness::{
-    House, Store, add, client, code, draft, event, seconds, secret, settings, standard,
+    House, Store, add, asking, client, code, draft, event, seconds, secret, settings, standard,
     standard_secret,
 };
 
@@ -581,7 +581,7 @@ pub(crate) async fn every_write_is_seen_by_the_owner<S: Store>(store: S) {
     let choice = tharsis_store::ReplayChoice::Deliveries(vec![ids[0]]);
     house
         .store
-        .replay(&choice, tharsis_store::ReplayKey::Same, house.now)
+        .replay(&asking(&choice, tharsis_store::ReplayKey::Same), house.now)
         .await
         .expect("replay");
     newer("replay").await;

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use tharsis_core::{DeliveryId, EventId, ReplayId, Timestamp, delivery::End};
 use tharsis_store::{DeliveryFilter, Due, ReplayChoice, ReplayKey, ReplayState, RouteTo, Status};
 
-use crate::harness::{House, Store, client, code, enveloped, event, seconds};
+use crate::harness::{House, Store, asking, client, code, enveloped, event, seconds};
 
 fn dead() -> DeliveryFilter {
     let mut filter = DeliveryFilter::default();
@@ -27,8 +27,7 @@ pub(crate) async fn chosen_deliveries_become_due_again<S: Store>(store: S) {
     let asked = house
         .store
         .replay(
-            &ReplayChoice::Deliveries(chosen),
-            ReplayKey::Same,
+            &asking(&ReplayChoice::Deliveries(chosen), ReplayKey::Same),
             house.now,
         )
         .await
@@ -70,7 +69,14 @@ pub(crate) async fn chosen_deliveries_become_due_again<S: Store>(store: S) {
         Status::Ended(End::Delivered)
     );
     assert_eq!(house.row(due[0].id).await.attempts, 2);
-    assert_eq!(house.store.replays().await.expect("a list"), [done]);
+    let mut list = house.store.replays().await.expect("a list");
+    assert_eq!(
+        (done.unfinished, list[0].unfinished),
+        (2, 1),
+        "one has ended"
+    );
+    list[0].unfinished = done.unfinished;
+    assert_eq!(list, [done]);
 }
 
 pub(crate) async fn a_filter_takes_what_has_ended<S: Store>(store: S) {
@@ -91,7 +97,10 @@ pub(crate) async fn a_filter_takes_what_has_ended<S: Store>(store: S) {
 
     let asked = house
         .store
-        .replay(&ReplayChoice::Filter(filter), ReplayKey::Same, house.now)
+        .replay(
+            &asking(&ReplayChoice::Filter(filter), ReplayKey::Same),
+            house.now,
+        )
         .await
         .expect("asked");
     house.work_off(house.now).await;
@@ -109,7 +118,10 @@ pub(crate) async fn a_filter_takes_what_has_ended<S: Store>(store: S) {
     theirs.subscription = vec![house.theirs.id, house.ours.id];
     let asked = house
         .store
-        .replay(&ReplayChoice::Filter(theirs), ReplayKey::Same, house.now)
+        .replay(
+            &asking(&ReplayChoice::Filter(theirs), ReplayKey::Same),
+            house.now,
+        )
         .await
         .expect("asked");
     house.work_off(house.now).await;
@@ -124,7 +136,10 @@ pub(crate) async fn a_replay_does_not_touch_what_comes_after_it<S: Store>(store:
     house.end_all(&house.ours, End::Dead).await;
     let asked = house
         .store
-        .replay(&ReplayChoice::Filter(dead()), ReplayKey::Same, house.now)
+        .replay(
+            &asking(&ReplayChoice::Filter(dead()), ReplayKey::Same),
+            house.now,
+        )
         .await
         .expect("asked");
     house.publish(&[event(client(1), 77)]).await;
@@ -170,7 +185,7 @@ pub(crate) async fn what_cannot_be_sent_again_is_skipped<S: Store>(store: S) {
     let all = ReplayChoice::Filter(DeliveryFilter::default());
     let asked = house
         .store
-        .replay(&all, ReplayKey::Same, house.now)
+        .replay(&asking(&all, ReplayKey::Same), house.now)
         .await
         .expect("asked");
     house.work_off(house.now + seconds(61)).await;
@@ -188,7 +203,10 @@ pub(crate) async fn a_long_replay_goes_in_chunks_and_takes_each_once<S: Store>(s
     house.end_all(&house.theirs, End::Delivered).await;
     let asked = house
         .store
-        .replay(&ReplayChoice::Filter(dead()), ReplayKey::Same, house.now)
+        .replay(
+            &asking(&ReplayChoice::Filter(dead()), ReplayKey::Same),
+            house.now,
+        )
         .await
         .expect("asked");
 
@@ -226,19 +244,18 @@ pub(crate) async fn a_long_replay_goes_in_chunks_and_takes_each_once<S: Store>(s
     );
 
     let mut chosen: Vec<DeliveryId> = again.into_iter().collect();
-    chosen.truncate(1_100);
+    chosen.truncate(1_000);
     let asked = house
         .store
         .replay(
-            &ReplayChoice::Deliveries(chosen),
-            ReplayKey::Same,
+            &asking(&ReplayChoice::Deliveries(chosen), ReplayKey::Same),
             house.now,
         )
         .await
         .expect("asked");
     assert!(house.work_off(house.now).await >= 3);
     let done = house.store.replay_state(asked.id).await.expect("a replay");
-    assert_eq!((done.examined, done.replayed), (1_100, 1_100));
+    assert_eq!((done.examined, done.replayed), (1_000, 1_000));
 }
 
 pub(crate) async fn a_filter_goes_straight_to_what_can_match<S: Store>(store: S) {
@@ -255,7 +272,10 @@ pub(crate) async fn a_filter_goes_straight_to_what_can_match<S: Store>(store: S)
         filter.event = Some(event);
         let asked = house
             .store
-            .replay(&ReplayChoice::Filter(filter), ReplayKey::Same, house.now)
+            .replay(
+                &asking(&ReplayChoice::Filter(filter), ReplayKey::Same),
+                house.now,
+            )
             .await
             .expect("asked");
         assert_eq!(house.work_off(house.now).await, 1, "one chunk");
@@ -275,7 +295,7 @@ pub(crate) async fn a_fresh_key_is_of_its_replay_alone<S: Store>(store: S) {
 
     let replayed = async |key: ReplayKey| {
         let choice = ReplayChoice::Deliveries(vec![id]);
-        let asked = house.store.replay(&choice, key, house.now).await;
+        let asked = house.store.replay(&asking(&choice, key), house.now).await;
         let asked = asked.expect("asked");
         assert_eq!(asked.key, key);
         house.work_off(house.now).await;
@@ -322,7 +342,7 @@ pub(crate) async fn unknown_deliveries_are_not_found<S: Store>(store: S) {
             code(
                 house
                     .store
-                    .replay(&choice, ReplayKey::Same, house.now)
+                    .replay(&asking(&choice, ReplayKey::Same), house.now)
                     .await
             ),
             "no delivery"

@@ -4,7 +4,7 @@ use tharsis_core::{
 };
 use tharsis_store::{Fate, Remaining, ReplayChoice, ReplayKey, Settlement, Status};
 
-use crate::harness::{House, Store, client, enveloped, event, seconds};
+use crate::harness::{House, Store, asking, client, enveloped, event, seconds};
 
 pub(crate) async fn a_success_ends_a_delivery<S: Store>(store: S) {
     let house = House::new(store).await;
@@ -139,7 +139,7 @@ pub(crate) async fn what_is_written_again_after_a_lost_answer_is_there_once<S: S
     let chosen = ReplayChoice::Deliveries(vec![due[0].id]);
     house
         .store
-        .replay(&chosen, ReplayKey::Same, house.now)
+        .replay(&asking(&chosen, ReplayKey::Same), house.now)
         .await
         .expect("asked");
     house.work_off(house.now + seconds(10)).await;
@@ -159,7 +159,7 @@ pub(crate) async fn a_late_success_does_not_undo_a_replay<S: Store>(store: S) {
     let chosen = ReplayChoice::Deliveries(vec![id]);
     house
         .store
-        .replay(&chosen, ReplayKey::Same, house.now)
+        .replay(&asking(&chosen, ReplayKey::Same), house.now)
         .await
         .expect("asked");
     house.work_off(house.now + seconds(10)).await;
@@ -189,7 +189,7 @@ pub(crate) async fn a_replay_ends_with_its_own_success_after_a_late_one<S: Store
     let chosen = ReplayChoice::Deliveries(vec![id]);
     let asked = house
         .store
-        .replay(&chosen, ReplayKey::Same, house.now)
+        .replay(&asking(&chosen, ReplayKey::Same), house.now)
         .await;
     asked.expect("asked");
     house.work_off(house.now + seconds(1)).await;
@@ -264,7 +264,7 @@ pub(crate) async fn an_end_without_a_request_can_come_twice<S: Store>(store: S) 
     let choice = tharsis_store::ReplayChoice::Deliveries(vec![due.id]);
     house
         .store
-        .replay(&choice, ReplayKey::Same, then)
+        .replay(&asking(&choice, ReplayKey::Same), then)
         .await
         .expect("asked for");
     house.work_off(then).await;

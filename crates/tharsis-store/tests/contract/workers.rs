@@ -8,7 +8,7 @@ use tharsis_store::{
     postgres::{Options, PostgresStore},
 };
 
-use crate::harness::{House, Schema, add, client, code, event, seconds, worker};
+use crate::harness::{House, Schema, add, asking, client, code, event, seconds, worker};
 
 const NOTHING: Shards = Shards(0);
 
@@ -326,7 +326,7 @@ pub(crate) async fn owners_of_foreign_lanes_are_told(schema: &Schema) {
     let choice = tharsis_store::ReplayChoice::Deliveries(vec![due.id]);
     let replay = house
         .store
-        .replay(&choice, tharsis_store::ReplayKey::Same, house.now)
+        .replay(&asking(&choice, tharsis_store::ReplayKey::Same), house.now)
         .await
         .expect("asked for");
     let own = house

@@ -106,6 +106,10 @@ impl State {
             does.point.want();
             does.work_off.want();
         }
+        if self.work_off_at.is_some_and(|at| alarm.rings(at)) {
+            self.work_off_at = None;
+            does.work_off.want();
+        }
         if alarm.rings_every(DISCOVERY, &mut self.discover_at) {
             does.discover.want();
             self.lanes.look_at_all();

@@ -69,6 +69,8 @@ pub(super) struct State {
     polling: Polling,
     does: Operations,
     safety_at: Instant,
+    /// There is more to work off then.
+    work_off_at: Option<Instant>,
     discover_at: Instant,
     tell_at: Instant,
     maintain_at: Instant,
@@ -139,6 +141,7 @@ impl State {
             polling: Polling::new(now),
             does: Operations::default(),
             safety_at: now + SAFETY,
+            work_off_at: None,
             discover_at: now + DISCOVERY,
             tell_at: now,
             maintain_at: now,

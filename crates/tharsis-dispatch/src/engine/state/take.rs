@@ -204,6 +204,8 @@ impl State {
         if done.more {
             self.does.work_off.want();
         }
+        let moment = self.ownership.now(now);
+        self.work_off_at = (done.next.zip(moment)).map(|(at, now)| now.instant_of(at));
         self.worked(now);
     }
 

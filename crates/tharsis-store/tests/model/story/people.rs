@@ -4,7 +4,7 @@ use tharsis_core::{
     ReplayId, SubscriptionId,
     subscription::{Held, Settings, header::OwnHeader},
 };
-use tharsis_store::{Campaign, Outbox, Registry, ReplayChoice, ReplayKey, Stop};
+use tharsis_store::{Campaign, Outbox, Registry, ReplayChoice, ReplayDraft, ReplayKey, Stop};
 
 use super::Story;
 use crate::{
@@ -150,10 +150,12 @@ impl<D: Database> Story<'_, D> {
     }
 
     pub(super) async fn replay(&mut self, choice: ReplayChoice, key: ReplayKey) -> Told {
-        let answer = self.any().replay(&choice, key, self.now).await;
+        let mut draft = ReplayDraft::new(choice, "sre");
+        draft.key = key;
+        let answer = self.any().replay(&draft, self.now).await;
         let id = answer.as_ref().ok().map(|replay| replay.id);
         let id = id.unwrap_or(ReplayId::from_uuid(sqlx::types::Uuid::nil()));
-        let expected = self.model.replay(id, &choice, key, self.now);
+        let expected = self.model.replay(id, &draft, self.now);
         if answer.is_ok() {
             self.replays.push(id);
         }

@@ -1,0 +1,50 @@
+//! Who asked for what, as rows.
+
+use sqlx::PgConnection;
+use tharsis_core::Timestamp;
+
+use super::{PostgresStore, value::Instant};
+use crate::{AuditRecord, StoreError, audit::MOST_TOLD};
+
+/// In the transaction in which it is done.
+pub(super) async fn write(
+    conn: &mut PgConnection,
+    actor: &str,
+    action: &str,
+    subject: &str,
+    detail: &serde_json::Value,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO audit (at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(Instant(now))
+    .bind(actor)
+    .bind(action)
+    .bind(subject)
+    .bind(detail.to_string())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn list(store: &PostgresStore) -> Result<Vec<AuditRecord>, StoreError> {
+    let rows: Vec<(Instant, String, String, String, String)> = sqlx::query_as(
+        "SELECT at, actor, action, subject, detail FROM audit ORDER BY seq DESC LIMIT $1",
+    )
+    .bind(i64::from(MOST_TOLD))
+    .fetch_all(&mut *store.0.lists.get().await?)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(
+            |(Instant(at), actor, action, subject, detail)| AuditRecord {
+                at,
+                actor,
+                action,
+                subject,
+                detail,
+            },
+        )
+        .collect())
+}
