@@ -16,6 +16,7 @@ mod neighbours;
 mod payload;
 mod publish;
 mod receive;
+mod replay;
 mod report;
 mod role;
 mod soak;
@@ -78,6 +79,9 @@ struct Arguments {
     /// How long the soak takes.
     #[arg(long, default_value_t = 15)]
     minutes: u64,
+    /// The rate of the replay: `2000/s`; without it as fast as it goes.
+    #[arg(long)]
+    rate: Option<tharsis::rate::Rate>,
     /// How often to measure; the medians are of these.
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -101,6 +105,8 @@ enum Scenario {
     Dead,
     /// 200 subscriptions, of which a fifth are in trouble, for --minutes; Linux only.
     Soak,
+    /// A replay of --events at --rate whose worker is killed five times, beside live traffic.
+    Replay,
     /// What a worker holds in memory while it delivers a backlog of a million; Linux only.
     Memory,
 }
@@ -161,6 +167,7 @@ async fn main() -> anyhow::Result<()> {
         Scenario::Workers => workers::measure(&plan).await?,
         Scenario::Dead => dead::measure(&plan, arguments.backlog).await?,
         Scenario::Soak => soak::measure(&plan, arguments.minutes).await?,
+        Scenario::Replay => replay::measure(&plan, arguments.rate).await?,
         Scenario::Memory => memory::measure(&plan, arguments.backlog).await?,
     };
     report::print(&plan, &report)
