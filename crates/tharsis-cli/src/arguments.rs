@@ -261,6 +261,8 @@ pub(crate) enum Command {
     Outcome(commands::outcome::Command),
     #[command(subcommand)]
     Alert(commands::alert::Command),
+    #[command(subcommand)]
+    Audit(commands::audit::Command),
     Replay(commands::replay::Options),
     Migrate(commands::migrate::Options),
     Listen(commands::listen::Options),

@@ -145,6 +145,7 @@ async fn a_file_that_must_exist_is_made_by_migrate_alone() {
             "alert",
             "own_events",
             "order",
+            "replay",
         ]
     );
     let emitter = Emitter::open(&url, options).await.unwrap();

@@ -8,9 +8,7 @@ use tharsis::{
     format_duration,
     health::Health,
     json,
-    store::{
-        AttemptRecord, DeliveryRow, EventRecord, Refusal, Replay, ReplayKey, ReplayState, Status,
-    },
+    store::{AttemptRecord, DeliveryRow, EventRecord, Refusal, Replay, Status},
     subscription::{Held, Subscription},
 };
 
@@ -284,9 +282,14 @@ pub(crate) struct ReplayDocument {
     id: String,
     state: &'static str,
     key: &'static str,
+    rate: Option<String>,
+    expected: Option<u64>,
     examined: u64,
     replayed: u64,
     skipped: u64,
+    unfinished: u64,
+    held_for: Vec<String>,
+    is_held: bool,
     created_at: String,
     finished_at: Option<String>,
 }
@@ -295,31 +298,19 @@ impl From<&Replay> for ReplayDocument {
     fn from(replay: &Replay) -> Self {
         Self {
             id: replay.id.to_string(),
-            state: replay_state(replay.state),
-            key: replay_key(replay.key),
+            state: replay.state.as_str(),
+            key: replay.key.as_str(),
+            rate: replay.rate.map(|rate| rate.to_string()),
+            expected: replay.expected,
             examined: replay.examined,
             replayed: replay.replayed,
             skipped: replay.skipped,
+            unfinished: replay.unfinished,
+            held_for: replay.held_for.iter().map(ToString::to_string).collect(),
+            is_held: replay.is_held,
             created_at: replay.created_at.to_string(),
             finished_at: replay.finished_at.map(|at| at.to_string()),
         }
-    }
-}
-
-/// The word for how far a replay is.
-pub(crate) fn replay_state(state: ReplayState) -> &'static str {
-    match state {
-        ReplayState::Waiting => "waiting",
-        ReplayState::Running => "running",
-        ReplayState::Done => "done",
-    }
-}
-
-/// The word for the idempotency value under which a replay sends.
-pub(crate) fn replay_key(key: ReplayKey) -> &'static str {
-    match key {
-        ReplayKey::Same => "same",
-        ReplayKey::Fresh => "fresh",
     }
 }
 

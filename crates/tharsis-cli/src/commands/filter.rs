@@ -45,12 +45,24 @@ pub(crate) struct Filter {
     /// Of events published before then, given in the same way
     #[arg(long, value_name = "WHEN", value_parser = When::parse)]
     until: Option<When>,
+
+    /// Ended after an attempt since then, given in the same way: `dead`, unless --status says otherwise
+    #[arg(long, value_name = "WHEN", value_parser = When::parse)]
+    failed_since: Option<When>,
 }
 
 impl Filter {
     /// Whether it restricts nothing.
     pub(crate) fn is_empty(&self) -> bool {
         self.at(Timestamp::default()) == DeliveryFilter::default()
+    }
+
+    /// The subscription, where there is one and no other.
+    pub(crate) fn only(&self) -> Option<SubscriptionId> {
+        match self.subscription[..] {
+            [one] => Some(one),
+            _ => None,
+        }
     }
 
     /// The filter with its times counted from `now`.
@@ -64,6 +76,10 @@ impl Filter {
         filter.event = self.event;
         filter.since = self.since.map(|when| when.at(now));
         filter.until = self.until.map(|when| when.at(now));
+        filter.ended_since = self.failed_since.map(|when| when.at(now));
+        if filter.ended_since.is_some() && filter.status.is_empty() {
+            filter.status = vec![Status::Ended(End::Dead)];
+        }
         filter
     }
 }
@@ -105,13 +121,13 @@ impl StatusWord {
 
 /// An instant, or so long ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum When {
+pub(crate) enum When {
     Ago(Duration),
     At(Timestamp),
 }
 
 impl When {
-    fn parse(text: &str) -> Result<Self, Invalid> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
         if text.contains('T') {
             return Timestamp::parse(text).map(Self::At);
         }
@@ -121,7 +137,7 @@ impl When {
         })
     }
 
-    fn at(self, now: Timestamp) -> Timestamp {
+    pub(crate) fn at(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Ago(span) => now - span,
             Self::At(at) => at,

@@ -1,6 +1,14 @@
-use std::io::{self, BufRead, BufReader, Read};
+//! Files of lines, such as newline-delimited JSON.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::Path,
+};
 
 use tharsis::Invalid;
+
+use crate::output::Failure;
 
 /// The longest line. The largest payload in its envelope, written with spaces and escapes, is far from it.
 const MAX_LINE: usize = 1 << 20;
@@ -9,7 +17,7 @@ const MAX_LINE: usize = 1 << 20;
 const READ: usize = 256 * 1024;
 
 /// Numbered lines, in memory of constant size.
-pub(super) struct Lines<R> {
+pub(crate) struct Lines<R> {
     source: BufReader<R>,
     number: u64,
     line: Vec<u8>,
@@ -17,7 +25,7 @@ pub(super) struct Lines<R> {
 
 /// One line without its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Line<'a> {
+pub(crate) enum Line<'a> {
     /// Nothing but white space.
     Blank,
     /// Longer than may be held in memory; it was skipped.
@@ -27,13 +35,28 @@ pub(super) enum Line<'a> {
 }
 
 /// Why a line that is too long is refused.
-pub(super) fn too_long() -> Invalid {
+pub(crate) fn too_long() -> Invalid {
     Invalid::new("line_too_long", format!("is longer than {MAX_LINE} bytes"))
-        .hint("one event a line, without line breaks in it")
+        .hint("one document a line, without line breaks in it")
+}
+
+/// The file, or standard input for `-`.
+pub(crate) fn open(file: &Path) -> Result<Box<dyn Read + Send>, Failure> {
+    if file == Path::new("-") {
+        return Ok(Box::new(io::stdin()));
+    }
+    match File::open(file) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(error) => Err(unreadable(&error).at(file.display().to_string())),
+    }
+}
+
+pub(crate) fn unreadable(error: &io::Error) -> Failure {
+    Failure::new("file_unreadable", format!("cannot be read: {error}"))
 }
 
 impl<R: Read> Lines<R> {
-    pub(super) fn new(source: R) -> Self {
+    pub(crate) fn new(source: R) -> Self {
         Self {
             source: BufReader::with_capacity(READ, source),
             number: 0,
@@ -42,12 +65,12 @@ impl<R: Read> Lines<R> {
     }
 
     /// Whether nothing more is at hand, so that the next line may have to be waited for.
-    pub(super) fn would_wait(&self) -> bool {
+    pub(crate) fn would_wait(&self) -> bool {
         self.source.buffer().is_empty()
     }
 
     /// The next line and its number, from 1 on.
-    pub(super) fn next(&mut self) -> io::Result<Option<(u64, Line<'_>)>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<(u64, Line<'_>)>> {
         self.line.clear();
         let (mut length, mut ended) = (0, false);
         while !ended {

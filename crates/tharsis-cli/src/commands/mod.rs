@@ -1,6 +1,7 @@
 //! One file for each subcommand: its `Options`, and `run`.
 
 pub(crate) mod alert;
+pub(crate) mod audit;
 pub(crate) mod campaign;
 pub(crate) mod delivery;
 pub(crate) mod demo;
@@ -8,6 +9,7 @@ pub(crate) mod documents;
 pub(crate) mod event;
 pub(crate) mod event_type;
 pub(crate) mod filter;
+mod lines;
 pub(crate) mod listen;
 pub(crate) mod migrate;
 pub(crate) mod outcome;
@@ -118,6 +120,14 @@ impl Context {
     }
 }
 
+/// Who works here, for the audit: as the system names them.
+fn actor() -> String {
+    let name = ["LOGNAME", "USER", "USERNAME"]
+        .into_iter()
+        .find_map(|variable| std::env::var(variable).ok());
+    format!("cli {}", name.as_deref().unwrap_or("somebody"))
+}
+
 fn random<const N: usize>() -> Result<[u8; N], Failure> {
     let mut random = [0; N];
     getrandom::fill(&mut random).map_err(|error| Failure::because("no_randomness", &error))?;
@@ -147,6 +157,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::EventType(command) => event_type::run(context, &command),
         Command::Outcome(command) => outcome::run(context, &command),
         Command::Delivery(command) => delivery::run(context, command).await,
+        Command::Audit(command) => audit::run(context, &command).await,
         Command::Alert(command) => alert::run(context, &command).await,
         Command::Campaign(command) => campaign::run(context, command).await,
         Command::Replay(options) => replay::run(context, options).await,

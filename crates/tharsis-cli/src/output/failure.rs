@@ -104,6 +104,11 @@ impl Failure {
         self
     }
 
+    /// What would be told, as part of another document.
+    pub(crate) fn into_fault(self) -> Fault {
+        self.fault
+    }
+
     /// What is told.
     pub(crate) fn fault(&self) -> &Fault {
         &self.fault

@@ -4,12 +4,10 @@
 //! transaction or, if it is large, in a few. A batch ends when it is full or when the next line would have to be waited
 //! for, so a slow pipe is published as it flows.
 
-mod lines;
 mod refusals;
 
 use std::{
     cell::Cell,
-    fs::File,
     io::{self, IsTerminal, Read},
     path::{Path, PathBuf},
     pin::pin,
@@ -20,11 +18,11 @@ use clap::Args;
 use tharsis::{Emitter, Event};
 use tokio::sync::mpsc;
 
-use self::{
-    lines::{Line, Lines},
-    refusals::{Refusals, Refused},
+use self::refusals::{Refusals, Refused};
+use super::{
+    Context,
+    lines::{Line, Lines, open, too_long, unreadable},
 };
-use super::Context;
 use crate::{
     output::{Exit, Failure, Fault, Progress, text::count},
     signals,
@@ -143,20 +141,6 @@ pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     })
 }
 
-fn open(file: &Path) -> Result<Box<dyn Read + Send>, Failure> {
-    if file == Path::new("-") {
-        return Ok(Box::new(io::stdin()));
-    }
-    match File::open(file) {
-        Ok(file) => Ok(Box::new(file)),
-        Err(error) => Err(unreadable(&error).at(file.display().to_string())),
-    }
-}
-
-fn unreadable(error: &io::Error) -> Failure {
-    Failure::new("file_unreadable", format!("cannot be read: {error}"))
-}
-
 /// Reads and checks all lines. Ends early when nobody takes them any more.
 fn read(source: Box<dyn Read + Send>, batches: &mpsc::Sender<Batch>) {
     let mut lines = Lines::new(source);
@@ -187,7 +171,7 @@ impl Batch {
     fn take(&mut self, number: u64, line: Line<'_>) {
         let refused = match line {
             Line::Blank => return,
-            Line::TooLong => lines::too_long(),
+            Line::TooLong => too_long(),
             Line::Text(text) => match Event::parse(text) {
                 Ok(event) => {
                     self.bytes += text.len();

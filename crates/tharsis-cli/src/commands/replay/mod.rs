@@ -1,48 +1,49 @@
 //! `tharsis replay`: make past deliveries due again.
 
-use std::{cell::RefCell, collections::BTreeSet, time::Duration};
+mod follow;
+mod preview;
+mod sandbox;
+
+use std::collections::BTreeSet;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use tharsis::{
-    DeliveryId, Registry, ReplayId, Timestamp,
+    DeliveryId, Registry, ReplayId, SubscriptionId, Timestamp,
     delivery::End,
-    store::{Replay, ReplayChoice, ReplayKey, ReplayState, Status},
+    rate::Rate,
+    store::{Replay, ReplayChoice, ReplayDraft, ReplayKey, ReplayState, Status},
     subscription::State,
     system_now,
 };
 
-use super::{
-    Context,
-    documents::{ReplayDocument, replay_key, replay_state},
-    filter::Filter,
+pub(super) use self::{
+    follow::{follow, settled},
+    preview::preview,
 };
-use crate::{
-    output::{
-        Exit, Failure, Output, Table, fields,
-        text::{count, counted, moment, moment_or_dash},
-    },
-    signals,
+use super::{Context, actor, documents::ReplayDocument, filter::Filter};
+use crate::output::{
+    Exit, Failure, Output, Table, fields,
+    text::{count, counted, moment, moment_or_dash},
 };
-
-/// How often the replay is looked at while it is waited for.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// Make past deliveries due again, one or ten million
 ///
 /// A replay is written into the outbox, and whichever process delivers works it off; it survives both. Each delivery
-/// that has ended gets a new retry budget. One that is unfinished, whose event has expired or whose subscription is
-/// gone is skipped and counted.
+/// that has ended gets a new retry budget. One that is unfinished, whose event has expired, whose subscription is gone or
+/// that another replay takes at the same time is skipped and counted. A subscription has some hundred of them on their way
+/// at a time, so that what is published meanwhile goes out too.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
 Examples:
-  tharsis replay --status dead --since 1h --dry-run
-  tharsis replay --status dead --subscription 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42 --yes
+  tharsis replay --failed-since 3h --dry-run
+  tharsis replay --status dead --subscription 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42 --rate 50/s
+  tharsis replay --missing --subscription 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42 --since 7d
   tharsis replay 019b2f6e-…/019b2f70-…
   tharsis replay --status delivered --since 2h --fresh-key --yes
   tharsis replay list
-  tharsis replay show 019b2f7c-02b1-7d0e-a6a4-b1c9d27f3e58")]
+  tharsis replay pause 019b2f7c-02b1-7d0e-a6a4-b1c9d27f3e58")]
 pub(crate) struct Options {
     #[command(subcommand)]
     command: Option<Command>,
@@ -60,6 +61,19 @@ struct What {
     #[command(flatten)]
     filter: Filter,
 
+    /// What the one subscription that is named wants and was never delivered, also where it was added later than the events
+    /// were published
+    #[arg(
+        long,
+        requires = "subscription",
+        conflicts_with_all = ["status", "client", "failed_since"],
+        help_heading = "Which deliveries"
+    )]
+    missing: bool,
+
+    #[command(flatten)]
+    how: How,
+
     /// Under an idempotency key that receivers have not had, so that they take it all for new
     ///
     /// Without it the key is the event's own, as on every attempt, and who has had the event leaves it out. The profiles
@@ -67,20 +81,41 @@ struct What {
     #[arg(long, help_heading = "Options")]
     fresh_key: bool,
 
-    /// Only say how many it would be at most
+    /// To another URL, such as a sandbox, or to another subscription of the same client, in place of their own
+    ///
+    /// A URL needs the one --subscription whose deliveries are meant. It becomes a subscription of its own, under the same
+    /// profile and secret but without headers of its own, which routing sends nothing: what becomes of it there is no matter
+    /// of the other's history and health. Remove it when it has served.
+    #[arg(
+        long,
+        value_name = "URL",
+        help_heading = "Options",
+        conflicts_with = "missing"
+    )]
+    to: Option<String>,
+
+    /// Only say how many it would be at most, some of them, and how long it would take
     #[arg(long, help_heading = "Options")]
     dry_run: bool,
+}
 
-    /// Do not ask
+/// How a replay goes out.
+#[derive(Debug, Args)]
+pub(super) struct How {
+    /// No faster than this, over all subscriptions: `50/s`, `300/m`; without it as fast as receivers take it
+    #[arg(long, value_name = "RATE", help_heading = "Options")]
+    pub(super) rate: Option<Rate>,
+
+    /// Do not ask, however many there are
     #[arg(long, help_heading = "Options")]
-    yes: bool,
+    pub(super) yes: bool,
 
     /// Stay until it is done, also when nothing delivers at present
     #[arg(long, help_heading = "Options")]
-    wait: bool,
+    pub(super) wait: bool,
 }
 
-const FILTERS: [&str; 8] = [
+const FILTERS: [&str; 10] = [
     "status",
     "subscription",
     "client",
@@ -89,12 +124,20 @@ const FILTERS: [&str; 8] = [
     "event",
     "since",
     "until",
+    "failed_since",
+    "missing",
 ];
+
+/// More than so many are not sent again without asking.
+pub(super) const FEW: u64 = 10;
 
 #[derive(Debug, Subcommand)]
 enum Command {
     List(List),
     Show(Show),
+    Pause(Pause),
+    Resume(Resume),
+    Cancel(Cancel),
 }
 
 /// List replays, newest first
@@ -115,11 +158,66 @@ struct Show {
     id: ReplayId,
 }
 
+/// Hold a replay: nothing more of it becomes due until it is resumed
+///
+/// What is due already, some hundred for each subscription at most, goes out.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  tharsis replay pause 019b2f7c-02b1-7d0e-a6a4-b1c9d27f3e58")]
+struct Pause {
+    /// Its id
+    #[arg(value_name = "REPLAY")]
+    id: ReplayId,
+}
+
+/// Let a replay go on
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  tharsis replay resume 019b2f7c-02b1-7d0e-a6a4-b1c9d27f3e58")]
+struct Resume {
+    /// Its id
+    #[arg(value_name = "REPLAY")]
+    id: ReplayId,
+}
+
+/// Call a replay off for ever
+///
+/// What is due already, some hundred for each subscription at most, goes out.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  tharsis replay cancel 019b2f7c-02b1-7d0e-a6a4-b1c9d27f3e58")]
+struct Cancel {
+    /// Its id
+    #[arg(value_name = "REPLAY")]
+    id: ReplayId,
+}
+
 pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Failure> {
     match options.command {
+        None => replay(context, options.what).await,
         Some(Command::List(_)) => list(context).await,
         Some(Command::Show(Show { id })) => show(context, id).await,
-        None => replay(context, options.what).await,
+        Some(Command::Pause(Pause { id })) => {
+            let emitter = context.open().await?;
+            let registry = emitter.registry();
+            let replay = registry.pause_replay(id, &actor(), system_now()).await?;
+            tell(context.output, &replay)
+        }
+        Some(Command::Resume(Resume { id })) => {
+            let emitter = context.open().await?;
+            let registry = emitter.registry();
+            let replay = registry.resume_replay(id, &actor(), system_now()).await?;
+            tell(context.output, &replay)
+        }
+        Some(Command::Cancel(Cancel { id })) => {
+            let emitter = context.open().await?;
+            let registry = emitter.registry();
+            let replay = registry.cancel_replay(id, &actor(), system_now()).await?;
+            tell(context.output, &replay)
+        }
     }
 }
 
@@ -127,28 +225,54 @@ async fn replay(context: &Context, what: What) -> Result<Exit, Failure> {
     let (output, now) = (context.output, system_now());
     let emitter = context.open().await?;
     let registry = emitter.registry();
-    let choice = what.choice(registry, now).await?;
-    let key = if what.fresh_key {
-        ReplayKey::Fresh
-    } else {
-        ReplayKey::Same
-    };
+    let mut draft = ReplayDraft::new(what.choice(registry, now).await?, actor());
+    draft.rate = what.how.rate;
+    if what.fresh_key {
+        draft.key = ReplayKey::Fresh;
+    }
+    if let Some(to) = &what.to {
+        let chosen = what.only();
+        draft.to = sandbox::there(registry, to, chosen).await?;
+        if draft.to.is_none() && chosen.is_none() {
+            return Err(sandbox::of_nobody());
+        }
+    }
+    let preview = output
+        .progress()
+        .during(preview(registry, &draft, what.to.as_deref()), || {
+            "Counting".to_owned()
+        })
+        .await?;
     if what.dry_run {
-        preview(registry, &choice, key).await?.tell(output)?;
+        preview.tell(output)?;
         return Ok(Exit::Done);
     }
-    if !what.yes {
+    draft.expected = Some(preview.count);
+    if preview.count > FEW && !what.how.yes {
         output.can_ask()?;
-        let preview = preview(registry, &choice, key).await?;
         if !output.ask(preview.question())? {
             return Err(Failure::new("not_confirmed", "nothing is replayed"));
         }
     }
-    let replay = registry.replay(&choice, key, now).await?;
-    follow(output, registry, replay, what.wait).await
+    if let (Some(to), None, Some(of)) = (&what.to, draft.to, what.only()) {
+        draft.to = Some(sandbox::make(context, &emitter, to, of).await?);
+    }
+    let replay = registry.replay(&draft, now).await?;
+    follow(output, registry, replay, what.how.wait).await
 }
 
 impl What {
+    /// The subscription of all that is chosen, where that is one and is named.
+    fn only(&self) -> Option<SubscriptionId> {
+        match self.ids.first() {
+            Some(first) => {
+                let is_first = |id: &DeliveryId| id.subscription == first.subscription;
+                Some(first.subscription).filter(|_| self.ids.iter().all(is_first))
+            }
+            None => self.filter.only(),
+        }
+    }
+
     async fn choice(
         &self,
         registry: &impl Registry,
@@ -157,7 +281,7 @@ impl What {
         if !self.ids.is_empty() {
             let ids: BTreeSet<_> = self.ids.iter().copied().collect();
             for id in &ids {
-                check(registry, *id, now).await?;
+                check(registry, *id, now, self.to.is_none()).await?;
             }
             return Ok(ReplayChoice::Deliveries(ids.into_iter().collect()));
         }
@@ -168,117 +292,29 @@ impl What {
             )
             .hint("for example: tharsis replay --status dead --since 1h"));
         }
-        Ok(ReplayChoice::Filter(self.filter.at(now)))
-    }
-}
-
-/// What a replay would take.
-struct Preview {
-    /// At most so many: by a filter, those are found too whose event has expired since or whose subscription is gone.
-    count: u64,
-    /// By the state in which they ended; empty where they were named, and looked at one by one.
-    parts: Vec<(End, u64)>,
-    key: ReplayKey,
-}
-
-/// The ends after which there can be another try. What has expired or was refused is always skipped.
-const ENDS: [End; 3] = [End::Delivered, End::Dead, End::Cancelled];
-
-async fn preview(
-    registry: &impl Registry,
-    choice: &ReplayChoice,
-    key: ReplayKey,
-) -> Result<Preview, Failure> {
-    let filter = match choice {
-        ReplayChoice::Filter(filter) => filter,
-        ReplayChoice::Deliveries(ids) => {
-            return Ok(Preview {
-                count: ids.len() as u64,
-                parts: Vec::new(),
-                key,
-            });
+        let mut filter = self.filter.at(now);
+        if !self.missing {
+            return Ok(ReplayChoice::Filter(filter));
         }
-    };
-    let mut parts = Vec::new();
-    for end in ENDS {
-        if filter.status.is_empty() || filter.status.contains(&Status::Ended(end)) {
-            let mut filter = filter.clone();
-            filter.status = vec![Status::Ended(end)];
-            parts.push((end, registry.count(&filter).await?));
+        match std::mem::take(&mut filter.subscription)[..] {
+            [one] => Ok(ReplayChoice::Missing(one, filter)),
+            _ => Err(Failure::usage(
+                "bad_choice",
+                "what was never delivered is asked of one subscription",
+            )
+            .at("--subscription")
+            .hint("give --subscription once, and start a replay for each")),
         }
-    }
-    parts.retain(|(_, count)| *count > 0);
-    Ok(Preview {
-        count: parts.iter().map(|(_, count)| count).sum(),
-        parts,
-        key,
-    })
-}
-
-impl Preview {
-    fn question(&self) -> String {
-        match self.exception() {
-            Some(exception) => format!(
-                "Send up to {} again{}? ({exception})",
-                self.number(),
-                self.under()
-            ),
-            None => format!("Send {} again{}?", self.number(), self.under()),
-        }
-    }
-
-    fn answer(&self) -> String {
-        match self.exception() {
-            Some(exception) => {
-                format!(
-                    "Up to {} would be sent again{}; {exception}.",
-                    self.number(),
-                    self.under()
-                )
-            }
-            None => format!("{} would be sent again{}.", self.number(), self.under()),
-        }
-    }
-
-    fn under(&self) -> &'static str {
-        match self.key {
-            ReplayKey::Same => "",
-            ReplayKey::Fresh => " under a key that receivers have not had",
-        }
-    }
-
-    fn exception(&self) -> Option<&'static str> {
-        (!self.parts.is_empty())
-            .then_some("those whose event has expired or whose subscription is gone are skipped")
-    }
-
-    fn number(&self) -> String {
-        let all = counted(self.count, "delivery", "deliveries");
-        if self.parts.is_empty() {
-            return all;
-        }
-        let parts: Vec<_> = self
-            .parts
-            .iter()
-            .map(|(end, n)| format!("{} {}", count(*n), end.as_str()))
-            .collect();
-        format!("{all} ({})", parts.join(", "))
-    }
-
-    fn tell(&self, output: Output) -> Result<(), Failure> {
-        if output.json {
-            #[derive(Serialize)]
-            struct Document {
-                count: u64,
-            }
-            return output.document(&Document { count: self.count });
-        }
-        output.line(self.answer())
     }
 }
 
 /// Tells at once what the owner would only skip.
-async fn check(registry: &impl Registry, id: DeliveryId, now: Timestamp) -> Result<(), Failure> {
+async fn check(
+    registry: &impl Registry,
+    id: DeliveryId,
+    now: Timestamp,
+    goes_to_its_own: bool,
+) -> Result<(), Failure> {
     let row = registry.delivery(id).await?.row;
     if !matches!(row.status, Status::Ended(_)) {
         return Err(Failure::new("unfinished", format!("{id} has not ended"))
@@ -300,6 +336,9 @@ async fn check(registry: &impl Registry, id: DeliveryId, now: Timestamp) -> Resu
                 .hint("nothing goes out after an event's expiry"),
         );
     }
+    if !goes_to_its_own {
+        return Ok(());
+    }
     if let State::Suspended { reason } = registry.find(id.subscription).await?.state {
         return Err(Failure::new(
             "subscription_suspended",
@@ -311,79 +350,6 @@ async fn check(registry: &impl Registry, id: DeliveryId, now: Timestamp) -> Resu
         )));
     }
     Ok(())
-}
-
-/// Waits for the owner to work the replay off, if there is one.
-async fn follow(
-    output: Output,
-    registry: &impl Registry,
-    replay: Replay,
-    wait: bool,
-) -> Result<Exit, Failure> {
-    enum Ended {
-        Done,
-        NoOwner,
-        Interrupted,
-    }
-    let shutdown = signals::shutdown()?;
-    let id = replay.id;
-    let replay = RefCell::new(replay);
-    let watch = async {
-        let mut tick = tokio::time::interval(LOOK);
-        loop {
-            tick.tick().await;
-            let now = registry.replay_state(id).await?;
-            let done = now.state == ReplayState::Done;
-            replay.replace(now);
-            if done {
-                return Ok::<_, Failure>(Ended::Done);
-            }
-            if !wait && !registry.owned().await? {
-                return Ok(Ended::NoOwner);
-            }
-        }
-    };
-    let work = async {
-        tokio::select! {
-            ended = watch => ended,
-            () = shutdown => Ok(Ended::Interrupted),
-        }
-    };
-    let ended = output
-        .progress()
-        .during(work, || live(&replay.borrow()))
-        .await?;
-    let replay = replay.into_inner();
-    if output.json {
-        output.document(&ReplayDocument::from(&replay))?;
-        return Ok(Exit::Done);
-    }
-    match ended {
-        Ended::Done => output.line(format_args!(
-            "Replay {id} is done: {} due again, {} skipped.",
-            counted(replay.replayed, "delivery is", "deliveries are"),
-            count(replay.skipped),
-        ))?,
-        Ended::NoOwner => output.line(format_args!(
-            "Replay {id} is written down and waits: nothing delivers at present. Start `tharsis run`, and look with `tharsis replay show {id}`."
-        ))?,
-        Ended::Interrupted => output.line(format_args!("Replay {id} goes on without us. Look with `tharsis replay show {id}`."))?,
-    }
-    Ok(Exit::Done)
-}
-
-fn live(replay: &Replay) -> String {
-    match replay.state {
-        ReplayState::Waiting => "Waiting for the process that delivers".to_owned(),
-        ReplayState::Running | ReplayState::Done => {
-            format!(
-                "{} examined   {} due again   {} skipped",
-                count(replay.examined),
-                count(replay.replayed),
-                count(replay.skipped)
-            )
-        }
-    }
 }
 
 async fn list(context: &Context) -> Result<Exit, Failure> {
@@ -404,19 +370,21 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
         let mut table = Table::new(&[
             "replay",
             "state",
-            ">examined",
+            ">expected",
             ">due again",
             ">skipped",
+            ">on their way",
             "asked for",
             "done",
         ]);
         for replay in &replays {
             table.row([
                 replay.id.to_string(),
-                replay_state(replay.state).to_owned(),
-                count(replay.examined),
+                replay.state.as_str().to_owned(),
+                replay.expected.map_or_else(|| "-".to_owned(), count),
                 count(replay.replayed),
                 count(replay.skipped),
+                count(replay.unfinished),
                 moment(replay.created_at, now),
                 moment_or_dash(replay.finished_at, now),
             ]);
@@ -427,49 +395,72 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
 }
 
 async fn show(context: &Context, id: ReplayId) -> Result<Exit, Failure> {
-    let (output, now) = (context.output, system_now());
     let emitter = context.open_without_key().await?;
     let replay = emitter.registry().replay_state(id).await?;
-    if output.json {
-        output.document(&ReplayDocument::from(&replay))?;
-        return Ok(Exit::Done);
-    }
-    let told = fields([
-        ["replay".to_owned(), replay.id.to_string()],
-        ["state".to_owned(), replay_state(replay.state).to_owned()],
-        ["key".to_owned(), replay_key(replay.key).to_owned()],
-        ["examined".to_owned(), count(replay.examined)],
-        ["due again".to_owned(), count(replay.replayed)],
-        ["skipped".to_owned(), count(replay.skipped)],
-        ["asked for".to_owned(), moment(replay.created_at, now)],
-        ["done".to_owned(), moment_or_dash(replay.finished_at, now)],
-    ]);
-    output.line(told.trim_end())?;
-    if replay.state != ReplayState::Done && !emitter.registry().owned().await? {
-        output.note("It waits: nothing delivers at present. Start `tharsis run`.");
+    tell(context.output, &replay)?;
+    let is_open = matches!(replay.state, ReplayState::Waiting | ReplayState::Running);
+    if is_open && !emitter.registry().owned().await? {
+        context
+            .output
+            .note("It waits: nothing delivers at present. Start `tharsis run`.");
     }
     Ok(Exit::Done)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_preview_promises_no_more_than_it_knows() {
-        let filtered = Preview {
-            count: 1_204,
-            parts: vec![(End::Delivered, 4), (End::Dead, 1_200)],
-            key: ReplayKey::Same,
-        };
-        insta::assert_snapshot!(filtered.answer(), @"Up to 1,204 deliveries (4 delivered, 1,200 dead) would be sent again; those whose event has expired or whose subscription is gone are skipped.");
-        insta::assert_snapshot!(filtered.question(), @"Send up to 1,204 deliveries (4 delivered, 1,200 dead) again? (those whose event has expired or whose subscription is gone are skipped)");
-        let named = Preview {
-            count: 1,
-            parts: Vec::new(),
-            key: ReplayKey::Fresh,
-        };
-        insta::assert_snapshot!(named.answer(), @"1 delivery would be sent again under a key that receivers have not had.");
-        insta::assert_snapshot!(named.question(), @"Send 1 delivery again under a key that receivers have not had?");
+fn tell(output: Output, replay: &Replay) -> Result<Exit, Failure> {
+    if output.json {
+        output.document(&ReplayDocument::from(replay))?;
+        return Ok(Exit::Done);
     }
+    let now = system_now();
+    let told = fields([
+        ["replay".to_owned(), replay.id.to_string()],
+        ["state".to_owned(), replay.state.as_str().to_owned()],
+        ["key".to_owned(), replay.key.as_str().to_owned()],
+        [
+            "rate".to_owned(),
+            replay.rate.map_or_else(
+                || "as receivers take it".to_owned(),
+                |rate| rate.to_string(),
+            ),
+        ],
+        [
+            "expected".to_owned(),
+            replay
+                .expected
+                .map_or_else(|| "-".to_owned(), |n| format!("{} at most", count(n))),
+        ],
+        ["examined".to_owned(), count(replay.examined)],
+        ["due again".to_owned(), count(replay.replayed)],
+        ["skipped".to_owned(), count(replay.skipped)],
+        ["on their way".to_owned(), count(replay.unfinished)],
+        ["asked for".to_owned(), moment(replay.created_at, now)],
+        [
+            if replay.state == ReplayState::Cancelled {
+                "cancelled"
+            } else {
+                "done"
+            }
+            .to_owned(),
+            moment_or_dash(replay.finished_at, now),
+        ],
+    ]);
+    output.line(told.trim_end())?;
+    if !replay.held_for.is_empty() {
+        let of = counted(
+            replay.held_for.len() as u64,
+            "subscription is",
+            "subscriptions are",
+        );
+        output.note(format_args!(
+            "{of} held, and what it takes of them waits: {}",
+            replay
+                .held_for
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ));
+    }
+    Ok(Exit::Done)
 }

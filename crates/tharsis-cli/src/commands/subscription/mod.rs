@@ -2,9 +2,13 @@
 
 mod add;
 mod draft;
+mod export;
 mod filter_test;
 mod health;
+mod import;
 mod list;
+mod portable;
+mod recover;
 mod remove;
 mod rotate;
 mod set;
@@ -44,10 +48,13 @@ pub(crate) enum Command {
     Set(set::Options),
     Pause(state::Pause),
     Resume(state::Resume),
+    Recover(recover::Options),
     Rotate(rotate::Options),
     Test(test::Options),
     FilterTest(filter_test::Options),
     Remove(remove::Options),
+    Export(export::Options),
+    Import(import::Options),
 }
 
 pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
@@ -59,10 +66,13 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Set(options) => set::run(context, options).await,
         Command::Pause(options) => state::pause(context, &options).await,
         Command::Resume(options) => state::resume(context, &options).await,
+        Command::Recover(options) => recover::run(context, options).await,
         Command::Rotate(options) => rotate::run(context, &options).await,
         Command::Test(options) => test::run(context, options).await,
         Command::FilterTest(options) => filter_test::run(context, &options).await,
         Command::Remove(options) => remove::run(context, &options).await,
+        Command::Export(options) => export::run(context, &options).await,
+        Command::Import(options) => import::run(context, options).await,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
         secret::{SecretOptions, given},
     },
     output::{
-        Exit, Failure, fields,
+        Exit, Failure, Output, fields,
         text::{excerpt, inert, measured},
     },
 };
@@ -90,8 +90,6 @@ pub(crate) struct Options {
 
 pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Failure> {
     let output = context.output;
-    let now = system_now();
-    let event = EventId::new(now, random()?);
     let (settings, credentials, subscription) = match options.id {
         Some(id) => {
             let registry = context.open().await?;
@@ -102,35 +100,69 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
         }
         None => {
             let (settings, credentials) = options.typed(context)?;
-            (settings, credentials, SubscriptionId::new(now, random()?))
+            let id = SubscriptionId::new(system_now(), random()?);
+            (settings, credentials, id)
         }
     };
-    let id = DeliveryId {
-        event,
-        subscription,
-    };
-    let request = signer::test(&settings, &credentials, id, now)?;
-    let mut outcome = output
-        .progress()
-        .during(context.client()?.send(request.clone()), || {
-            format!("Sending to {}", inert(settings.url.given()))
-        })
-        .await;
-    withhold_address(&mut outcome);
-    let delivered = outcome.fault == Fault::None
-        && (outcome.status)
-            .is_some_and(|status| classify(status, settings.profile.success).1 == Fault::None);
+    let sent = Sent::to(context, &settings, &credentials, subscription).await?;
     if output.json {
-        output.document(&Document::new(&request, &outcome, delivered))?;
+        output.document(&Document::from(&sent))?;
     } else {
-        output.line(for_people(&request, &outcome))?;
-        output.line(if delivered {
+        sent.tell(output)?;
+    }
+    Ok(if sent.delivered {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+/// A test event that was sent, and what came of it.
+pub(super) struct Sent {
+    request: signer::Request,
+    outcome: Outcome,
+    /// Whether the receiver took it.
+    pub(super) delivered: bool,
+}
+
+impl Sent {
+    /// Sends the test event of its profile.
+    pub(super) async fn to(
+        context: &Context,
+        settings: &Settings,
+        credentials: &Credentials,
+        subscription: SubscriptionId,
+    ) -> Result<Self, Failure> {
+        let now = system_now();
+        let id = DeliveryId {
+            event: EventId::new(now, random()?),
+            subscription,
+        };
+        let request = signer::test(settings, credentials, id, now)?;
+        let mut outcome = (context.output.progress())
+            .during(context.client()?.send(request.clone()), || {
+                format!("Sending to {}", inert(settings.url.given()))
+            })
+            .await;
+        withhold_address(&mut outcome);
+        let delivered = outcome.fault == Fault::None
+            && (outcome.status)
+                .is_some_and(|status| classify(status, settings.profile.success).1 == Fault::None);
+        Ok(Self {
+            request,
+            outcome,
+            delivered,
+        })
+    }
+
+    pub(super) fn tell(&self, output: Output) -> Result<(), Failure> {
+        output.line(for_people(&self.request, &self.outcome))?;
+        output.line(if self.delivered {
             "The receiver took it."
         } else {
             "The receiver did not take it."
-        })?;
+        })
     }
-    Ok(if delivered { Exit::Done } else { Exit::Failed })
 }
 
 impl Options {
@@ -201,7 +233,7 @@ fn for_people(request: &signer::Request, outcome: &Outcome) -> String {
 }
 
 #[derive(Debug, Serialize)]
-struct Document<'a> {
+pub(super) struct Document<'a> {
     delivered: bool,
     request: RequestDocument<'a>,
     answer: AnswerDocument<'a>,
@@ -225,10 +257,16 @@ struct AnswerDocument<'a> {
     excerpt: Option<String>,
 }
 
-impl<'a> Document<'a> {
-    fn new(request: &'a signer::Request, outcome: &'a Outcome, delivered: bool) -> Self {
-        Self {
+impl<'a> From<&'a Sent> for Document<'a> {
+    fn from(
+        Sent {
+            request,
+            outcome,
             delivered,
+        }: &'a Sent,
+    ) -> Self {
+        Self {
+            delivered: *delivered,
             request: RequestDocument {
                 method: "POST",
                 url: request.url.given(),
