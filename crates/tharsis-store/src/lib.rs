@@ -25,6 +25,8 @@ pub mod sqlite;
 mod status;
 mod store;
 mod subscription;
+mod survey;
+mod whereabouts;
 mod worker;
 
 pub use alert::{AlertRecord, Claim, Claimed, Telling, Told};
@@ -43,4 +45,6 @@ pub use registry::{
     Refusal, Registry, Removed, Replay, ReplayChoice, ReplayKey, ReplayState, Status,
 };
 pub use store::{PublishOn, Store, StoreOptions, redacted};
+pub use survey::{Engine, MOST_COUNTED, PostgresEngine, SqliteEngine, Survey};
+pub use whereabouts::{Candidate, Place, Whereabouts};
 pub use worker::WorkerRecord;

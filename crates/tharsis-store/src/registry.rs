@@ -8,7 +8,10 @@ use tharsis_core::{
     subscription::{Credentials, Held, Settings, Subscription, header::OwnHeader},
 };
 
-use crate::{AlertRecord, Attempt, Campaign, CampaignReport, Stop, StoreError, TransitionRecord};
+use crate::{
+    AlertRecord, Attempt, Campaign, CampaignReport, Stop, StoreError, Survey, TransitionRecord,
+    Whereabouts,
+};
 
 /// What people ask for: subscriptions and their secrets, the history, commands to the owner.
 ///
@@ -199,6 +202,16 @@ pub trait Registry: Send + Sync + 'static {
 
     /// Whether some process owns delivery at present.
     fn owned(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Where an event has got to, and what holds what is left of it. It goes by the event's key alone, and through the
+    /// subscriptions of its client, however much was published.
+    fn whereabouts(
+        &self,
+        id: EventId,
+    ) -> impl Future<Output = Result<Whereabouts, StoreError>> + Send;
+
+    /// How the database does, and what lies in it. Needs no key.
+    fn survey(&self) -> impl Future<Output = Result<Survey, StoreError>> + Send;
 }
 
 /// What a removal left to do.

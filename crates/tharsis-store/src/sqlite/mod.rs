@@ -52,7 +52,9 @@ mod replay;
 mod route;
 mod settle;
 mod subscription;
+mod survey;
 mod value;
+mod whereabouts;
 mod write;
 
 use std::{

@@ -9,14 +9,15 @@ use tharsis_core::{
 };
 
 use super::{
-    SqliteStore, alert, campaign, command, health, history, release, replay, subscription,
+    SqliteStore, alert, campaign, command, health, history, release, replay, subscription, survey,
     value::{blob, expect_changed, json},
+    whereabouts,
     write::{Write, result_code},
 };
 use crate::{
     AlertRecord, Campaign, CampaignReport, CommandAccepted, DeliveryDetail, DeliveryFilter,
     DeliveryRow, EventRecord, Page, Registry, Removed, Replay, ReplayChoice, ReplayKey, Stop,
-    StopState, StoreError, TransitionRecord, failpoint,
+    StopState, StoreError, Survey, TransitionRecord, Whereabouts, failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
     subscription::{
         SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, signed_until,
@@ -375,6 +376,14 @@ impl Registry for SqliteStore {
 
     async fn owned(&self) -> Result<bool, StoreError> {
         self.0.owner.is_held()
+    }
+
+    async fn whereabouts(&self, id: EventId) -> Result<Whereabouts, StoreError> {
+        whereabouts::whereabouts(self, id).await
+    }
+
+    async fn survey(&self) -> Result<Survey, StoreError> {
+        survey::survey(self).await
     }
 }
 

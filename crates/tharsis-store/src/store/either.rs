@@ -15,8 +15,8 @@ use crate::{
     AlertRecord, Blocked, Campaign, CampaignReport, Changed, Claim, Claimed, CommandAccepted,
     DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, LaneRead, Lease, LetGo, Outbox, Page,
     Pending, Pointers, Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice,
-    ReplayKey, Routed, Rows, Settlement, Shards, Snapshot, Stop, StoreError, Telling, Transition,
-    TransitionRecord, WorkedOff,
+    ReplayKey, Routed, Rows, Settlement, Shards, Snapshot, Stop, StoreError, Survey, Telling,
+    Transition, TransitionRecord, Whereabouts, WorkedOff,
 };
 
 /// Asks the one it is.
@@ -298,5 +298,13 @@ impl Registry for Store {
 
     async fn owned(&self) -> Result<bool, StoreError> {
         either!(self, owned())
+    }
+
+    async fn whereabouts(&self, id: EventId) -> Result<Whereabouts, StoreError> {
+        either!(self, whereabouts(id))
+    }
+
+    async fn survey(&self) -> Result<Survey, StoreError> {
+        either!(self, survey())
     }
 }
