@@ -30,6 +30,7 @@ Examples:
   tharsis run                                       Deliver until Ctrl-C
   tharsis delivery list --status dead --since 1h    What was not delivered, and why?
   tharsis replay --status dead --since 1h           Send it again
+  tharsis why EVENT                                 To whom it went, to whom not, and what holds it
 
 Configuration: flags over THARSIS_* variables (lists separated by commas) over tharsis.toml over defaults.
 What allows egress adds up.
@@ -251,6 +252,7 @@ pub(crate) enum Command {
     Worker(commands::worker::Command),
     #[command(subcommand)]
     Event(commands::event::Command),
+    Why(commands::why::Options),
     #[command(subcommand)]
     EventType(commands::event_type::Command),
     #[command(subcommand)]

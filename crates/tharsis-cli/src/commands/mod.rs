@@ -17,6 +17,7 @@ pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod subscription;
 pub(crate) mod verify;
+pub(crate) mod why;
 pub(crate) mod worker;
 
 use std::sync::Arc;
@@ -144,6 +145,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Run(options) => run::run(context, options).await,
         Command::Worker(command) => worker::run(context, &command).await,
         Command::Event(command) => event::run(context, command).await,
+        Command::Why(options) => why::run(context, &options).await,
         Command::EventType(command) => event_type::run(context, &command),
         Command::Outcome(command) => outcome::run(context, &command),
         Command::Delivery(command) => delivery::run(context, command).await,
