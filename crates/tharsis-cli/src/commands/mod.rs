@@ -4,6 +4,7 @@ pub(crate) mod alert;
 pub(crate) mod campaign;
 pub(crate) mod delivery;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod documents;
 pub(crate) mod event;
 pub(crate) mod event_type;
@@ -153,6 +154,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Campaign(command) => campaign::run(context, command).await,
         Command::Replay(options) => replay::run(context, options).await,
         Command::Migrate(options) => migrate::run(context, &options).await,
+        Command::Doctor(options) => doctor::run(context, &options).await,
         Command::Listen(options) => listen::run(context, options).await,
         Command::Verify(options) => verify::run(context, &options),
     }
