@@ -443,6 +443,31 @@ impl World {
         self.start(arguments, Stdio::null()).finish(COMMAND_BOUND)
     }
 
+    /// The same on a host with this clock.
+    #[track_caller]
+    pub fn tharsis_at<S: AsRef<OsStr>>(
+        &self,
+        clock: Clock,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Finished {
+        self.start_at(clock, arguments).finish(COMMAND_BOUND)
+    }
+
+    /// The same where at most so many files may be open.
+    #[track_caller]
+    pub fn tharsis_with_files<S: AsRef<OsStr>>(
+        &self,
+        most: u32,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Finished {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")])
+            .arg(program::path())
+            .args(arguments);
+        self.spawn_other(command).finish(COMMAND_BOUND)
+    }
+
     /// The same, with something to read.
     #[track_caller]
     pub fn tharsis_reading<S: AsRef<OsStr>>(

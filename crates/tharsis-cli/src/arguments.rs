@@ -30,10 +30,12 @@ Examples:
   tharsis run                                       Deliver until Ctrl-C
   tharsis delivery list --status dead --since 1h    What was not delivered, and why?
   tharsis replay --status dead --since 1h           Send it again
+  tharsis why EVENT                                 To whom it went, to whom not, and what holds it
+  tharsis doctor                                    Is everything as it should be?
 
 Configuration: flags over THARSIS_* variables (lists separated by commas) over tharsis.toml over defaults.
 What allows egress adds up.
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage; of `doctor` 1 for warnings, 3 for errors.
 With --json every answer is JSON on standard output, an error too:
   {\"error\":{\"code\":…,\"field\":…,\"message\":…,\"hint\":…}}";
 
@@ -251,6 +253,7 @@ pub(crate) enum Command {
     Worker(commands::worker::Command),
     #[command(subcommand)]
     Event(commands::event::Command),
+    Why(commands::why::Options),
     #[command(subcommand)]
     EventType(commands::event_type::Command),
     #[command(subcommand)]
@@ -265,6 +268,7 @@ pub(crate) enum Command {
     Audit(commands::audit::Command),
     Replay(commands::replay::Options),
     Migrate(commands::migrate::Options),
+    Doctor(commands::doctor::Options),
     Listen(commands::listen::Options),
     Verify(commands::verify::Options),
 }

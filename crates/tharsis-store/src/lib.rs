@@ -26,6 +26,8 @@ pub mod sqlite;
 mod status;
 mod store;
 mod subscription;
+mod survey;
+mod whereabouts;
 mod worker;
 
 pub use alert::{AlertRecord, Claim, Claimed, Telling, Told};
@@ -46,4 +48,6 @@ pub use registry::{
 };
 pub use replay::{Replay, ReplayChoice, ReplayDraft, ReplayKey, ReplayState};
 pub use store::{PublishOn, Store, StoreOptions, redacted};
+pub use survey::{Engine, MOST_COUNTED, PostgresEngine, SqliteEngine, Survey};
+pub use whereabouts::{Candidate, Place, Whereabouts};
 pub use worker::WorkerRecord;

@@ -10,7 +10,7 @@ use tharsis_core::{
 
 use crate::{
     AlertRecord, Attempt, AuditRecord, Campaign, CampaignReport, Replay, ReplayChoice, ReplayDraft,
-    Stop, StoreError, TransitionRecord,
+    Stop, StoreError, Survey, TransitionRecord, Whereabouts,
 };
 
 /// What people ask for: subscriptions and their secrets, the history, commands to the owner.
@@ -236,6 +236,16 @@ pub trait Registry: Send + Sync + 'static {
 
     /// Whether some process owns delivery at present.
     fn owned(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Where an event has got to, and what holds what is left of it. It goes by the event's key alone, and through the
+    /// subscriptions of its client, however much was published.
+    fn whereabouts(
+        &self,
+        id: EventId,
+    ) -> impl Future<Output = Result<Whereabouts, StoreError>> + Send;
+
+    /// How the database does, and what lies in it. Needs no key.
+    fn survey(&self) -> impl Future<Output = Result<Survey, StoreError>> + Send;
 }
 
 /// What a removal left to do.

@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod campaign;
 pub(crate) mod delivery;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod documents;
 pub(crate) mod event;
 pub(crate) mod event_type;
@@ -19,6 +20,7 @@ pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod subscription;
 pub(crate) mod verify;
+pub(crate) mod why;
 pub(crate) mod worker;
 
 use std::sync::Arc;
@@ -154,6 +156,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Run(options) => run::run(context, options).await,
         Command::Worker(command) => worker::run(context, &command).await,
         Command::Event(command) => event::run(context, command).await,
+        Command::Why(options) => why::run(context, &options).await,
         Command::EventType(command) => event_type::run(context, &command),
         Command::Outcome(command) => outcome::run(context, &command),
         Command::Delivery(command) => delivery::run(context, command).await,
@@ -162,6 +165,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Campaign(command) => campaign::run(context, command).await,
         Command::Replay(options) => replay::run(context, options).await,
         Command::Migrate(options) => migrate::run(context, &options).await,
+        Command::Doctor(options) => doctor::run(context, &options).await,
         Command::Listen(options) => listen::run(context, options).await,
         Command::Verify(options) => verify::run(context, &options),
     }

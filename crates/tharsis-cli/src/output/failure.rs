@@ -12,7 +12,7 @@ use tharsis_receiver::ReceiverError;
 
 use super::{json as json_line, put, text::inert};
 
-/// What the process ends with: 0 done, 1 refused or failed, 2 wrong usage.
+/// What the process ends with: 0 done, 1 refused or failed, 2 wrong usage, 3 where `doctor` found an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// It was done.
@@ -21,6 +21,8 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
+    /// Something does not work, and that has been told.
+    Broken = 3,
 }
 
 impl From<Exit> for ExitCode {

@@ -31,6 +31,11 @@ fn what_is_not_there_is_said() {
     --- stderr
     error[not_found]: no event 019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11
     ");
+    insta::assert_snapshot!(desk.run(&format!("why {id}")).all(), @"
+    exit 1
+    --- stderr
+    error[not_found]: no event 019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11
+    ");
     insta::assert_snapshot!(desk.run(&format!("delivery show {id}/{id}")).all(), @"
     exit 1
     --- stderr

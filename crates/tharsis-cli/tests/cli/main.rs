@@ -2,6 +2,7 @@
 
 mod campaign;
 mod configuration;
+mod doctor;
 mod event_type;
 mod help;
 mod listen;

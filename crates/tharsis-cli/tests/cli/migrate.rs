@@ -52,6 +52,7 @@ fn what_only_looks_or_changes_makes_no_database() {
         format!("subscription remove {id} --yes"),
         "worker list".to_owned(),
         format!("event show {id}"),
+        format!("why {id}"),
         format!("delivery show {id}/{id}"),
         format!("delivery retry {id}/{id}"),
         format!("delivery cancel {id}/{id}"),

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tharsis_core::{
     delivery::{Outcome, codes},
-    egress::Policy,
+    egress::{PayloadUrl, Policy},
     signer::{Method, Request},
 };
 use url::{Host, Url};
@@ -64,6 +64,7 @@ pub struct ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
+    resolver: VettedResolver,
     egress: Arc<Policy>,
 }
 
@@ -76,12 +77,16 @@ impl Client {
         let egress = Arc::new(options.egress.clone());
         let resolver = VettedResolver::of_this_machine(egress.clone())?;
         let tls = tls::config(options.ca_file.as_deref())?;
-        let http = build(resolver, tls).map_err(|error| ClientError {
+        let http = build(resolver.clone(), tls).map_err(|error| ClientError {
             code: "client_unusable",
             message: format!("the HTTP client cannot be made: {error}"),
             hint: "report it, with this message".to_owned(),
         })?;
-        Ok(Self { http, egress })
+        Ok(Self {
+            http,
+            resolver,
+            egress,
+        })
     }
 
     /// Sends one request and says what came of it; never fails, for a failure is an outcome.
@@ -111,6 +116,23 @@ impl Client {
             }
         })
         .await
+    }
+
+    /// What would come of a request to this URL before anything is dialled, where it would come no further: its name leads
+    /// nowhere, not in this time, or to where nothing may be sent. Nothing is sent.
+    pub async fn look_up(&self, url: &PayloadUrl, deadline: Duration) -> Option<Outcome> {
+        let began = Instant::now();
+        let look_up = async {
+            match url.canonical().host() {
+                Some(Host::Domain(name)) => self.resolver.addresses(name).await.map(drop),
+                _ => vet_literal(&self.egress, url.canonical()),
+            }
+        };
+        let failure = match tokio::time::timeout(deadline, look_up).await {
+            Ok(found) => found.err()?,
+            Err(_) => Failure::timed_out(Phase::Dns),
+        };
+        Some(failure.outcome(began.elapsed()))
     }
 
     /// The client without what `send` adds to it. The benchmark measures the one against the other.
@@ -254,7 +276,6 @@ impl Phase {
 mod tests {
     use std::io::Write;
 
-    use tharsis_core::egress::PayloadUrl;
     use tharsis_receiver::{Authority, Options, Receiver};
 
     use super::*;
@@ -292,6 +313,7 @@ mod tests {
         .unwrap();
         let client = Client {
             http: lied_to.http,
+            resolver: lied_to.resolver,
             egress: Arc::new(Policy::default()),
         };
         let outcome = client
@@ -305,6 +327,28 @@ mod tests {
             .await;
         assert_eq!(outcome.code, codes::ADDRESS_NOT_GLOBAL);
         assert_eq!((outcome.status, outcome.excerpt.len()), (None, 0));
+    }
+
+    #[tokio::test]
+    async fn a_host_is_looked_up_and_vetted_without_a_request() {
+        let allowing = |ranges: &[&str]| {
+            let ranges = ranges.iter().map(|range| range.parse().unwrap());
+            let egress = Policy {
+                allow_addresses: ranges.collect(),
+                ..Policy::default()
+            };
+            let options = ClientOptions {
+                egress,
+                ca_file: None,
+            };
+            Client::new(&options).unwrap()
+        };
+        let url = PayloadUrl::stored("https://localhost:8443/in").unwrap();
+        let deadline = Duration::from_secs(10);
+        let refused = allowing(&[]).look_up(&url, deadline).await.unwrap();
+        assert_eq!(refused.code, codes::ADDRESS_NOT_GLOBAL);
+        let found = allowing(&["127.0.0.0/8"]).look_up(&url, deadline).await;
+        assert_eq!(found, None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 mod tests;
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::Arc,
     time::Duration,
@@ -42,6 +42,12 @@ pub(super) struct VettedResolver {
     egress: Arc<Policy>,
 }
 
+impl fmt::Debug for VettedResolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VettedResolver").finish_non_exhaustive()
+    }
+}
+
 impl VettedResolver {
     /// With the name servers and hosts file of this machine.
     pub(super) fn of_this_machine(egress: Arc<Policy>) -> Result<Self, ClientError> {
@@ -77,7 +83,7 @@ impl VettedResolver {
         })
     }
 
-    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Failure> {
+    pub(super) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Failure> {
         if is_localhost(host) {
             return vet(&self.egress, self.loopback());
         }

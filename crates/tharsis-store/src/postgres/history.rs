@@ -1,6 +1,9 @@
 //! What people look at: events, deliveries, attempts.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use sqlx::{FromRow, PgConnection, Row as _, postgres::PgRow};
@@ -15,7 +18,7 @@ use super::{
 };
 use crate::{
     Attempt, AttemptRecord, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page,
-    Refusal, Status, StoreError, status::no_delivery,
+    Refusal, Status, StoreError, status::no_delivery, subscription::Reader,
 };
 
 pub(super) async fn deliveries(
@@ -54,10 +57,17 @@ pub(super) async fn count(
 }
 
 pub(super) async fn event(store: &PostgresStore, id: EventId) -> Result<EventRecord, StoreError> {
-    let mut read = store.0.lists.get().await?;
+    event_on(&mut *store.0.lists.get().await?, store.reader()?, id).await
+}
+
+pub(super) async fn event_on(
+    conn: &mut PgConnection,
+    reader: Reader<'_>,
+    id: EventId,
+) -> Result<EventRecord, StoreError> {
     let row: Option<EventRow> = sqlx::query_as(EVENT)
         .bind(id.as_uuid())
-        .fetch_optional(&mut *read)
+        .fetch_optional(&mut *conn)
         .await?;
     let EventRow(mut record) = row.ok_or_else(|| StoreError::NotFound {
         what: "event",
@@ -70,14 +80,14 @@ pub(super) async fn event(store: &PostgresStore, id: EventId) -> Result<EventRec
          ORDER BY 1",
     )
     .bind(id.as_uuid())
-    .fetch_all(&mut *read)
+    .fetch_all(&mut *conn)
     .await?;
     let pairs: Vec<Pair> = subscriptions
         .into_iter()
         .map(|subscription| (*id.as_uuid(), subscription))
         .collect();
-    let unreadable = unreadable(&mut read, store.reader()?).await?;
-    record.deliveries = rows(&mut read, &pairs, &unreadable).await?;
+    let unreadable = unreadable(conn, reader).await?;
+    record.deliveries = rows(conn, &pairs, &unreadable).await?;
     Ok(record)
 }
 
@@ -98,6 +108,24 @@ pub(super) async fn delivery(
         row: row.ok_or_else(|| no_delivery(id))?,
         attempts: attempts.into_iter().map(|row| row.0).collect(),
     })
+}
+
+/// All attempts of an event, by the subscriptions that they were for, each one's oldest first.
+pub(super) async fn attempts(
+    conn: &mut PgConnection,
+    id: EventId,
+) -> Result<HashMap<SubscriptionId, Vec<AttemptRecord>>, StoreError> {
+    let rows = sqlx::query(ATTEMPTS_OF_ALL)
+        .bind(id.as_uuid())
+        .fetch_all(conn)
+        .await?;
+    let mut attempts: HashMap<_, Vec<_>> = HashMap::new();
+    for row in &rows {
+        let AttemptRow(record) = AttemptRow::from_row(row)?;
+        let subscription = SubscriptionId::from_uuid(row.try_get(9)?);
+        attempts.entry(subscription).or_default().push(record);
+    }
+    Ok(attempts)
 }
 
 /// A look at one moment, whatever is committed meanwhile.
@@ -169,6 +197,13 @@ const ATTEMPTS: &str = "
     FROM attempt
     WHERE event = $1 AND subscription = $2
     ORDER BY coalesce(after, number), number = 0";
+
+const ATTEMPTS_OF_ALL: &str = "
+    SELECT a.number, a.at, a.duration_us, a.code, a.status, a.excerpt, a.detail, a.ended, a.due_at, s.id
+    FROM attempt a
+    CROSS JOIN LATERAL (SELECT id FROM subscription WHERE seq = a.subscription OFFSET 0) s
+    WHERE a.event = $1
+    ORDER BY a.subscription, coalesce(a.after, a.number), a.number = 0";
 
 struct AttemptRow(AttemptRecord);
 

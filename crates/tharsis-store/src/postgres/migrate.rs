@@ -260,7 +260,7 @@ fn schema_open(schema: &Schema) -> StoreError {
 }
 
 /// The newest version that was applied; none where the schema has never been ours.
-async fn applied(conn: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
+pub(super) async fn applied(conn: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
     let is_ours: bool = sqlx::query_scalar("SELECT to_regclass('migration') IS NOT NULL")
         .fetch_one(&mut *conn)
         .await?;

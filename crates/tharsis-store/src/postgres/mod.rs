@@ -57,7 +57,9 @@ mod route;
 mod settle;
 mod share;
 mod subscription;
+mod survey;
 mod value;
+mod whereabouts;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

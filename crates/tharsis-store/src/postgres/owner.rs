@@ -410,6 +410,16 @@ pub(super) async fn owned(store: &PostgresStore) -> Result<bool, StoreError> {
     .await?)
 }
 
+/// The shards that some process owns.
+pub(super) async fn owned_shards(conn: &mut PgConnection) -> Result<Shards, StoreError> {
+    let shards: Vec<i16> = sqlx::query_scalar(
+        "SELECT s.shard FROM shard s JOIN worker w ON w.id = s.owner WHERE w.until > clock_timestamp()",
+    )
+    .fetch_all(conn)
+    .await?;
+    set(&shards)
+}
+
 /// `id, host, pid, version, shards, since, lease age in milliseconds`.
 type WorkerRow = (Uuid, String, i32, String, i64, Instant, i64);
 

@@ -78,6 +78,16 @@ impl Day {
         format!("{of}_{digits}")
     }
 
+    /// The one whose table has this name; the default one is of none.
+    fn of_table(name: &str) -> Option<Self> {
+        let (_, date) = name.rsplit_once('_')?;
+        let (year, day) = date.split_at_checked(4)?;
+        let (month, day) = day.split_at_checked(2)?;
+        Timestamp::parse(&format!("{year}-{month}-{day}T00:00:00Z"))
+            .ok()
+            .map(Self::of)
+    }
+
     /// Of its events and of its attempts.
     pub(super) fn tables(self) -> [String; 2] {
         TABLES.map(|table| self.table(table.name))
@@ -123,6 +133,19 @@ pub(super) async fn maintain(store: &PostgresStore, now: Timestamp) -> Result<()
         }
     }
     drop_forgotten(store).await
+}
+
+/// Up to when each day has its tables, and whether something lies in a default one.
+pub(super) async fn ahead(store: &PostgresStore) -> Result<(Option<Timestamp>, bool), StoreError> {
+    let (mut last, mut is_any) = (Vec::new(), false);
+    for table in TABLES {
+        let made = days(store, table).await?;
+        last.push(made.iter().filter_map(|name| Day::of_table(name)).max());
+        is_any |= !in_default(store, table).await?.is_empty();
+    }
+    // None comes before any day.
+    let last = last.into_iter().min().flatten();
+    Ok((last.map(|day| day.next().begins()), is_any))
 }
 
 /// The names of the days' tables.
@@ -239,6 +262,16 @@ mod tests {
         assert_eq!(day.table("event"), "event_20260131");
         assert_eq!(day.next().tables(), ["event_20260201", "attempt_20260201"]);
         assert_eq!(day.begins(), at("2026-01-31T00:00:00Z"));
+        assert_eq!(Day::of_table("event_20260131"), Some(day));
+        for other in [
+            "event_default",
+            "event_2026",
+            "event",
+            "event_20260231",
+            "event_äöü",
+        ] {
+            assert_eq!(Day::of_table(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -15,13 +15,14 @@ use super::{
     PostgresStore, alert, audit, campaign, command,
     connect::Write,
     error::explain,
-    health, history, owner, partition, release, replay, subscription,
+    health, history, owner, partition, release, replay, subscription, survey,
     value::{Instant, expect_changed},
+    whereabouts,
 };
 use crate::{
     AlertRecord, AuditRecord, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
     DeliveryFilter, DeliveryRow, EventRecord, Page, Registry, Removed, Replay, ReplayChoice,
-    ReplayDraft, Stop, StopState, StoreError, TransitionRecord, failpoint,
+    ReplayDraft, Stop, StopState, StoreError, Survey, TransitionRecord, Whereabouts, failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
     replay::Order,
     subscription::{
@@ -427,6 +428,14 @@ impl Registry for PostgresStore {
 
     async fn owned(&self) -> Result<bool, StoreError> {
         owner::owned(self).await
+    }
+
+    async fn whereabouts(&self, id: EventId) -> Result<Whereabouts, StoreError> {
+        whereabouts::whereabouts(self, id).await
+    }
+
+    async fn survey(&self) -> Result<Survey, StoreError> {
+        survey::survey(self).await
     }
 }
 

@@ -155,6 +155,14 @@ pub(super) async fn list(
     client: Option<ClientId>,
 ) -> Result<Vec<Subscription>, StoreError> {
     let reader = store.reader()?;
+    list_on(&mut *store.0.lists.get().await?, reader, client).await
+}
+
+pub(super) async fn list_on(
+    conn: &mut PgConnection,
+    reader: Reader<'_>,
+    client: Option<ClientId>,
+) -> Result<Vec<Subscription>, StoreError> {
     let rows: Vec<SubscriptionRow> = sqlx::query_as(concat!(
         "SELECT ",
         columns!(),
@@ -163,7 +171,7 @@ pub(super) async fn list(
         " WHERE s.removed_at IS NULL AND ($1 IS NULL OR s.client = $1) ORDER BY s.seq"
     ))
     .bind(client.map(|c| *c.as_uuid()))
-    .fetch_all(&mut *store.0.lists.get().await?)
+    .fetch_all(conn)
     .await?;
     rows.into_iter()
         .map(|row| Ok(row.into_target(reader)?.subscription))

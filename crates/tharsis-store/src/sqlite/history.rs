@@ -1,6 +1,9 @@
 //! What people look at: events, deliveries, attempts.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use sqlx::{FromRow, Row as _, SqliteConnection, sqlite::SqliteRow};
@@ -14,7 +17,7 @@ use super::{
 };
 use crate::{
     Attempt, AttemptRecord, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page,
-    Refusal, Status, StoreError, status::no_delivery,
+    Refusal, Status, StoreError, status::no_delivery, subscription::Reader,
 };
 
 pub(super) async fn deliveries(
@@ -50,9 +53,19 @@ pub(super) async fn count(store: &SqliteStore, filter: &DeliveryFilter) -> Resul
 
 pub(super) async fn event(store: &SqliteStore, id: EventId) -> Result<EventRecord, StoreError> {
     let mut read = store.0.lists.begin().await?;
+    let (_, record) = event_on(&mut read, store.reader(), id).await?;
+    Ok(record)
+}
+
+/// With its number.
+pub(super) async fn event_on(
+    conn: &mut SqliteConnection,
+    reader: Reader<'_>,
+    id: EventId,
+) -> Result<(i64, EventRecord), StoreError> {
     let row: Option<EventRow> = sqlx::query_as(EVENT)
         .bind(blob(id.as_uuid()))
-        .fetch_optional(&mut *read)
+        .fetch_optional(&mut *conn)
         .await?;
     let EventRow { seq, mut record } = row.ok_or_else(|| StoreError::NotFound {
         what: "event",
@@ -65,12 +78,31 @@ pub(super) async fn event(store: &SqliteStore, id: EventId) -> Result<EventRecor
          ORDER BY 1",
     )
     .bind(seq)
-    .fetch_all(&mut *read)
+    .fetch_all(&mut *conn)
     .await?;
     let pairs: Vec<Pair> = subscriptions.into_iter().map(|s| (seq, s)).collect();
-    let unreadable = unreadable(&mut read, store.reader()).await?;
-    record.deliveries = rows(&mut read, &pairs, &unreadable).await?;
-    Ok(record)
+    let unreadable = unreadable(conn, reader).await?;
+    record.deliveries = rows(conn, &pairs, &unreadable).await?;
+    Ok((seq, record))
+}
+
+/// All attempts of an event by its number, by the subscriptions that they were for, each one's oldest first.
+pub(super) async fn attempts(
+    conn: &mut SqliteConnection,
+    event: i64,
+) -> Result<HashMap<SubscriptionId, Vec<AttemptRecord>>, StoreError> {
+    let rows = sqlx::query(ATTEMPTS_OF_ALL)
+        .bind(event)
+        .fetch_all(conn)
+        .await?;
+    let mut attempts: HashMap<_, Vec<_>> = HashMap::new();
+    for row in &rows {
+        let AttemptRow(record) = AttemptRow::from_row(row)?;
+        let Id(subscription) = row.try_get(9)?;
+        let subscription = SubscriptionId::from_uuid(subscription);
+        attempts.entry(subscription).or_default().push(record);
+    }
+    Ok(attempts)
 }
 
 pub(super) async fn delivery(
@@ -159,6 +191,13 @@ const ATTEMPTS: &str = "
     FROM tharsis_attempt
     WHERE event = ?1 AND subscription = ?2
     ORDER BY coalesce(after, number), number = 0";
+
+pub(super) const ATTEMPTS_OF_ALL: &str = "
+    SELECT a.number, a.at, a.duration_us, a.code, a.status, a.excerpt, a.detail, a.ended, a.due_at, s.id
+    FROM tharsis_attempt a
+    CROSS JOIN tharsis_subscription s ON s.seq = a.subscription
+    WHERE a.event = ?1
+    ORDER BY a.subscription, coalesce(a.after, a.number), a.number = 0";
 
 struct AttemptRow(AttemptRecord);
 

@@ -105,7 +105,7 @@ pub(super) async fn migrate(writer: &Writer) -> Result<Vec<String>, StoreError> 
 }
 
 /// The newest version that was applied; 0 for a database that has never been ours.
-async fn applied(conn: &mut SqliteConnection) -> Result<i64, StoreError> {
+pub(super) async fn applied(conn: &mut SqliteConnection) -> Result<i64, StoreError> {
     let known: Option<i64> =
         sqlx::query_scalar("SELECT 1 FROM sqlite_schema WHERE name = 'tharsis_migration'")
             .fetch_optional(&mut *conn)

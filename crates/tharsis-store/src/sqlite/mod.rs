@@ -53,7 +53,9 @@ mod replay;
 mod route;
 mod settle;
 mod subscription;
+mod survey;
 mod value;
+mod whereabouts;
 mod write;
 
 use std::{

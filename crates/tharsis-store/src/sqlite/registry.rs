@@ -10,13 +10,15 @@ use tharsis_core::{
 
 use super::{
     SqliteStore, alert, audit, campaign, command, health, history, release, replay, subscription,
+    survey,
     value::{blob, expect_changed, json},
+    whereabouts,
     write::{Write, result_code},
 };
 use crate::{
     AlertRecord, AuditRecord, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
     DeliveryFilter, DeliveryRow, EventRecord, Page, Registry, Removed, Replay, ReplayChoice,
-    ReplayDraft, Stop, StopState, StoreError, TransitionRecord, failpoint,
+    ReplayDraft, Stop, StopState, StoreError, Survey, TransitionRecord, Whereabouts, failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
     replay::Order,
     subscription::{
@@ -406,6 +408,14 @@ impl Registry for SqliteStore {
 
     async fn owned(&self) -> Result<bool, StoreError> {
         self.0.owner.is_held()
+    }
+
+    async fn whereabouts(&self, id: EventId) -> Result<Whereabouts, StoreError> {
+        whereabouts::whereabouts(self, id).await
+    }
+
+    async fn survey(&self) -> Result<Survey, StoreError> {
+        survey::survey(self).await
     }
 }
 

@@ -179,6 +179,14 @@ pub(super) async fn list(
     store: &SqliteStore,
     client: Option<ClientId>,
 ) -> Result<Vec<Subscription>, StoreError> {
+    list_on(&store.0.lists, store.reader(), client).await
+}
+
+pub(super) async fn list_on(
+    conn: impl SqliteExecutor<'_>,
+    reader: Reader<'_>,
+    client: Option<ClientId>,
+) -> Result<Vec<Subscription>, StoreError> {
     let rows: Vec<SubscriptionRow> = sqlx::query_as(concat!(
         "SELECT ",
         columns!(),
@@ -187,10 +195,10 @@ pub(super) async fn list(
         " WHERE s.removed_at IS NULL AND (?1 IS NULL OR s.client = ?1) ORDER BY s.seq"
     ))
     .bind(client.map(|c| blob(c.as_uuid())))
-    .fetch_all(&store.0.lists)
+    .fetch_all(conn)
     .await?;
     rows.into_iter()
-        .map(|row| Ok(row.into_target(store.reader())?.subscription))
+        .map(|row| Ok(row.into_target(reader)?.subscription))
         .collect()
 }
 

@@ -16,7 +16,7 @@ use crate::{
     CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, LaneRead, Lease,
     LetGo, Outbox, Page, Pending, Pointers, Position, Published, Registry, Remaining, Removed,
     Replay, ReplayChoice, ReplayDraft, Routed, Rows, Settlement, Shards, Snapshot, Stop,
-    StoreError, Telling, Transition, TransitionRecord, WorkedOff,
+    StoreError, Survey, Telling, Transition, TransitionRecord, Whereabouts, WorkedOff,
 };
 
 /// Asks the one it is.
@@ -328,5 +328,13 @@ impl Registry for Store {
 
     async fn owned(&self) -> Result<bool, StoreError> {
         either!(self, owned())
+    }
+
+    async fn whereabouts(&self, id: EventId) -> Result<Whereabouts, StoreError> {
+        either!(self, whereabouts(id))
+    }
+
+    async fn survey(&self) -> Result<Survey, StoreError> {
+        either!(self, survey())
     }
 }

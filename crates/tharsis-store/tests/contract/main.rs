@@ -18,6 +18,8 @@ mod replaying;
 mod routing;
 mod schema;
 mod settling;
+mod survey;
+mod whereabouts;
 mod workers;
 
 macro_rules! contract {
@@ -163,6 +165,16 @@ macro_rules! every_story {
                 a_report_counts_one_clients_campaign,
                 the_clients_of_a_campaign_are_found,
             }
+            whereabouts {
+                an_event_is_found_with_all_that_it_may_have_gone_to,
+                whoever_was_removed_before_is_no_candidate,
+                what_waits_in_order_says_for_whom,
+                what_holds_an_event_is_told,
+            }
+            survey {
+                what_waits_and_who_delivers_is_counted,
+                what_is_held_is_not_overdue,
+            }
             ownership {
                 a_lease_is_held_renewed_and_given_back,
                 without_the_lease_nothing_moves,
@@ -175,6 +187,11 @@ macro_rules! every_story {
 
 every_story!(sqlite);
 every_story!(postgres);
+
+#[tokio::test]
+async fn a_survey_needs_no_key() {
+    survey::it_needs_no_key(&harness::Schema::new().await).await;
+}
 
 /// Stories that need a database on which several workers deliver.
 mod several {

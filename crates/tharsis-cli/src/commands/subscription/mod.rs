@@ -102,6 +102,15 @@ impl From<Check> for CheckMethod {
     }
 }
 
+/// Whether this is why a subscription is suspended that this process cannot read whole. No table says so: it goes on by
+/// itself as soon as the process can.
+pub(crate) fn is_unreadable(reason: &str) -> bool {
+    matches!(
+        reason,
+        "secret_unreadable" | "profile_unknown" | "profile_changed" | "filter_unknown"
+    )
+}
+
 /// When its deliveries are held, and when it is suspended.
 fn breaker(limits: Limits) -> String {
     let opens = match limits.breaker {
