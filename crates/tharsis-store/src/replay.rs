@@ -424,15 +424,14 @@ pub(crate) enum Taken {
     Again,
 }
 
-/// What a part comes by after a pair: which of these pairs are chosen, which of them are its own to take, and which can go.
+/// What a part comes by: which of these pairs are chosen, which of them are its own to take, and which can go.
 pub(crate) fn met_of<E: Copy + Eq + Hash>(
     walked: Vec<(E, i64, bool)>,
     to: Option<i64>,
-    after: (E, i64),
     is_ours: impl Fn(i64) -> bool,
     free: &HashSet<(E, i64)>,
 ) -> Vec<Met<E>> {
-    let mut last = Some(after.0).filter(|_| after.1 > 0);
+    let mut last = None;
     walked
         .into_iter()
         .map(|(event, chosen, is_chosen)| {
@@ -545,7 +544,8 @@ pub(crate) fn step<E: Copy>(met: &[Met<E>], from: (E, i64), allowed: &Allowed<'_
         return step;
     };
     let may_part = full.len() + step.apart.len() <= allowed.apart;
-    if may_part && !allowed.is_through {
+    // At the end one alone waits where it is; of several each waits by itself, whatever becomes of the others.
+    if may_part && (!allowed.is_through || full.len() > 1) {
         step.apart.append(&mut full);
         return step;
     }
@@ -587,6 +587,7 @@ impl Wait {
         loads: &HashMap<i64, Load>,
         rate: Option<Rate>,
         pace: Pace,
+        missing: Option<i64>,
         now: Timestamp,
     ) -> Self {
         let wait = Self {
@@ -599,7 +600,9 @@ impl Wait {
             // It met nothing, though there is more: what is to be known for that is not there yet.
             None if step.is_idle => Self {
                 look_at: now + LATER,
-                ..wait
+                waits_for: missing,
+                enough: u32::MAX,
+                is_stuck: true,
             },
             None => wait,
             Some(Waits::Pace) => Self {
@@ -646,7 +649,7 @@ mod tests {
             (3, 7, true),
         ];
         let free = [(1, 9), (2, 9)].into_iter().collect();
-        let all = met_of(walked, Some(9), START, |_| true, &free);
+        let all = met_of(walked, Some(9), |_| true, &free);
         let taken: Vec<Taken> = all.iter().map(|one| one.taken).collect();
         assert_eq!(
             taken,
@@ -661,11 +664,10 @@ mod tests {
         let done = step(&all, START, &allowed(&loads(&[(9, 50)], &[])));
         assert_eq!(done.again, [(1, 9), (2, 9)]);
         assert_eq!((done.examined, done.cursor), (3, (3, 7)));
-        // A chunk that begins in the midst of an event.
-        let walked = vec![(1, 8, true), (2, 7, true)];
-        let all = met_of(walked, Some(9), (1, 7), |_| true, &free);
-        assert_eq!(all[0].taken, Taken::Not);
-        assert_eq!(all[1].taken, Taken::Again);
+        // What was passed by of an event was not chosen.
+        let walked = vec![(1, 7, false), (1, 8, true)];
+        let all = met_of(walked, Some(9), |_| true, &free);
+        assert_eq!([all[0].taken, all[1].taken], [Taken::Not, Taken::Again]);
     }
 
     /// Room for so many each, of a window of 64; what is held is said so.
@@ -767,6 +769,16 @@ mod tests {
         for (held, first) in [(vec![7, 9], 8), (vec![7, 8, 9], 7), (vec![], 7)] {
             let loads = loads(&[(7, 0), (8, 0), (9, 0)], &held);
             let done = step(&all, START, &allowed(&loads));
+            let apart: Vec<i64> = done.apart.iter().map(|(of, _)| *of).collect();
+            assert_eq!((apart, done.waits), (vec![7, 8, 9], None), "each by itself");
+            let done = step(
+                &all,
+                START,
+                &Allowed {
+                    apart: 0,
+                    ..allowed(&loads)
+                },
+            );
             assert_eq!((done.again.len(), done.apart.len()), (0, 0));
             assert_eq!(
                 (done.examined, done.cursor, done.waits),

@@ -45,6 +45,11 @@ pub(crate) struct Chosen {
 }
 
 impl SecretOptions {
+    /// Whether it comes on standard input, which can be read once.
+    pub(crate) fn is_typed(&self) -> bool {
+        self.secret_stdin
+    }
+
     /// Whether one is generated, because nothing was given and the profile signs.
     pub(crate) fn generates(&self, profile: &Profile) -> bool {
         profile.secret != Requirement::Useless

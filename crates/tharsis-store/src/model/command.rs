@@ -308,7 +308,7 @@ impl Model {
         let mut lanes = BTreeMap::new();
         let mut replayed = 0;
         for ((_, number), id) in &chosen {
-            if self.is_taken(*id, replay, &job.beside) {
+            if self.is_taken(*id, replay, &job) {
                 continue;
             }
             if let Some(due_at) = self.due_again(*id, now) {
@@ -399,9 +399,16 @@ impl Model {
     }
 
     /// Whether another replay has taken it since this one was asked for.
-    fn is_taken(&self, id: DeliveryId, replay: u32, beside: &BTreeSet<u32>) -> bool {
-        let under = self.ended_under.get(&id);
-        under.is_some_and(|under| *under >= replay || beside.contains(under))
+    fn is_taken(&self, id: DeliveryId, replay: u32, job: &Job) -> bool {
+        let Some(under) = self.ended_under.get(&id) else {
+            return false;
+        };
+        let mut records = self.attempts.get(&id).into_iter().flatten();
+        let last = records.rfind(|one| one.end.is_some());
+        let failed_before = last.is_some_and(|last| {
+            last.end != Some(End::Delivered) && last.attempt.at < job.replay.created_at
+        });
+        *under >= replay || job.beside.contains(under) && !failed_before
     }
 
     /// When it is due again; `None` for what is left alone: unfinished, expired, refused, or without a subscription.

@@ -209,9 +209,14 @@ pub(super) const NEXT_TASK: &str = "
         SELECT p.replay, p.subscription, p.look_at,
                p.look_at <= $2
                AND (p.waits_for IS NULL
-                    OR (SELECT count(*) FROM delivery d
-                        WHERE d.replay = p.replay AND d.replay > 0 AND d.subscription = p.waits_for AND d.lane = 0
-                          AND d.due_at <= $3) <= p.enough) AS ready
+                    OR EXISTS (SELECT FROM subscription_state st WHERE st.subscription = p.waits_for OFFSET 0)
+                    OR EXISTS (SELECT FROM subscription_health h
+                               WHERE h.subscription = p.waits_for AND h.condition = 'open' OFFSET 0)
+                    OR (SELECT count(*)
+                        FROM (SELECT FROM delivery d
+                              WHERE d.replay = p.replay AND d.replay > 0 AND d.subscription = p.waits_for AND d.lane = 0
+                                AND d.due_at <= $3
+                              LIMIT p.enough + 1) d) <= p.enough) AS ready
         FROM (SELECT seq FROM replay WHERE shard = ANY ($1) AND finished_at IS NULL AND NOT paused OFFSET 0) r
         CROSS JOIN LATERAL (
             SELECT * FROM replay_part WHERE replay = r.seq AND NOT done OFFSET 0) p

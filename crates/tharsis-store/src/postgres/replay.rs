@@ -430,6 +430,8 @@ struct Part {
     cursor: Pair,
     /// Those that go on by themselves, whichever part this is.
     others: HashSet<i64>,
+    /// How many of them are not done.
+    open: usize,
 }
 
 /// One step of a part of a replay, if it is not over and lies in one of these shards. Returns the lanes that it touched.
@@ -477,7 +479,7 @@ pub(super) async fn step(
         apart: if is_of_one {
             0
         } else {
-            MOST_APART.saturating_sub(part.others.len())
+            MOST_APART.saturating_sub(part.open)
         },
     };
     let step = replay::step(&met, part.cursor, &allowed);
@@ -488,7 +490,7 @@ pub(super) async fn step(
     let taken = step.again.len();
     let advance = Advance {
         is_done: is_through && step.waits.is_none(),
-        wait: Wait::of(&step, &loads, rate, pace, now),
+        wait: Wait::of(&step, &loads, rate, pace, replay.missing, now),
         paced_us: pace.after(taken),
         replayed: again.replayed,
         step,
@@ -503,8 +505,8 @@ async fn part_of(
     part: i64,
     now: Timestamp,
 ) -> Result<Option<Part>, StoreError> {
-    let parts: Vec<(i64, Uuid, i64, bool)> = sqlx::query_as(
-        "SELECT subscription, cursor_event, cursor_subscription, NOT done AND look_at <= $2
+    let parts: Vec<(i64, Uuid, i64, bool, bool)> = sqlx::query_as(
+        "SELECT subscription, cursor_event, cursor_subscription, NOT done, NOT done AND look_at <= $2
          FROM replay_part
          WHERE replay = $1",
     )
@@ -516,10 +518,13 @@ async fn part_of(
     Ok(parts
         .iter()
         .find(|(of, .., is_due)| *of == part && *is_due)
-        .map(|(_, event, subscription, _)| Part {
+        .map(|(_, event, subscription, ..)| Part {
             subscription: part,
             cursor: (*event, *subscription),
             others: others.collect(),
+            open: (parts.iter())
+                .filter(|(of, .., is_open, _)| *of != part && *is_open)
+                .count(),
         }))
 }
 
@@ -708,7 +713,7 @@ macro_rules! again {
             WHERE id = r.event AND (expires_at IS NULL OR expires_at > $3)
             OFFSET 0) e
         LEFT JOIN LATERAL (
-            SELECT ended, replay
+            SELECT ended, replay, at
             FROM attempt
             WHERE event = r.event AND subscription = r.subscription
             ORDER BY coalesce(after, number) DESC, number
@@ -719,7 +724,8 @@ macro_rules! again {
 macro_rules! is_free {
     () => {
         "l.ended IS DISTINCT FROM 'refused'
-          AND (l.replay IS NULL OR l.replay < $4 AND l.replay <> ALL ($5))
+          AND (l.replay IS NULL
+               OR l.replay < $4 AND (l.replay <> ALL ($5) OR l.ended <> 'delivered' AND l.at < $7))
           AND NOT EXISTS (
               SELECT FROM delivery d WHERE d.event = r.event AND d.subscription = r.subscription OFFSET 0)"
     };
@@ -776,13 +782,7 @@ async fn judge(
         .filter(|(_, of)| is_ours(*of))
         .collect();
     if chosen.is_empty() {
-        return Ok(replay::met_of(
-            walked,
-            to,
-            part.cursor,
-            is_ours,
-            &HashSet::new(),
-        ));
+        return Ok(replay::met_of(walked, to, is_ours, &HashSet::new()));
     }
     let chosen: Vec<Pair> = chosen.into_iter().collect();
     let (events, subscriptions) = columns(&chosen);
@@ -794,12 +794,13 @@ async fn judge(
         .bind(replay.seq)
         .bind(&replay.beside)
         .bind(nows)
+        .bind(Instant(replay.replay.created_at))
         .fetch_all(conn)
         .await?;
     let free: HashSet<Pair> = (places.into_iter())
         .filter_map(|place| chosen.get(usize::try_from(place - 1).ok()?).copied())
         .collect();
-    Ok(replay::met_of(walked, to, part.cursor, is_ours, &free))
+    Ok(replay::met_of(walked, to, is_ours, &free))
 }
 
 pub(super) const LOADS: &str = concat!(
@@ -864,6 +865,7 @@ async fn make_due_again(
         .bind(replay.seq)
         .bind(&replay.beside)
         .bind(due_ats)
+        .bind(Instant(replay.replay.created_at))
         .fetch_all(conn)
         .await?;
     let lanes = rows

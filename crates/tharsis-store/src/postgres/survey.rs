@@ -12,7 +12,7 @@ const COUNTS: &str = "
            (SELECT count(*) FROM (SELECT FROM outbox LIMIT $1) o),
            (SELECT count(*) FROM (SELECT FROM delivery LIMIT $1) d),
            (SELECT count(*) FROM command) + (SELECT count(*) FROM release)
-               + (SELECT count(*) FROM replay WHERE finished_at IS NULL)";
+               + (SELECT count(*) FROM replay WHERE finished_at IS NULL AND NOT paused)";
 
 /// The first of each shard, and of each lane that nothing holds.
 const FIRSTS: &str = "

@@ -421,9 +421,14 @@ pub(super) const NEXT: &str = "
     SELECT p.replay, p.subscription, p.look_at,
            p.look_at <= ?1
            AND (p.waits_for IS NULL
-                OR (SELECT count(*) FROM tharsis_delivery d
-                    WHERE d.replay = p.replay AND d.replay > 0 AND d.subscription = p.waits_for AND d.lane = 0
-                      AND d.due_at <= ?2) <= p.enough) AS ready
+                OR p.waits_for IN (SELECT subscription FROM tharsis_subscription_state)
+                OR EXISTS (SELECT 1 FROM tharsis_subscription_health h
+                           WHERE h.subscription = p.waits_for AND h.condition = 'open')
+                OR (SELECT count(*)
+                    FROM (SELECT 1 FROM tharsis_delivery d
+                          WHERE d.replay = p.replay AND d.replay > 0 AND d.subscription = p.waits_for AND d.lane = 0
+                            AND d.due_at <= ?2
+                          LIMIT 4097)) <= p.enough) AS ready
     FROM tharsis_replay r INDEXED BY tharsis_replay_unfinished
     CROSS JOIN tharsis_replay_part p ON p.replay = r.seq
     WHERE r.finished_at IS NULL AND NOT r.paused AND NOT p.done
@@ -455,6 +460,8 @@ struct Part {
     cursor: Pair,
     /// Those that go on by themselves, whichever part this is.
     others: HashSet<i64>,
+    /// How many of them are not done.
+    open: usize,
 }
 
 /// One step of a part of a replay. Returns the subscriptions whose lanes it touched.
@@ -487,7 +494,7 @@ pub(super) async fn step(
         apart: if is_of_one {
             0
         } else {
-            MOST_APART.saturating_sub(part.others.len())
+            MOST_APART.saturating_sub(part.open)
         },
     };
     let step = replay::step(&met, part.cursor, &allowed);
@@ -499,7 +506,7 @@ pub(super) async fn step(
     let touched = make_due_again(conn, &again, &replay, now).await?;
     let advance = Advance {
         is_done: is_through && step.waits.is_none(),
-        wait: Wait::of(&step, &loads, rate, pace, now),
+        wait: Wait::of(&step, &loads, rate, pace, replay.missing, now),
         paced_us: pace.after(step.again.len()),
         replayed: touched.len(),
         step,
@@ -509,8 +516,8 @@ pub(super) async fn step(
 }
 
 async fn part_of(conn: &mut SqliteConnection, replay: i64, part: i64) -> Result<Part, StoreError> {
-    let parts: Vec<(i64, i64, i64)> = sqlx::query_as(
-        "SELECT subscription, cursor_event, cursor_subscription FROM tharsis_replay_part WHERE replay = ?1",
+    let parts: Vec<(i64, i64, i64, bool)> = sqlx::query_as(
+        "SELECT subscription, cursor_event, cursor_subscription, NOT done FROM tharsis_replay_part WHERE replay = ?1",
     )
     .bind(replay)
     .fetch_all(conn)
@@ -519,10 +526,13 @@ async fn part_of(conn: &mut SqliteConnection, replay: i64, part: i64) -> Result<
     parts
         .iter()
         .find(|(of, ..)| *of == part)
-        .map(|(_, event, subscription)| Part {
+        .map(|(_, event, subscription, _)| Part {
             subscription: part,
             cursor: (*event, *subscription),
             others: others.collect(),
+            open: (parts.iter())
+                .filter(|(of, .., is_open)| *of != part && *is_open)
+                .count(),
         })
         .ok_or_else(|| corrupt("a replay without a part"))
 }
@@ -707,7 +717,9 @@ macro_rules! again {
            AND coalesce((
                SELECT l.ended IS NOT 'refused'
                       AND (l.replay IS NULL
-                           OR l.replay < ?3 AND l.replay NOT IN (SELECT value FROM json_each(?4)))
+                           OR l.replay < ?3
+                              AND (l.replay NOT IN (SELECT value FROM json_each(?4))
+                                   OR l.ended <> 'delivered' AND l.at < ?5))
                FROM tharsis_attempt l
                WHERE l.event = e.seq AND l.subscription = s.seq
                ORDER BY coalesce(l.after, l.number) DESC, l.number
@@ -749,10 +761,11 @@ async fn judge(
         .bind(now.as_millis())
         .bind(replay.seq)
         .bind(&replay.beside)
+        .bind(replay.replay.created_at.as_millis())
         .fetch_all(conn)
         .await?;
     let free: HashSet<Pair> = free.into_iter().collect();
-    Ok(replay::met_of(walked, to, part.cursor, is_ours, &free))
+    Ok(replay::met_of(walked, to, is_ours, &free))
 }
 
 pub(super) const LOADS: &str = concat!(
@@ -805,6 +818,7 @@ async fn make_due_again(
         .bind(now.as_millis())
         .bind(replay.seq)
         .bind(&replay.beside)
+        .bind(replay.replay.created_at.as_millis())
         .fetch_all(conn)
         .await?)
 }

@@ -10,7 +10,7 @@ const COUNTS: &str = "
     SELECT (SELECT count(*) FROM (SELECT 1 FROM tharsis_outbox LIMIT ?1)),
            (SELECT count(*) FROM (SELECT 1 FROM tharsis_delivery LIMIT ?1)),
            (SELECT count(*) FROM tharsis_command) + (SELECT count(*) FROM tharsis_release)
-               + (SELECT count(*) FROM tharsis_replay WHERE finished_at IS NULL)";
+               + (SELECT count(*) FROM tharsis_replay WHERE finished_at IS NULL AND NOT paused)";
 
 /// The first pointer, and the first of each lane that nothing holds.
 pub(super) const FIRSTS: &str = "

@@ -594,3 +594,99 @@ pub(crate) async fn what_is_missing_of_a_campaign_is_found_among_what_has_none<S
     assert_eq!(house.due(&newer, house.now).await.len(), 2);
     assert_eq!(house.due(&house.theirs, house.now).await.len(), 0);
 }
+
+pub(crate) async fn nothing_is_passed_by_where_it_goes_to_another_one_at_a_rate<S: Store>(
+    store: S,
+) {
+    let mut house = House::new(store).await;
+    let other = add(&house.store, 1, "other", house.now).await;
+    let sandbox = add(&house.store, 1, "sandbox", house.now).await;
+    house.reload().await;
+    house.routed(80).await;
+    for of in [&house.ours, &house.theirs, &other, &sandbox] {
+        house.end_all(of, End::Delivered).await;
+    }
+    let mut filter = DeliveryFilter::default();
+    filter.subscription = vec![other.id];
+    let mut draft = asking(&ReplayChoice::Filter(filter), ReplayKey::Same);
+    draft.to = Some(sandbox.id);
+    draft.rate = Some("100/s".parse().expect("a rate"));
+    let id = asked(&house, &draft).await;
+    let mut now = house.now;
+    for _ in 0..100 {
+        now = until_then(&house, now).await.unwrap_or(now);
+    }
+    let done = state(&house, id).await;
+    assert_eq!(
+        (done.state, done.examined, done.replayed),
+        (ReplayState::Done, 40, 40)
+    );
+    assert_eq!(house.due(&sandbox, now + seconds(9)).await.len(), 40);
+    assert_eq!(house.due(&house.theirs, now).await.len(), 0);
+}
+
+pub(crate) async fn one_that_is_held_while_it_is_waited_for_does_not_hold_up_the_other<S: Store>(
+    store: S,
+) {
+    let mut house = House::new(store).await;
+    let narrow = narrow(&mut house).await;
+    let mut settings = house.ours.settings.clone();
+    settings.max_in_flight = 1;
+    let set = house
+        .store
+        .set(house.ours.id, &settings, None, house.now)
+        .await;
+    set.expect("changed");
+    house.routed(200).await;
+    for of in [&narrow, &house.ours, &house.theirs] {
+        house.end_all(of, End::Dead).await;
+    }
+    let mut filter = dead();
+    filter.client = Some(client(1));
+    let id = ask(&house, ReplayChoice::Filter(filter)).await;
+    let mut now = until_then(&house, house.now).await.expect("it waits");
+    house.store.pause(house.ours.id, now).await.expect("held");
+    let mut sent = 0;
+    for _ in 0..10 {
+        sent += house.due(&narrow, now).await.len();
+        house.end_all(&narrow, End::Delivered).await;
+        let left = house.store.remaining(now).await.expect("counted");
+        assert!(sent == 100 || left.commands == 1, "{sent} were sent");
+        now = until_then(&house, now).await.expect("it waits");
+    }
+    assert_eq!(sent, 100);
+    assert_eq!(state(&house, id).await.held_for, [house.ours.id]);
+    let left = house.store.remaining(now).await.expect("counted");
+    assert_eq!(left.commands, 0);
+    assert_eq!(house.due(&house.theirs, now).await.len(), 0);
+}
+
+pub(crate) async fn what_had_failed_before_a_replay_was_asked_for_is_taken_again<S: Store>(
+    store: S,
+) {
+    let house = House::new(store).await;
+    house.routed(8).await;
+    house.end_all(&house.ours, End::Dead).await;
+    house.end_all(&house.theirs, End::Dead).await;
+    let mut ours = dead();
+    ours.client = Some(client(1));
+    let mut draft = asking(&ReplayChoice::Filter(ours.clone()), ReplayKey::Same);
+    draft.rate = Some("5/h".parse().expect("a rate"));
+    let slow = asked(&house, &draft).await;
+    until_then(&house, house.now).await.expect("it waits");
+    assert_eq!(state(&house, slow).await.replayed, 1);
+    house.end_all(&house.ours, End::Dead).await;
+    house
+        .store
+        .pause_replay(slow, "sre", house.now)
+        .await
+        .expect("paused");
+
+    let later = house.now + seconds(60);
+    let again = asking(&ReplayChoice::Filter(ours), ReplayKey::Same);
+    let again = house.store.replay(&again, later).await.expect("asked").id;
+    house.work_off(later).await;
+    let done = state(&house, again).await;
+    assert_eq!((done.replayed, done.skipped), (4, 0), "also that one");
+    assert_eq!(house.due(&house.theirs, later).await.len(), 0);
+}

@@ -153,6 +153,9 @@ macro_rules! every_story {
                 a_replay_waits_for_what_lies_aside_and_nobody_waits_for_it,
                 of_two_that_are_asked_for_at_the_same_moment_one_sends_it,
                 what_is_missing_of_a_campaign_is_found_among_what_has_none,
+                nothing_is_passed_by_where_it_goes_to_another_one_at_a_rate,
+                one_that_is_held_while_it_is_waited_for_does_not_hold_up_the_other,
+                what_had_failed_before_a_replay_was_asked_for_is_taken_again,
             }
             campaign {
                 what_rows_and_pointers_are_of_is_told_while_something_is_stopped,

@@ -160,7 +160,7 @@ struct Show {
 
 /// Hold a replay: nothing more of it becomes due until it is resumed
 ///
-/// What is due already, some hundred for each subscription at most, goes out.
+/// What is due already goes out: some hundred for each subscription, or a quarter of a second's worth of its rate.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -184,7 +184,7 @@ struct Resume {
 
 /// Call a replay off for ever
 ///
-/// What is due already, some hundred for each subscription at most, goes out.
+/// What is due already goes out: some hundred for each subscription, or a quarter of a second's worth of its rate.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:

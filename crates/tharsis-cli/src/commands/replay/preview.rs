@@ -61,7 +61,7 @@ pub(in crate::commands) async fn preview(
     draft: &ReplayDraft,
     to: Option<&str>,
 ) -> Result<Preview, Failure> {
-    let mut ends = Vec::new();
+    let mut tallies = Vec::new();
     let mut counts: BTreeMap<SubscriptionId, u64> = BTreeMap::new();
     match &draft.choice {
         ReplayChoice::Filter(filter) => {
@@ -73,18 +73,17 @@ pub(in crate::commands) async fn preview(
                 let mut filter = filter.clone();
                 filter.status = vec![status];
                 let tally = registry.tally(&ReplayChoice::Filter(filter)).await?;
-                ends.push((end, tally.iter().map(|(_, count)| count).sum()));
-                for (id, count) in tally {
-                    *counts.entry(id).or_default() += count;
+                for (id, count) in &tally {
+                    *counts.entry(*id).or_default() += count;
                 }
+                tallies.push((end, tally));
             }
         }
         choice => counts.extend(registry.tally(choice).await?),
     }
-    ends.retain(|(_, count)| *count > 0);
     let mut counts: Vec<(SubscriptionId, u64)> = counts.into_iter().collect();
     counts.sort_by_key(|(id, count)| (std::cmp::Reverse(*count), *id));
-    let mut subscriptions = Vec::new();
+    let mut subscriptions: Vec<Share> = Vec::new();
     let mut elsewhere = 0;
     let mut sample = Vec::new();
     for (place, (id, count)) in counts.into_iter().enumerate() {
@@ -114,6 +113,12 @@ pub(in crate::commands) async fn preview(
             at_once: settings.max_in_flight,
         });
     }
+    let goes = |id: SubscriptionId| to.is_some() || subscriptions.iter().any(|s| s.id == id);
+    let ends = tallies.into_iter().map(|(end, tally)| {
+        let counts = tally.iter().filter(|(id, _)| goes(*id));
+        (end, counts.map(|(_, count)| count).sum::<u64>())
+    });
+    let ends = ends.filter(|(_, count)| *count > 0).collect();
     if let ReplayChoice::Deliveries(ids) = &draft.choice {
         sample = ids.clone();
     }
@@ -142,6 +147,10 @@ async fn last_of(
         _ => DeliveryFilter::default(),
     };
     filter.subscription = vec![id];
+    let ends = ENDS.map(Status::Ended).into_iter();
+    filter.status = ends
+        .filter(|end| filter.status.is_empty() || filter.status.contains(end))
+        .collect();
     let page = registry.deliveries(&filter, None, SAMPLE).await?;
     let mut took = Vec::new();
     for row in page.items {

@@ -9,7 +9,8 @@ use crate::{
 
 /// Print subscriptions as newline-delimited JSON, which `import` takes
 ///
-/// What an admin would type for each of them, oldest first. Secrets, credentials and headers of their own are not among it.
+/// What an admin would type for each of them, oldest first. Secrets, credentials and headers of their own are not
+/// among it; the whole URL is, and a path may be what lets a sender in.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{collections::HashSet, path::PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -53,6 +53,8 @@ enum Done {
     },
     /// With --dry-run.
     WouldAdd,
+    /// With --dry-run: a line before it would be added.
+    Again,
     Unchanged {
         id: String,
     },
@@ -76,7 +78,16 @@ struct Document<'a> {
 }
 
 pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Failure> {
+    if options.secret.is_typed() {
+        return Err(Failure::usage(
+            "bad_choice",
+            "several subscriptions cannot each read a secret from standard input",
+        )
+        .at("--secret-stdin")
+        .hint("give --secret-file, or have secrets generated"));
+    }
     let mut lines = Lines::new(open(&options.file)?);
+    let mut would_be = HashSet::new();
     let emitter = context.open_or_create().await?;
     let mut exit = Exit::Done;
     while let Some((number, line)) = lines.next()? {
@@ -95,12 +106,16 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
             }
             Err(failure) => (Draft::default(), Err(failure)),
         };
+        // A second line of the same would find the first.
+        let is_second = matches!(done, Ok(Done::WouldAdd))
+            && !would_be.insert((draft.client.clone(), draft.name.clone()));
         let done = done.unwrap_or_else(|failure| {
             exit = Exit::Failed;
             Done::Refused {
                 error: failure.into_fault(),
             }
         });
+        let done = if is_second { Done::Again } else { done };
         tell(context.output, number, &draft, &done)?;
     }
     Ok(exit)
@@ -209,6 +224,7 @@ fn tell(output: Output, line: u64, draft: &Draft, done: &Done) -> Result<(), Fai
             Ok(())
         }
         Done::WouldAdd => output.line(format_args!("would be added  {name}")),
+        Done::Again => output.line(format_args!("line {line} is of one before it: {name}")),
         Done::Unchanged { id } => output.line(format_args!("{id}  unchanged  {name}")),
         Done::Differs { id, fields } => output.line(format_args!(
             "{id}  differs    {name}: {}; change it with `tharsis subscription set`",
