@@ -105,16 +105,19 @@ pub enum Cause {
     Dead,
     /// Its name leads to an address that must not be reached.
     Blocked,
+    /// What is held for it ends within a week: it comes to the age up to which events are kept.
+    Expiring,
 }
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Suspended,
         Self::Failing,
         Self::Recovered,
         Self::Dead,
         Self::Blocked,
+        Self::Expiring,
     ];
 
     /// The word for it in SQL, JSON, logs and the CLI, and the type of the event that tells of it.
@@ -125,6 +128,7 @@ impl Cause {
             Self::Recovered => "subscription.recovered",
             Self::Dead => "delivery.dead",
             Self::Blocked => "address.blocked",
+            Self::Expiring => "delivery.expiring",
         }
     }
 
@@ -227,7 +231,7 @@ impl Alert {
             return true;
         };
         let is_more = match self.cause {
-            Cause::Dead | Cause::Blocked => self.count > self.event_count,
+            Cause::Dead | Cause::Blocked | Cause::Expiring => self.count > self.event_count,
             Cause::Suspended | Cause::Failing | Cause::Recovered => self.raised_at > told_at,
         };
         is_more && told_at + every <= now

@@ -4,6 +4,7 @@ pub mod alert;
 mod bounds;
 pub mod delivery;
 pub mod egress;
+pub mod erasure;
 pub mod event;
 pub mod filter;
 pub mod health;

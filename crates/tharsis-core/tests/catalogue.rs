@@ -30,6 +30,7 @@ fn each_documented_type_is_listed_once() {
     subscription.recovered | tharsis | A subscription of which it was told that it fails takes what is sent to it again.
     delivery.dead | tharsis | Deliveries of a subscription ended dead: how many since the last event of this type.
     address.blocked | tharsis | The host of a subscription leads to an address that must not be reached.
+    delivery.expiring | tharsis | Deliveries of a subscription are held that end within a week: events are kept no longer.
     ");
     let names: BTreeSet<&str> = CATALOGUE.iter().map(|t| t.name).collect();
     assert_eq!(names.len(), CATALOGUE.len());

@@ -17,6 +17,7 @@ fn each_documented_type_is_listed_with_its_sender() {
     subscription.recovered           tharsis     A subscription of which it was told that it fails takes what is sent to it again.
     delivery.dead                    tharsis     Deliveries of a subscription ended dead: how many since the last event of this type.
     address.blocked                  tharsis     The host of a subscription leads to an address that must not be reached.
+    delivery.expiring                tharsis     Deliveries of a subscription are held that end within a week: events are kept no longer.
     ");
 }
 
@@ -37,7 +38,7 @@ fn a_sample_can_be_published_as_it_is_shown() {
             assert_eq!(published.json()["published"], 1, "{name}");
         }
     }
-    assert_eq!(listed["event_types"].as_array().unwrap().len(), 11);
+    assert_eq!(listed["event_types"].as_array().unwrap().len(), 12);
 }
 
 #[test]
@@ -46,6 +47,6 @@ fn a_type_that_nobody_documents_is_wrong_usage() {
     exit 2
     --- stderr
     error[unknown_event_type]: sale: no document describes it
-      hint: choose one of: product_discount_recommendation, nudge, signal, channel_activity, custom_activity, reward.earned, subscription.failing, subscription.suspended, subscription.recovered, delivery.dead, address.blocked
+      hint: choose one of: product_discount_recommendation, nudge, signal, channel_activity, custom_activity, reward.earned, subscription.failing, subscription.suspended, subscription.recovered, delivery.dead, address.blocked, delivery.expiring
     ");
 }

@@ -37,7 +37,7 @@ pub fn decide(case: &Case, every: Duration, now: Timestamp) -> Decision<'_> {
             let fails_again = failure.is_some_and(|at| at > alert.raised_at);
             fails_again || failure_told <= told(Cause::Recovered)
         }
-        Cause::Dead | Cause::Blocked => false,
+        Cause::Dead | Cause::Blocked | Cause::Expiring => false,
     };
     let mut decision = Decision::default();
     for alert in &case.alerts {

@@ -90,6 +90,7 @@ fn headline(alert: &Alert) -> String {
         Cause::Recovered => "has recovered".to_owned(),
         Cause::Dead => format!("has dead deliveries: {}", alert.count),
         Cause::Blocked => "leads to an address that is blocked".to_owned(),
+        Cause::Expiring => format!("holds deliveries that end within a week: {}", alert.count),
     }
 }
 
@@ -134,6 +135,10 @@ pub(super) fn sentence(
             "{} since {since}: {}.",
             counted(alert.count, "attempt was stopped", "attempts were stopped"),
             meaning(alert.code.as_deref().unwrap_or_default()),
+        ),
+        Cause::Expiring => format!(
+            "{} held, the oldest of an event of {since}, and will end expired within a week: events are kept no longer.",
+            counted(alert.count, "delivery is", "deliveries are"),
         ),
     }
 }
@@ -199,6 +204,11 @@ pub(super) fn commands(
     let id = subscription.id;
     let has = |cause| alerts.iter().any(|alert| alert.cause == cause);
     let mut commands = vec![format!("tharsis subscription health {id}")];
+    if has(Cause::Expiring) {
+        commands.push(format!(
+            "tharsis delivery list --status held --subscription {id}"
+        ));
+    }
     if has(Cause::Suspended) || facts.condition == Condition::Suspended {
         commands.push(format!("tharsis subscription resume {id}"));
     }

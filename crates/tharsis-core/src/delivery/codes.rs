@@ -296,4 +296,7 @@ codes! {
     SUBSCRIPTION_REMOVED "subscription_removed" BY_AN_ADMIN,
         "an admin removed the subscription",
         "nothing";
+    RETENTION "retention" Then::End(End::Expired),
+        "it was held until its event came to the age up to which events are kept",
+        "nothing; mend what held it, or keep events for longer: retention.history";
 }

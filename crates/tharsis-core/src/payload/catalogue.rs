@@ -33,6 +33,7 @@ pub const CATALOGUE: &[&Documented] = &[
     &own::RECOVERED,
     &own::DEAD,
     &own::BLOCKED,
+    &own::EXPIRING,
 ];
 
 /// A type of payload that a sender documents.

@@ -39,6 +39,7 @@ const fn documented(cause: Cause) -> &'static Documented {
         Cause::Recovered => &RECOVERED,
         Cause::Dead => &DEAD,
         Cause::Blocked => &BLOCKED,
+        Cause::Expiring => &EXPIRING,
     }
 }
 
@@ -85,6 +86,15 @@ pub(super) static BLOCKED: Documented = Documented {
     shape: &shape(Cause::Blocked.as_str()),
     facts,
     example: || example(Cause::Blocked),
+};
+
+pub(super) static EXPIRING: Documented = Documented {
+    name: Cause::Expiring.as_str(),
+    profile: SENDER,
+    summary: "Deliveries of a subscription are held that end within a week: events are kept no longer.",
+    shape: &shape(Cause::Expiring.as_str()),
+    facts,
+    example: || example(Cause::Expiring),
 };
 
 const fn shape(name: &'static str) -> [Field; 17] {
@@ -152,8 +162,9 @@ fn example(cause: Cause) -> Result<Event, Invalid> {
         Cause::Recovered => (0, 0, "http_200", Condition::Throttled),
         Cause::Dead => (0, 7, "http_503", Condition::Healthy),
         Cause::Blocked => (0, 3, "address_not_global", Condition::Healthy),
+        Cause::Expiring => (0, 1_280, "http_503", Condition::Suspended),
     };
-    let is_failure = cause != Cause::Recovered;
+    let has_code = !matches!(cause, Cause::Recovered | Cause::Expiring);
     let alert = Alert {
         id: 1,
         cause,
@@ -161,7 +172,7 @@ fn example(cause: Cause) -> Result<Event, Invalid> {
         since: begin,
         stage,
         count,
-        code: is_failure.then(|| code.to_owned()),
+        code: has_code.then(|| code.to_owned()),
         due_at: after(90),
         tries: 0,
         accepted: Vec::new(),
