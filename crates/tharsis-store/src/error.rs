@@ -1,5 +1,7 @@
 use tharsis_core::Invalid;
 
+use crate::backlog;
+
 /// What a store can fail with; each variant is something that a caller does something else about.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -58,6 +60,9 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if is_full(&error) {
             return Self::Full(error.into());
+        }
+        if backlog::is_full(&error) {
+            return backlog::refusal().into();
         }
         Self::database(error)
     }

@@ -134,6 +134,14 @@ failpoints! {
     ReplayWritten = "replay.written",
     /// And that is committed.
     ReplayCommitted = "replay.committed",
+    /// It is written down whose backlog is full, and whose is not any more.
+    BacklogWritten = "backlog.written",
+    /// And that is committed.
+    BacklogCommitted = "backlog.committed",
+    /// A chunk of what is kept no longer is gone, or has ended.
+    RetentionWritten = "retention.written",
+    /// And that is committed.
+    RetentionCommitted = "retention.committed",
     /// The tables of a day are made, emptied or dropped.
     PartitionWritten = "partition.written",
     /// And that is committed.
@@ -158,6 +166,8 @@ pub(crate) const ALERT: Commit = [Failpoint::AlertWritten, Failpoint::AlertCommi
 
 pub(crate) const COMMAND: Commit = [Failpoint::CommandWritten, Failpoint::CommandCommitted];
 pub(crate) const REPLAY: Commit = [Failpoint::ReplayWritten, Failpoint::ReplayCommitted];
+pub(crate) const BACKLOG: Commit = [Failpoint::BacklogWritten, Failpoint::BacklogCommitted];
+pub(crate) const RETENTION: Commit = [Failpoint::RetentionWritten, Failpoint::RetentionCommitted];
 pub(crate) const PARTITION: Commit = [Failpoint::PartitionWritten, Failpoint::PartitionCommitted];
 
 /// The process has come to this point. Where it is armed, it ends here.

@@ -6,7 +6,9 @@ extern crate self as tharsis_store;
 
 mod alert;
 mod audit;
+mod backlog;
 mod campaign;
+mod erasure;
 mod error;
 #[doc(hidden)]
 pub mod failpoint;
@@ -22,6 +24,7 @@ mod publishing;
 mod random;
 mod registry;
 mod replay;
+mod retention;
 pub mod sqlite;
 mod status;
 mod store;
@@ -32,7 +35,9 @@ mod worker;
 
 pub use alert::{AlertRecord, Claim, Claimed, Telling, Told};
 pub use audit::AuditRecord;
+pub use backlog::FullBacklog;
 pub use campaign::{Campaign, CampaignReport, Slow, Stop, StopState};
+pub use erasure::Erased;
 pub use error::StoreError;
 pub use health::{Transition, TransitionRecord};
 pub use order::{Blocked, LetGo};
@@ -47,6 +52,7 @@ pub use registry::{
     Refusal, Registry, Removed, Status,
 };
 pub use replay::{Replay, ReplayChoice, ReplayDraft, ReplayKey, ReplayState};
+pub use retention::{Forgotten, Outlived, Retention};
 pub use store::{PublishOn, Store, StoreOptions, redacted};
 pub use survey::{Engine, MOST_COUNTED, PostgresEngine, SqliteEngine, Survey};
 pub use whereabouts::{Candidate, Place, Whereabouts};

@@ -10,7 +10,9 @@ use tharsis_core::{
     subscription::Target,
 };
 
-use crate::{Blocked, Claim, Claimed, LetGo, Stop, StoreError, Telling, Transition};
+use crate::{
+    Blocked, Claim, Claimed, Forgotten, LetGo, Retention, Stop, StoreError, Telling, Transition,
+};
 
 /// How many units of ownership there are.
 pub const SHARDS: u8 = 64;
@@ -580,6 +582,34 @@ pub trait Outbox: Send + Sync + 'static {
         lease: &Lease,
         now: Timestamp,
     ) -> impl Future<Output = Result<WorkedOff, StoreError>> + Send;
+
+    /// Looks how much of each client waits, routed or not. Of one of which as much does as `limit` says, publishes are refused
+    /// from now on with `backlog_full`, but for events that were published before and for our
+    /// [own](tharsis_core::alert::is_own), until a tenth of it is free again; without a limit none are. It reads up to `limit`
+    /// rows of a client.
+    fn weigh(
+        &self,
+        lease: &Lease,
+        limit: Option<u64>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Ends a chunk of what is held of events that are [kept no longer](Retention) `expired`, with the code `retention`. Where
+    /// there is none, raises that there will be, once a day for a subscription. Call it again while there is more.
+    fn expire(
+        &self,
+        lease: &Lease,
+        retention: &Retention,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<WorkedOff, StoreError>> + Send;
+
+    /// Forgets a chunk of what is [kept no longer](Retention). Ends nothing, and needs no owner. Call it again while there is
+    /// more.
+    fn forget(
+        &self,
+        retention: &Retention,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Forgotten, StoreError>> + Send;
 
     /// Sees to what has to be done now and then, whoever owns what: partitions made ahead of time, former secrets
     /// forgotten that have signed no more for a day. Asked when a run begins and once an hour; several workers may be at it.

@@ -1,19 +1,20 @@
 //! Publishing together: events made ready in groups, and whoever comes to write first commits what waits, too.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use tharsis_core::{
-    EventId, Invalid,
+    ClientId, EventId, Invalid,
     event::{Event, Idempotency},
 };
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
-    Published, StoreError,
+    Published, StoreError, backlog,
     failpoint::{Failpoint, reached},
 };
 
@@ -120,7 +121,7 @@ pub(crate) async fn publish(
                 .events
                 .iter()
                 .zip(found)
-                .map(|((_, idempotency), found)| found.judge(idempotency)),
+                .map(|((_, idempotency), found)| found?.judge(idempotency)),
         );
     }
     let mut published = published.into_iter();
@@ -178,7 +179,49 @@ fn groups<'a>(events: impl Iterator<Item = &'a Event>) -> Vec<Group> {
     groups
 }
 
-async fn publish_group<S: Commit>(store: &S, group: &Arc<Group>) -> Result<Vec<Found>, StoreError> {
+/// Where a client's backlog is full, what it publishes is refused and the others' is not.
+async fn publish_group<S: Commit>(
+    store: &S,
+    group: &Arc<Group>,
+) -> Result<Vec<Result<Found, Invalid>>, StoreError> {
+    match whole(store, group).await {
+        Ok(found) => Ok(found.into_iter().map(Ok).collect()),
+        Err(error) if backlog::is_refusal(&error) => by_client(store, group).await,
+        Err(error) => Err(error),
+    }
+}
+
+async fn by_client<S: Commit>(
+    store: &S,
+    group: &Group,
+) -> Result<Vec<Result<Found, Invalid>>, StoreError> {
+    let mut places: BTreeMap<ClientId, Vec<usize>> = BTreeMap::new();
+    for (place, (event, _)) in group.events.iter().enumerate() {
+        places.entry(event.client()).or_default().push(place);
+    }
+    let mut answers: Vec<_> = (group.events.iter())
+        .map(|_| Err(backlog::refusal()))
+        .collect();
+    for places in places.into_values() {
+        let events = (places.iter()).map(|place| group.events[*place].clone());
+        let of_client = Arc::new(Group {
+            events: events.collect(),
+            bytes: group.bytes,
+        });
+        match whole(store, &of_client).await {
+            Ok(found) => {
+                for (place, found) in places.into_iter().zip(found) {
+                    answers[place] = Ok(found);
+                }
+            }
+            Err(error) if backlog::is_refusal(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(answers)
+}
+
+async fn whole<S: Commit>(store: &S, group: &Arc<Group>) -> Result<Vec<Found>, StoreError> {
     let mut found = match together(store, group).await {
         Some(found) => found,
         None => alone(store, group).await,

@@ -4,13 +4,14 @@ use bytes::Bytes;
 use tharsis_core::{
     ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp,
     delivery::End,
+    erasure::Erasure,
     secret::Secret,
     subscription::{Credentials, Held, Settings, Subscription, header::OwnHeader},
 };
 
 use crate::{
-    AlertRecord, Attempt, AuditRecord, Campaign, CampaignReport, Replay, ReplayChoice, ReplayDraft,
-    Stop, StoreError, Survey, TransitionRecord, Whereabouts,
+    AlertRecord, Attempt, AuditRecord, Campaign, CampaignReport, Erased, Outlived, Replay,
+    ReplayChoice, ReplayDraft, Retention, Stop, StoreError, Survey, TransitionRecord, Whereabouts,
 };
 
 /// What people ask for: subscriptions and their secrets, the history, commands to the owner.
@@ -243,6 +244,27 @@ pub trait Registry: Send + Sync + 'static {
         &self,
         id: EventId,
     ) -> impl Future<Output = Result<Whereabouts, StoreError>> + Send;
+
+    /// Erases the events of somebody, routed or not, with what became of them; of a [client](Erasure::Client) its subscriptions
+    /// too. What is not delivered is not sent any more, but for what is under way: what is recorded of that goes within two
+    /// hours, by [`Outbox::forget`](crate::Outbox::forget). It may be asked for again where it was cut short. The audit keeps
+    /// [whose](Erasure::subject) it was and how much. `tell` is told how far it has come.
+    ///
+    /// On SQLite what is deleted is overwritten in the file; on PostgreSQL that is for vacuum to do.
+    fn erase(
+        &self,
+        whose: &Erasure,
+        actor: &str,
+        now: Timestamp,
+        tell: &(dyn Fn(&Erased) + Sync),
+    ) -> impl Future<Output = Result<Erased, StoreError>> + Send;
+
+    /// What there is now that is [kept no longer](Retention). Goes through all that is as old.
+    fn outlived(
+        &self,
+        retention: &Retention,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Outlived, StoreError>> + Send;
 
     /// How the database does, and what lies in it. Needs no key.
     fn survey(&self) -> impl Future<Output = Result<Survey, StoreError>> + Send;

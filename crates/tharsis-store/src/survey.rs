@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tharsis_core::Timestamp;
 
-use crate::{Shards, WorkerRecord};
+use crate::{FullBacklog, Shards, WorkerRecord};
 
 /// The most events, and the most deliveries, that a survey counts: so it is quick whatever lies there.
 pub const MOST_COUNTED: u64 = 1_000_000;
@@ -28,6 +28,8 @@ pub struct Survey {
     pub due_since: Option<Timestamp>,
     /// Commands and replays that are not carried out yet.
     pub commands: u64,
+    /// Clients of which no more is taken.
+    pub full: Vec<FullBacklog>,
     /// Who delivers, oldest first.
     pub workers: Vec<WorkerRecord>,
     /// The shards that one of them owns.

@@ -148,6 +148,7 @@ async fn a_file_that_must_exist_is_not_made() {
             "own_events",
             "order",
             "replay",
+            "retention",
         ]
     );
     assert_eq!(migrate().await.expect("migrates"), [""; 0]);
@@ -232,7 +233,7 @@ async fn many_open_a_new_file_at_once() {
     );
     assert_eq!(
         number(&mut conn, "SELECT count(*) FROM tharsis_migration").await,
-        10
+        11
     );
 }
 

@@ -20,7 +20,7 @@ use tharsis_dispatch::{
     check, system_now,
 };
 use tharsis_store::{
-    Lease, Outbox, PublishOn, Published, Registry, Remaining, Shards, Store, StoreError,
+    Forgotten, Lease, Outbox, PublishOn, Published, Registry, Remaining, Shards, Store, StoreError,
     StoreOptions, WorkerRecord,
 };
 
@@ -335,6 +335,16 @@ impl Emitter {
     /// When the database fails.
     pub async fn remaining(&self) -> Result<Remaining, Error> {
         Ok(self.0.store.remaining(system_now()).await?)
+    }
+
+    /// Forgets a chunk of what is [kept no longer](EngineOptions::retention), as workers do by themselves. Call it again while
+    /// there is more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget(&self) -> Result<Forgotten, Error> {
+        let retention = &self.0.options.engine.retention;
+        Ok(self.0.store.forget(retention, system_now()).await?)
     }
 
     /// Subscriptions, the history, and what can be asked of the owner: replay, retry, cancel.

@@ -9,7 +9,7 @@ pub use error::Error;
 pub use sqlx;
 pub use tharsis_core::{
     ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, WorkerId, alert,
-    delivery, egress, event, event::Event, filter, format_duration, health, json, order,
+    delivery, egress, erasure, event, event::Event, filter, format_duration, health, json, order,
     parse_duration, payload, profile, rate, retry, secret, secret::Secret, signer, subscription,
 };
 pub use tharsis_dispatch::{

@@ -146,6 +146,7 @@ async fn a_file_that_must_exist_is_made_by_migrate_alone() {
             "own_events",
             "order",
             "replay",
+            "retention",
         ]
     );
     let emitter = Emitter::open(&url, options).await.unwrap();

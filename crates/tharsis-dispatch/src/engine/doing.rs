@@ -18,7 +18,7 @@ use tharsis_core::{
     subscription::Subscription,
 };
 use tharsis_store::{
-    Outbox, StoreError,
+    Outbox, StoreError, WorkedOff,
     failpoint::{Failpoint, reached},
 };
 use tokio::task::JoinSet;
@@ -47,7 +47,7 @@ const LOOK: Duration = Duration::from_secs(5 * 60);
 pub(super) fn patience(effect: &Effect) -> Duration {
     match effect {
         Effect::Hold(_) | Effect::Release(..) => HOLD,
-        Effect::Maintain(_) | Effect::Count(_) | Effect::Tell(..) => LONG,
+        Effect::Maintain(..) | Effect::Count(_) | Effect::Tell(..) => LONG,
         Effect::Look(..) => LOOK,
         _ => USUAL,
     }
@@ -248,9 +248,18 @@ where
                     tell(&*outbox, &lease, &alerts, find, is_heard, now).await
                 });
             }
-            Effect::Maintain(now) => {
+            Effect::Weigh(lease, limit, now) => self.ask(patience, Input::Weigh, async move {
+                outbox.weigh(&lease, limit, now).await
+            }),
+            Effect::Maintain(lease, retention, now) => {
                 self.ask(patience, Input::Maintain, async move {
-                    outbox.maintain(now).await
+                    outbox.maintain(now).await?;
+                    let expired = outbox.expire(&lease, &retention, now).await?;
+                    let forgotten = outbox.forget(&retention, now).await?;
+                    Ok(WorkedOff {
+                        more: expired.more || forgotten.more,
+                        ..expired
+                    })
                 });
             }
             Effect::Count(now) => {

@@ -19,7 +19,7 @@ mod stops;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tharsis_core::WorkerId;
-use tharsis_store::{Outbox, Remaining, StoreError};
+use tharsis_store::{Outbox, Remaining, Retention, StoreError};
 use tokio::sync::Notify;
 
 use crate::{Alerts, Client};
@@ -40,6 +40,11 @@ pub struct Options {
     pub until: Until,
     /// Who is told when receivers fail, and by what.
     pub alerts: Alerts,
+    /// How long what is over is kept.
+    pub retention: Retention,
+    /// Of a client of which so much waits, routed or not, no more is published; without a limit it is. Looked at every 5 s by
+    /// whoever owns the client's shard, which reads as many rows.
+    pub backlog_limit: Option<u64>,
     /// Is told what the run does, as it does it. Keep a clone to look at.
     pub progress: Arc<Progress>,
 }
@@ -52,6 +57,8 @@ impl Default for Options {
             grace: Duration::from_secs(10),
             until: Until::Shutdown,
             alerts: Alerts::default(),
+            retention: Retention::default(),
+            backlog_limit: None,
             progress: Arc::default(),
         }
     }

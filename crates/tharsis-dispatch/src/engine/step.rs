@@ -9,7 +9,7 @@ use tharsis_core::{
 };
 use tharsis_store::{
     Blocked, Changed, Due, LaneRead, Lease, LetGo, Pending, Pointer, Pointers, Position, Remaining,
-    Rows, Settlement, Shards, Snapshot, StoreError, Transition, WorkedOff,
+    Retention, Rows, Settlement, Shards, Snapshot, StoreError, Transition, WorkedOff,
 };
 
 use super::routing::{self, Routes};
@@ -103,10 +103,12 @@ pub(super) enum Effect {
     Transition(Lease, Arc<Vec<Transition>>),
     /// Tell people what is to be told of these subscriptions.
     Tell(Lease, Arc<Routes>, Timestamp),
+    /// Look whose backlog is full.
+    Weigh(Lease, Option<u64>, Timestamp),
     /// Carry out a chunk of commands.
     WorkOff(Lease, Timestamp),
-    /// See to what has to be done now and then, whoever owns what.
-    Maintain(Timestamp),
+    /// See to what has to be done now and then, whoever owns what, and to a chunk of what is kept no longer.
+    Maintain(Lease, Retention, Timestamp),
     /// Count what is not finished.
     Count(Timestamp),
     /// Give the lease back but for these shards, in which something is still under way; without them it is over.
@@ -137,8 +139,9 @@ pub(super) enum Input {
     LetGo(Arc<[(i64, OrderKey)]>, Result<Vec<LetGo>, StoreError>),
     Transition(Result<Vec<i64>, StoreError>),
     Tell(Result<(), StoreError>),
+    Weigh(Result<(), StoreError>),
     WorkOff(Result<WorkedOff, StoreError>),
-    Maintain(Result<(), StoreError>),
+    Maintain(Result<WorkedOff, StoreError>),
     Count(Result<Remaining, StoreError>),
     /// With the instant at which it was asked for, for some of it may be kept.
     Release(Instant, Result<Option<Lease>, StoreError>),

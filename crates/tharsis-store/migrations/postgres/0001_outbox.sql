@@ -306,6 +306,7 @@ DECLARE
     wrong text[];
     fresh uuid[];
     all_fresh boolean;
+    full_client uuid;
     answers bigint;
     at timestamptz(3) := clock_timestamp();
 BEGIN
@@ -360,6 +361,22 @@ BEGIN
     )
     SELECT coalesce(array_agg(new.event), '{}') INTO fresh FROM new;
     all_fresh := cardinality(fresh) = cardinality(ids);
+
+    -- What was published before is answered in any case, and what we tell of ourselves is taken.
+    IF EXISTS (SELECT FROM full_backlog) THEN
+        SELECT g.client INTO full_client
+        FROM unnest(ids, clients, types) AS g(id, client, type)
+        JOIN full_backlog f ON f.client = g.client
+        WHERE g.id = ANY (fresh)
+          AND g.type NOT IN ('subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead',
+                             'address.blocked', 'delivery.expiring')
+        LIMIT 1;
+        IF full_client IS NOT NULL THEN
+            RAISE EXCEPTION 'client % is refused: backlog_full', full_client
+                USING ERRCODE = '53400', DETAIL = 'backlog_full',
+                    HINT = 'too much of it is not delivered yet: publish again later, or raise engine.backlog_limit';
+        END IF;
+    END IF;
 
     WITH given AS (
         SELECT *

@@ -11,7 +11,8 @@ CREATE TABLE alert (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     subscription bigint NOT NULL,
     cause text NOT NULL CHECK (cause IN
-        ('subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead', 'address.blocked')),
+        ('subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead', 'address.blocked',
+             'delivery.expiring')),
     raised_at timestamptz(3) NOT NULL,
     since timestamptz(3) NOT NULL,
     -- Percent of the way to suspension.

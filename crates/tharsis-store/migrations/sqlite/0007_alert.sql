@@ -10,7 +10,8 @@ CREATE TABLE tharsis_alert (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     subscription INTEGER NOT NULL,
     cause TEXT NOT NULL CHECK (cause IN
-        ('subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead', 'address.blocked')),
+        ('subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead', 'address.blocked',
+         'delivery.expiring')),
     raised_at INTEGER NOT NULL,
     since INTEGER NOT NULL,
     -- Percent of the way to suspension.

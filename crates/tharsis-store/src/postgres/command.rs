@@ -69,7 +69,7 @@ pub(super) async fn ask_remains(
 }
 
 /// A command lies where its subscription's lane does.
-async fn insert(
+pub(super) async fn insert(
     conn: &mut PgConnection,
     kind: &str,
     subscription: i64,
@@ -368,14 +368,16 @@ pub(super) const MAKE_DUE: &str = concat!(
 
 /// The end of what was taken out is recorded after the attempts that were made; one from before an earlier replay is
 /// overwritten.
-macro_rules! record_cancelled {
-    ($code:literal) => {
+macro_rules! record_end {
+    ($code:literal, $end:literal) => {
         concat!(
             "RETURNING event, subscription, attempts)
              INSERT INTO attempt (event, subscription, number, at, duration_us, code, ended, after)
              SELECT event, subscription, 0, $3, 0, '",
             $code,
-            "', 'cancelled', attempts
+            "', '",
+            $end,
+            "', attempts
              FROM taken
              ON CONFLICT (event, subscription, number) DO UPDATE
              SET at = excluded.at, duration_us = 0, code = excluded.code, status = NULL, ended = excluded.ended,
@@ -384,10 +386,12 @@ macro_rules! record_cancelled {
     };
 }
 
+pub(super) use record_end;
+
 pub(super) const CANCEL: &str = concat!(
     "WITH taken AS (DELETE FROM delivery ",
     rows_of_pairs!(" "),
-    record_cancelled!("cancelled")
+    record_end!("cancelled", "cancelled")
 );
 
 /// Makes these pairs due, or ends them. What has ended meanwhile, or is due already, stays as it is.
@@ -428,7 +432,7 @@ pub(super) const END_REMAINS: &str = concat!(
          WHERE shard = $1 AND seq = $2 AND EXISTS (SELECT FROM next)
      ), taken AS (
          DELETE FROM delivery WHERE ctid = ANY (ARRAY(SELECT place FROM next)) ",
-    record_cancelled!("subscription_removed")
+    record_end!("subscription_removed", "cancelled")
 );
 
 /// Ends a chunk of what is left of a removed subscription. Returns whether it came to the end of the lane.

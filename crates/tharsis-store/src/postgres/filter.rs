@@ -3,6 +3,8 @@
 //! Events are in the order of their ids, which begin with an instant: so time bounds ids, and ids the partitions that are
 //! looked at.
 
+use std::time::Duration;
+
 use sqlx::{PgConnection, Postgres, postgres::PgArguments, query::QueryAs};
 use tharsis_core::{Invalid, SubscriptionId, Timestamp};
 use uuid::Uuid;
@@ -383,8 +385,8 @@ pub(super) struct Ids {
 const INSTANT_AT: u32 = 80;
 const DAY: u128 = 86_400_000 << INSTANT_AT;
 
-/// An id is of its publisher's clock, `published_at` of the database's: how far they may be apart, in milliseconds.
-const APART: i64 = 3_600_000;
+/// An id is of its publisher's clock, `published_at` of the database's: how far they may be apart.
+pub(super) const APART: Duration = Duration::from_secs(60 * 60);
 
 impl Ids {
     /// Which events can match at all: one, or those of a time.
@@ -400,11 +402,9 @@ impl Ids {
 
     fn published(since: Option<Timestamp>, until: Option<Timestamp>) -> Self {
         Self {
-            first: since.map_or(Uuid::nil(), |since| {
-                first_at(since.as_millis().saturating_sub(APART))
-            }),
+            first: since.map_or(Uuid::nil(), |since| first_at((since - APART).as_millis())),
             last: until.map_or(Uuid::max(), |until| {
-                before(first_at(until.as_millis().saturating_add(APART)))
+                before(first_at((until + APART).as_millis()))
             }),
         }
     }
@@ -425,7 +425,7 @@ impl Ids {
 }
 
 /// The first id of an instant.
-fn first_at(millis: i64) -> Uuid {
+pub(super) fn first_at(millis: i64) -> Uuid {
     let millis = u128::try_from(millis).unwrap_or(0);
     Uuid::from_u128(millis.min(u128::MAX >> INSTANT_AT) << INSTANT_AT)
 }

@@ -11,9 +11,11 @@ use uuid::Uuid;
 
 use super::{
     PostgresStore,
+    filter::APART,
     partition::{Day, TABLES, begin, days, end},
+    value::Instant,
 };
-use crate::StoreError;
+use crate::{StoreError, failpoint};
 
 /// What a table of events is marked with whose rows were forgotten.
 const FORGOTTEN: &str = "forgotten";
@@ -21,38 +23,48 @@ const FORGOTTEN: &str = "forgotten";
 /// Pages of keys to a statement: some 10,000 keys.
 const PAGES: i64 = 100;
 
-/// Forgets whole days before this instant, the oldest first.
-pub(super) async fn drop_before(
+/// Forgets whole days before this instant, but for those of which something is needed. Returns how many events went.
+pub(super) async fn events_before(
     store: &PostgresStore,
     instant: Timestamp,
-) -> Result<Vec<String>, StoreError> {
-    let forgotten = forget_before(store, instant).await;
-    // Also where a day stood in the way: those before it are forgotten.
+) -> Result<u64, StoreError> {
+    let mut forgotten = 0;
+    for day in over(store, instant).await? {
+        forgotten += forget(store, day).await?;
+    }
     let marked = marked(&mut *store.0.lists.get().await?).await?;
     delete_keys(store, &marked).await?;
-    forgotten
+    Ok(forgotten)
 }
 
-async fn forget_before(
+/// How many events there are in days before this instant: those of which nothing is needed, and the others.
+pub(super) async fn count_before(
     store: &PostgresStore,
     instant: Timestamp,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<(u64, u64), StoreError> {
+    let (mut over_and_done, mut needed) = (0, 0);
+    for day in over(store, instant).await? {
+        let mut read = store.0.lists.get().await?;
+        let events = count(&mut read, day).await?;
+        if is_needed(&mut read, day).await? {
+            needed += events;
+        } else {
+            over_and_done += events;
+        }
+    }
+    Ok((over_and_done, needed))
+}
+
+/// The days that have both their tables and are over by this instant, the oldest first.
+async fn over(store: &PostgresStore, instant: Timestamp) -> Result<Vec<Day>, StoreError> {
     let [events, attempts] = TABLES;
     let mut present = days(store, events).await?;
     present.extend(days(store, attempts).await?);
-    let mut forgotten = Vec::new();
-    let Some(mut day) = present.iter().find_map(|name| day_of(name)) else {
-        return Ok(forgotten);
-    };
-    while day.next().begins() <= instant {
-        let names = day.tables();
-        if names.iter().all(|name| present.contains(name)) && forget(store, day, &names).await? {
-            info!(table.name = names[0], "Forgot a day's events");
-            forgotten.extend(names);
-        }
-        day = day.next();
-    }
-    Ok(forgotten)
+    Ok((present.iter())
+        .filter_map(|name| day_of(name))
+        .filter(|day| day.next().begins() <= instant)
+        .filter(|day| day.tables().iter().all(|table| present.contains(table)))
+        .collect())
 }
 
 /// The day of a table of events by its name.
@@ -64,45 +76,34 @@ fn day_of(events: &str) -> Option<Day> {
     Some(Day::of(at))
 }
 
-/// Returns whether there was something to forget, and it is forgotten.
-async fn forget(store: &PostgresStore, day: Day, names: &[String; 2]) -> Result<bool, StoreError> {
+/// Returns how many events went: none where something of the day is needed, or in use just now.
+async fn forget(store: &PostgresStore, day: Day) -> Result<u64, StoreError> {
+    const LATER: &str = "A day is forgotten later";
     let Some(mut write) = begin(store).await? else {
-        return Ok(false);
+        return Ok(0);
     };
-    let [events, attempts] = names;
+    // Nobody but time adds to a day that is over; those few that do are not counted.
+    let forgotten = count(&mut write, day).await?;
+    let [events, attempts] = day.tables();
     let lock = format!("LOCK TABLE {events}, {attempts} IN ACCESS EXCLUSIVE MODE");
     let locked = sqlx::raw_sql(AssertSqlSafe(lock))
         .execute(&mut *write)
         .await;
     if let Err(error) = locked {
-        return end(write, Err(error), "A day is forgotten later").await;
+        end(write, Err(error), failpoint::PARTITION, LATER).await?;
+        return Ok(0);
     }
     // From here on nobody makes a delivery of that day due again, for its event cannot be read.
-    let (is_marked, is_unfinished): (bool, bool) = sqlx::query_as(
-        "SELECT obj_description(to_regclass($1), 'pg_class') IS NOT DISTINCT FROM $2,
-                EXISTS (SELECT 1 FROM delivery WHERE event >= $3 AND event < $4)
-                OR EXISTS (SELECT 1 FROM outbox WHERE event >= $3 AND event < $4)",
+    let is_marked: bool = sqlx::query_scalar(
+        "SELECT obj_description(to_regclass($1), 'pg_class') IS NOT DISTINCT FROM $2",
     )
-    .bind(events)
+    .bind(&events)
     .bind(FORGOTTEN)
-    .bind(day.first_id())
-    .bind(day.next().first_id())
     .fetch_one(&mut *write)
     .await?;
-    if is_unfinished {
+    if is_marked || is_needed(&mut write, day).await? {
         write.roll_back().await?;
-        return Err(StoreError::unusable(
-            "not_finished",
-            format!(
-                "events of {} are not routed or not delivered yet",
-                day.begins()
-            ),
-            "let the workers finish, cancel what is left, or keep that day",
-        ));
-    }
-    if is_marked {
-        write.roll_back().await?;
-        return Ok(false);
+        return Ok(0);
     }
     let forget = format!(
         "TRUNCATE {events}, {attempts};
@@ -111,7 +112,39 @@ async fn forget(store: &PostgresStore, day: Day, names: &[String; 2]) -> Result<
     let done = sqlx::raw_sql(AssertSqlSafe(forget))
         .execute(&mut *write)
         .await;
-    end(write, done.map(drop), "A day is forgotten later").await
+    if !end(write, done.map(drop), failpoint::PARTITION, LATER).await? {
+        return Ok(0);
+    }
+    info!(table.name = events, "Forgot a day's events");
+    Ok(forgotten)
+}
+
+async fn count(conn: &mut PgConnection, day: Day) -> Result<u64, StoreError> {
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM event WHERE id >= $1 AND id < $2")
+        .bind(day.first_id())
+        .bind(day.next().first_id())
+        .fetch_one(conn)
+        .await?;
+    Ok(count.unsigned_abs())
+}
+
+/// Whether something of the day is not routed, not delivered, or to be looked at by a replay. A replay goes by the
+/// database's clock, ids by that of their publishers.
+async fn is_needed(conn: &mut PgConnection, day: Day) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM delivery WHERE event >= $1 AND event < $2)
+                OR EXISTS (SELECT FROM outbox WHERE event >= $1 AND event < $2)
+                OR EXISTS (
+                    SELECT
+                    FROM replay r
+                    JOIN replay_part p ON p.replay = r.seq
+                    WHERE r.finished_at IS NULL AND NOT p.done AND p.cursor_event < $2 AND r.until >= $3)",
+    )
+    .bind(day.first_id())
+    .bind(day.next().first_id())
+    .bind(Instant(day.begins() - APART))
+    .fetch_one(conn)
+    .await?)
 }
 
 /// The days that are marked, in their order.
@@ -157,6 +190,39 @@ async fn delete_keys(store: &PostgresStore, days: &[Day]) -> Result<bool, StoreE
     Ok(file_of_keys(store).await?.0 == file)
 }
 
+/// The keys of events that were erased. Waits for nobody, and goes through all of them.
+pub(super) async fn delete_keys_of_erased(store: &PostgresStore) -> Result<(), StoreError> {
+    let (_, pages) = file_of_keys(store).await?;
+    for chunk in 0..=pages / PAGES {
+        sqlx::query(
+            "DELETE FROM idempotency i
+             WHERE i.ctid >= format('(%s,0)', $1)::tid AND i.ctid < format('(%s,0)', $2)::tid
+               AND EXISTS (SELECT FROM erased e WHERE e.event = i.event)",
+        )
+        .bind(chunk * PAGES)
+        .bind((chunk + 1) * PAGES)
+        .execute(&mut *store.0.lists.get().await?)
+        .await?;
+    }
+    Ok(())
+}
+
+/// All events in parts: a day each, and what lies beside those that have tables.
+pub(super) async fn parts(store: &PostgresStore) -> Result<Vec<Range<Uuid>>, StoreError> {
+    let [events, _] = TABLES;
+    let mut from = Uuid::nil();
+    let mut parts = Vec::new();
+    for name in days(store, events).await? {
+        let Some(day) = day_of(&name) else { continue };
+        for to in [day.first_id(), day.next().first_id()] {
+            parts.push(from..to);
+            from = to;
+        }
+    }
+    parts.push(from..Uuid::max());
+    Ok(parts)
+}
+
 /// The file that the keys lie in, and its pages.
 async fn file_of_keys(store: &PostgresStore) -> Result<(i64, i64), StoreError> {
     Ok(sqlx::query_as(
@@ -191,7 +257,8 @@ pub(super) async fn drop_forgotten(store: &PostgresStore) -> Result<(), StoreErr
             return Ok(());
         };
         let done = drop_empty(&mut write, day).await;
-        end(write, done, "A forgotten day's tables are dropped later").await?;
+        let later = "A forgotten day's tables are dropped later";
+        end(write, done, failpoint::PARTITION, later).await?;
     }
     Ok(())
 }

@@ -66,6 +66,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "replay",
         sql: include_str!("../../migrations/postgres/0010_replay.sql"),
     },
+    Migration {
+        version: 11,
+        name: "retention",
+        sql: include_str!("../../migrations/postgres/0011_retention.sql"),
+    },
 ];
 
 struct Migration {

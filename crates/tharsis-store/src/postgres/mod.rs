@@ -27,11 +27,13 @@
 
 mod alert;
 mod audit;
+mod backlog;
 mod campaign;
 mod command;
 mod connect;
 mod cursor;
 mod due;
+mod erasure;
 mod error;
 mod filter;
 mod forget;
@@ -53,6 +55,7 @@ mod registry;
 mod release;
 mod remaining;
 mod replay;
+mod retention;
 mod route;
 mod settle;
 mod share;
@@ -64,7 +67,7 @@ mod whereabouts;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use sqlx::PgConnection;
-use tharsis_core::{EventId, Timestamp, event::Event, profile::Profiles, secret::SealingKey};
+use tharsis_core::{EventId, event::Event, profile::Profiles, secret::SealingKey};
 
 use self::{
     connect::{Database, Pool, Pools, Schema},
@@ -219,16 +222,6 @@ impl PostgresStore {
     /// [release](crate::Outbox::release) it. Outside of a runtime others wait for the end of the lease.
     pub fn disown(&self) {
         owner::disown(self);
-    }
-
-    /// Forgets events that were published before this instant and what became of them, as far as whole days go: their
-    /// space is free at once. Returns the days' tables. Called again it goes on where something stood in its way.
-    ///
-    /// # Errors
-    /// `not_finished` where an event of that time is not routed or not delivered yet; nothing is forgotten then that comes
-    /// after it.
-    pub async fn drop_before(&self, instant: Timestamp) -> Result<Vec<String>, StoreError> {
-        forget::drop_before(self, instant).await
     }
 
     /// # Errors

@@ -9,13 +9,13 @@ use tharsis_core::{
 };
 
 use super::{
-    PostgresStore, alert, command, due, health, order, owner, partition, pointers, poke, registry,
-    remaining, route, settle, subscription,
+    PostgresStore, alert, backlog, command, due, health, order, owner, partition, pointers, poke,
+    registry, remaining, retention, route, settle, subscription,
 };
 use crate::{
-    Blocked, Changed, Claim, Claimed, LaneRead, Lease, LetGo, Outbox, Pending, Pointers, Position,
-    Published, Remaining, Routed, Rows, Settlement, Shards, Snapshot, StoreError, Telling,
-    Transition, WorkedOff, publishing,
+    Blocked, Changed, Claim, Claimed, Forgotten, LaneRead, Lease, LetGo, Outbox, Pending, Pointers,
+    Position, Published, Remaining, Retention, Routed, Rows, Settlement, Shards, Snapshot,
+    StoreError, Telling, Transition, WorkedOff, publishing,
 };
 
 impl Outbox for PostgresStore {
@@ -127,6 +127,28 @@ impl Outbox for PostgresStore {
 
     async fn work_off(&self, lease: &Lease, now: Timestamp) -> Result<WorkedOff, StoreError> {
         command::work_off(self, lease, now).await
+    }
+
+    async fn weigh(
+        &self,
+        lease: &Lease,
+        limit: Option<u64>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        backlog::weigh(self, lease, limit, now).await
+    }
+
+    async fn expire(
+        &self,
+        lease: &Lease,
+        retention: &Retention,
+        now: Timestamp,
+    ) -> Result<WorkedOff, StoreError> {
+        retention::expire(self, lease, retention, now).await
+    }
+
+    async fn forget(&self, retention: &Retention, now: Timestamp) -> Result<Forgotten, StoreError> {
+        retention::forget(self, retention, now).await
     }
 
     async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -129,7 +129,8 @@ pub(super) async fn maintain(store: &PostgresStore, now: Timestamp) -> Result<()
                 return Ok(());
             };
             let done = make(&mut write, table, *day).await;
-            end(write, done, "A day's table is made later").await?;
+            let later = "A day's table is made later";
+            end(write, done, failpoint::PARTITION, later).await?;
         }
     }
     drop_forgotten(store).await
@@ -205,13 +206,14 @@ pub(super) async fn begin(store: &PostgresStore) -> Result<Option<Write>, StoreE
 pub(super) async fn end(
     write: Write,
     done: Result<(), sqlx::Error>,
+    points: failpoint::Commit,
     later: &'static str,
 ) -> Result<bool, StoreError> {
     const LOCK_NOT_AVAILABLE: &str = "55P03";
     const DEADLOCK_DETECTED: &str = "40P01";
     match done {
         Ok(()) => {
-            write.commit(failpoint::PARTITION).await?;
+            write.commit(points).await?;
             Ok(true)
         }
         Err(error)

@@ -6,6 +6,7 @@
 use sqlx::PgConnection;
 use tharsis_core::{
     ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp,
+    erasure::Erasure,
     health::RESUMED,
     secret::Secret,
     subscription::{Credentials, Held, Settings, Subscription, header::OwnHeader, name_key},
@@ -14,15 +15,17 @@ use tharsis_core::{
 use super::{
     PostgresStore, alert, audit, campaign, command,
     connect::Write,
+    erasure,
     error::explain,
-    health, history, owner, partition, release, replay, subscription, survey,
+    health, history, owner, partition, release, replay, retention, subscription, survey,
     value::{Instant, expect_changed},
     whereabouts,
 };
 use crate::{
     AlertRecord, AuditRecord, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
-    DeliveryFilter, DeliveryRow, EventRecord, Page, Registry, Removed, Replay, ReplayChoice,
-    ReplayDraft, Stop, StopState, StoreError, Survey, TransitionRecord, Whereabouts, failpoint,
+    DeliveryFilter, DeliveryRow, Erased, EventRecord, Outlived, Page, Registry, Removed, Replay,
+    ReplayChoice, ReplayDraft, Retention, Stop, StopState, StoreError, Survey, TransitionRecord,
+    Whereabouts, failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
     replay::Order,
     subscription::{
@@ -434,6 +437,24 @@ impl Registry for PostgresStore {
         whereabouts::whereabouts(self, id).await
     }
 
+    async fn erase(
+        &self,
+        whose: &Erasure,
+        actor: &str,
+        now: Timestamp,
+        tell: &(dyn Fn(&Erased) + Sync),
+    ) -> Result<Erased, StoreError> {
+        erasure::erase(self, whose, actor, now, tell).await
+    }
+
+    async fn outlived(
+        &self,
+        retention: &Retention,
+        now: Timestamp,
+    ) -> Result<Outlived, StoreError> {
+        retention::outlived(self, retention, now).await
+    }
+
     async fn survey(&self) -> Result<Survey, StoreError> {
         survey::survey(self).await
     }
@@ -524,7 +545,8 @@ pub(super) async fn forget_secrets(
         .bind(Instant(signed_until(now)))
         .execute(&mut *write)
         .await;
-    partition::end(write, done.map(drop), "Former secrets are forgotten later").await?;
+    let later = "Former secrets are forgotten later";
+    partition::end(write, done.map(drop), failpoint::PARTITION, later).await?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! A look at the whole database.
 
 use super::{
-    PostgresStore, migrate, owner, partition,
+    PostgresStore, backlog, migrate, owner, partition,
     value::{Instant, corrupt},
 };
 use crate::{Engine, MOST_COUNTED, PostgresEngine, StoreError, Survey};
@@ -74,6 +74,7 @@ pub(super) async fn survey(store: &PostgresStore) -> Result<Survey, StoreError> 
         due_since: due_since.filter(|due| *due <= clock),
         commands: commands.unsigned_abs(),
         workers,
+        full: backlog::full(&mut read).await?,
         owned: owner::owned_shards(&mut read).await?,
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sqlx::SqliteConnection;
-use tharsis_core::{DeliveryId, Timestamp};
+use tharsis_core::{DeliveryId, Timestamp, delivery::End};
 
 use super::{
     SqliteStore, campaign,
@@ -234,9 +234,9 @@ async fn make_due(
 }
 
 /// Its end is recorded after the attempts that were made; one from before an earlier replay is overwritten.
-pub(super) const RECORD_CANCELLED: &str = "
+pub(super) const RECORD_END: &str = "
     INSERT INTO tharsis_attempt (event, subscription, number, at, duration_us, code, ended, after)
-    SELECT d.event, d.subscription, 0, ?2, 0, ?3, 'cancelled', d.attempts
+    SELECT d.event, d.subscription, 0, ?2, 0, ?3, ?4, d.attempts
     FROM jsonb_each(?1) r
     CROSS JOIN tharsis_delivery d ON d.event = r.value ->> 0 AND d.subscription = r.value ->> 1
     WHERE true
@@ -249,18 +249,29 @@ pub(super) const TAKE_OUT: &str = "
     WHERE (event, subscription) IN (
         SELECT r.value ->> 0, r.value ->> 1 FROM jsonb_each(?1) r)";
 
-/// What has ended meanwhile stays as it is.
 pub(super) async fn cancel(
     conn: &mut SqliteConnection,
     pairs: &BTreeSet<Pair>,
     code: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    end(conn, pairs, End::Cancelled, code, now).await
+}
+
+/// What has ended meanwhile stays as it is.
+pub(super) async fn end(
+    conn: &mut SqliteConnection,
+    pairs: &BTreeSet<Pair>,
+    end: End,
+    code: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let pairs = json(&pairs)?;
-    let recorded = sqlx::query(RECORD_CANCELLED)
+    let recorded = sqlx::query(RECORD_END)
         .bind(&pairs)
         .bind(now.as_millis())
         .bind(code)
+        .bind(end.as_str())
         .execute(&mut *conn)
         .await?
         .rows_affected();
@@ -269,7 +280,7 @@ pub(super) async fn cancel(
         .execute(conn)
         .await?
         .rows_affected();
-    expect_changed("cancel", recorded, gone)
+    expect_changed("ends", recorded, gone)
 }
 
 /// Ends a chunk of what is left of a removed subscription. Returns whether that was all.

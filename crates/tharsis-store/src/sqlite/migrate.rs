@@ -61,6 +61,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "replay",
         sql: include_str!("../../migrations/sqlite/0010_replay.sql"),
     },
+    Migration {
+        version: 11,
+        name: "retention",
+        sql: include_str!("../../migrations/sqlite/0011_retention.sql"),
+    },
 ];
 
 struct Migration {

@@ -29,10 +29,12 @@
 
 mod alert;
 mod audit;
+mod backlog;
 mod campaign;
 mod command;
 mod connect;
 mod due;
+mod erasure;
 mod filter;
 mod health;
 mod history;
@@ -50,6 +52,7 @@ mod registry;
 mod release;
 mod remaining;
 mod replay;
+mod retention;
 mod route;
 mod settle;
 mod subscription;
@@ -70,7 +73,7 @@ use std::{
 use sqlx::{SqliteConnection, SqlitePool};
 use tharsis_core::{EventId, event::Event, profile::Profiles, secret::SealingKey};
 
-use self::{owner::Owner, write::Writer};
+use self::{owner::Owner, retention::Walks, write::Writer};
 pub use crate::Random;
 use crate::{Published, StoreError, publishing::Waiting, random::entropy, subscription::Reader};
 
@@ -114,6 +117,7 @@ struct Inner {
     owner: Owner,
     /// Publishes that wait for the writer, to be committed together.
     waiting: Waiting,
+    walks: Walks,
     /// Writes of this store that its own owner has to notice; others it sees by `data_version`.
     written: AtomicU64,
 }
@@ -165,6 +169,7 @@ impl SqliteStore {
             reads: opened.reads,
             lists: opened.lists,
             waiting: Waiting::default(),
+            walks: Walks::default(),
             written: AtomicU64::new(0),
         }));
         Ok((store, applied))

@@ -3,8 +3,8 @@
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{
-    SqliteStore, campaign, command, due, filter, history, order, publish, replay, route, settle,
-    survey, whereabouts,
+    SqliteStore, campaign, command, due, filter, history, order, publish, replay, retention, route,
+    settle, survey, whereabouts,
 };
 
 /// Table-valued functions over an argument are walked, that is what they are for; so are subqueries of what was read.
@@ -27,7 +27,7 @@ const HOT: &[&str] = &[
     order::NEXT,
     order::LET_GO,
     command::MAKE_DUE,
-    command::RECORD_CANCELLED,
+    command::RECORD_END,
     command::TAKE_OUT,
     campaign::NEXT,
     campaign::LET_GO,
@@ -41,6 +41,12 @@ const HOT: &[&str] = &[
     history::ROWS,
     history::ATTEMPTS_OF_ALL,
     whereabouts::BEFORE,
+    retention::HELD,
+    retention::EXPIRING,
+    retention::NEXT_EXCERPTS,
+    retention::DELETE[0],
+    retention::DELETE[1],
+    retention::DELETE[2],
 ];
 
 /// The steps that SQLite plans on an empty database: without statistics, as in service.
@@ -90,6 +96,11 @@ async fn no_table_is_walked() {
         ["d USING COVERING INDEX tharsis_delivery_order", "b", "b"]
     );
     assert_eq!(walked(&plan(&store, order::BLOCKED_OF).await), ["b", "b"]);
+    // Replays that are not over.
+    assert_eq!(
+        walked(&plan(&store, retention::NEXT_EVENTS).await),
+        ["r USING INDEX tharsis_replay_unfinished"]
+    );
     // The registry, and what it has of each lane and event by their keys.
     assert_eq!(walked(&plan(&store, whereabouts::CANDIDATES).await), ["s"]);
     let plan_of_firsts = plan(&store, survey::FIRSTS).await;

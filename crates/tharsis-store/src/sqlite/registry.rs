@@ -3,22 +3,24 @@
 use sqlx::SqliteConnection;
 use tharsis_core::{
     ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp,
+    erasure::Erasure,
     health::RESUMED,
     secret::Secret,
     subscription::{Credentials, Held, Settings, Subscription, header::OwnHeader, name_key},
 };
 
 use super::{
-    SqliteStore, alert, audit, campaign, command, health, history, release, replay, subscription,
-    survey,
+    SqliteStore, alert, audit, campaign, command, erasure, health, history, release, replay,
+    retention, subscription, survey,
     value::{blob, expect_changed, json},
     whereabouts,
     write::{Write, result_code},
 };
 use crate::{
     AlertRecord, AuditRecord, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
-    DeliveryFilter, DeliveryRow, EventRecord, Page, Registry, Removed, Replay, ReplayChoice,
-    ReplayDraft, Stop, StopState, StoreError, Survey, TransitionRecord, Whereabouts, failpoint,
+    DeliveryFilter, DeliveryRow, Erased, EventRecord, Outlived, Page, Registry, Removed, Replay,
+    ReplayChoice, ReplayDraft, Retention, Stop, StopState, StoreError, Survey, TransitionRecord,
+    Whereabouts, failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
     replay::Order,
     subscription::{
@@ -412,6 +414,24 @@ impl Registry for SqliteStore {
 
     async fn whereabouts(&self, id: EventId) -> Result<Whereabouts, StoreError> {
         whereabouts::whereabouts(self, id).await
+    }
+
+    async fn erase(
+        &self,
+        whose: &Erasure,
+        actor: &str,
+        now: Timestamp,
+        tell: &(dyn Fn(&Erased) + Sync),
+    ) -> Result<Erased, StoreError> {
+        erasure::erase(self, whose, actor, now, tell).await
+    }
+
+    async fn outlived(
+        &self,
+        retention: &Retention,
+        now: Timestamp,
+    ) -> Result<Outlived, StoreError> {
+        retention::outlived(self, retention, now).await
     }
 
     async fn survey(&self) -> Result<Survey, StoreError> {

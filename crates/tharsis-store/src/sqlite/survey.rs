@@ -1,7 +1,7 @@
 //! A look at the whole database.
 
 use super::{
-    SqliteStore, beside, migrate, owner,
+    SqliteStore, backlog, beside, migrate, owner,
     value::{Millis, corrupt},
 };
 use crate::{Engine, MOST_COUNTED, Shards, SqliteEngine, StoreError, Survey};
@@ -68,6 +68,7 @@ pub(super) async fn survey(store: &SqliteStore) -> Result<Survey, StoreError> {
         unfinished,
         due_since: due_since.filter(|due| *due <= clock),
         commands,
+        full: backlog::full(&mut read).await?,
         owned: if workers.is_empty() {
             Shards::default()
         } else {

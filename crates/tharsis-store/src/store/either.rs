@@ -4,6 +4,7 @@ use bytes::Bytes;
 use tharsis_core::{
     ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, WorkerId,
     alert::{Case, Facts},
+    erasure::Erasure,
     event::Event,
     order::OrderKey,
     secret::Secret,
@@ -13,10 +14,11 @@ use tharsis_core::{
 use super::Store;
 use crate::{
     AlertRecord, AuditRecord, Blocked, Campaign, CampaignReport, Changed, Claim, Claimed,
-    CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, LaneRead, Lease,
-    LetGo, Outbox, Page, Pending, Pointers, Position, Published, Registry, Remaining, Removed,
-    Replay, ReplayChoice, ReplayDraft, Routed, Rows, Settlement, Shards, Snapshot, Stop,
-    StoreError, Survey, Telling, Transition, TransitionRecord, Whereabouts, WorkedOff,
+    CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, Erased, EventRecord, Forgotten,
+    LaneRead, Lease, LetGo, Outbox, Outlived, Page, Pending, Pointers, Position, Published,
+    Registry, Remaining, Removed, Replay, ReplayChoice, ReplayDraft, Retention, Routed, Rows,
+    Settlement, Shards, Snapshot, Stop, StoreError, Survey, Telling, Transition, TransitionRecord,
+    Whereabouts, WorkedOff,
 };
 
 /// Asks the one it is.
@@ -140,6 +142,28 @@ impl Outbox for Store {
 
     async fn work_off(&self, lease: &Lease, now: Timestamp) -> Result<WorkedOff, StoreError> {
         either!(self, work_off(lease, now))
+    }
+
+    async fn weigh(
+        &self,
+        lease: &Lease,
+        limit: Option<u64>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        either!(self, weigh(lease, limit, now))
+    }
+
+    async fn expire(
+        &self,
+        lease: &Lease,
+        retention: &Retention,
+        now: Timestamp,
+    ) -> Result<WorkedOff, StoreError> {
+        either!(self, expire(lease, retention, now))
+    }
+
+    async fn forget(&self, retention: &Retention, now: Timestamp) -> Result<Forgotten, StoreError> {
+        either!(self, forget(retention, now))
     }
 
     async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
@@ -332,6 +356,24 @@ impl Registry for Store {
 
     async fn whereabouts(&self, id: EventId) -> Result<Whereabouts, StoreError> {
         either!(self, whereabouts(id))
+    }
+
+    async fn erase(
+        &self,
+        whose: &Erasure,
+        actor: &str,
+        now: Timestamp,
+        tell: &(dyn Fn(&Erased) + Sync),
+    ) -> Result<Erased, StoreError> {
+        either!(self, erase(whose, actor, now, tell))
+    }
+
+    async fn outlived(
+        &self,
+        retention: &Retention,
+        now: Timestamp,
+    ) -> Result<Outlived, StoreError> {
+        either!(self, outlived(retention, now))
     }
 
     async fn survey(&self) -> Result<Survey, StoreError> {

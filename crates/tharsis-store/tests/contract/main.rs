@@ -4,8 +4,10 @@
 //! replay, two subscriptions of two clients stand beside each other.
 
 mod alert;
+mod backlog;
 mod beside;
 mod campaign;
+mod erasure;
 mod harness;
 mod health;
 mod history;
@@ -15,6 +17,7 @@ mod ownership;
 mod publishing;
 mod registry;
 mod replaying;
+mod retention;
 mod routing;
 mod schema;
 mod settling;
@@ -173,6 +176,19 @@ macro_rules! every_story {
                 whoever_was_removed_before_is_no_candidate,
                 what_waits_in_order_says_for_whom,
                 what_holds_an_event_is_told,
+            }
+            backlog {
+                a_client_whose_backlog_is_full_is_refused_until_a_tenth_is_free,
+            }
+            retention {
+                what_is_over_is_forgotten_with_all_that_is_known_of_it,
+                what_a_replay_is_to_look_at_is_kept,
+                what_is_held_for_too_long_ends_and_is_told_before,
+                answers_and_the_audit_have_ages_of_their_own,
+            }
+            erasure {
+                a_person_is_erased_wherever_her_events_are,
+                a_client_is_erased_as_a_whole,
             }
             survey {
                 what_waits_and_who_delivers_is_counted,

@@ -17,9 +17,9 @@ use tharsis_core::{
     signer::Request,
 };
 use tharsis_store::{
-    Blocked, Changed, Claim, Claimed, LaneRead, Lease, LetGo, Outbox, Pending, Pointers, Position,
-    Published, Remaining, Routed, Rows, Settlement, Shards, Snapshot, StoreError, Telling,
-    Transition, WorkedOff,
+    Blocked, Changed, Claim, Claimed, Forgotten, LaneRead, Lease, LetGo, Outbox, Pending, Pointers,
+    Position, Published, Remaining, Retention, Routed, Rows, Settlement, Shards, Snapshot,
+    StoreError, Telling, Transition, WorkedOff,
 };
 use tokio::{sync::oneshot, time::Instant};
 
@@ -197,8 +197,26 @@ impl Outbox for Shared {
         ask!(self, lease.worker, Effect::WorkOff(*lease, now), Input::WorkOff(answer) => answer)
     }
 
-    async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
-        ask!(self, nobody(), Effect::Maintain(now), Input::Maintain(answer) => answer)
+    async fn weigh(&self, _: &Lease, _: Option<u64>, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn maintain(&self, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn expire(
+        &self,
+        lease: &Lease,
+        retention: &Retention,
+        now: Timestamp,
+    ) -> Result<WorkedOff, StoreError> {
+        let effect = Effect::Maintain(*lease, *retention, now);
+        ask!(self, lease.worker, effect, Input::Maintain(answer) => answer)
+    }
+
+    async fn forget(&self, _: &Retention, _: Timestamp) -> Result<Forgotten, StoreError> {
+        Ok(Forgotten::default())
     }
 
     async fn remaining(&self, now: Timestamp) -> Result<Remaining, StoreError> {

@@ -14,7 +14,7 @@ use tharsis_core::{
 };
 use tharsis_store::{
     Attempt, Due, Fate, LaneRead, Pointer, Position, Remaining, Rows, Settlement, Shards,
-    StoreError, model,
+    StoreError, WorkedOff, model,
 };
 
 use crate::engine::{
@@ -228,9 +228,10 @@ impl Model {
             Effect::Transition(lease, all) => Input::Transition(self.transition(lease, all)),
             Effect::WorkOff(lease, now) => Input::WorkOff(self.work_off(lease, *now)),
             Effect::Tell(..) => Input::Tell(Ok(())),
-            Effect::Maintain(_) => {
+            Effect::Weigh(..) => Input::Weigh(Ok(())),
+            Effect::Maintain(..) => {
                 self.maintained += 1;
-                Input::Maintain(Ok(()))
+                Input::Maintain(Ok(WorkedOff::default()))
             }
             Effect::Count(_) => Input::Count(Ok(self.remaining(now))),
             Effect::Release(lease, keep) => {
@@ -300,7 +301,8 @@ pub(in crate::engine) fn failed(effect: &Effect, asked: Instant) -> Input {
         Effect::Transition(..) => Input::Transition(error()),
         Effect::WorkOff(..) => Input::WorkOff(error()),
         Effect::Tell(..) => Input::Tell(error()),
-        Effect::Maintain(_) => Input::Maintain(error()),
+        Effect::Weigh(..) => Input::Weigh(error()),
+        Effect::Maintain(..) => Input::Maintain(error()),
         Effect::Count(_) => Input::Count(error()),
         Effect::Release(..) => Input::Release(asked, error()),
         Effect::Send(_) | Effect::Abandon | Effect::Finish => {

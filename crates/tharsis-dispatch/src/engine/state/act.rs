@@ -135,11 +135,18 @@ impl State {
                 effects.push(Effect::Tell(lease, Arc::clone(routes), now.clock));
             }
         }
+        if alarm.rings_every(TELLING, &mut self.weigh_at) {
+            does.weigh.want();
+        }
+        if does.weigh.starts(alarm) {
+            let limit = self.options.backlog_limit;
+            effects.push(Effect::Weigh(lease, limit, now.clock));
+        }
         if alarm.rings_every(MAINTENANCE, &mut self.maintain_at) {
             does.maintain.want();
         }
         if does.maintain.starts(alarm) {
-            effects.push(Effect::Maintain(now.clock));
+            effects.push(Effect::Maintain(lease, self.options.retention, now.clock));
         }
     }
 

@@ -42,6 +42,8 @@ const TELLING: Duration = Duration::from_secs(5);
 /// What has to be done now and then is seen to this often, and sooner where it failed.
 const MAINTENANCE: Duration = Duration::from_secs(60 * 60);
 const MAINTENANCE_AGAIN: Duration = Duration::from_secs(60);
+/// Between two chunks, so that most of the database's time is for deliveries.
+const MAINTENANCE_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is not finished is counted this often while only time is waited for, and at most this often after work.
 const COUNT: Duration = Duration::from_secs(2);
@@ -73,6 +75,7 @@ pub(super) struct State {
     work_off_at: Option<Instant>,
     discover_at: Instant,
     tell_at: Instant,
+    weigh_at: Instant,
     maintain_at: Instant,
     review_at: Instant,
     count_at: Instant,
@@ -97,6 +100,7 @@ struct Operations {
     let_go: Operation,
     transition: Operation,
     tell: Operation,
+    weigh: Operation,
     work_off: Operation,
     maintain: Operation,
     count: Operation,
@@ -144,6 +148,7 @@ impl State {
             work_off_at: None,
             discover_at: now + DISCOVERY,
             tell_at: now,
+            weigh_at: now,
             maintain_at: now,
             review_at: now + REVIEW,
             count_at: now,

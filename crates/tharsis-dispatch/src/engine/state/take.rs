@@ -18,7 +18,7 @@ use tharsis_store::{
 };
 use tracing::{debug, info, warn};
 
-use super::{COUNT, MAINTENANCE_AGAIN, State, Stopping, Trust};
+use super::{COUNT, MAINTENANCE_AGAIN, MAINTENANCE_PAUSE, State, Stopping, Trust};
 use crate::engine::{
     lanes::{Answer, Heard},
     now::Now,
@@ -45,6 +45,7 @@ impl State {
             Input::Transition(result) => self.turned(result, now),
             Input::Tell(result) => self.told(result, now),
             Input::WorkOff(result) => self.worked_off(result, now),
+            Input::Weigh(result) => self.weighed(result, now),
             Input::Maintain(result) => self.maintained(result, now),
             Input::Count(result) => self.counted(result, now),
             Input::Release(asked, result) => self.released(asked, result, now),
@@ -197,10 +198,7 @@ impl State {
         let Some(done) = self.answer(|does| &mut does.work_off, result, now) else {
             return;
         };
-        for lane in &done.lanes {
-            self.lanes.invalidate(lane.subscription);
-        }
-        self.note(&done.lanes, now);
+        self.touched(&done.lanes, now);
         if done.more {
             self.does.work_off.want();
         }
@@ -379,13 +377,44 @@ impl State {
     }
 
     /// Whatever came of it, deliveries go on.
-    fn maintained(&mut self, result: Result<(), StoreError>, now: Instant) {
-        self.does.maintain.succeeded();
-        if let Err(error) = result {
-            let error: &dyn std::error::Error = &error;
-            warn!(error, "maintenance failed; it will be tried again");
-            self.maintain_at = self.maintain_at.min(now + MAINTENANCE_AGAIN);
+    fn weighed(&mut self, result: Result<(), StoreError>, now: Instant) {
+        match result {
+            Ok(()) => self.does.weigh.succeeded(),
+            Err(error) => {
+                self.does.weigh.failed(now, self.random.next());
+                let error: &dyn std::error::Error = &error;
+                warn!(
+                    error,
+                    "backlogs could not be looked at; it will be tried again"
+                );
+            }
         }
+    }
+
+    /// Whatever came of it, deliveries go on.
+    fn maintained(&mut self, result: Result<WorkedOff, StoreError>, now: Instant) {
+        self.does.maintain.succeeded();
+        match result {
+            Ok(done) => {
+                self.touched(&done.lanes, now);
+                if done.more {
+                    self.maintain_at = self.maintain_at.min(now + MAINTENANCE_PAUSE);
+                }
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                warn!(error, "maintenance failed; it will be tried again");
+                self.maintain_at = self.maintain_at.min(now + MAINTENANCE_AGAIN);
+            }
+        }
+    }
+
+    /// These lanes are not as they were read.
+    fn touched(&mut self, lanes: &[Pending], now: Instant) {
+        for lane in lanes {
+            self.lanes.invalidate(lane.subscription);
+        }
+        self.note(lanes, now);
     }
 
     fn counted(&mut self, result: Result<Remaining, StoreError>, now: Instant) {

@@ -1,0 +1,28 @@
+-- What is kept no longer.
+
+-- Leads to the key of an event that is forgotten.
+CREATE INDEX tharsis_idempotency_event ON tharsis_idempotency (event);
+
+-- Events that were erased a short while ago: what comes in for them is forgotten, too.
+CREATE TABLE tharsis_erased (
+    event INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL
+) STRICT;
+
+-- Clients of which no more is taken: as much waits as may.
+CREATE TABLE tharsis_full_backlog (
+    client BLOB PRIMARY KEY CHECK (length(client) = 16),
+    since INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- However it is published. What we tell of ourselves is taken in any case.
+CREATE TRIGGER tharsis_refuse_backlog BEFORE INSERT ON tharsis_outbox
+WHEN EXISTS (SELECT 1 FROM tharsis_full_backlog)
+BEGIN
+    SELECT RAISE(ABORT, 'backlog_full')
+    FROM tharsis_event e
+    WHERE e.seq = new.event AND e.client IN (SELECT client FROM tharsis_full_backlog)
+      AND e.type NOT IN (
+          'subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead',
+          'address.blocked', 'delivery.expiring');
+END;

@@ -1,0 +1,85 @@
+//! Clients whose backlog is full: what they publish is refused until it has gone down.
+
+use tharsis_core::{ClientId, Invalid, Timestamp};
+
+use crate::StoreError;
+
+/// A client of which no more is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FullBacklog {
+    /// Whose backlog it is.
+    pub client: ClientId,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+const CODE: &str = "backlog_full";
+
+/// Which clients become full, and which are so no more: those of which a tenth is free again.
+pub(crate) fn turns(
+    weighed: impl Iterator<Item = (ClientId, u64, bool)>,
+    limit: Option<u64>,
+) -> Vec<(ClientId, bool)> {
+    weighed
+        .filter_map(|(client, waiting, is_full)| {
+            let becomes_full = match limit {
+                None => false,
+                Some(limit) if is_full => waiting > limit.saturating_sub((limit / 10).max(1)),
+                Some(limit) => waiting >= limit,
+            };
+            (becomes_full != is_full).then_some((client, becomes_full))
+        })
+        .collect()
+}
+
+pub(crate) fn refusal() -> Invalid {
+    Invalid::new(CODE, "has a full backlog: too much of it is not delivered yet")
+        .at("client")
+        .hint("publish it again later; `tharsis doctor` and `tharsis subscription list` tell what is in the way, and engine.backlog_limit how much may wait")
+}
+
+/// Whether events were refused for that.
+pub(crate) fn is_refusal(error: &StoreError) -> bool {
+    matches!(error, StoreError::Invalid(invalid) if invalid.code == CODE)
+}
+
+/// What the databases refuse such an event with: PostgreSQL's `configuration_limit_exceeded`, and what the trigger says on
+/// SQLite.
+pub(crate) fn is_full(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|refusal| {
+        refusal.code().as_deref() == Some("53400") || refusal.message() == CODE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_full_is_so_until_a_tenth_is_free() {
+        let client: ClientId = "b4aeba4e-a4c0-4896-866a-000000000001"
+            .parse()
+            .expect("a UUID");
+        let turn = |waiting, is_full, limit| {
+            let turns = turns([(client, waiting, is_full)].into_iter(), limit);
+            turns.first().map(|(_, becomes_full)| *becomes_full)
+        };
+        for (waiting, is_full, limit, turned) in [
+            (99, false, Some(100), None),
+            (100, false, Some(100), Some(true)),
+            (100, true, Some(100), None),
+            (91, true, Some(100), None),
+            (90, true, Some(100), Some(false)),
+            (1, true, Some(1), None),
+            (0, true, Some(1), Some(false)),
+            (1_000, true, None, Some(false)),
+            (1_000, false, None, None),
+        ] {
+            assert_eq!(
+                turn(waiting, is_full, limit),
+                turned,
+                "{waiting} {is_full} {limit:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Clients whose backlog is full: what they publish is refused.
+
+use sqlx::PgConnection;
+use tharsis_core::{ClientId, Timestamp};
+use uuid::Uuid;
+
+use super::{PostgresStore, owner, value::Instant};
+use crate::{FullBacklog, Lease, StoreError, backlog, failpoint};
+
+/// What of each client of these shards waits, at most one more than `$2` of a kind, and whether it counts as full already.
+pub(super) const WEIGH: &str = "
+    SELECT c.client,
+           (SELECT count(*) FROM (
+                SELECT FROM outbox o WHERE o.shard = shard_of(c.client) AND o.client = c.client LIMIT $2 + 1) o)
+           + (SELECT count(*) FROM (
+                SELECT
+                FROM (SELECT seq FROM subscription WHERE client = c.client OFFSET 0) s
+                CROSS JOIN LATERAL (SELECT FROM delivery WHERE subscription = s.seq OFFSET 0) d
+                LIMIT $2 + 1) d),
+           c.is_full
+    FROM (SELECT client, bool_or(is_full) AS is_full
+          FROM (SELECT client, false AS is_full FROM subscription WHERE removed_at IS NULL
+                UNION ALL
+                SELECT client, true FROM full_backlog) k
+          WHERE shard_of(client) = ANY ($1)
+          GROUP BY client) c";
+
+pub(super) async fn weigh(
+    store: &PostgresStore,
+    lease: &Lease,
+    limit: Option<u64>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    owner::check(store, lease)?;
+    let mut read = store.0.engine.get().await?;
+    let weighed: Vec<(Uuid, i64, bool)> = match limit {
+        Some(limit) => {
+            sqlx::query_as(WEIGH)
+                .bind(owner::array(lease.shards))
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX - 1))
+                .fetch_all(&mut *read)
+                .await?
+        }
+        None => sqlx::query_as(
+            "SELECT client, 0::bigint, true FROM full_backlog WHERE shard_of(client) = ANY ($1)",
+        )
+        .bind(owner::array(lease.shards))
+        .fetch_all(&mut *read)
+        .await?,
+    };
+    drop(read);
+    let weighed = weighed.into_iter().map(|(client, waiting, is_full)| {
+        (ClientId::from_uuid(client), waiting.unsigned_abs(), is_full)
+    });
+    let turns = backlog::turns(weighed, limit);
+    if turns.is_empty() {
+        return Ok(());
+    }
+    let mut write = store.0.engine.begin().await?;
+    owner::fence(&mut write, lease).await?;
+    for (client, becomes_full) in turns {
+        note(&mut write, client, becomes_full, now).await?;
+    }
+    write.commit(failpoint::BACKLOG).await
+}
+
+async fn note(
+    conn: &mut PgConnection,
+    client: ClientId,
+    becomes_full: bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let statement = if becomes_full {
+        "INSERT INTO full_backlog (client, since) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+    } else {
+        "DELETE FROM full_backlog WHERE client = $1 AND $2::timestamptz IS NOT NULL"
+    };
+    sqlx::query(statement)
+        .bind(client.as_uuid())
+        .bind(Instant(now))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn full(conn: &mut PgConnection) -> Result<Vec<FullBacklog>, StoreError> {
+    let rows: Vec<(Uuid, Instant)> =
+        sqlx::query_as("SELECT client, since FROM full_backlog ORDER BY client")
+            .fetch_all(conn)
+            .await?;
+    let full = |(client, Instant(since))| FullBacklog {
+        client: ClientId::from_uuid(client),
+        since,
+    };
+    Ok(rows.into_iter().map(full).collect())
+}

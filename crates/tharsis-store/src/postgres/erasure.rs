@@ -1,0 +1,219 @@
+//! Data that somebody wants erased: day by day, chunk by chunk.
+
+use std::collections::BTreeSet;
+
+use sqlx::PgConnection;
+use tharsis_core::{ClientId, SubscriptionId, Timestamp, erasure::Erasure};
+use uuid::Uuid;
+
+use super::{
+    PostgresStore, audit, command,
+    forget::{delete_keys_of_erased, parts},
+    registry,
+    value::Instant,
+};
+use crate::{Erased, Registry as _, StoreError, erasure::CHUNK, failpoint};
+
+/// Erases it, and tells how far it has come.
+pub(super) async fn erase(
+    store: &PostgresStore,
+    whose: &Erasure,
+    actor: &str,
+    now: Timestamp,
+    tell: &(dyn Fn(&Erased) + Sync),
+) -> Result<Erased, StoreError> {
+    let mut erased = Erased::default();
+    if let Erasure::Client(client) = whose {
+        erased.subscriptions = remove_subscriptions(store, *client, now).await?;
+    }
+    for part in parts(store).await? {
+        let mut last = part.start;
+        while let Some(newest) =
+            erase_chunk(store, whose, (last, part.end), now, &mut erased).await?
+        {
+            last = newest;
+            tell(&erased);
+        }
+    }
+    delete_keys_of_erased(store).await?;
+    close(store, whose, actor, now, &mut erased).await?;
+    Ok(erased)
+}
+
+/// So that nobody routes to them from now on. Returns how many there are, with those that were removed before.
+async fn remove_subscriptions(
+    store: &PostgresStore,
+    client: ClientId,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let all: Vec<(Uuid, bool)> =
+        sqlx::query_as("SELECT id, removed_at IS NOT NULL FROM subscription WHERE client = $1")
+            .bind(client.as_uuid())
+            .fetch_all(&mut *store.0.lists.get().await?)
+            .await?;
+    for (id, is_removed) in &all {
+        if !is_removed {
+            store.remove(SubscriptionId::from_uuid(*id), now).await?;
+        }
+    }
+    Ok(all.len() as u64)
+}
+
+pub(super) const NEXT: &str = "
+    SELECT id
+    FROM event
+    WHERE id > $1 AND id <= $2 AND ($3 IS NULL OR recipient = $3) AND ($4 IS NULL OR client = $4)
+    ORDER BY id
+    LIMIT $5";
+
+/// Of the events between these. Returns the last one, where there was one.
+async fn erase_chunk(
+    store: &PostgresStore,
+    whose: &Erasure,
+    (after, to): (Uuid, Uuid),
+    now: Timestamp,
+    erased: &mut Erased,
+) -> Result<Option<Uuid>, StoreError> {
+    let mut write = store.0.lists.begin().await?;
+    let events: Vec<Uuid> = sqlx::query_scalar(NEXT)
+        .bind(after)
+        .bind(to)
+        .bind(whose.recipient())
+        .bind(whose.client().map(|client| *client.as_uuid()))
+        .bind(i64::from(CHUNK))
+        .fetch_all(&mut *write)
+        .await?;
+    let Some(last) = events.last().copied() else {
+        write.roll_back().await?;
+        return Ok(None);
+    };
+    // What is under way meanwhile is recorded all the same, if it succeeds: its trace goes later. And keys are found by it.
+    sqlx::query(
+        "INSERT INTO erased (event, at) SELECT unnest($1::uuid[]), $2
+         ON CONFLICT (event) DO UPDATE SET at = excluded.at",
+    )
+    .bind(&events)
+    .bind(Instant(now))
+    .execute(&mut *write)
+    .await?;
+    // Whoever routes one of them is waited for here, and its deliveries are seen by the next statement.
+    sqlx::query("DELETE FROM outbox WHERE event = ANY ($1)")
+        .bind(&events)
+        .execute(&mut *write)
+        .await?;
+    let unfinished: Vec<(Uuid, i64)> =
+        sqlx::query_as("DELETE FROM delivery WHERE event = ANY ($1) RETURNING event, subscription")
+            .bind(&events)
+            .fetch_all(&mut *write)
+            .await?;
+    give_up(&mut write, &unfinished, now).await?;
+    let attempts = sqlx::query("DELETE FROM attempt WHERE event = ANY ($1)")
+        .bind(&events)
+        .execute(&mut *write)
+        .await?
+        .rows_affected();
+    sqlx::query("DELETE FROM event WHERE id = ANY ($1)")
+        .bind(&events)
+        .execute(&mut *write)
+        .await?;
+    write.commit(failpoint::RETENTION).await?;
+    erased.add(Erased {
+        events: events.len() as u64,
+        unfinished: unfinished.len() as u64,
+        attempts,
+        ..Erased::default()
+    });
+    Ok(Some(last))
+}
+
+/// Has the owners read the lanes of these anew: they may hold some of them in memory. They are gone already, so that is all
+/// that comes of it.
+async fn give_up(
+    conn: &mut PgConnection,
+    unfinished: &[(Uuid, i64)],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let lanes: BTreeSet<i64> = unfinished.iter().map(|pair| pair.1).collect();
+    let Some((event, _)) = unfinished.first() else {
+        return Ok(());
+    };
+    for lane in lanes {
+        command::insert(conn, "cancel", lane, Some(*event), now).await?;
+    }
+    registry::bump(conn).await
+}
+
+/// What is left beside events, and the proof.
+async fn close(
+    store: &PostgresStore,
+    whose: &Erasure,
+    actor: &str,
+    now: Timestamp,
+    erased: &mut Erased,
+) -> Result<(), StoreError> {
+    let mut write = store.0.lists.begin().await?;
+    match whose {
+        Erasure::Recipient { recipient, client } => {
+            sqlx::query("DELETE FROM latest WHERE recipient = $1")
+                .bind(recipient)
+                .execute(&mut *write)
+                .await?;
+            let stops: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM campaign_stop
+                 WHERE recipient = $1 AND ($2 IS NULL OR client = $2)",
+            )
+            .bind(recipient)
+            .bind(client.map(|client| *client.as_uuid()))
+            .fetch_one(&mut *write)
+            .await?;
+            erased.stops = stops.unsigned_abs();
+        }
+        Erasure::Client(client) => {
+            registry::bump(&mut write).await?;
+            for statement in OF_CLIENT {
+                sqlx::query(statement)
+                    .bind(client.as_uuid())
+                    .execute(&mut *write)
+                    .await?;
+            }
+        }
+    }
+    let (action, detail) = erased.audited(whose);
+    audit::write(&mut write, actor, action, &whose.subject(), &detail, now).await?;
+    write.commit(failpoint::RETENTION).await
+}
+
+const OF_CLIENT: [&str; 5] = [
+    "DELETE FROM transition WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)",
+    "DELETE FROM alert WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)",
+    "DELETE FROM command WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)",
+    "DELETE FROM campaign_stop WHERE client = $1",
+    "DELETE FROM subscription WHERE client = $1 AND removed_at IS NOT NULL",
+];
+
+/// What came in for events that were erased before this instant. Returns whether there may be more.
+pub(super) async fn sweep(store: &PostgresStore, before: Timestamp) -> Result<bool, StoreError> {
+    let events: Vec<Uuid> =
+        sqlx::query_scalar("SELECT event FROM erased WHERE at < $1 ORDER BY event LIMIT $2")
+            .bind(Instant(before))
+            .bind(i64::from(CHUNK))
+            .fetch_all(&mut *store.0.lists.get().await?)
+            .await?;
+    if events.is_empty() {
+        return Ok(false);
+    }
+    // Whoever erased them may have been killed before it came to the keys.
+    delete_keys_of_erased(store).await?;
+    let mut write = store.0.lists.begin().await?;
+    for statement in [
+        "DELETE FROM attempt WHERE event = ANY ($1)",
+        "DELETE FROM erased WHERE event = ANY ($1)",
+    ] {
+        sqlx::query(statement)
+            .bind(&events)
+            .execute(&mut *write)
+            .await?;
+    }
+    write.commit(failpoint::RETENTION).await?;
+    Ok(true)
+}

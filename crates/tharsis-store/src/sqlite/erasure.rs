@@ -1,0 +1,254 @@
+//! Data that somebody wants erased: chunk by chunk, and overwritten in the file.
+
+use std::collections::BTreeSet;
+
+use sqlx::SqliteConnection;
+use tharsis_core::{ClientId, SubscriptionId, Timestamp, erasure::Erasure};
+
+use super::{
+    SqliteStore, audit, registry,
+    retention::delete,
+    value::{Id, blob, json},
+};
+use crate::{Erased, Registry as _, StoreError, erasure::CHUNK, failpoint};
+
+/// Erases it, and tells how far it has come.
+pub(super) async fn erase(
+    store: &SqliteStore,
+    whose: &Erasure,
+    actor: &str,
+    now: Timestamp,
+    tell: &(dyn Fn(&Erased) + Sync),
+) -> Result<Erased, StoreError> {
+    let mut erased = Erased::default();
+    if let Erasure::Client(client) = whose {
+        erased.subscriptions = remove_subscriptions(store, *client, now).await?;
+    }
+    overwriting(store, true).await?;
+    let done = erase_events(store, whose, now, &mut erased, tell).await;
+    let done = match done {
+        Ok(()) => close(store, whose, actor, now, &mut erased).await,
+        Err(error) => Err(error),
+    };
+    overwriting(store, false).await?;
+    done?;
+    // What was there before is in the log of writes still.
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+        .execute(store.0.writer.turn().await.conn())
+        .await?;
+    Ok(erased)
+}
+
+/// Whether what is deleted is overwritten.
+async fn overwriting(store: &SqliteStore, is_on: bool) -> Result<(), StoreError> {
+    let pragma = match is_on {
+        true => "PRAGMA secure_delete = ON",
+        false => "PRAGMA secure_delete = OFF",
+    };
+    sqlx::query(pragma)
+        .execute(store.0.writer.turn().await.conn())
+        .await?;
+    Ok(())
+}
+
+/// So that nobody routes to them from now on. Returns how many there are, with those that were removed before.
+async fn remove_subscriptions(
+    store: &SqliteStore,
+    client: ClientId,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let all: Vec<(Id, bool)> = sqlx::query_as(
+        "SELECT id, removed_at IS NOT NULL FROM tharsis_subscription WHERE client = ?1",
+    )
+    .bind(blob(client.as_uuid()))
+    .fetch_all(&store.0.lists)
+    .await?;
+    for (Id(id), is_removed) in &all {
+        if !is_removed {
+            store.remove(SubscriptionId::from_uuid(*id), now).await?;
+        }
+    }
+    Ok(all.len() as u64)
+}
+
+pub(super) const NEXT: &str = "
+    SELECT seq
+    FROM tharsis_event
+    WHERE seq > ?1 AND (?2 IS NULL OR recipient = ?2) AND (?3 IS NULL OR client = ?3)
+    ORDER BY seq
+    LIMIT ?4";
+
+async fn erase_events(
+    store: &SqliteStore,
+    whose: &Erasure,
+    now: Timestamp,
+    erased: &mut Erased,
+    tell: &(dyn Fn(&Erased) + Sync),
+) -> Result<(), StoreError> {
+    let mut last = 0;
+    loop {
+        let events: Vec<i64> = sqlx::query_scalar(NEXT)
+            .bind(last)
+            .bind(whose.recipient())
+            .bind(whose.client().map(|client| blob(client.as_uuid())))
+            .bind(CHUNK)
+            .fetch_all(&store.0.lists)
+            .await?;
+        let Some(newest) = events.last() else {
+            return Ok(());
+        };
+        last = *newest;
+        let mut write = store.0.writer.begin().await?;
+        erased.add(erase_chunk(&mut write, &events, now).await?);
+        write.commit(failpoint::RETENTION).await?;
+        store.wrote();
+        tell(erased);
+    }
+}
+
+async fn erase_chunk(
+    conn: &mut SqliteConnection,
+    events: &[i64],
+    now: Timestamp,
+) -> Result<Erased, StoreError> {
+    let these = json(&events)?;
+    let attempts: u64 = sqlx::query_scalar(
+        "SELECT count(*) FROM json_each(?1) g CROSS JOIN tharsis_attempt a ON a.event = g.value",
+    )
+    .bind(&these)
+    .fetch_one(&mut *conn)
+    .await?;
+    sqlx::query("DELETE FROM tharsis_outbox WHERE event IN (SELECT value FROM json_each(?1))")
+        .bind(&these)
+        .execute(&mut *conn)
+        .await?;
+    let unfinished: Vec<(i64, i64)> = sqlx::query_as(
+        "DELETE FROM tharsis_delivery WHERE event IN (SELECT value FROM json_each(?1))
+         RETURNING event, subscription",
+    )
+    .bind(&these)
+    .fetch_all(&mut *conn)
+    .await?;
+    give_up(conn, &unfinished, now).await?;
+    // What is under way meanwhile is recorded all the same, if it succeeds: its trace goes later.
+    sqlx::query(
+        "INSERT OR REPLACE INTO tharsis_erased (event, at) SELECT value, ?2 FROM json_each(?1)",
+    )
+    .bind(&these)
+    .bind(now.as_millis())
+    .execute(&mut *conn)
+    .await?;
+    delete(conn, events).await?;
+    sqlx::query(EMPTY).bind(&these).execute(conn).await?;
+    Ok(Erased {
+        events: events.len() as u64,
+        unfinished: unfinished.len() as u64,
+        attempts,
+        ..Erased::default()
+    })
+}
+
+/// The newest event is never deleted, for its number would be given again.
+const EMPTY: &str = "
+    UPDATE tharsis_event
+    SET client = zeroblob(16), campaign = NULL, recipient = NULL, payload = '{}', refused_code = NULL,
+        refused_field = NULL, refused_message = NULL
+    WHERE seq IN (SELECT value FROM json_each(?1))";
+
+/// Has the owner read the lanes of these anew: it may hold some of them in memory.
+async fn give_up(
+    conn: &mut SqliteConnection,
+    unfinished: &[(i64, i64)],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let lanes: BTreeSet<i64> = unfinished.iter().map(|pair| pair.1).collect();
+    if lanes.is_empty() {
+        return Ok(());
+    }
+    // They are gone already, so that is all that comes of it.
+    sqlx::query(
+        "INSERT INTO tharsis_command (kind, subscription, event, asked_at)
+         SELECT 'cancel', value, ?2, ?3 FROM json_each(?1)",
+    )
+    .bind(json(&lanes)?)
+    .bind(unfinished[0].0)
+    .bind(now.as_millis())
+    .execute(&mut *conn)
+    .await?;
+    registry::bump(conn).await
+}
+
+/// What is left beside events, and the proof.
+async fn close(
+    store: &SqliteStore,
+    whose: &Erasure,
+    actor: &str,
+    now: Timestamp,
+    erased: &mut Erased,
+) -> Result<(), StoreError> {
+    let mut write = store.0.writer.begin().await?;
+    match whose {
+        Erasure::Recipient { recipient, client } => {
+            sqlx::query("DELETE FROM tharsis_latest WHERE recipient = ?1")
+                .bind(recipient)
+                .execute(&mut *write)
+                .await?;
+            erased.stops = sqlx::query_scalar(
+                "SELECT count(*) FROM tharsis_campaign_stop
+                 WHERE recipient = ?1 AND (?2 IS NULL OR client = ?2)",
+            )
+            .bind(recipient)
+            .bind(client.map(|client| blob(client.as_uuid())))
+            .fetch_one(&mut *write)
+            .await?;
+        }
+        Erasure::Client(client) => {
+            for statement in OF_CLIENT {
+                sqlx::query(statement)
+                    .bind(blob(client.as_uuid()))
+                    .execute(&mut *write)
+                    .await?;
+            }
+            registry::bump(&mut write).await?;
+        }
+    }
+    let (action, detail) = erased.audited(whose);
+    audit::write(&mut write, actor, action, &whose.subject(), &detail, now).await?;
+    write.commit(failpoint::RETENTION).await?;
+    store.wrote();
+    Ok(())
+}
+
+const OF_CLIENT: [&str; 5] = [
+    "DELETE FROM tharsis_transition WHERE subscription IN (SELECT seq FROM tharsis_subscription WHERE client = ?1)",
+    "DELETE FROM tharsis_alert WHERE subscription IN (SELECT seq FROM tharsis_subscription WHERE client = ?1)",
+    "DELETE FROM tharsis_command WHERE subscription IN (SELECT seq FROM tharsis_subscription WHERE client = ?1)",
+    "DELETE FROM tharsis_campaign_stop WHERE client = ?1",
+    "DELETE FROM tharsis_subscription WHERE client = ?1 AND removed_at IS NOT NULL",
+];
+
+/// What came in for events that were erased an hour ago.
+pub(super) async fn sweep(store: &SqliteStore, before: Timestamp) -> Result<bool, StoreError> {
+    let events: Vec<i64> =
+        sqlx::query_scalar("SELECT event FROM tharsis_erased WHERE at < ?1 LIMIT ?2")
+            .bind(before.as_millis())
+            .bind(CHUNK)
+            .fetch_all(&store.0.reads)
+            .await?;
+    if events.is_empty() {
+        return Ok(false);
+    }
+    let these = json(&events)?;
+    let mut write = store.0.writer.begin().await?;
+    for statement in [
+        "DELETE FROM tharsis_attempt WHERE event IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM tharsis_erased WHERE event IN (SELECT value FROM json_each(?1))",
+    ] {
+        sqlx::query(statement)
+            .bind(&these)
+            .execute(&mut *write)
+            .await?;
+    }
+    write.commit(failpoint::RETENTION).await?;
+    Ok(true)
+}
