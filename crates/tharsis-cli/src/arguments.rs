@@ -267,6 +267,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Audit(commands::audit::Command),
     Replay(commands::replay::Options),
+    Prune(commands::prune::Options),
+    Erase(commands::erase::Options),
     Migrate(commands::migrate::Options),
     Doctor(commands::doctor::Options),
     Listen(commands::listen::Options),

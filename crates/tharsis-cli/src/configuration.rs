@@ -18,7 +18,7 @@ use tharsis::{
     egress::Policy,
     parse_duration,
     profile::{Declaration, Profiles},
-    store::redacted,
+    store::{Retention, redacted},
 };
 use tharsis_mail::Security;
 
@@ -105,6 +105,7 @@ struct File {
     egress: EgressTable,
     engine: EngineTable,
     alerts: AlertsTable,
+    retention: RetentionTable,
     smtp: Option<SmtpTable>,
     /// By name. Their keys are those of [`PROFILE_KEYS`].
     profiles: BTreeMap<String, ProfileTable>,
@@ -130,6 +131,16 @@ struct EngineTable {
     grace: Option<String>,
     /// As `15s`.
     lease: Option<String>,
+    backlog_limit: Option<u64>,
+}
+
+/// Each as `90d`, or `none` for ever.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+struct RetentionTable {
+    history: Option<String>,
+    excerpts: Option<String>,
+    audit: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -211,7 +222,7 @@ const PROFILE_KEYS: [&str; 20] = [
 ];
 
 /// Every key of the file, but for those of profiles and of clients.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 25] = [
     "database",
     "key_file",
     "log",
@@ -224,8 +235,12 @@ const KEYS: [&str; 21] = [
     "engine.cache_bytes",
     "engine.grace",
     "engine.lease",
+    "engine.backlog_limit",
     "alerts.mail",
     "alerts.every",
+    "retention.history",
+    "retention.excerpts",
+    "retention.audit",
     "smtp.host",
     "smtp.port",
     "smtp.tls",
@@ -293,7 +308,10 @@ impl Configuration {
             log_format: log_format.unwrap_or_default(),
             egress,
             ca_file,
-            engine: file.engine.options()?,
+            engine: EngineOptions {
+                retention: file.retention.retention()?,
+                ..file.engine.options()?
+            },
             lease: file.engine.lease()?,
             contacts: file.alerts.contacts()?,
             smtp: file.smtp.map(SmtpTable::settings).transpose()?,
@@ -411,16 +429,41 @@ impl EngineTable {
     fn options(&self) -> Result<EngineOptions, Failure> {
         let default = EngineOptions::default();
         let grace = span(self.grace.as_deref(), "engine.grace")?.unwrap_or(default.grace);
+        if self.backlog_limit == Some(0) {
+            return Err(Failure::usage("out_of_range", "is below 1").at("engine.backlog_limit"));
+        }
         Ok(EngineOptions {
             max_in_flight: self.max_in_flight.unwrap_or(default.max_in_flight),
             cache_bytes: self.cache_bytes.unwrap_or(default.cache_bytes),
             grace,
+            backlog_limit: self.backlog_limit,
             ..default
         })
     }
 
     fn lease(&self) -> Result<Option<Duration>, Failure> {
         span(self.lease.as_deref(), "engine.lease")
+    }
+}
+
+impl RetentionTable {
+    fn retention(&self) -> Result<Retention, Failure> {
+        let kept = |text: &Option<String>, key, default| match text.as_deref() {
+            None => Ok(default),
+            Some("none") => Ok(None),
+            Some(text) => match span(Some(text), key)? {
+                Some(kept) if kept < Retention::LEAST => {
+                    Err(Failure::usage("out_of_range", "is shorter than 1d").at(key))
+                }
+                kept => Ok(kept),
+            },
+        };
+        let default = Retention::default();
+        Ok(Retention {
+            history: kept(&self.history, "retention.history", default.history)?,
+            excerpts: kept(&self.excerpts, "retention.excerpts", default.excerpts)?,
+            audit: kept(&self.audit, "retention.audit", default.audit)?,
+        })
     }
 }
 
@@ -765,6 +808,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_over_is_kept_for_as_long_as_is_said() {
+        let kept =
+            |file| settle(Global::default(), &[], file).map(|settled| settled.engine.retention);
+        assert_eq!(kept("").unwrap(), Retention::default());
+        let day = Duration::from_secs(24 * 60 * 60);
+        assert_eq!(
+            kept("[retention]\nhistory = '14d'\nexcerpts = 'none'").unwrap(),
+            Retention {
+                history: Some(day * 14),
+                excerpts: None,
+                ..Retention::default()
+            }
+        );
+        let refused = |file| kept(file).unwrap_err().to_string();
+        insta::assert_snapshot!(refused("[retention]\nhistory = '23h'"), @"out_of_range: retention.history: is shorter than 1d");
+        insta::assert_snapshot!(refused("[retention]\naudit = 'ever'"), @"bad_duration: retention.audit: is no length of time (write a number and its unit: 500ms, 3s, 1m30s, 24h)");
+    }
+
+    #[test]
     fn a_mail_server_has_a_name_and_a_sender() {
         let smtp = |file| settle(Global::default(), &[], file).map(|settled| settled.smtp);
         let file = "[smtp]\nhost = 'mail.house.example'\nfrom = 'tharsis@house.example'\nuser = 'tharsis'\npassword_file = 'smtp.password'";
@@ -784,8 +846,8 @@ mod tests {
         insta::assert_snapshot!(refused("databse = 'x'"), @"unknown_key: databse: is no key of tharsis.toml (did you mean `database`?)");
         insta::assert_snapshot!(refused("[egres]\nallow_hosts = []"), @"unknown_key: egres: is no key of tharsis.toml (did you mean `egress`?)");
         insta::assert_snapshot!(refused("allow_hosts = []"), @"unknown_key: allow_hosts: is no key of tharsis.toml (did you mean `egress.allow_hosts`?)");
-        insta::assert_snapshot!(refused("[egress]\nwhatever = false"), @"unknown_key: egress.whatever: is no key of tharsis.toml (the keys are database, key_file, log, log_format, egress.allow_addresses, egress.allow_hosts, egress.allow_ports, egress.ca_file, engine.max_in_flight, engine.cache_bytes, engine.grace, engine.lease, alerts.mail, alerts.every, smtp.host, smtp.port, smtp.tls, smtp.user, smtp.password_file, smtp.from, smtp.ca_file)");
-        insta::assert_snapshot!(refused("'egress.ca_file' = 'x'"), @"bad_config: tharsis.toml: line 1: unknown field `egress.ca_file`, expected one of `database`, `key_file`, `log`, `log_format`, `egress`, `engine`, `alerts`, `smtp`, `profiles`");
+        insta::assert_snapshot!(refused("[egress]\nwhatever = false"), @"unknown_key: egress.whatever: is no key of tharsis.toml (the keys are database, key_file, log, log_format, egress.allow_addresses, egress.allow_hosts, egress.allow_ports, egress.ca_file, engine.max_in_flight, engine.cache_bytes, engine.grace, engine.lease, engine.backlog_limit, alerts.mail, alerts.every, retention.history, retention.excerpts, retention.audit, smtp.host, smtp.port, smtp.tls, smtp.user, smtp.password_file, smtp.from, smtp.ca_file)");
+        insta::assert_snapshot!(refused("'egress.ca_file' = 'x'"), @"bad_config: tharsis.toml: line 1: unknown field `egress.ca_file`, expected one of `database`, `key_file`, `log`, `log_format`, `egress`, `engine`, `alerts`, `retention`, `smtp`, `profiles`");
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod delivery;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod documents;
+pub(crate) mod erase;
 pub(crate) mod event;
 pub(crate) mod event_type;
 pub(crate) mod filter;
@@ -14,6 +15,7 @@ mod lines;
 pub(crate) mod listen;
 pub(crate) mod migrate;
 pub(crate) mod outcome;
+pub(crate) mod prune;
 pub(crate) mod publish;
 pub(crate) mod replay;
 pub(crate) mod run;
@@ -164,6 +166,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Alert(command) => alert::run(context, &command).await,
         Command::Campaign(command) => campaign::run(context, command).await,
         Command::Replay(options) => replay::run(context, options).await,
+        Command::Prune(options) => prune::run(context, &options).await,
+        Command::Erase(options) => erase::run(context, &options).await,
         Command::Migrate(options) => migrate::run(context, &options).await,
         Command::Doctor(options) => doctor::run(context, &options).await,
         Command::Listen(options) => listen::run(context, options).await,

@@ -454,7 +454,13 @@ fn backlog(survey: &Survey) -> Vec<Finding> {
     const ROUTED: Duration = Duration::from_secs(60);
     const SENT: Duration = Duration::from_secs(5 * 60);
 
-    let mut faults = Vec::new();
+    let full = survey.full.iter().map(|full| {
+        let (client, since) = (full.client, age(survey.clock.since(full.since)));
+        let message = format!("The backlog of client {client} is full: what it publishes is refused for {since} by now.");
+        let remedy = format!("tharsis delivery list --client {client} --status held --status retrying --status pending; mend what is in the way, or raise engine.backlog_limit");
+        Finding::error("backlog_full", message).remedy(remedy)
+    });
+    let mut faults: Vec<Finding> = full.collect();
     let is_worked_off = !survey.workers.is_empty();
     let waited = (survey.unrouted_since)
         .map(|at| survey.clock.since(at))

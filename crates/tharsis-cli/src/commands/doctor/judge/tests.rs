@@ -3,7 +3,7 @@ use tharsis::{
     alert::{Alert, Cause},
     health::Health,
     profile::Profiles,
-    store::Shards,
+    store::{FullBacklog, Shards},
     subscription::{Credentials, Draft},
 };
 
@@ -87,6 +87,7 @@ fn well() -> Facts {
             unfinished: 12,
             due_since: Some(at(-1)),
             commands: 0,
+            full: Vec::new(),
             workers: vec![worker("0.1.0")],
             owned: Shards::ALL,
         })),
@@ -295,7 +296,12 @@ fn a_backlog_that_is_not_worked_off() {
         let survey = survey_of(facts);
         survey.unrouted_since = Some(at(-61));
         survey.due_since = Some(at(-301));
+        survey.full = vec![FullBacklog {
+            client: "36011017-0e00-4e29-a054-7a1fbb8b60a2".parse().expect("a client"),
+            since: at(-60),
+        }];
     }), @"
+    error backlog_full: The backlog of client 36011017-0e00-4e29-a054-7a1fbb8b60a2 is full: what it publishes is refused for 1m by now. [tharsis delivery list --client 36011017-0e00-4e29-a054-7a1fbb8b60a2 --status held --status retrying --status pending; mend what is in the way, or raise engine.backlog_limit]
     warning routing_behind: 3 events wait to be routed, the first for 1m. [look at the log of the workers, and at tharsis worker list]
     warning delivery_overdue: A delivery has been due for 5m that nothing holds. [tharsis delivery list --status pending, then tharsis why EVENT; a low --rate or --max-in-flight may be the reason]
     ");
