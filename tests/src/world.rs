@@ -81,6 +81,15 @@ impl Default for World {
     }
 }
 
+/// Where the id of an event stands on PostgreSQL.
+const TABLES_OF_EVENTS: [(&str, &str); 5] = [
+    ("event", "id"),
+    ("outbox", "event"),
+    ("delivery", "event"),
+    ("attempt", "event"),
+    ("idempotency", "event"),
+];
+
 impl World {
     /// A new one on SQLite, beside those of other stories. Its seed is that of `THARSIS_TEST_SEED`, or any.
     pub fn new() -> Self {
@@ -611,6 +620,41 @@ impl World {
     #[track_caller]
     pub fn execute(&self, statement: &str) -> u64 {
         self.reading(async |reader| reader.run(statement).await)
+    }
+
+    /// Makes the events so many days older that a query past the program names by the keys of their rows, with what became
+    /// of them.
+    #[track_caller]
+    pub fn age(&self, days: i64, events: &str) {
+        const DAY: i64 = 86_400_000;
+        if self.is_on(Database::Sqlite) {
+            for statement in [
+                "UPDATE tharsis_attempt SET at = at - AGE WHERE event IN (SELECT event FROM aged)",
+                "UPDATE tharsis_event SET published_at = published_at - AGE WHERE seq IN (SELECT event FROM aged)",
+            ] {
+                let statement = statement.replace("AGE", &(days * DAY).to_string());
+                self.execute(&format!("WITH aged (event) AS ({events}) {statement}"));
+            }
+            return;
+        }
+        // There the id tells when it was.
+        let then = system_now().as_millis() - days * DAY;
+        let aged =
+            |id: &str| format!("('{then:012x}' || substr(replace({id}::text, '-', ''), 13))::uuid");
+        let sets: Vec<String> = (TABLES_OF_EVENTS.iter())
+            .map(|(table, id)| {
+                let more = match *table {
+                    "attempt" => format!(", at = at - interval '{days} days'"),
+                    _ => String::new(),
+                };
+                let set = format!("{id} = {}{more}", aged(id));
+                format!("of_{table} AS (UPDATE {table} SET {set} WHERE {id} IN (SELECT event FROM aged))")
+            })
+            .collect();
+        self.execute(&format!(
+            "WITH aged (event) AS MATERIALIZED ({events}), {} SELECT",
+            sets.join(", ")
+        ));
     }
 
     /// The first column of what SQL past the program selects, which is text.

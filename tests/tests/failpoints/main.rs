@@ -5,6 +5,7 @@
 //! into a story does not compile.
 
 mod alerts;
+mod backlog;
 mod commands;
 mod days;
 mod deliver;
@@ -17,6 +18,7 @@ mod point;
 mod publish;
 mod registry;
 mod replays;
+mod retention;
 
 use std::time::{Duration, Instant};
 

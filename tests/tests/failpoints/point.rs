@@ -18,6 +18,8 @@ pub(crate) enum Story {
     Command,
     Replay,
     Days,
+    Retention,
+    Backlog,
 }
 
 /// What was under way, once the process has died.
@@ -92,6 +94,10 @@ fn place(point: Failpoint) -> (Story, &'static [Database], Leaves) {
         F::CommandCommitted => (Story::Command, BOTH, Done),
         F::ReplayWritten => (Story::Replay, BOTH, Nothing),
         F::ReplayCommitted => (Story::Replay, BOTH, Done),
+        F::BacklogWritten => (Story::Backlog, BOTH, Nothing),
+        F::BacklogCommitted => (Story::Backlog, BOTH, Done),
+        F::RetentionWritten => (Story::Retention, BOTH, Nothing),
+        F::RetentionCommitted => (Story::Retention, BOTH, Done),
         F::PartitionWritten => (Story::Days, POSTGRES, Nothing),
         F::PartitionCommitted => (Story::Days, POSTGRES, Done),
     }

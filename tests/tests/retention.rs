@@ -1,0 +1,149 @@
+//! What is kept, and for how long; and what is erased before.
+
+use tharsis_tests::{ALPHA, BETA, Database, Subscribe, World, on_both_databases};
+
+on_both_databases! {
+    what_is_kept_no_longer_is_told_and_goes,
+    a_person_is_erased_and_the_audit_keeps_no_name,
+    a_client_is_erased_while_a_worker_delivers,
+}
+
+fn what_is_kept_no_longer_is_told_and_goes(on: Database) {
+    let world = World::on(on);
+    let shop = world.receiver("shop").start();
+    let held = world.receiver("held").start();
+    world.subscribe(&Subscribe::new(ALPHA, &shop));
+    let id = world.subscribe(&Subscribe::new(BETA, &held)).id;
+    world.ask(["subscription", "pause", &id]);
+    world.publish(&world.predictions(ALPHA, 20));
+    world.publish(&world.predictions(BETA, 5));
+    world.run_until_idle();
+    let all = format!(
+        "SELECT {} FROM {}",
+        if on == Database::Sqlite { "seq" } else { "id" },
+        world.table("event")
+    );
+    world.age(40, &all);
+    let young = world.predictions(ALPHA, 3);
+    world.publish(&young);
+    world.run_until_idle();
+
+    let told = world.ask(["prune", "--dry-run"]);
+    assert_eq!(
+        (&told["events"], &told["held"]),
+        (&0.into(), &0.into()),
+        "90 days are not over"
+    );
+    assert_eq!(told["excerpts"], 20, "30 days are: {told}");
+    world.configure("[retention]\nhistory = '14d'");
+    let told = world.ask(["prune", "--dry-run"]);
+    assert_eq!(told["held"], 5, "{told}");
+    let whole_days = on == Database::Postgres;
+    let (events, needed) = if whole_days { (0, 25) } else { (20, 5) };
+    assert_eq!(
+        (&told["events"], &told["needed"]),
+        (&events.into(), &needed.into())
+    );
+
+    // Nobody but the owner ends what is held.
+    assert_eq!(world.ask(["prune"])["events"], events);
+    assert_eq!(world.statuses()["held"], 5);
+    world.run_until_idle();
+    assert_eq!(world.statuses().get("held"), None);
+    let gone = world.ask(["prune"]);
+    let left = world.ask(["prune", "--dry-run"]);
+    assert_eq!(left["events"], 0, "after {gone}: {left}");
+    assert_eq!(world.statuses()["delivered"], 3);
+    shop.assert_received(&young);
+    assert_eq!(world.integrity(), "ok");
+}
+
+fn a_person_is_erased_and_the_audit_keeps_no_name(on: Database) {
+    let world = World::on(on);
+    let (shop, app) = (
+        world.receiver("shop").start(),
+        world.receiver("app").start(),
+    );
+    world.subscribe(&Subscribe::new(ALPHA, &shop));
+    world.subscribe(&Subscribe::new(BETA, &app));
+    let about = |client, count| -> Vec<_> {
+        let nudges = world.nudges(client, count).into_iter();
+        nudges.map(|nudge| nudge.about("ann@example.com")).collect()
+    };
+    let (ours, theirs) = (about(ALPHA, 3), about(BETA, 2));
+    let others = world.nudges(ALPHA, 4);
+    for lines in [&ours, &theirs, &others] {
+        world.publish(lines);
+    }
+    world.run_until_idle();
+    let later = about(ALPHA, 1);
+    world.publish(&later);
+
+    let asked = ["erase", "--recipient", "ann@example.com", "--client", ALPHA];
+    assert_eq!(world.refused(asked)["code"], "not_confirmed");
+    let erased = world.ask(asked.into_iter().chain(["--yes"]));
+    assert_eq!(
+        (&erased["events"], &erased["attempts"]),
+        (&4.into(), &3.into()),
+        "{erased}"
+    );
+    world.run_until_idle();
+    assert_eq!(
+        shop.count(),
+        ours.len() + others.len(),
+        "what was not sent is not"
+    );
+    assert_eq!(world.statuses()["delivered"], others.len() + theirs.len());
+    let everywhere = ["erase", "--recipient", "ann@example.com", "--yes"];
+    assert_eq!(world.ask(everywhere)["events"], 2);
+
+    let audit = world.ask(["audit", "list"]);
+    let entries = audit["entries"].as_array().expect("entries");
+    assert_eq!(entries.len(), 2);
+    assert!(!audit.to_string().contains("ann@"), "{audit}");
+    assert_eq!(entries[0]["subject"], erased["subject"]);
+    assert_eq!(entries[1]["detail"]["events"], 4);
+    if on == Database::Sqlite {
+        for file in ["outbox.db", "outbox.db-wal"] {
+            let bytes = std::fs::read(world.path(file)).unwrap_or_default();
+            let name = b"ann@example.com";
+            let is_there = bytes.windows(name.len()).any(|window| window == name);
+            assert!(!is_there, "{file} is overwritten");
+        }
+    }
+    assert_eq!(world.integrity(), "ok");
+}
+
+fn a_client_is_erased_while_a_worker_delivers(on: Database) {
+    let world = World::on(on);
+    let (shop, app) = (
+        world.receiver("shop").start(),
+        world.receiver("app").start(),
+    );
+    world.subscribe(&Subscribe::new(ALPHA, &shop));
+    let kept = world.subscribe(&Subscribe::new(BETA, &app)).id;
+    world.publish(&world.predictions(ALPHA, 2_000));
+    let theirs = world.predictions(BETA, 500);
+    world.publish(&theirs);
+    let run = world.spawn_run();
+    let erased = world.ask(["erase", "--client", ALPHA, "--yes"]);
+    assert_eq!(
+        (&erased["events"], &erased["subscriptions"]),
+        (&2_000.into(), &1.into())
+    );
+    let sent = shop.count();
+    run.terminate();
+    run.finish(std::time::Duration::from_secs(30)).ok();
+    world.run_until_idle();
+
+    assert!(
+        shop.count() <= sent + 256,
+        "but for what was under way nothing more is sent"
+    );
+    app.assert_received(&theirs);
+    let listed = world.ask(["subscription", "list"]);
+    let listed = listed["subscriptions"].as_array().expect("a list");
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0]["id"], kept.as_str());
+    assert_eq!(world.statuses()["delivered"], theirs.len());
+}
