@@ -622,6 +622,25 @@ impl World {
         self.reading(async |reader| reader.run(statement).await)
     }
 
+    /// As if it had been told so many hours ago that what is held for this subscription will end.
+    #[track_caller]
+    pub fn was_warned(&self, subscription: &str, hours: i64) {
+        let then = system_now().as_millis() - hours * 3_600_000;
+        let hex = subscription.replace('-', "");
+        let (at, id) = match self.is_on(Database::Sqlite) {
+            true => (then.to_string(), format!("unhex('{hex}')")),
+            false => (
+                format!("to_timestamp({then} / 1000.0)"),
+                format!("'{subscription}'::uuid"),
+            ),
+        };
+        let (alert, of) = (self.table("alert"), self.table("subscription"));
+        self.execute(&format!(
+            "INSERT INTO {alert} (subscription, cause, raised_at, since, stage, count, due_at, outcome, ended_at)
+             SELECT seq, 'delivery.expiring', {at}, {at}, 0, 1, {at}, 'told', {at} FROM {of} WHERE id = {id}"
+        ));
+    }
+
     /// Makes the events so many days older that a query past the program names by the keys of their rows, with what became
     /// of them.
     #[track_caller]

@@ -2,6 +2,9 @@
 
 use tharsis_tests::{ALPHA, BETA, Database, Subscribe, World, on_both_databases};
 
+/// Somebody, as events name her.
+const ANN: &str = "0f4d1f2e-6f0b-4e57-9b1d-3c1f9a7e2b11";
+
 on_both_databases! {
     what_is_kept_no_longer_is_told_and_goes,
     a_person_is_erased_and_the_audit_keeps_no_name,
@@ -26,7 +29,6 @@ fn what_is_kept_no_longer_is_told_and_goes(on: Database) {
     world.age(40, &all);
     let young = world.predictions(ALPHA, 3);
     world.publish(&young);
-    world.run_until_idle();
 
     let told = world.ask(["prune", "--dry-run"]);
     assert_eq!(
@@ -47,7 +49,18 @@ fn what_is_kept_no_longer_is_told_and_goes(on: Database) {
 
     // Nobody but the owner ends what is held.
     assert_eq!(world.ask(["prune"])["events"], events);
-    assert_eq!(world.statuses()["held"], 5);
+    world.run_until_idle();
+    assert_eq!(
+        world.statuses()["held"],
+        5,
+        "nor was it told that they will end"
+    );
+    let alerts = world.ask(["alert", "list"]);
+    assert_eq!(
+        alerts["alerts"][0]["cause"], "delivery.expiring",
+        "{alerts}"
+    );
+    world.was_warned(&id, 8 * 24);
     world.run_until_idle();
     assert_eq!(world.statuses().get("held"), None);
     let gone = world.ask(["prune"]);
@@ -68,7 +81,7 @@ fn a_person_is_erased_and_the_audit_keeps_no_name(on: Database) {
     world.subscribe(&Subscribe::new(BETA, &app));
     let about = |client, count| -> Vec<_> {
         let nudges = world.nudges(client, count).into_iter();
-        nudges.map(|nudge| nudge.about("ann@example.com")).collect()
+        nudges.map(|nudge| nudge.about(ANN)).collect()
     };
     let (ours, theirs) = (about(ALPHA, 3), about(BETA, 2));
     let others = world.nudges(ALPHA, 4);
@@ -79,7 +92,7 @@ fn a_person_is_erased_and_the_audit_keeps_no_name(on: Database) {
     let later = about(ALPHA, 1);
     world.publish(&later);
 
-    let asked = ["erase", "--recipient", "ann@example.com", "--client", ALPHA];
+    let asked = ["erase", "--recipient", ANN, "--client", ALPHA];
     assert_eq!(world.refused(asked)["code"], "not_confirmed");
     let erased = world.ask(asked.into_iter().chain(["--yes"]));
     assert_eq!(
@@ -94,19 +107,19 @@ fn a_person_is_erased_and_the_audit_keeps_no_name(on: Database) {
         "what was not sent is not"
     );
     assert_eq!(world.statuses()["delivered"], others.len() + theirs.len());
-    let everywhere = ["erase", "--recipient", "ann@example.com", "--yes"];
+    let everywhere = ["erase", "--recipient", ANN, "--yes"];
     assert_eq!(world.ask(everywhere)["events"], 2);
 
     let audit = world.ask(["audit", "list"]);
     let entries = audit["entries"].as_array().expect("entries");
     assert_eq!(entries.len(), 2);
-    assert!(!audit.to_string().contains("ann@"), "{audit}");
+    assert!(!audit.to_string().contains(ANN), "{audit}");
     assert_eq!(entries[0]["subject"], erased["subject"]);
     assert_eq!(entries[1]["detail"]["events"], 4);
     if on == Database::Sqlite {
         for file in ["outbox.db", "outbox.db-wal"] {
             let bytes = std::fs::read(world.path(file)).unwrap_or_default();
-            let name = b"ann@example.com";
+            let name = ANN.as_bytes();
             let is_there = bytes.windows(name.len()).any(|window| window == name);
             assert!(!is_there, "{file} is overwritten");
         }

@@ -43,12 +43,11 @@ pub(crate) fn is_refusal(error: &StoreError) -> bool {
     matches!(error, StoreError::Invalid(invalid) if invalid.code == CODE)
 }
 
-/// What the databases refuse such an event with: PostgreSQL's `configuration_limit_exceeded`, and what the trigger says on
-/// SQLite.
+/// Whether a database refused an event so: by what its function, or its trigger, says.
 pub(crate) fn is_full(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|refusal| {
-        refusal.code().as_deref() == Some("53400") || refusal.message() == CODE
-    })
+    error
+        .as_database_error()
+        .is_some_and(|refusal| refusal.message().ends_with(CODE))
 }
 
 #[cfg(test)]

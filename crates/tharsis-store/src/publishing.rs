@@ -1,14 +1,13 @@
 //! Publishing together: events made ready in groups, and whoever comes to write first commits what waits, too.
 
 use std::{
-    collections::BTreeMap,
     future::Future,
     ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use tharsis_core::{
-    ClientId, EventId, Invalid,
+    EventId, Invalid,
     event::{Event, Idempotency},
 };
 use tokio::sync::{Semaphore, oneshot};
@@ -179,42 +178,31 @@ fn groups<'a>(events: impl Iterator<Item = &'a Event>) -> Vec<Group> {
     groups
 }
 
-/// Where a client's backlog is full, what it publishes is refused and the others' is not.
+/// Where a client's backlog is full, what it publishes is refused; neither the others' is, nor what it has published before.
 async fn publish_group<S: Commit>(
     store: &S,
     group: &Arc<Group>,
 ) -> Result<Vec<Result<Found, Invalid>>, StoreError> {
     match whole(store, group).await {
         Ok(found) => Ok(found.into_iter().map(Ok).collect()),
-        Err(error) if backlog::is_refusal(&error) => by_client(store, group).await,
+        Err(error) if backlog::is_refusal(&error) => one_by_one(store, group).await,
         Err(error) => Err(error),
     }
 }
 
-async fn by_client<S: Commit>(
+async fn one_by_one<S: Commit>(
     store: &S,
     group: &Group,
 ) -> Result<Vec<Result<Found, Invalid>>, StoreError> {
-    let mut places: BTreeMap<ClientId, Vec<usize>> = BTreeMap::new();
-    for (place, (event, _)) in group.events.iter().enumerate() {
-        places.entry(event.client()).or_default().push(place);
-    }
-    let mut answers: Vec<_> = (group.events.iter())
-        .map(|_| Err(backlog::refusal()))
-        .collect();
-    for places in places.into_values() {
-        let events = (places.iter()).map(|place| group.events[*place].clone());
-        let of_client = Arc::new(Group {
-            events: events.collect(),
-            bytes: group.bytes,
+    let mut answers = Vec::with_capacity(group.events.len());
+    for event in &group.events {
+        let alone = Arc::new(Group {
+            bytes: event.0.payload().len(),
+            events: vec![event.clone()],
         });
-        match whole(store, &of_client).await {
-            Ok(found) => {
-                for (place, found) in places.into_iter().zip(found) {
-                    answers[place] = Ok(found);
-                }
-            }
-            Err(error) if backlog::is_refusal(&error) => {}
+        match whole(store, &alone).await {
+            Ok(found) => answers.extend(found.into_iter().map(Ok)),
+            Err(error) if backlog::is_refusal(&error) => answers.push(Err(backlog::refusal())),
             Err(error) => return Err(error),
         }
     }

@@ -22,7 +22,7 @@ const WARNED_EVERY: Duration = DAY;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Events with what became of them, from when they were published; replays, from when they were over. What is held for
-    /// so long ends `expired`, and is told a week before, or half the time where that is less.
+    /// so long ends `expired`, once it was told a week before, or half the time where that is less.
     pub history: Option<Duration>,
     /// What receivers answered, from when they were asked.
     pub excerpts: Option<Duration>,
@@ -49,16 +49,22 @@ impl Retention {
         audit: None,
     };
 
-    /// The least that a length may be: on PostgreSQL whole days go.
+    /// What is less counts as this: on PostgreSQL whole days go.
     pub const LEAST: Duration = DAY;
 
     pub(crate) fn bounds(&self, now: Timestamp) -> Bounds {
-        let before = |kept: Duration| now - kept;
+        let before = |kept: Duration| now - kept.max(Self::LEAST);
+        let held = self.history.map(|kept| {
+            let notice = WARNING.min(kept.max(Self::LEAST) / 2);
+            Held {
+                ends: before(kept),
+                warned: before(kept) + notice,
+                told: (now - notice * 2, now - notice),
+            }
+        });
         Bounds {
             history: self.history.map(before),
-            warned: self
-                .history
-                .map(|kept| before(kept) + WARNING.min(kept / 2)),
+            held,
             excerpts: self.excerpts.map(before),
             audit: self.audit.map(before),
         }
@@ -69,10 +75,20 @@ impl Retention {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
     pub(crate) history: Option<Timestamp>,
-    /// What is held of before then is told.
-    pub(crate) warned: Option<Timestamp>,
+    pub(crate) held: Option<Held>,
     pub(crate) excerpts: Option<Timestamp>,
     pub(crate) audit: Option<Timestamp>,
+}
+
+/// What becomes of what is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Of before then, it ends.
+    pub(crate) ends: Timestamp,
+    /// Of before then, it is told that it will.
+    pub(crate) warned: Timestamp,
+    /// It ends only where that was told in this time: early enough, and not of something that is long over.
+    pub(crate) told: (Timestamp, Timestamp),
 }
 
 /// Told since then, it is not told again.
@@ -135,14 +151,15 @@ mod tests {
                 history: Some(DAY * days),
                 ..Retention::FOREVER
             };
-            let bounds = retention.bounds(now);
-            let history = bounds.history.expect("an age");
-            assert_eq!(now.since(history), DAY * days);
-            bounds.warned.expect("an age").since(history)
+            let held = retention.bounds(now).held.expect("an age");
+            assert_eq!(now.since(held.ends), DAY * days.max(1));
+            assert_eq!(now.since(held.told.1), held.warned.since(held.ends));
+            held.warned.since(held.ends)
         };
         assert_eq!(warned(90), WARNING);
         assert_eq!(warned(14), WARNING);
         assert_eq!(warned(2), DAY);
-        assert_eq!(Retention::FOREVER.bounds(now).warned, None);
+        assert_eq!(warned(0), DAY / 2);
+        assert_eq!(Retention::FOREVER.bounds(now).held, None);
     }
 }

@@ -23,6 +23,7 @@ fn a_worker_that_dies_while_it_forgets_takes_whole_chunks(on: Database) {
     world.ask(["subscription", "pause", &held]);
     world.subscribe(&Subscribe::new(BETA, &shop));
     world.configure("[retention]\nhistory = '2d'");
+    world.was_warned(&held, 36);
     let young = world.predictions(BETA, 3);
     publish(&world, &young);
     world.run_until_idle();

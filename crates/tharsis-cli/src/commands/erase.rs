@@ -51,7 +51,7 @@ impl Options {
 }
 
 pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Failure> {
-    let (output, now) = (context.output, system_now());
+    let output = context.output;
     let Some(whose) = options.whose() else {
         return Err(Failure::usage("nothing_chosen", "say whose")
             .hint("for example: tharsis erase --recipient ann@example.com"));
@@ -68,7 +68,7 @@ pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
         *so_far.lock().unwrap_or_else(PoisonError::into_inner) = *erased;
     };
     let actor = actor();
-    let erasing = emitter.registry().erase(&whose, &actor, now, &tell);
+    let erasing = (emitter.registry()).erase(&whose, &actor, system_now(), &tell);
     let erased = output
         .progress()
         .during(erasing, || {

@@ -47,7 +47,7 @@ const LOOK: Duration = Duration::from_secs(5 * 60);
 pub(super) fn patience(effect: &Effect) -> Duration {
     match effect {
         Effect::Hold(_) | Effect::Release(..) => HOLD,
-        Effect::Maintain(..) | Effect::Count(_) | Effect::Tell(..) => LONG,
+        Effect::Forget(..) | Effect::Maintain(_) | Effect::Count(_) | Effect::Tell(..) => LONG,
         Effect::Look(..) => LOOK,
         _ => USUAL,
     }
@@ -251,15 +251,26 @@ where
             Effect::Weigh(lease, limit, now) => self.ask(patience, Input::Weigh, async move {
                 outbox.weigh(&lease, limit, now).await
             }),
-            Effect::Maintain(lease, retention, now) => {
+            Effect::Forget(lease, retention, now) => {
+                self.ask(patience, Input::Forget, async move {
+                    let expired = outbox.expire(&lease, &retention, now).await;
+                    // Neither waits for the other to be well.
+                    let forgotten = outbox.forget(&retention, now).await;
+                    let expired = expired?;
+                    match forgotten {
+                        Ok(forgotten) => Ok(WorkedOff {
+                            more: expired.more || forgotten.more,
+                            ..expired
+                        }),
+                        Err(error) if expired.lanes.is_empty() => Err(error),
+                        // Its lanes are to be read anew in any case; the rest is told the next time.
+                        Err(_) => Ok(expired),
+                    }
+                });
+            }
+            Effect::Maintain(now) => {
                 self.ask(patience, Input::Maintain, async move {
-                    outbox.maintain(now).await?;
-                    let expired = outbox.expire(&lease, &retention, now).await?;
-                    let forgotten = outbox.forget(&retention, now).await?;
-                    Ok(WorkedOff {
-                        more: expired.more || forgotten.more,
-                        ..expired
-                    })
+                    outbox.maintain(now).await
                 });
             }
             Effect::Count(now) => {

@@ -107,8 +107,10 @@ pub(super) enum Effect {
     Weigh(Lease, Option<u64>, Timestamp),
     /// Carry out a chunk of commands.
     WorkOff(Lease, Timestamp),
-    /// See to what has to be done now and then, whoever owns what, and to a chunk of what is kept no longer.
-    Maintain(Lease, Retention, Timestamp),
+    /// End and forget a chunk of what is kept no longer.
+    Forget(Lease, Retention, Timestamp),
+    /// See to what has to be done now and then, whoever owns what.
+    Maintain(Timestamp),
     /// Count what is not finished.
     Count(Timestamp),
     /// Give the lease back but for these shards, in which something is still under way; without them it is over.
@@ -141,7 +143,8 @@ pub(super) enum Input {
     Tell(Result<(), StoreError>),
     Weigh(Result<(), StoreError>),
     WorkOff(Result<WorkedOff, StoreError>),
-    Maintain(Result<WorkedOff, StoreError>),
+    Forget(Result<WorkedOff, StoreError>),
+    Maintain(Result<(), StoreError>),
     Count(Result<Remaining, StoreError>),
     /// With the instant at which it was asked for, for some of it may be kept.
     Release(Instant, Result<Option<Lease>, StoreError>),

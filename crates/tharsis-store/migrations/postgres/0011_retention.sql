@@ -12,7 +12,9 @@ CREATE TABLE retention (
 -- Events that were erased a short while ago: what comes in for them is forgotten, too.
 CREATE TABLE erased (
     event uuid PRIMARY KEY,
-    at timestamptz(3) NOT NULL
+    at timestamptz(3) NOT NULL,
+    -- Its key may be there still.
+    has_key boolean NOT NULL DEFAULT true
 );
 
 -- Clients of which no more is taken: as much waits as may. Publishing looks here.

@@ -15,14 +15,13 @@ CREATE TABLE tharsis_full_backlog (
     since INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- However it is published. What we tell of ourselves is taken in any case.
-CREATE TRIGGER tharsis_refuse_backlog BEFORE INSERT ON tharsis_outbox
+-- However it is published. What was published before comes to no insert, and what we tell of ourselves is taken in any case.
+CREATE TRIGGER tharsis_refuse_backlog BEFORE INSERT ON tharsis_event
 WHEN EXISTS (SELECT 1 FROM tharsis_full_backlog)
 BEGIN
     SELECT RAISE(ABORT, 'backlog_full')
-    FROM tharsis_event e
-    WHERE e.seq = new.event AND e.client IN (SELECT client FROM tharsis_full_backlog)
-      AND e.type NOT IN (
+    WHERE new.client IN (SELECT client FROM tharsis_full_backlog)
+      AND new.type NOT IN (
           'subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead',
           'address.blocked', 'delivery.expiring');
 END;

@@ -7,11 +7,17 @@ use uuid::Uuid;
 use super::{PostgresStore, owner, value::Instant};
 use crate::{FullBacklog, Lease, StoreError, backlog, failpoint};
 
-/// What of each client of these shards waits, at most one more than `$2` of a kind, and whether it counts as full already.
+/// What of each client of these shards waits, at most one more than `$2` of a kind, and whether it counts as full already. Of
+/// what is not routed the oldest of each shard is looked at.
 pub(super) const WEIGH: &str = "
+    WITH unrouted AS MATERIALIZED (
+        SELECT o.client, count(*) AS events
+        FROM unnest($1) s (shard)
+        CROSS JOIN LATERAL (
+            SELECT client FROM outbox WHERE shard = s.shard ORDER BY seq LIMIT $2 + 1) o
+        GROUP BY o.client)
     SELECT c.client,
-           (SELECT count(*) FROM (
-                SELECT FROM outbox o WHERE o.shard = shard_of(c.client) AND o.client = c.client LIMIT $2 + 1) o)
+           coalesce((SELECT u.events FROM unrouted u WHERE u.client = c.client), 0)
            + (SELECT count(*) FROM (
                 SELECT
                 FROM (SELECT seq FROM subscription WHERE client = c.client OFFSET 0) s

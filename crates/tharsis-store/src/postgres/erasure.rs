@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     PostgresStore, audit, command,
     forget::{delete_keys_of_erased, parts},
+    partition::{begin, end},
     registry,
     value::Instant,
 };
@@ -26,16 +27,20 @@ pub(super) async fn erase(
     if let Erasure::Client(client) = whose {
         erased.subscriptions = remove_subscriptions(store, *client, now).await?;
     }
+    let mut before: Vec<Uuid> = Vec::new();
     for part in parts(store).await? {
         let mut last = part.start;
-        while let Some(newest) =
-            erase_chunk(store, whose, (last, part.end), now, &mut erased).await?
-        {
-            last = newest;
+        loop {
+            let chunk = erase_chunk(store, whose, (last, part.end), now, &mut erased).await?;
+            erase_late(store, &before, now).await?;
+            let Some(newest) = chunk.last() else { break };
+            last = *newest;
+            before = chunk;
             tell(&erased);
         }
     }
     delete_keys_of_erased(store).await?;
+    erase_late(store, &before, now).await?;
     close(store, whose, actor, now, &mut erased).await?;
     Ok(erased)
 }
@@ -66,14 +71,14 @@ pub(super) const NEXT: &str = "
     ORDER BY id
     LIMIT $5";
 
-/// Of the events between these. Returns the last one, where there was one.
+/// Of the events between these. Returns them in their order.
 async fn erase_chunk(
     store: &PostgresStore,
     whose: &Erasure,
     (after, to): (Uuid, Uuid),
     now: Timestamp,
     erased: &mut Erased,
-) -> Result<Option<Uuid>, StoreError> {
+) -> Result<Vec<Uuid>, StoreError> {
     let mut write = store.0.lists.begin().await?;
     let events: Vec<Uuid> = sqlx::query_scalar(NEXT)
         .bind(after)
@@ -83,17 +88,16 @@ async fn erase_chunk(
         .bind(i64::from(CHUNK))
         .fetch_all(&mut *write)
         .await?;
-    let Some(last) = events.last().copied() else {
+    if events.is_empty() {
         write.roll_back().await?;
-        return Ok(None);
-    };
+        return Ok(events);
+    }
     // What is under way meanwhile is recorded all the same, if it succeeds: its trace goes later. And keys are found by it.
     sqlx::query(
-        "INSERT INTO erased (event, at) SELECT unnest($1::uuid[]), $2
-         ON CONFLICT (event) DO UPDATE SET at = excluded.at",
+        "INSERT INTO erased (event, at) SELECT unnest($1::uuid[]), clock_timestamp()
+         ON CONFLICT (event) DO UPDATE SET at = excluded.at, has_key = true",
     )
     .bind(&events)
-    .bind(Instant(now))
     .execute(&mut *write)
     .await?;
     // Whoever routes one of them is waited for here, and its deliveries are seen by the next statement.
@@ -101,11 +105,7 @@ async fn erase_chunk(
         .bind(&events)
         .execute(&mut *write)
         .await?;
-    let unfinished: Vec<(Uuid, i64)> =
-        sqlx::query_as("DELETE FROM delivery WHERE event = ANY ($1) RETURNING event, subscription")
-            .bind(&events)
-            .fetch_all(&mut *write)
-            .await?;
+    let unfinished = delete_deliveries(&mut write, &events).await?;
     give_up(&mut write, &unfinished, now).await?;
     let attempts = sqlx::query("DELETE FROM attempt WHERE event = ANY ($1)")
         .bind(&events)
@@ -123,7 +123,44 @@ async fn erase_chunk(
         attempts,
         ..Erased::default()
     });
-    Ok(Some(last))
+    Ok(events)
+}
+
+/// A row that is moved at this moment is waited for, and then lies where the statement did not look.
+async fn delete_deliveries(
+    conn: &mut PgConnection,
+    events: &[Uuid],
+) -> Result<Vec<(Uuid, i64)>, StoreError> {
+    let mut gone = Vec::new();
+    loop {
+        let some: Vec<(Uuid, i64)> = sqlx::query_as(
+            "DELETE FROM delivery WHERE event = ANY ($1) RETURNING event, subscription",
+        )
+        .bind(events)
+        .fetch_all(&mut *conn)
+        .await?;
+        gone.extend(some);
+        let is_any: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM delivery WHERE event = ANY ($1))")
+                .bind(events)
+                .fetch_one(&mut *conn)
+                .await?;
+        if !is_any {
+            return Ok(gone);
+        }
+    }
+}
+
+/// What a replay made due of these while they were erased: its rows were there for nobody else to see.
+async fn erase_late(
+    store: &PostgresStore,
+    events: &[Uuid],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut write = store.0.lists.begin().await?;
+    let late = delete_deliveries(&mut write, events).await?;
+    give_up(&mut write, &late, now).await?;
+    write.commit(failpoint::RETENTION).await
 }
 
 /// Has the owners read the lanes of these anew: they may hold some of them in memory. They are gone already, so that is all
@@ -154,10 +191,15 @@ async fn close(
     let mut write = store.0.lists.begin().await?;
     match whose {
         Erasure::Recipient { recipient, client } => {
-            sqlx::query("DELETE FROM latest WHERE recipient = $1")
-                .bind(recipient)
-                .execute(&mut *write)
-                .await?;
+            sqlx::query(
+                "DELETE FROM latest
+                 WHERE recipient = $1
+                   AND ($2 IS NULL OR subscription IN (SELECT seq FROM subscription WHERE client = $2))",
+            )
+            .bind(recipient)
+            .bind(client.map(|client| *client.as_uuid()))
+            .execute(&mut *write)
+            .await?;
             let stops: i64 = sqlx::query_scalar(
                 "SELECT count(*) FROM campaign_stop
                  WHERE recipient = $1 AND ($2 IS NULL OR client = $2)",
@@ -186,34 +228,51 @@ async fn close(
 const OF_CLIENT: [&str; 5] = [
     "DELETE FROM transition WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)",
     "DELETE FROM alert WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)",
-    "DELETE FROM command WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)",
+    "DELETE FROM full_backlog WHERE client = $1",
     "DELETE FROM campaign_stop WHERE client = $1",
     "DELETE FROM subscription WHERE client = $1 AND removed_at IS NOT NULL",
 ];
 
 /// What came in for events that were erased before this instant. Returns whether there may be more.
-pub(super) async fn sweep(store: &PostgresStore, before: Timestamp) -> Result<bool, StoreError> {
-    let events: Vec<Uuid> =
-        sqlx::query_scalar("SELECT event FROM erased WHERE at < $1 ORDER BY event LIMIT $2")
+pub(super) async fn sweep(
+    store: &PostgresStore,
+    before: Timestamp,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    const SOME: i64 = 10_000;
+    const LATER: &str = "What was erased is swept later";
+    let Some(mut write) = begin(store).await? else {
+        return Ok(false);
+    };
+    let events: Vec<(Uuid, bool)> =
+        sqlx::query_as("SELECT event, has_key FROM erased WHERE at < $1 ORDER BY at LIMIT $2")
             .bind(Instant(before))
-            .bind(i64::from(CHUNK))
-            .fetch_all(&mut *store.0.lists.get().await?)
+            .bind(SOME)
+            .fetch_all(&mut *write)
             .await?;
     if events.is_empty() {
+        write.roll_back().await?;
         return Ok(false);
     }
-    // Whoever erased them may have been killed before it came to the keys.
-    delete_keys_of_erased(store).await?;
-    let mut write = store.0.lists.begin().await?;
+    // Whoever erased them was killed before it came to the keys.
+    if events.iter().any(|(_, has_key)| *has_key) {
+        delete_keys_of_erased(store).await?;
+    }
+    let events: Vec<Uuid> = events.into_iter().map(|(event, _)| event).collect();
+    let late = delete_deliveries(&mut write, &events).await?;
+    give_up(&mut write, &late, now).await?;
+    let mut done = Ok(());
     for statement in [
         "DELETE FROM attempt WHERE event = ANY ($1)",
         "DELETE FROM erased WHERE event = ANY ($1)",
     ] {
-        sqlx::query(statement)
-            .bind(&events)
-            .execute(&mut *write)
-            .await?;
+        if done.is_ok() {
+            done = (sqlx::query(statement)
+                .bind(&events)
+                .execute(&mut *write)
+                .await)
+                .map(drop);
+        }
     }
-    write.commit(failpoint::RETENTION).await?;
-    Ok(true)
+    end(write, done, failpoint::RETENTION, LATER).await
 }

@@ -82,6 +82,11 @@ async fn forget(store: &PostgresStore, day: Day) -> Result<u64, StoreError> {
     let Some(mut write) = begin(store).await? else {
         return Ok(0);
     };
+    // First without locks that others wait for.
+    if is_marked(&mut write, day).await? || is_needed(&mut write, day).await? {
+        write.roll_back().await?;
+        return Ok(0);
+    }
     // Nobody but time adds to a day that is over; those few that do are not counted.
     let forgotten = count(&mut write, day).await?;
     let [events, attempts] = day.tables();
@@ -94,14 +99,7 @@ async fn forget(store: &PostgresStore, day: Day) -> Result<u64, StoreError> {
         return Ok(0);
     }
     // From here on nobody makes a delivery of that day due again, for its event cannot be read.
-    let is_marked: bool = sqlx::query_scalar(
-        "SELECT obj_description(to_regclass($1), 'pg_class') IS NOT DISTINCT FROM $2",
-    )
-    .bind(&events)
-    .bind(FORGOTTEN)
-    .fetch_one(&mut *write)
-    .await?;
-    if is_marked || is_needed(&mut write, day).await? {
+    if is_marked(&mut write, day).await? || is_needed(&mut write, day).await? {
         write.roll_back().await?;
         return Ok(0);
     }
@@ -117,6 +115,17 @@ async fn forget(store: &PostgresStore, day: Day) -> Result<u64, StoreError> {
     }
     info!(table.name = events, "Forgot a day's events");
     Ok(forgotten)
+}
+
+async fn is_marked(conn: &mut PgConnection, day: Day) -> Result<bool, StoreError> {
+    let [events, _] = day.tables();
+    Ok(sqlx::query_scalar(
+        "SELECT obj_description(to_regclass($1), 'pg_class') IS NOT DISTINCT FROM $2",
+    )
+    .bind(events)
+    .bind(FORGOTTEN)
+    .fetch_one(conn)
+    .await?)
 }
 
 async fn count(conn: &mut PgConnection, day: Day) -> Result<u64, StoreError> {
@@ -190,9 +199,13 @@ async fn delete_keys(store: &PostgresStore, days: &[Day]) -> Result<bool, StoreE
     Ok(file_of_keys(store).await?.0 == file)
 }
 
-/// The keys of events that were erased. Waits for nobody, and goes through all of them.
+/// The keys of events that were erased. Goes through all keys.
 pub(super) async fn delete_keys_of_erased(store: &PostgresStore) -> Result<(), StoreError> {
-    let (_, pages) = file_of_keys(store).await?;
+    let last: Option<Instant> = sqlx::query_scalar("SELECT max(at) FROM erased WHERE has_key")
+        .fetch_one(&mut *store.0.lists.get().await?)
+        .await?;
+    let Some(last) = last else { return Ok(()) };
+    let (file, pages) = file_of_keys(store).await?;
     for chunk in 0..=pages / PAGES {
         sqlx::query(
             "DELETE FROM idempotency i
@@ -203,6 +216,13 @@ pub(super) async fn delete_keys_of_erased(store: &PostgresStore) -> Result<(), S
         .bind((chunk + 1) * PAGES)
         .execute(&mut *store.0.lists.get().await?)
         .await?;
+    }
+    // In another file keys lie elsewhere: somebody has rewritten the table meanwhile.
+    if file_of_keys(store).await?.0 == file {
+        sqlx::query("UPDATE erased SET has_key = false WHERE has_key AND at <= $1")
+            .bind(last)
+            .execute(&mut *store.0.lists.get().await?)
+            .await?;
     }
     Ok(())
 }

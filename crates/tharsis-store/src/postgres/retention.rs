@@ -38,12 +38,19 @@ macro_rules! held {
 pub(super) const IS_ANY_HELD: &str =
     concat!("SELECT EXISTS (SELECT FROM delivery d WHERE ", held!(), ")");
 
+/// Those of subscriptions of which it was told from `$5` to `$6` that they will end.
 pub(super) const EXPIRE: &str = concat!(
     "WITH taken AS (
          DELETE FROM delivery WHERE ctid = ANY (ARRAY(
              SELECT d.ctid FROM delivery d WHERE ",
     held!(),
-    "        ORDER BY d.event, d.subscription LIMIT $4 FOR UPDATE SKIP LOCKED)) ",
+    "          AND EXISTS (
+                   SELECT
+                   FROM alert a
+                   WHERE a.subscription = d.subscription AND a.cause = 'delivery.expiring'
+                     AND a.raised_at BETWEEN $5 AND $6
+                   OFFSET 0)
+             ORDER BY d.event, d.subscription LIMIT $4 FOR UPDATE SKIP LOCKED)) ",
     record_end!("retention", "expired"),
     " RETURNING subscription"
 );
@@ -71,12 +78,11 @@ pub(super) async fn expire(
     now: Timestamp,
 ) -> Result<WorkedOff, StoreError> {
     owner::check(store, lease)?;
-    let bounds = retention.bounds(now);
-    let (Some(before), Some(warned)) = (bounds.history, bounds.warned) else {
+    let Some(bounds) = retention.bounds(now).held else {
         return Ok(WorkedOff::default());
     };
     let is_any: bool = sqlx::query_scalar(IS_ANY_HELD)
-        .bind(first_at(warned.as_millis()))
+        .bind(first_at(bounds.warned.as_millis()))
         .bind(owner::array(lease.shards))
         .fetch_one(&mut *store.0.engine.get().await?)
         .await?;
@@ -86,14 +92,16 @@ pub(super) async fn expire(
     let mut write = store.0.engine.begin().await?;
     let shards = owner::fence(&mut write, lease).await?;
     let ended: Vec<i64> = sqlx::query_scalar(EXPIRE)
-        .bind(first_at(before.as_millis()))
+        .bind(first_at(bounds.ends.as_millis()))
         .bind(owner::array(shards))
         .bind(Instant(now))
         .bind(i64::from(CHUNK))
+        .bind(Instant(bounds.told.0))
+        .bind(Instant(bounds.told.1))
         .fetch_all(&mut *write)
         .await?;
     if ended.is_empty() {
-        warn(&mut write, shards, warned, now).await?;
+        warn(&mut write, shards, bounds.warned, now).await?;
     }
     write.commit(failpoint::RETENTION).await?;
     let more = !ended.is_empty();
@@ -137,7 +145,7 @@ pub(super) async fn forget(
 ) -> Result<Forgotten, StoreError> {
     let bounds = retention.bounds(now);
     let mut forgotten = Forgotten {
-        more: erasure::sweep(store, now - SWEPT_AFTER).await?,
+        more: erasure::sweep(store, now - SWEPT_AFTER, now).await?,
         ..Forgotten::default()
     };
     if let Some(before) = bounds.history {
@@ -212,15 +220,26 @@ async fn forget_excerpts(
         let Some(mut write) = begin(store).await? else {
             return Ok((gone, false));
         };
-        let from: Option<Instant> = sqlx::query_scalar(
-            "SELECT coalesce((SELECT excerpts_to FROM retention), (SELECT min(at) FROM attempt))",
-        )
-        .fetch_one(&mut *write)
-        .await?;
-        let Some(Instant(from)) = from.filter(|Instant(from)| *from < before) else {
+        let from: Option<Instant> = sqlx::query_scalar("SELECT excerpts_to FROM retention")
+            .fetch_optional(&mut *write)
+            .await?;
+        let Some(Instant(from)) = from else {
+            // It goes through all attempts, once.
+            let began = sqlx::query(
+                "INSERT INTO retention (id, excerpts_to)
+                 SELECT 1, coalesce((SELECT min(at) FROM attempt), $1)",
+            )
+            .bind(Instant(before))
+            .execute(&mut *write)
+            .await;
+            let later = "Answers are forgotten later";
+            let is_begun = end(write, began.map(drop), failpoint::RETENTION, later).await?;
+            return Ok((gone, is_begun));
+        };
+        if from >= before {
             write.roll_back().await?;
             return Ok((gone, false));
-        };
+        }
         let forgot: Result<i64, sqlx::Error> = sqlx::query_scalar(FORGET_EXCERPTS)
             .bind(Instant(from))
             .bind(Instant((from + span).min(before)))

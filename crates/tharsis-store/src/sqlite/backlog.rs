@@ -9,15 +9,16 @@ use super::{
 };
 use crate::{FullBacklog, Lease, StoreError, backlog, failpoint};
 
-/// What of each client waits, at most one more than `?1`, and whether it counts as full already.
+/// What of each client waits, at most one more than `?1` of a kind, and whether it counts as full already. Of what is not
+/// routed the oldest is looked at, of all clients together.
 pub(super) const WEIGH: &str = "
+    WITH unrouted AS MATERIALIZED (
+        SELECT e.client, count(*) AS events
+        FROM (SELECT event FROM tharsis_outbox ORDER BY event LIMIT ?1 + 1) o
+        CROSS JOIN tharsis_event e ON e.seq = o.event
+        GROUP BY e.client)
     SELECT c.client,
-           (SELECT count(*) FROM (
-                SELECT 1
-                FROM tharsis_outbox o
-                CROSS JOIN tharsis_event e ON e.seq = o.event
-                WHERE e.client = c.client
-                LIMIT ?1 + 1))
+           coalesce((SELECT u.events FROM unrouted u WHERE u.client = c.client), 0)
            + (SELECT count(*) FROM (
                 SELECT 1
                 FROM tharsis_subscription s

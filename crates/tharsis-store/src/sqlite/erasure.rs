@@ -1,9 +1,10 @@
 //! Data that somebody wants erased: chunk by chunk, and overwritten in the file.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use sqlx::SqliteConnection;
 use tharsis_core::{ClientId, SubscriptionId, Timestamp, erasure::Erasure};
+use tracing::warn;
 
 use super::{
     SqliteStore, audit, registry,
@@ -24,30 +25,39 @@ pub(super) async fn erase(
     if let Erasure::Client(client) = whose {
         erased.subscriptions = remove_subscriptions(store, *client, now).await?;
     }
-    overwriting(store, true).await?;
-    let done = erase_events(store, whose, now, &mut erased, tell).await;
-    let done = match done {
-        Ok(()) => close(store, whose, actor, now, &mut erased).await,
-        Err(error) => Err(error),
-    };
-    overwriting(store, false).await?;
-    done?;
-    // What was there before is in the log of writes still.
-    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-        .execute(store.0.writer.turn().await.conn())
-        .await?;
+    erase_events(store, whose, now, &mut erased, tell).await?;
+    close(store, whose, actor, now, &mut erased).await?;
+    empty_log(store).await?;
     Ok(erased)
 }
 
-/// Whether what is deleted is overwritten.
-async fn overwriting(store: &SqliteStore, is_on: bool) -> Result<(), StoreError> {
-    let pragma = match is_on {
+/// What was there before is in the log of writes still, until all of that is in the file.
+async fn empty_log(store: &SqliteStore) -> Result<(), StoreError> {
+    const TRIES: u32 = 50;
+    const PAUSE: Duration = Duration::from_millis(100);
+    for _ in 0..TRIES {
+        let (is_busy, _, _): (bool, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_one(store.0.writer.turn().await.conn())
+            .await?;
+        if !is_busy {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    warn!(
+        "what was erased may be read in the file that ends in -wal for a while: somebody reads the database without end"
+    );
+    Ok(())
+}
+
+/// Whether what this transaction deletes is overwritten.
+async fn overwriting(conn: &mut SqliteConnection, is_on: bool) -> Result<(), StoreError> {
+    sqlx::query(match is_on {
         true => "PRAGMA secure_delete = ON",
         false => "PRAGMA secure_delete = OFF",
-    };
-    sqlx::query(pragma)
-        .execute(store.0.writer.turn().await.conn())
-        .await?;
+    })
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
@@ -99,7 +109,9 @@ async fn erase_events(
         };
         last = *newest;
         let mut write = store.0.writer.begin().await?;
+        overwriting(&mut write, true).await?;
         erased.add(erase_chunk(&mut write, &events, now).await?);
+        overwriting(&mut write, false).await?;
         write.commit(failpoint::RETENTION).await?;
         store.wrote();
         tell(erased);
@@ -132,10 +144,10 @@ async fn erase_chunk(
     give_up(conn, &unfinished, now).await?;
     // What is under way meanwhile is recorded all the same, if it succeeds: its trace goes later.
     sqlx::query(
-        "INSERT OR REPLACE INTO tharsis_erased (event, at) SELECT value, ?2 FROM json_each(?1)",
+        "INSERT OR REPLACE INTO tharsis_erased (event, at)
+         SELECT value, CAST(round(unixepoch('subsec') * 1000) AS INTEGER) FROM json_each(?1)",
     )
     .bind(&these)
-    .bind(now.as_millis())
     .execute(&mut *conn)
     .await?;
     delete(conn, events).await?;
@@ -187,12 +199,18 @@ async fn close(
     erased: &mut Erased,
 ) -> Result<(), StoreError> {
     let mut write = store.0.writer.begin().await?;
+    overwriting(&mut write, true).await?;
     match whose {
         Erasure::Recipient { recipient, client } => {
-            sqlx::query("DELETE FROM tharsis_latest WHERE recipient = ?1")
-                .bind(recipient)
-                .execute(&mut *write)
-                .await?;
+            sqlx::query(
+                "DELETE FROM tharsis_latest
+                 WHERE recipient = ?1
+                   AND (?2 IS NULL OR subscription IN (SELECT seq FROM tharsis_subscription WHERE client = ?2))",
+            )
+            .bind(recipient)
+            .bind(client.map(|client| blob(client.as_uuid())))
+            .execute(&mut *write)
+            .await?;
             erased.stops = sqlx::query_scalar(
                 "SELECT count(*) FROM tharsis_campaign_stop
                  WHERE recipient = ?1 AND (?2 IS NULL OR client = ?2)",
@@ -214,6 +232,7 @@ async fn close(
     }
     let (action, detail) = erased.audited(whose);
     audit::write(&mut write, actor, action, &whose.subject(), &detail, now).await?;
+    overwriting(&mut write, false).await?;
     write.commit(failpoint::RETENTION).await?;
     store.wrote();
     Ok(())
@@ -222,7 +241,7 @@ async fn close(
 const OF_CLIENT: [&str; 5] = [
     "DELETE FROM tharsis_transition WHERE subscription IN (SELECT seq FROM tharsis_subscription WHERE client = ?1)",
     "DELETE FROM tharsis_alert WHERE subscription IN (SELECT seq FROM tharsis_subscription WHERE client = ?1)",
-    "DELETE FROM tharsis_command WHERE subscription IN (SELECT seq FROM tharsis_subscription WHERE client = ?1)",
+    "DELETE FROM tharsis_full_backlog WHERE client = ?1",
     "DELETE FROM tharsis_campaign_stop WHERE client = ?1",
     "DELETE FROM tharsis_subscription WHERE client = ?1 AND removed_at IS NOT NULL",
 ];
@@ -240,6 +259,7 @@ pub(super) async fn sweep(store: &SqliteStore, before: Timestamp) -> Result<bool
     }
     let these = json(&events)?;
     let mut write = store.0.writer.begin().await?;
+    overwriting(&mut write, true).await?;
     for statement in [
         "DELETE FROM tharsis_attempt WHERE event IN (SELECT value FROM json_each(?1))",
         "DELETE FROM tharsis_erased WHERE event IN (SELECT value FROM json_each(?1))",
@@ -249,6 +269,7 @@ pub(super) async fn sweep(store: &SqliteStore, before: Timestamp) -> Result<bool
             .execute(&mut *write)
             .await?;
     }
+    overwriting(&mut write, false).await?;
     write.commit(failpoint::RETENTION).await?;
     Ok(true)
 }

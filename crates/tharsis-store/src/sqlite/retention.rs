@@ -24,7 +24,7 @@ use crate::{
     Forgotten, Lease, Outlived, Pending, Retention, StoreError, WorkedOff,
     erasure::SWEPT_AFTER,
     failpoint,
-    retention::{expiring, warned_since},
+    retention::{Held, expiring, warned_since},
 };
 
 /// Attempts that are looked at in one go.
@@ -95,10 +95,15 @@ macro_rules! held {
     };
 }
 
+/// Those of subscriptions of which it was told from `?4` to `?5` that they will end.
 pub(super) const HELD: &str = concat!(
     "SELECT d.event, d.subscription",
     held!(),
-    " ORDER BY d.event, d.subscription LIMIT ?3"
+    " AND EXISTS (
+          SELECT 1
+          FROM tharsis_alert a
+          WHERE a.subscription = d.subscription AND a.cause = 'delivery.expiring' AND a.raised_at BETWEEN ?4 AND ?5)
+      ORDER BY d.event, d.subscription LIMIT ?3"
 );
 
 /// Those of subscriptions of which it was not told since `?3`.
@@ -121,8 +126,7 @@ pub(super) async fn expire(
     now: Timestamp,
 ) -> Result<WorkedOff, StoreError> {
     store.0.owner.check(lease)?;
-    let bounds = retention.bounds(now);
-    let (Some(before), Some(warned)) = (bounds.history, bounds.warned) else {
+    let Some(bounds) = retention.bounds(now).held else {
         return Ok(WorkedOff::default());
     };
     if lease.shards.is_empty() {
@@ -130,21 +134,26 @@ pub(super) async fn expire(
     }
     // Without the lock first, since there is rarely something.
     let mut read = store.0.reads.acquire().await?;
-    let old = held(&mut read, before).await?;
-    let soon = will_end(&mut read, warned, now).await?;
+    let is_any = !held(&mut read, bounds).await?.is_empty();
+    let soon = match is_any {
+        true => Vec::new(),
+        false => will_end(&mut read, bounds, now).await?,
+    };
     drop(read);
-    if old.is_empty() && soon.is_empty() {
+    if !is_any && soon.is_empty() {
         return Ok(WorkedOff::default());
     }
     let mut write = store.0.writer.begin().await?;
     owner::fence(&mut write, lease).await?;
-    let old = held(&mut write, before).await?;
+    let old = match is_any {
+        true => held(&mut write, bounds).await?,
+        false => BTreeSet::new(),
+    };
     end(&mut write, &old, End::Expired, codes::RETENTION, now).await?;
-    if old.is_empty() {
-        for (subscription, count, Millis(first)) in will_end(&mut write, warned, now).await? {
-            let raised = expiring(subscription, count, first, now);
-            alert::raise(&mut write, &[raised]).await?;
-        }
+    // Nobody but the owner raises it.
+    for (subscription, count, Millis(first)) in soon {
+        let raised = expiring(subscription, count, first, now);
+        alert::raise(&mut write, &[raised]).await?;
     }
     write.commit(failpoint::RETENTION).await?;
     let lanes: BTreeSet<i64> = old.iter().map(|pair| pair.1).collect();
@@ -159,17 +168,16 @@ pub(super) async fn expire(
     })
 }
 
-async fn held(
-    conn: &mut SqliteConnection,
-    before: Timestamp,
-) -> Result<BTreeSet<Pair>, StoreError> {
-    let Some(last) = newest_before(conn, before).await? else {
+async fn held(conn: &mut SqliteConnection, bounds: Held) -> Result<BTreeSet<Pair>, StoreError> {
+    let Some(last) = newest_before(conn, bounds.ends).await? else {
         return Ok(BTreeSet::new());
     };
     let pairs: Vec<Pair> = sqlx::query_as(HELD)
         .bind(last)
-        .bind(before.as_millis())
+        .bind(bounds.ends.as_millis())
         .bind(CHUNK)
+        .bind(bounds.told.0.as_millis())
+        .bind(bounds.told.1.as_millis())
         .fetch_all(conn)
         .await?;
     Ok(pairs.into_iter().collect())
@@ -177,15 +185,15 @@ async fn held(
 
 async fn will_end(
     conn: &mut SqliteConnection,
-    before: Timestamp,
+    bounds: Held,
     now: Timestamp,
 ) -> Result<Vec<(i64, u64, Millis)>, StoreError> {
-    let Some(last) = newest_before(conn, before).await? else {
+    let Some(last) = newest_before(conn, bounds.warned).await? else {
         return Ok(Vec::new());
     };
     Ok(sqlx::query_as(EXPIRING)
         .bind(last)
-        .bind(before.as_millis())
+        .bind(bounds.warned.as_millis())
         .bind(warned_since(now).as_millis())
         .fetch_all(conn)
         .await?)

@@ -184,6 +184,7 @@ macro_rules! every_story {
                 what_is_over_is_forgotten_with_all_that_is_known_of_it,
                 what_a_replay_is_to_look_at_is_kept,
                 what_is_held_for_too_long_ends_and_is_told_before,
+                what_was_not_told_does_not_end,
                 answers_and_the_audit_have_ages_of_their_own,
             }
             erasure {

@@ -181,6 +181,23 @@ pub(crate) async fn what_is_held_for_too_long_ends_and_is_told_before<S: Store>(
     assert_eq!(house.due(&house.theirs, over).await.len(), 3);
 }
 
+pub(crate) async fn what_was_not_told_does_not_end<S: Store>(store: S) {
+    let house = House::new(store).await;
+    published(&house, 1).await;
+    house.route().await;
+    let held = house.store.pause(house.ours.id, house.now).await;
+    held.expect("held");
+    let ends = async |days: u32| {
+        let now = house.now + DAY * days;
+        let done = house.store.expire(&house.lease, &history(90), now).await;
+        !done.expect("looked").lanes.is_empty()
+    };
+    // Nobody was at work for long. It is told now, and a week later it ends.
+    for (days, is_over) in [(200, false), (201, false), (206, false), (207, true)] {
+        assert_eq!(ends(days).await, is_over, "{days} days");
+    }
+}
+
 pub(crate) async fn answers_and_the_audit_have_ages_of_their_own<S: Store>(store: S) {
     let house = House::new(store).await;
     let [ours, theirs] = published(&house, 1).await;

@@ -201,8 +201,8 @@ impl Outbox for Shared {
         Ok(())
     }
 
-    async fn maintain(&self, _: Timestamp) -> Result<(), StoreError> {
-        Ok(())
+    async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
+        ask!(self, nobody(), Effect::Maintain(now), Input::Maintain(answer) => answer)
     }
 
     async fn expire(
@@ -211,8 +211,8 @@ impl Outbox for Shared {
         retention: &Retention,
         now: Timestamp,
     ) -> Result<WorkedOff, StoreError> {
-        let effect = Effect::Maintain(*lease, *retention, now);
-        ask!(self, lease.worker, effect, Input::Maintain(answer) => answer)
+        let effect = Effect::Forget(*lease, *retention, now);
+        ask!(self, lease.worker, effect, Input::Forget(answer) => answer)
     }
 
     async fn forget(&self, _: &Retention, _: Timestamp) -> Result<Forgotten, StoreError> {

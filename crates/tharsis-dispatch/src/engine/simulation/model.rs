@@ -229,9 +229,10 @@ impl Model {
             Effect::WorkOff(lease, now) => Input::WorkOff(self.work_off(lease, *now)),
             Effect::Tell(..) => Input::Tell(Ok(())),
             Effect::Weigh(..) => Input::Weigh(Ok(())),
-            Effect::Maintain(..) => {
+            Effect::Forget(..) => Input::Forget(Ok(WorkedOff::default())),
+            Effect::Maintain(_) => {
                 self.maintained += 1;
-                Input::Maintain(Ok(WorkedOff::default()))
+                Input::Maintain(Ok(()))
             }
             Effect::Count(_) => Input::Count(Ok(self.remaining(now))),
             Effect::Release(lease, keep) => {
@@ -302,7 +303,8 @@ pub(in crate::engine) fn failed(effect: &Effect, asked: Instant) -> Input {
         Effect::WorkOff(..) => Input::WorkOff(error()),
         Effect::Tell(..) => Input::Tell(error()),
         Effect::Weigh(..) => Input::Weigh(error()),
-        Effect::Maintain(..) => Input::Maintain(error()),
+        Effect::Forget(..) => Input::Forget(error()),
+        Effect::Maintain(_) => Input::Maintain(error()),
         Effect::Count(_) => Input::Count(error()),
         Effect::Release(..) => Input::Release(asked, error()),
         Effect::Send(_) | Effect::Abandon | Effect::Finish => {

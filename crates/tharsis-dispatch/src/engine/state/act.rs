@@ -145,8 +145,15 @@ impl State {
         if alarm.rings_every(MAINTENANCE, &mut self.maintain_at) {
             does.maintain.want();
         }
-        if does.maintain.starts(alarm) {
-            effects.push(Effect::Maintain(lease, self.options.retention, now.clock));
+        // One after the other: on PostgreSQL whoever comes second to the lock of both leaves it.
+        if !does.forget.is_under_way() && does.maintain.starts(alarm) {
+            effects.push(Effect::Maintain(now.clock));
+        }
+        if alarm.rings_every(MAINTENANCE, &mut self.forget_at) {
+            does.forget.want();
+        }
+        if !does.maintain.is_under_way() && does.forget.starts(alarm) {
+            effects.push(Effect::Forget(lease, self.options.retention, now.clock));
         }
     }
 

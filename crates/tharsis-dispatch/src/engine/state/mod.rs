@@ -43,7 +43,7 @@ const TELLING: Duration = Duration::from_secs(5);
 const MAINTENANCE: Duration = Duration::from_secs(60 * 60);
 const MAINTENANCE_AGAIN: Duration = Duration::from_secs(60);
 /// Between two chunks, so that most of the database's time is for deliveries.
-const MAINTENANCE_PAUSE: Duration = Duration::from_millis(50);
+const FORGET_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is not finished is counted this often while only time is waited for, and at most this often after work.
 const COUNT: Duration = Duration::from_secs(2);
@@ -77,6 +77,7 @@ pub(super) struct State {
     tell_at: Instant,
     weigh_at: Instant,
     maintain_at: Instant,
+    forget_at: Instant,
     review_at: Instant,
     count_at: Instant,
     counted_at: Option<Instant>,
@@ -103,6 +104,7 @@ struct Operations {
     weigh: Operation,
     work_off: Operation,
     maintain: Operation,
+    forget: Operation,
     count: Operation,
     release: Operation,
 }
@@ -150,6 +152,7 @@ impl State {
             tell_at: now,
             weigh_at: now,
             maintain_at: now,
+            forget_at: now,
             review_at: now + REVIEW,
             count_at: now,
             counted_at: None,

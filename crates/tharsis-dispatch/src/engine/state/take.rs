@@ -18,7 +18,7 @@ use tharsis_store::{
 };
 use tracing::{debug, info, warn};
 
-use super::{COUNT, MAINTENANCE_AGAIN, MAINTENANCE_PAUSE, State, Stopping, Trust};
+use super::{COUNT, FORGET_PAUSE, MAINTENANCE_AGAIN, State, Stopping, Trust};
 use crate::engine::{
     lanes::{Answer, Heard},
     now::Now,
@@ -46,6 +46,7 @@ impl State {
             Input::Tell(result) => self.told(result, now),
             Input::WorkOff(result) => self.worked_off(result, now),
             Input::Weigh(result) => self.weighed(result, now),
+            Input::Forget(result) => self.forgot(result, now),
             Input::Maintain(result) => self.maintained(result, now),
             Input::Count(result) => self.counted(result, now),
             Input::Release(asked, result) => self.released(asked, result, now),
@@ -392,20 +393,33 @@ impl State {
     }
 
     /// Whatever came of it, deliveries go on.
-    fn maintained(&mut self, result: Result<WorkedOff, StoreError>, now: Instant) {
-        self.does.maintain.succeeded();
+    fn forgot(&mut self, result: Result<WorkedOff, StoreError>, now: Instant) {
+        self.does.forget.succeeded();
         match result {
             Ok(done) => {
                 self.touched(&done.lanes, now);
                 if done.more {
-                    self.maintain_at = self.maintain_at.min(now + MAINTENANCE_PAUSE);
+                    self.forget_at = self.forget_at.min(now + FORGET_PAUSE);
                 }
             }
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
-                warn!(error, "maintenance failed; it will be tried again");
-                self.maintain_at = self.maintain_at.min(now + MAINTENANCE_AGAIN);
+                warn!(
+                    error,
+                    "what is kept no longer stays; it will be tried again"
+                );
+                self.forget_at = self.forget_at.min(now + MAINTENANCE_AGAIN);
             }
+        }
+    }
+
+    /// Whatever came of it, deliveries go on.
+    fn maintained(&mut self, result: Result<(), StoreError>, now: Instant) {
+        self.does.maintain.succeeded();
+        if let Err(error) = result {
+            let error: &dyn std::error::Error = &error;
+            warn!(error, "maintenance failed; it will be tried again");
+            self.maintain_at = self.maintain_at.min(now + MAINTENANCE_AGAIN);
         }
     }
 

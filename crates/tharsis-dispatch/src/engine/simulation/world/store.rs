@@ -49,7 +49,7 @@ pub(super) enum Pool {
 fn pool(effect: &Effect) -> Option<Pool> {
     match effect {
         Effect::Hold(_) | Effect::Release(..) => Some(Pool::Leases),
-        Effect::Maintain(..) | Effect::Count(_) => None,
+        Effect::Forget(..) | Effect::Maintain(_) | Effect::Count(_) => None,
         _ => Some(Pool::Engine),
     }
 }
@@ -106,7 +106,7 @@ impl World {
         let percent = self.below(100);
         let (lost, ambiguous) = (self.faults.lost, self.faults.ambiguous);
         let refused = self.faults.no_settling && matches!(effect, Effect::Settle(..));
-        let input = if self.faults.no_maintenance && matches!(effect, Effect::Maintain(..)) {
+        let input = if self.faults.no_maintenance && matches!(effect, Effect::Maintain(_)) {
             Input::Maintain(Err(unusable()))
         } else if !self.reaches_store(asked) || percent < lost || refused {
             failed(effect, asked.at)
@@ -268,6 +268,7 @@ fn lost_on_the_way(input: Input) -> Input {
         Input::WorkOff(_) => Input::WorkOff(error()),
         Input::Tell(_) => Input::Tell(error()),
         Input::Weigh(_) => Input::Weigh(error()),
+        Input::Forget(_) => Input::Forget(error()),
         Input::Maintain(_) => Input::Maintain(error()),
         Input::Count(_) => Input::Count(error()),
         Input::Release(asked, _) => Input::Release(asked, error()),
