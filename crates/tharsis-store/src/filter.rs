@@ -31,7 +31,7 @@ impl Parts {
 }
 
 /// So many rows of each part are looked at for a page, matching or not: what is found in a few hundredths of a second.
-const LOOKED: usize = 4_000;
+const LOOKED: usize = 2_000;
 
 /// How many rows of each part are looked at for a page of so many.
 pub(crate) fn looked(limit: usize) -> usize {

@@ -158,6 +158,9 @@ pub(super) const ENDED_BETWEEN: &str = concat!(
 
 const BEYOND_ALL: Pair = (i64::MAX, i64::MAX);
 
+/// Bounds that nothing lies in.
+const NONE: Pair = (i64::MAX, i64::MIN);
+
 impl Matching {
     /// `unreadable` are the subscriptions that are held because this process cannot read them whole.
     pub(super) async fn of(
@@ -293,7 +296,21 @@ impl Matching {
 /// Clocks step back now and then, so what is first by time need not be first by number: by how much, in milliseconds.
 const APART: i64 = 3_600_000;
 
-/// Which events can match at all: one, or those of a time and some beside it.
+/// The first by number of those that were published at or after `?1`. It is among the first of them by time.
+pub(super) const FIRST_SINCE: &str = "
+    SELECT min(seq)
+    FROM tharsis_event INDEXED BY tharsis_event_published
+    WHERE published_at >= ?1
+      AND published_at <= ?2 + (SELECT min(published_at) FROM tharsis_event WHERE published_at >= ?1)";
+
+/// The last by number of those that were published before `?1`.
+pub(super) const LAST_BEFORE: &str = "
+    SELECT max(seq)
+    FROM tharsis_event INDEXED BY tharsis_event_published
+    WHERE published_at < ?1
+      AND published_at >= (SELECT max(published_at) FROM tharsis_event WHERE published_at < ?1) - ?2";
+
+/// Which events can match at all: one, or those of a time.
 pub(super) async fn bounds(
     conn: &mut SqliteConnection,
     filter: &DeliveryFilter,
@@ -303,40 +320,30 @@ pub(super) async fn bounds(
             .bind(blob(event.as_uuid()))
             .fetch_optional(conn)
             .await?;
-        return Ok(seq.map_or((i64::MAX, i64::MIN), |seq| (seq, seq)));
+        return Ok(seq.map_or(NONE, |seq| (seq, seq)));
     }
-    // Nothing was published before the last of those that are too old by so much, nor after the first that is too young.
-    let before: Option<i64> = match filter.since {
-        Some(since) => {
-            sqlx::query_scalar(LAST_BEFORE)
-                .bind(since.as_millis().saturating_sub(APART))
-                .fetch_optional(&mut *conn)
-                .await?
-        }
-        None => None,
+    let first = match filter.since {
+        Some(since) => bound(conn, FIRST_SINCE, since).await?,
+        None => Some(i64::MIN),
     };
-    let behind: Option<i64> = match filter.until {
-        Some(until) => {
-            sqlx::query_scalar(FIRST_SINCE)
-                .bind(until.as_millis().saturating_add(APART))
-                .fetch_optional(&mut *conn)
-                .await?
-        }
-        None => None,
+    let last = match filter.until {
+        Some(until) => bound(conn, LAST_BEFORE, until).await?,
+        None => Some(i64::MAX),
     };
-    Ok((
-        before.map_or(i64::MIN, |seq| seq + 1),
-        behind.map_or(i64::MAX, |seq| seq - 1),
-    ))
+    Ok(first.zip(last).unwrap_or(NONE))
 }
 
-pub(super) const LAST_BEFORE: &str = "
-    SELECT seq FROM tharsis_event INDEXED BY tharsis_event_published
-    WHERE published_at < ?1 ORDER BY published_at DESC, seq DESC LIMIT 1";
-
-pub(super) const FIRST_SINCE: &str = "
-    SELECT seq FROM tharsis_event INDEXED BY tharsis_event_published
-    WHERE published_at >= ?1 ORDER BY published_at, seq LIMIT 1";
+async fn bound(
+    conn: &mut SqliteConnection,
+    statement: &'static str,
+    instant: Timestamp,
+) -> Result<Option<i64>, StoreError> {
+    Ok(sqlx::query_scalar(statement)
+        .bind(instant.as_millis())
+        .bind(APART)
+        .fetch_one(conn)
+        .await?)
+}
 
 /// When an event was published.
 pub(super) async fn published_at(
