@@ -346,8 +346,15 @@ async fn sample(store: &Store, now: Timestamp) -> anyhow::Result<Vec<DeliveryRow
     for n in 0..CALLS {
         let mut filter = DeliveryFilter::default();
         filter.until = Some(now - DAY * DAYS * u32::try_from(n)? / u32::try_from(CALLS)?);
-        let page = store.deliveries(&filter, None, 1).await?;
-        rows.extend(page.items);
+        let mut after = None::<String>;
+        loop {
+            let page = store.deliveries(&filter, after.as_deref(), 1).await?;
+            rows.extend(page.items);
+            after = page.next;
+            if rows.len() > n || after.is_none() {
+                break;
+            }
+        }
     }
     anyhow::ensure!(rows.len() == CALLS, "{} of {CALLS} were found", rows.len());
     Ok(rows)
