@@ -46,6 +46,7 @@ bench: ## the figures that the documentation quotes, as JSON, each beside its ya
 	target/release/tharsis-bench --scenario publish --events 50000
 	target/release/tharsis-bench --scenario latency --events 1500
 	target/release/tharsis-bench --scenario soak --minutes 2
+	target/release/tharsis-bench --scenario lists
 
 bench-postgres: ## the same on PostgreSQL, in a cluster of its own
 	cargo build --release -p tharsis-bench

@@ -13,7 +13,7 @@ on_both_databases! {
 
 fn what_is_kept_no_longer_is_told_and_goes(on: Database) {
     let world = World::on(on);
-    let shop = world.receiver("shop").start();
+    let shop = world.receiver("shop").says("thank you").start();
     let held = world.receiver("held").start();
     world.subscribe(&Subscribe::new(ALPHA, &shop));
     let id = world.subscribe(&Subscribe::new(BETA, &held)).id;

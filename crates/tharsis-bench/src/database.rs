@@ -10,7 +10,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use tharsis::{
     Emitter, Options,
-    sqlx::{self, AssertSqlSafe, Connection, PgConnection},
+    sqlx::{self, AssertSqlSafe, Connection, PgConnection, SqliteConnection},
 };
 
 use crate::report::{median, round};
@@ -125,6 +125,19 @@ impl Outbox {
             key_file: Some(self.key_file.clone()),
             ..Options::default()
         }
+    }
+
+    /// Carries out statements of plain SQL, and says how many rows they wrote.
+    pub(crate) async fn execute(&self, statements: &str) -> anyhow::Result<u64> {
+        let statements = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()));
+        if let Some(Schema { server, name }) = &self.schema {
+            let mut connection = PgConnection::connect(server).await?;
+            let path = AssertSqlSafe(format!("SET search_path = {name}"));
+            sqlx::query(path).execute(&mut connection).await?;
+            return Ok(statements.execute(&mut connection).await?.rows_affected());
+        }
+        let mut connection = SqliteConnection::connect(&self.url).await?;
+        Ok(statements.execute(&mut connection).await?.rows_affected())
     }
 
     /// A connection to its PostgreSQL, as an engine has one.

@@ -11,6 +11,7 @@ mod database;
 mod dead;
 mod drain;
 mod latency;
+mod lists;
 mod memory;
 mod neighbours;
 mod payload;
@@ -76,6 +77,9 @@ struct Arguments {
     /// Deliveries of the dead subscription, or of the backlog that memory is measured with.
     #[arg(long, default_value_t = 1_000_000)]
     backlog: usize,
+    /// Attempts in the history that is listed.
+    #[arg(long, default_value_t = 1_000_000)]
+    attempts: u64,
     /// How long the soak takes.
     #[arg(long, default_value_t = 15)]
     minutes: u64,
@@ -107,6 +111,8 @@ enum Scenario {
     Soak,
     /// A replay of --events at --rate whose worker is killed five times, beside live traffic.
     Replay,
+    /// Lists and `why` in a history of --attempts.
+    Lists,
     /// What a worker holds in memory while it delivers a backlog of a million; Linux only.
     Memory,
 }
@@ -168,6 +174,7 @@ async fn main() -> anyhow::Result<()> {
         Scenario::Dead => dead::measure(&plan, arguments.backlog).await?,
         Scenario::Soak => soak::measure(&plan, arguments.minutes).await?,
         Scenario::Replay => replay::measure(&plan, arguments.rate).await?,
+        Scenario::Lists => lists::measure(&plan, arguments.attempts).await?,
         Scenario::Memory => memory::measure(&plan, arguments.backlog).await?,
     };
     report::print(&plan, &report)

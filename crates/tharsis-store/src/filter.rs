@@ -30,6 +30,38 @@ impl Parts {
     }
 }
 
+/// So many rows of each part are looked at for a page, matching or not: what is found in a few hundredths of a second.
+const LOOKED: usize = 2_000;
+
+/// How many rows of each part are looked at for a page of so many.
+pub(crate) fn looked(limit: usize) -> usize {
+    LOOKED.max(limit.saturating_mul(2))
+}
+
+/// How a page ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ends<Pair, Event> {
+    /// It is full, and the next one begins after this delivery.
+    Full(Pair),
+    /// It was searched back to this event, and the next one begins behind it.
+    Searched(Event),
+    /// There are no more.
+    All,
+}
+
+impl<Pair: Copy, Event> Ends<Pair, Event> {
+    /// Cuts what was found to a page of so many. Where the walk ended at an event, there may be more behind it.
+    pub(crate) fn of(found: &mut Vec<Pair>, limit: usize, frontier: Option<Event>) -> Self {
+        let is_full = found.len() > limit || (found.len() == limit && frontier.is_some());
+        found.truncate(limit);
+        match (found.last(), frontier) {
+            (Some(last), _) if is_full => Self::Full(*last),
+            (_, Some(event)) => Self::Searched(event),
+            _ => Self::All,
+        }
+    }
+}
+
 /// A filter as the row of a replay keeps it.
 #[derive(Debug, Serialize, Deserialize)]
 struct FilterRow {
@@ -92,7 +124,7 @@ pub(crate) fn from_text(text: &str) -> Result<DeliveryFilter, StoreError> {
     })
 }
 
-/// The last row of a page, as text that also says which list it is of, so that it is not used for another one.
+/// Up to where a page goes, as text that also says which list it is of, so that it is not used for another one.
 pub(crate) fn seal_cursor(filter: &DeliveryFilter, key: &str) -> String {
     format!("{key}{:016x}", check(filter, key))
 }
@@ -124,4 +156,32 @@ fn check(filter: &DeliveryFilter, key: &str) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_goes_on_after_its_last_row_or_behind_what_was_searched() {
+        let of = |found: usize, frontier| {
+            let mut found: Vec<usize> = (0..found).collect();
+            let ends = Ends::of(&mut found, 2, frontier);
+            (found.len(), ends)
+        };
+        assert_eq!(of(3, None), (2, Ends::Full(1)));
+        assert_eq!(of(3, Some(9)), (2, Ends::Full(1)));
+        assert_eq!(of(2, Some(9)), (2, Ends::Full(1)));
+        assert_eq!(of(2, None), (2, Ends::All));
+        assert_eq!(of(1, Some(9)), (1, Ends::Searched(9)));
+        assert_eq!(of(0, Some(9)), (0, Ends::Searched(9)));
+        assert_eq!(of(0, None), (0, Ends::All));
+    }
+
+    #[test]
+    fn a_greater_page_looks_at_more() {
+        assert_eq!(looked(1), LOOKED);
+        assert_eq!(looked(LOOKED), 2 * LOOKED);
+        assert_eq!(looked(usize::MAX), usize::MAX);
+    }
 }

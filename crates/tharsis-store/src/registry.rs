@@ -105,7 +105,9 @@ pub trait Registry: Send + Sync + 'static {
     /// One event with the state of each of its deliveries.
     fn event(&self, id: EventId) -> impl Future<Output = Result<EventRecord, StoreError>> + Send;
 
-    /// Deliveries that match, newest event first.
+    /// Deliveries that match, newest event first. A page looks back over a bounded number of rows, however few of them
+    /// match: it may hold fewer than asked for, or none, and still have a next one. No delivery is told twice over the
+    /// pages, or missed.
     fn deliveries(
         &self,
         filter: &DeliveryFilter,
@@ -356,6 +358,8 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Hand it over to get the rows after these; `None` at the end.
     pub next: Option<String>,
+    /// Where it was searched for no longer before the page was full: back to what was published then.
+    pub searched_until: Option<Timestamp>,
 }
 
 /// One attempt as the history holds it.

@@ -1249,3 +1249,54 @@ fn delivered(due: &tharsis_store::Due, at: Timestamp) -> Settlement {
         suspend: None,
     }
 }
+
+#[tokio::test]
+async fn what_was_published_while_the_clock_was_ahead_is_found_by_its_time() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("tharsis.db");
+    let store = open(&path).await;
+    let added = store.add(&settings(), &Credentials::default(), NOW).await;
+    added.expect("added");
+    // A minute apart, and the clock is set back by half an hour after the tenth.
+    let mut conn = connect(&path).await;
+    run(
+        &mut conn,
+        "WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 100)
+         INSERT INTO tharsis_event (seq, type, client, published_at, payload)
+         SELECT n, 'ticket', (SELECT client FROM tharsis_subscription),
+                1700000000000 + (n - 30 * (n > 10)) * 60000, '{}'
+         FROM number",
+    )
+    .await;
+    run(
+        &mut conn,
+        "INSERT INTO tharsis_delivery (subscription, lane, due_at, event, attempts, tries)
+         SELECT 1, 0, published_at, seq, 0, 0 FROM tharsis_event",
+    )
+    .await;
+    let minutes = |minute: i64| Timestamp::from_millis(NOW.as_millis() + minute * 60_000);
+    let all: Vec<i64> = (1..=100).map(|n| n - 30 * i64::from(n > 10)).collect();
+    for (since, until) in [
+        (None, Some(5)),
+        (Some(5), None),
+        (Some(-10), Some(6)),
+        (Some(70), Some(71)),
+    ] {
+        let mut filter = DeliveryFilter::default();
+        filter.since = since.map(minutes);
+        filter.until = until.map(minutes);
+        let is_in = |at: &&i64| since.is_none_or(|s| **at >= s) && until.is_none_or(|u| **at < u);
+        let expected = all.iter().filter(is_in).count();
+        let list = store.deliveries(&filter, None, 200).await.expect("a list");
+        assert_eq!(list.items.len(), expected, "{since:?} {until:?}");
+        let count = store.count(&filter).await.expect("a count");
+        assert_eq!(count, expected as u64, "{since:?} {until:?}");
+    }
+    let mut beyond = DeliveryFilter::default();
+    for (since, until) in [(Some(71), None), (None, Some(-19))] {
+        beyond.since = since.map(minutes);
+        beyond.until = until.map(minutes);
+        let list = store.deliveries(&beyond, None, 200).await.expect("a list");
+        assert_eq!((list.items.len(), list.next), (0, None));
+    }
+}

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use tharsis::{
     DeliveryId, Registry, Timestamp,
-    store::{AttemptRecord, CommandAccepted, DeliveryDetail, DeliveryRow},
+    store::{AttemptRecord, CommandAccepted, DeliveryDetail, DeliveryRow, Page},
     system_now,
 };
 
@@ -12,14 +12,12 @@ use super::{
     Context,
     documents::{AttemptDocument, DeliveryDocument, status},
     filter::Filter,
+    search,
 };
 use crate::output::{
     Exit, Failure, Output, Table, fields,
     text::{excerpt, measured, moment, moment_or_dash},
 };
-
-/// The most rows that one question to the database brings.
-const PAGE: u32 = 200;
 
 /// Look at deliveries, and step in
 ///
@@ -37,6 +35,8 @@ pub(crate) enum Command {
 }
 
 /// List deliveries, newest event first
+///
+/// Where few match it looks back for some seconds, and says how far it came and how to go on.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -122,44 +122,61 @@ async fn list(context: &Context, options: List) -> Result<Exit, Failure> {
     let (output, now) = (context.output, system_now());
     let emitter = context.open().await?;
     let filter = options.filter.at(now);
-    let mut rows = Vec::new();
-    let mut next = options.after;
-    loop {
-        let wanted = options.limit - u32::try_from(rows.len()).unwrap_or(options.limit);
-        let page = emitter
-            .registry()
-            .deliveries(&filter, next.as_deref(), wanted.min(PAGE))
-            .await?;
-        rows.extend(page.items);
-        next = page.next;
-        if next.is_none() || rows.len() >= options.limit as usize {
-            break;
-        }
-    }
+    let Page {
+        items: rows,
+        next,
+        searched_until,
+    } = search::deliveries(emitter.registry(), &filter, options.after, options.limit).await?;
     if output.json {
         #[derive(Serialize)]
         struct Document<'a> {
             deliveries: Vec<DeliveryDocument<'a>>,
             /// Give it to `--after`.
             next: Option<String>,
+            /// Where it stopped searching before it had so many.
+            searched_until: Option<String>,
         }
         output.document(&Document {
             deliveries: rows.iter().map(DeliveryDocument::from).collect(),
             next,
+            searched_until: searched_until.map(|at| at.to_string()),
         })?;
         return Ok(Exit::Done);
     }
-    if rows.is_empty() {
-        output.note("No delivery matches.");
-        return Ok(Exit::Done);
+    if !rows.is_empty() {
+        output.table(&table(&rows, now))?;
     }
-    output.table(&table(&rows, now))?;
-    if let Some(next) = next {
-        output.note(format_args!(
-            "There are more: add --after {next}, or a greater --limit."
-        ));
+    if let Some(note) = footer(rows.is_empty(), next.as_deref(), searched_until, now) {
+        output.note(note);
     }
     Ok(Exit::Done)
+}
+
+/// What there may be beyond what is shown.
+fn footer(
+    is_empty: bool,
+    next: Option<&str>,
+    searched_until: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<String> {
+    match (next, searched_until) {
+        (Some(next), Some(until)) => {
+            let found = if is_empty {
+                "No delivery matches so far"
+            } else {
+                "There may be more"
+            };
+            Some(format!(
+                "{found}: searched back to {}. Add --after {next} to go on.",
+                moment(until, now)
+            ))
+        }
+        (Some(next), None) => Some(format!(
+            "There are more: add --after {next}, or a greater --limit."
+        )),
+        (None, _) if is_empty => Some("No delivery matches.".to_owned()),
+        (None, _) => None,
+    }
 }
 
 /// Deliveries as a table.
@@ -338,6 +355,20 @@ mod tests {
             excerpt: excerpt.to_vec(),
             detail: None,
         }
+    }
+
+    #[test]
+    fn a_list_says_what_there_may_be_beyond_it() {
+        let (now, until) = (1_700_000_000_000, 1_699_900_000_000);
+        let told = |is_empty, next, until: Option<i64>| {
+            let until = until.map(Timestamp::from_millis);
+            footer(is_empty, next, until, Timestamp::from_millis(now)).unwrap_or_default()
+        };
+        insta::assert_snapshot!(told(false, None, None), @"");
+        insta::assert_snapshot!(told(true, None, None), @"No delivery matches.");
+        insta::assert_snapshot!(told(false, Some("7f"), None), @"There are more: add --after 7f, or a greater --limit.");
+        insta::assert_snapshot!(told(false, Some("7f"), Some(until)), @"There may be more: searched back to 2023-11-13T18:26:40Z (27h ago). Add --after 7f to go on.");
+        insta::assert_snapshot!(told(true, Some("7f"), Some(until)), @"No delivery matches so far: searched back to 2023-11-13T18:26:40Z (27h ago). Add --after 7f to go on.");
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub(crate) mod prune;
 pub(crate) mod publish;
 pub(crate) mod replay;
 pub(crate) mod run;
+mod search;
 pub(crate) mod secret;
 pub(crate) mod subscription;
 pub(crate) mod verify;

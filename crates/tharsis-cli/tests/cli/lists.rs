@@ -13,7 +13,7 @@ fn an_empty_outbox_lists_nothing() {
         );
     }
     insta::assert_snapshot!(desk.run("subscription list --json").stdout, @r#"{"subscriptions":[]}"#);
-    insta::assert_snapshot!(desk.run("delivery list --json").stdout, @r#"{"deliveries":[],"next":null}"#);
+    insta::assert_snapshot!(desk.run("delivery list --json").stdout, @r#"{"deliveries":[],"next":null,"searched_until":null}"#);
     insta::assert_snapshot!(desk.run("replay list --json").stdout, @r#"{"replays":[]}"#);
 }
 

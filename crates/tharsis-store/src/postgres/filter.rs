@@ -166,6 +166,31 @@ pub(super) const NEWEST_FIRST: &str = concat!(
     page!()
 );
 
+/// The newest of the events at which one of the parts has been looked at for so many rows (`$8`), where there are so many.
+pub(super) const FRONTIER: &str = concat!(
+    "(SELECT event
+      FROM delivery
+      WHERE $5 AND (event, subscription) < ($1, $2) AND event BETWEEN $3 AND $4
+      ORDER BY event DESC, subscription DESC
+      LIMIT 1 OFFSET $8 - 1)
+     UNION ALL
+     (SELECT event
+      FROM attempt
+      WHERE $6 AND ",
+    is_undelivered!(),
+    "   AND (event, subscription) < ($1, $2) AND event BETWEEN $3 AND $4
+      ORDER BY event DESC, subscription DESC
+      LIMIT 1 OFFSET $8 - 1)
+     UNION ALL
+     (SELECT event
+      FROM attempt
+      WHERE $7 AND (event, subscription) < ($1, $2) AND event BETWEEN $3 AND $4
+      ORDER BY event DESC, subscription DESC
+      LIMIT 1 OFFSET $8 - 1)
+     ORDER BY event DESC
+     LIMIT 1"
+);
+
 pub(super) const COUNT: &str = concat!(
     "SELECT count(*) FROM (",
     unfinished!(),
@@ -248,13 +273,16 @@ impl Matching {
         self
     }
 
-    /// Looks at the newest day first and then at more and more days at once: in old ones there may be nothing for long.
+    /// At most so many that match, and the event at which the walk ended, if there may be more behind it. It looks at the
+    /// newest day first and then at more and more days at once: in old ones there may be nothing for long. Of each of these
+    /// it looks at so many rows of each part, and the rest of the last event's; where there are more it ends.
     pub(super) async fn newest_first(
         &self,
         conn: &mut PgConnection,
         after: Option<Cursor>,
         limit: usize,
-    ) -> Result<Vec<Pair>, StoreError> {
+        looked: usize,
+    ) -> Result<(Vec<Pair>, Option<Uuid>), StoreError> {
         let before = after.map_or(BEYOND_ALL, |cursor| cursor.0);
         let within = Ids {
             last: self.within.last.min(before.0),
@@ -267,6 +295,11 @@ impl Matching {
             .await?;
         let mut pairs: Vec<Pair> = Vec::new();
         for part in newest.map_or_else(Vec::new, |newest| within.days_before(newest)) {
+            let frontier = self.frontier(conn, before, part, looked).await?;
+            let part = Ids {
+                first: frontier.unwrap_or(part.first),
+                ..part
+            };
             let missing = limit - pairs.len();
             let found: Vec<Pair> = self
                 .bind(sqlx::query_as(NEWEST_FIRST), before, part)
@@ -274,11 +307,31 @@ impl Matching {
                 .fetch_all(&mut *conn)
                 .await?;
             pairs.extend(found);
-            if pairs.len() >= limit {
-                break;
+            if frontier.is_some() || pairs.len() >= limit {
+                return Ok((pairs, frontier));
             }
         }
-        Ok(pairs)
+        Ok((pairs, None))
+    }
+
+    async fn frontier(
+        &self,
+        conn: &mut PgConnection,
+        before: Pair,
+        within: Ids,
+        looked: usize,
+    ) -> Result<Option<Uuid>, StoreError> {
+        Ok(sqlx::query_scalar(FRONTIER)
+            .bind(before.0)
+            .bind(before.1)
+            .bind(within.first)
+            .bind(within.last)
+            .bind(self.parts.unfinished)
+            .bind(self.parts.undelivered)
+            .bind(self.parts.delivered)
+            .bind(i64::try_from(looked).unwrap_or(i64::MAX))
+            .fetch_optional(conn)
+            .await?)
     }
 
     pub(super) async fn count(&self, conn: &mut PgConnection) -> Result<u64, StoreError> {
@@ -352,6 +405,18 @@ impl Matching {
             .bind(self.parts.delivered)
             .bind(self.ended_since)
     }
+}
+
+/// When an event was published.
+pub(super) async fn published_at(
+    conn: &mut PgConnection,
+    event: Uuid,
+) -> Result<Option<Timestamp>, StoreError> {
+    let at = sqlx::query_scalar("SELECT published_at FROM event WHERE id = $1")
+        .bind(event)
+        .fetch_optional(conn)
+        .await?;
+    Ok(at.map(|Instant(at)| at))
 }
 
 /// The short numbers of these subscriptions, also of removed ones; `None` where there is no such restriction.
@@ -434,13 +499,18 @@ fn before(id: Uuid) -> Uuid {
     Uuid::from_u128(id.as_u128().saturating_sub(1))
 }
 
-/// The last row of a page.
+/// Up to where a page goes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cursor(Pair);
 
 impl Cursor {
     pub(super) fn at(pair: Pair) -> Self {
         Self(pair)
+    }
+
+    /// All of this event has been looked at: numbers of subscriptions begin with 1.
+    pub(super) fn behind(event: Uuid) -> Self {
+        Self((event, 0))
     }
 
     pub(super) fn to_text(self, filter: &DeliveryFilter) -> String {

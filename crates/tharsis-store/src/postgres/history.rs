@@ -12,13 +12,16 @@ use tharsis_core::{ClientId, DeliveryId, EventId, SubscriptionId, Timestamp, del
 use super::{
     PostgresStore,
     connect::Write,
-    filter::{Cursor, Matching, Pair, columns},
+    filter::{Cursor, Matching, Pair, columns, published_at},
     subscription::unreadable,
     value::Instant,
 };
 use crate::{
     Attempt, AttemptRecord, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page,
-    Refusal, Status, StoreError, status::no_delivery, subscription::Reader,
+    Refusal, Status, StoreError,
+    filter::{Ends, looked},
+    status::no_delivery,
+    subscription::Reader,
 };
 
 pub(super) async fn deliveries(
@@ -27,21 +30,45 @@ pub(super) async fn deliveries(
     after: Option<&str>,
     limit: u32,
 ) -> Result<Page<DeliveryRow>, StoreError> {
+    let limit = usize::try_from(limit.max(1)).unwrap_or(usize::MAX - 1);
+    page(store, filter, after, limit, looked(limit)).await
+}
+
+/// A page for which so many rows of each part are looked at, by their keys alone, whatever statistics say.
+pub(super) async fn page(
+    store: &PostgresStore,
+    filter: &DeliveryFilter,
+    after: Option<&str>,
+    limit: usize,
+    looked: usize,
+) -> Result<Page<DeliveryRow>, StoreError> {
     let after = after.map(|text| Cursor::parse(filter, text)).transpose()?;
     let mut read = look(store).await?;
+    sqlx::query(
+        "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)",
+    )
+    .execute(&mut *read)
+    .await?;
     let unreadable = unreadable(&mut read, store.reader()?).await?;
     let matching = Matching::of(&mut read, filter, &unreadable).await?;
-    let limit = usize::try_from(limit.max(1)).unwrap_or(usize::MAX - 1);
-    let mut pairs = matching.newest_first(&mut read, after, limit + 1).await?;
-    let more = pairs.len() > limit;
-    pairs.truncate(limit);
-    let next = pairs
-        .last()
-        .filter(|_| more)
-        .map(|last| Cursor::at(*last).to_text(filter));
+    let (mut pairs, frontier) = matching
+        .newest_first(&mut read, after, limit + 1, looked)
+        .await?;
+    let (next, searched_until) = match Ends::of(&mut pairs, limit, frontier) {
+        Ends::Full(pair) => (Some(Cursor::at(pair)), None),
+        Ends::Searched(event) => (
+            Some(Cursor::behind(event)),
+            published_at(&mut read, event).await?,
+        ),
+        Ends::All => (None, None),
+    };
     let items = rows(&mut read, &pairs, &unreadable).await?;
     read.roll_back().await?;
-    Ok(Page { items, next })
+    Ok(Page {
+        items,
+        next: next.map(|cursor| cursor.to_text(filter)),
+        searched_until,
+    })
 }
 
 pub(super) async fn count(

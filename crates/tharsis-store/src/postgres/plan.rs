@@ -32,7 +32,7 @@ use tracing::{
 };
 
 use self::schema::Schema;
-use super::PostgresStore;
+use super::{PostgresStore, filter, history};
 use crate::order::LET_GO;
 use crate::{
     Attempt, DeliveryFilter, Due, Fate, LaneRead, Lease, Outbox, Pointer, Registry, ReplayChoice,
@@ -298,6 +298,7 @@ impl World {
         self.command(&due).await;
         self.order().await;
         self.replay().await;
+        self.lists().await;
     }
 
     /// What ended dead, and what one was never delivered: a chunk at a time, and as much of it as there is room for.
@@ -332,6 +333,33 @@ impl World {
             drop(self.store.cancel_replay(asked.id, "sre", self.now).await);
         }
         run(&mut self.conn, "DELETE FROM delivery WHERE replay > 0").await;
+    }
+
+    /// However little matches, so many rows are looked at.
+    async fn lists(&self) {
+        const LOOKED: u32 = 100;
+        let of = |status: &[Status], campaign: Option<&str>| DeliveryFilter {
+            status: status.to_vec(),
+            campaign: campaign.map(ToOwned::to_owned),
+            ..DeliveryFilter::default()
+        };
+        let ended = Status::Ended;
+        for wanted in [
+            of(&[], None),
+            of(&[], Some("none")),
+            of(&[Status::Held], None),
+            of(&[ended(End::Dead)], Some("none")),
+            of(&[ended(End::Cancelled)], None),
+            of(&[ended(End::Delivered)], Some("none")),
+        ] {
+            let page = history::page(&self.store, &wanted, None, 20, LOOKED as usize);
+            let (found, plans) = self.said.during(page).await;
+            found.expect("a page");
+            for statement in [filter::FRONTIER, filter::NEWEST_FIRST, history::ROWS] {
+                // And the rest of the last event's.
+                check(&plans, statement, LOOKED + 10);
+            }
+        }
     }
 
     /// A key of the third lane waits for nobody: some are let go, and the rest waits for the last of them.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use sqlx::{Sqlite, SqliteConnection, query::QueryAs, sqlite::SqliteArguments};
 use tharsis_core::{Invalid, SubscriptionId, Timestamp};
 
-use super::value::{Id, blob, hex, json};
+use super::value::{Id, Millis, blob, hex, json};
 use crate::{
     DeliveryFilter, StoreError,
     filter::{Parts, bad_cursor, open_cursor, seal_cursor},
@@ -16,8 +16,7 @@ pub(super) type Pair = (i64, i64);
 /// A filter with its names resolved, ready to be bound.
 pub(super) struct Matching {
     /// No event outside of these can match.
-    first: i64,
-    last: i64,
+    within: Pair,
     client: Option<Vec<u8>>,
     event_types: Option<String>,
     campaign: Option<String>,
@@ -114,6 +113,26 @@ pub(super) const NEWEST_FIRST: &str = concat!(
     " ORDER BY event DESC, subscription DESC LIMIT ?17"
 );
 
+/// The newest of the events at which one of the parts has been looked at for so many rows (`?8`), where there are so many.
+pub(super) const FRONTIER: &str = "
+    SELECT max(event)
+    FROM (
+        SELECT (SELECT event FROM tharsis_delivery INDEXED BY tharsis_delivery_pair
+                WHERE ?5 AND (event, subscription) < (?1, ?2) AND event BETWEEN ?3 AND ?4
+                ORDER BY event DESC, subscription DESC
+                LIMIT 1 OFFSET ?8 - 1) AS event
+        UNION ALL
+        SELECT (SELECT event FROM tharsis_attempt INDEXED BY tharsis_attempt_undelivered
+                WHERE ?6 AND ended IN ('dead', 'expired', 'refused', 'cancelled')
+                  AND (event, subscription) < (?1, ?2) AND event BETWEEN ?3 AND ?4
+                ORDER BY event DESC, subscription DESC
+                LIMIT 1 OFFSET ?8 - 1)
+        UNION ALL
+        SELECT (SELECT event FROM tharsis_attempt
+                WHERE ?7 AND (event, subscription) < (?1, ?2) AND event BETWEEN ?3 AND ?4
+                ORDER BY event DESC, subscription DESC
+                LIMIT 1 OFFSET ?8 - 1))";
+
 pub(super) const COUNT: &str = concat!("SELECT count(*) FROM (", pairs!(), ")");
 
 /// How many there are for each subscription.
@@ -139,6 +158,9 @@ pub(super) const ENDED_BETWEEN: &str = concat!(
 
 const BEYOND_ALL: Pair = (i64::MAX, i64::MAX);
 
+/// Bounds that nothing lies in.
+const NONE: Pair = (i64::MAX, i64::MIN);
+
 impl Matching {
     /// `unreadable` are the subscriptions that are held because this process cannot read them whole.
     pub(super) async fn of(
@@ -154,13 +176,12 @@ impl Matching {
     pub(super) async fn within(
         conn: &mut SqliteConnection,
         filter: &DeliveryFilter,
-        (first, last): Pair,
+        bounds: Pair,
         unreadable: &[i64],
     ) -> Result<Self, StoreError> {
         let words: Vec<&str> = filter.status.iter().map(|status| status.word()).collect();
         Ok(Self {
-            first,
-            last,
+            within: bounds,
             client: filter.client.map(|c| blob(c.as_uuid())),
             event_types: some_json(&filter.event_type)?,
             campaign: filter.campaign.clone(),
@@ -174,26 +195,43 @@ impl Matching {
         })
     }
 
+    /// At most so many that match, where each part is looked at for so many rows, and the rest of its last event's. With
+    /// them comes the event at which that ended, if there may be more behind it.
     pub(super) async fn newest_first(
         &self,
         conn: &mut SqliteConnection,
         after: Option<Cursor>,
         limit: usize,
-    ) -> Result<Vec<Pair>, StoreError> {
+        looked: usize,
+    ) -> Result<(Vec<Pair>, Option<i64>), StoreError> {
         let before = after.map_or(BEYOND_ALL, |cursor| cursor.0);
-        Ok(self
-            .bind(sqlx::query_as(NEWEST_FIRST), before)
+        let (first, last) = (self.within.0, self.within.1.min(before.0));
+        let frontier: Option<i64> = sqlx::query_scalar(FRONTIER)
+            .bind(before.0)
+            .bind(before.1)
+            .bind(first)
+            .bind(last)
+            .bind(self.parts.unfinished)
+            .bind(self.parts.undelivered)
+            .bind(self.parts.delivered)
+            .bind(i64::try_from(looked).unwrap_or(i64::MAX))
+            .fetch_one(&mut *conn)
+            .await?;
+        let within = (frontier.unwrap_or(first), last);
+        let pairs = self
+            .bind(sqlx::query_as(NEWEST_FIRST), before, within)
             .bind(self.parts.unfinished)
             .bind(self.parts.undelivered)
             .bind(self.parts.delivered)
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch_all(conn)
-            .await?)
+            .await?;
+        Ok((pairs, frontier))
     }
 
     pub(super) async fn count(&self, conn: &mut SqliteConnection) -> Result<u64, StoreError> {
         let (count,) = self
-            .bind(sqlx::query_as(COUNT), BEYOND_ALL)
+            .bind(sqlx::query_as(COUNT), BEYOND_ALL, self.within)
             .bind(self.parts.unfinished)
             .bind(self.parts.undelivered)
             .bind(self.parts.delivered)
@@ -207,7 +245,7 @@ impl Matching {
         conn: &mut SqliteConnection,
     ) -> Result<Vec<(SubscriptionId, u64)>, StoreError> {
         let rows: Vec<(Id, u64)> = self
-            .bind(sqlx::query_as(TALLY), BEYOND_ALL)
+            .bind(sqlx::query_as(TALLY), BEYOND_ALL, self.within)
             .bind(self.parts.unfinished)
             .bind(self.parts.undelivered)
             .bind(self.parts.delivered)
@@ -225,7 +263,7 @@ impl Matching {
         to: Pair,
     ) -> Result<Vec<Pair>, StoreError> {
         Ok(self
-            .bind(sqlx::query_as(ENDED_BETWEEN), to)
+            .bind(sqlx::query_as(ENDED_BETWEEN), to, self.within)
             .bind(after.0)
             .bind(after.1)
             .fetch_all(conn)
@@ -236,12 +274,13 @@ impl Matching {
         &self,
         query: QueryAs<'q, Sqlite, T, SqliteArguments>,
         (event, subscription): Pair,
+        (first, last): Pair,
     ) -> QueryAs<'q, Sqlite, T, SqliteArguments> {
         query
             .bind(event)
             .bind(subscription)
-            .bind(self.first)
-            .bind(self.last)
+            .bind(first)
+            .bind(last)
             .bind(self.client.clone())
             .bind(self.event_types.clone())
             .bind(self.campaign.clone())
@@ -254,30 +293,68 @@ impl Matching {
     }
 }
 
-/// Which events can match at all: one, or those from the first that was published since then.
+/// Clocks step back now and then, so what is first by time need not be first by number: by how much, in milliseconds.
+const APART: i64 = 3_600_000;
+
+/// The first by number of those that were published at or after `?1`. It is among the first of them by time.
+pub(super) const FIRST_SINCE: &str = "
+    SELECT min(seq)
+    FROM tharsis_event INDEXED BY tharsis_event_published
+    WHERE published_at >= ?1
+      AND published_at <= ?2 + (SELECT min(published_at) FROM tharsis_event WHERE published_at >= ?1)";
+
+/// The last by number of those that were published before `?1`.
+pub(super) const LAST_BEFORE: &str = "
+    SELECT max(seq)
+    FROM tharsis_event INDEXED BY tharsis_event_published
+    WHERE published_at < ?1
+      AND published_at >= (SELECT max(published_at) FROM tharsis_event WHERE published_at < ?1) - ?2";
+
+/// Which events can match at all: one, or those of a time.
 pub(super) async fn bounds(
     conn: &mut SqliteConnection,
     filter: &DeliveryFilter,
 ) -> Result<Pair, StoreError> {
-    let none = (i64::MAX, i64::MIN);
     if let Some(event) = filter.event {
         let seq: Option<i64> = sqlx::query_scalar("SELECT seq FROM tharsis_event WHERE id = ?1")
             .bind(blob(event.as_uuid()))
             .fetch_optional(conn)
             .await?;
-        return Ok(seq.map_or(none, |seq| (seq, seq)));
+        return Ok(seq.map_or(NONE, |seq| (seq, seq)));
     }
-    let Some(since) = filter.since else {
-        return Ok((i64::MIN, i64::MAX));
+    let first = match filter.since {
+        Some(since) => bound(conn, FIRST_SINCE, since).await?,
+        None => Some(i64::MIN),
     };
-    // Clocks step back now and then, so the first by time need not be the first by number.
-    let first: Option<i64> = sqlx::query_scalar(
-        "SELECT min(seq) FROM tharsis_event INDEXED BY tharsis_event_published WHERE published_at >= ?1",
-    )
-    .bind(since.as_millis())
-    .fetch_one(conn)
-    .await?;
-    Ok(first.map_or(none, |first| (first, i64::MAX)))
+    let last = match filter.until {
+        Some(until) => bound(conn, LAST_BEFORE, until).await?,
+        None => Some(i64::MAX),
+    };
+    Ok(first.zip(last).unwrap_or(NONE))
+}
+
+async fn bound(
+    conn: &mut SqliteConnection,
+    statement: &'static str,
+    instant: Timestamp,
+) -> Result<Option<i64>, StoreError> {
+    Ok(sqlx::query_scalar(statement)
+        .bind(instant.as_millis())
+        .bind(APART)
+        .fetch_one(conn)
+        .await?)
+}
+
+/// When an event was published.
+pub(super) async fn published_at(
+    conn: &mut SqliteConnection,
+    event: i64,
+) -> Result<Option<Timestamp>, StoreError> {
+    let at = sqlx::query_scalar("SELECT published_at FROM tharsis_event WHERE seq = ?1")
+        .bind(event)
+        .fetch_optional(conn)
+        .await?;
+    Ok(at.map(|Millis(at)| at))
 }
 
 /// The short numbers of these subscriptions, also of removed ones; `None` where there is no such restriction.
@@ -307,13 +384,18 @@ fn some_json<T: Serialize>(values: &[T]) -> Result<Option<String>, StoreError> {
     (!values.is_empty()).then(|| json(&values)).transpose()
 }
 
-/// The last row of a page.
+/// Up to where a page goes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cursor(Pair);
 
 impl Cursor {
     pub(super) fn at(pair: Pair) -> Self {
         Self(pair)
+    }
+
+    /// All of this event has been looked at: numbers of subscriptions begin with 1.
+    pub(super) fn behind(event: i64) -> Self {
+        Self((event, 0))
     }
 
     pub(super) fn to_text(self, filter: &DeliveryFilter) -> String {

@@ -11,13 +11,16 @@ use tharsis_core::{ClientId, DeliveryId, EventId, SubscriptionId, Timestamp, del
 
 use super::{
     SqliteStore,
-    filter::{Cursor, Matching, Pair},
+    filter::{Cursor, Matching, Pair, published_at},
     subscription::unreadable,
     value::{Id, Millis, blob, json},
 };
 use crate::{
     Attempt, AttemptRecord, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page,
-    Refusal, Status, StoreError, status::no_delivery, subscription::Reader,
+    Refusal, Status, StoreError,
+    filter::{Ends, looked},
+    status::no_delivery,
+    subscription::Reader,
 };
 
 pub(super) async fn deliveries(
@@ -31,16 +34,21 @@ pub(super) async fn deliveries(
     let unreadable = unreadable(&mut read, store.reader()).await?;
     let matching = Matching::of(&mut read, filter, &unreadable).await?;
     let limit = usize::try_from(limit.max(1)).unwrap_or(usize::MAX - 1);
-    let mut pairs = matching.newest_first(&mut read, after, limit + 1).await?;
-    let more = pairs.len() > limit;
-    pairs.truncate(limit);
-    let next = pairs
-        .last()
-        .filter(|_| more)
-        .map(|last| Cursor::at(*last).to_text(filter));
+    let (mut pairs, frontier) = matching
+        .newest_first(&mut read, after, limit + 1, looked(limit))
+        .await?;
+    let (next, searched_until) = match Ends::of(&mut pairs, limit, frontier) {
+        Ends::Full(pair) => (Some(Cursor::at(pair)), None),
+        Ends::Searched(event) => (
+            Some(Cursor::behind(event)),
+            published_at(&mut read, event).await?,
+        ),
+        Ends::All => (None, None),
+    };
     Ok(Page {
         items: rows(&mut read, &pairs, &unreadable).await?,
-        next,
+        next: next.map(|cursor| cursor.to_text(filter)),
+        searched_until,
     })
 }
 

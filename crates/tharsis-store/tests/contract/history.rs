@@ -1,7 +1,7 @@
 use tharsis_core::{EventId, delivery::End};
 use tharsis_store::{DeliveryFilter, Status};
 
-use crate::harness::{House, Store, client, code, enveloped, seconds};
+use crate::harness::{House, Store, add, client, code, enveloped, event, seconds};
 
 /// 12 events of two clients; of ours 1 is delivered, 1 dead, 1 retrying, 1 cancelled, 2 pending; theirs are delivered.
 async fn mixed<S: Store>(store: S) -> House<S> {
@@ -155,6 +155,119 @@ pub(crate) async fn filters_restrict<S: Store>(store: S) {
         .expect("paused");
     assert_eq!(count(status(&[Status::Held])).await, 3);
     assert_eq!(count(status(&[Status::Pending, Status::Retrying])).await, 0);
+}
+
+/// Many events of theirs, which go to five, and some of ours among them, at the beginning, in the middle and at the end.
+async fn a_few_among_many<S: Store>(store: S) -> (House<S>, Vec<EventId>) {
+    /// Twice as many of them, each five times, are more than two looks at the history take in.
+    const MANY: u32 = 900;
+    let mut house = House::new(store).await;
+    let mut to = vec![house.theirs.clone()];
+    for name in ["second", "third", "fourth", "fifth"] {
+        to.push(add(&house.store, 2, name, house.now).await);
+    }
+    house.reload().await;
+    let mut ours = Vec::new();
+    for round in 0..3 {
+        let few: Vec<_> = (0..3)
+            .map(|n| enveloped(client(1), round * MANY + n, r#""campaign":"rare","#))
+            .collect();
+        ours.extend(house.publish(&few).await.iter().map(|event| event.id));
+        if round < 2 {
+            let many: Vec<_> = (0..MANY)
+                .map(|n| event(client(2), round * MANY + n))
+                .collect();
+            house.publish(&many).await;
+        }
+    }
+    house.route().await;
+    house.end_all(&to[0], End::Dead).await;
+    for of in &to[1..] {
+        house.end_all(of, End::Delivered).await;
+    }
+    // Of ours one is delivered, one dead, and one under way, each time.
+    for (due, n) in house.due(&house.ours, house.now).await.iter().zip(0..) {
+        match n % 3 {
+            0 => drop(house.settle(&[house.ended(due, End::Delivered)]).await),
+            1 => drop(house.settle(&[house.ended(due, End::Dead)]).await),
+            _ => {}
+        }
+    }
+    (house, ours)
+}
+
+pub(crate) async fn what_is_rare_is_found_over_several_pages<S: Store>(store: S) {
+    let (house, ours) = a_few_among_many(store).await;
+    let all = house.all(&DeliveryFilter::default()).await;
+    assert_eq!(all.len(), 9 + 5 * 1_800);
+    let mut of_ours = DeliveryFilter::default();
+    of_ours.client = Some(client(1));
+    let mut of_a_campaign = DeliveryFilter::default();
+    of_a_campaign.campaign = Some("rare".to_owned());
+    let mut of_a_subscription = DeliveryFilter::default();
+    of_a_subscription.subscription = vec![house.ours.id];
+    let mut absent = DeliveryFilter::default();
+    absent.event_type = vec!["nudge".to_owned()];
+    let mut dead = of_ours.clone();
+    dead.status = vec![Status::Ended(End::Dead)];
+    let mut delivered = of_ours.clone();
+    delivered.status = vec![Status::Ended(End::Delivered)];
+    let mut pending = of_ours.clone();
+    pending.status = vec![Status::Pending];
+    let mut old = of_ours.clone();
+    old.until = all.last().map(|row| row.published_at + seconds(1));
+    for (filter, limit, found) in [
+        (&of_ours, 1, 9),
+        (&of_ours, 100, 9),
+        (&of_a_campaign, 4, 9),
+        (&of_a_subscription, 9, 9),
+        (&absent, 10, 0),
+        (&dead, 10, 3),
+        (&delivered, 10, 3),
+        (&pending, 2, 3),
+        (&old, 10, house.all(&old).await.len()),
+        (&DeliveryFilter::default(), 999, all.len()),
+    ] {
+        let matching: Vec<_> = house.all(filter).await;
+        assert_eq!(matching.len(), found, "{filter:?}");
+        let mut told = Vec::new();
+        let (mut after, mut short) = (None, 0);
+        loop {
+            let page = house.store.deliveries(filter, after.as_deref(), limit);
+            let page = page.await.expect("a page");
+            let is_full = page.items.len() == limit as usize;
+            told.extend(page.items);
+            if let Some(until) = page.searched_until {
+                assert!(!is_full && page.next.is_some(), "{filter:?}");
+                let (newer, older): (Vec<_>, Vec<_>) =
+                    matching.iter().partition(|row| row.published_at > until);
+                assert!(told.len() >= newer.len(), "what is newer was told");
+                let same = older.iter().filter(|row| row.published_at == until);
+                assert!(
+                    told.len() <= newer.len() + same.count(),
+                    "what is older was not"
+                );
+                short += 1;
+            } else {
+                assert!(is_full || page.next.is_none(), "{filter:?}");
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(told, matching, "{filter:?}");
+        let is_rare = filter.client.is_none() && filter.status.is_empty() && found < 10;
+        assert!(!is_rare || short > 1, "{short} short pages of {filter:?}");
+    }
+    let mut of_one = DeliveryFilter::default();
+    of_one.event = Some(ours[0]);
+    let page = house.store.deliveries(&of_one, None, 10).await;
+    let page = page.expect("a page");
+    assert_eq!(
+        (page.items.len(), page.next, page.searched_until),
+        (1, None, None)
+    );
 }
 
 pub(crate) async fn cursors_are_checked<S: Store>(store: S) {

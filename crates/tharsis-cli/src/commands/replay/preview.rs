@@ -10,9 +10,12 @@ use tharsis::{
     store::{DeliveryFilter, ReplayChoice, ReplayDraft, ReplayKey, Status, StoreError},
 };
 
-use crate::output::{
-    Failure, Output,
-    text::{count, counted, inert},
+use crate::{
+    commands::search,
+    output::{
+        Failure, Output,
+        text::{count, counted, inert},
+    },
 };
 
 /// What a replay would take.
@@ -151,7 +154,7 @@ async fn last_of(
     filter.status = ends
         .filter(|end| filter.status.is_empty() || filter.status.contains(end))
         .collect();
-    let page = registry.deliveries(&filter, None, SAMPLE).await?;
+    let page = search::deliveries(registry, &filter, None, SAMPLE).await?;
     let mut took = Vec::new();
     for row in page.items {
         let attempts = registry.delivery(row.id).await?.attempts;

@@ -15,7 +15,7 @@ use tharsis::{
 };
 
 use crate::{
-    commands::Context,
+    commands::{Context, search},
     output::{Exit, Failure, Table, text::counted},
 };
 
@@ -151,7 +151,7 @@ async fn past(
             .collect(),
         false => wanted.collect(),
     };
-    let page = registry.deliveries(&filter, None, MOST).await?;
+    let page = search::deliveries(registry, &filter, None, MOST).await?;
     let mut ids: Vec<EventId> = page.items.iter().map(|row| row.id.event).collect();
     // An event that went to several is there once for each, side by side.
     ids.dedup();
