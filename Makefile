@@ -45,6 +45,7 @@ bench: ## the figures that the documentation quotes, as JSON, each beside its ya
 	target/release/tharsis-bench --scenario drain --events 20000 --runs 3 --order strict
 	target/release/tharsis-bench --scenario publish --events 50000
 	target/release/tharsis-bench --scenario latency --events 1500
+	target/release/tharsis-bench --scenario replay --events 100000 --rate 1000/s
 	target/release/tharsis-bench --scenario soak --minutes 2
 	target/release/tharsis-bench --scenario lists
 
