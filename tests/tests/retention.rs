@@ -56,10 +56,7 @@ fn what_is_kept_no_longer_is_told_and_goes(on: Database) {
         "nor was it told that they will end"
     );
     let alerts = world.ask(["alert", "list"]);
-    assert_eq!(
-        alerts["alerts"][0]["cause"], "delivery.expiring",
-        "{alerts}"
-    );
+    assert_eq!(alerts["alerts"][0]["type"], "delivery.expiring", "{alerts}");
     world.was_warned(&id, 8 * 24);
     world.run_until_idle();
     assert_eq!(world.statuses().get("held"), None);

@@ -365,7 +365,7 @@ impl State {
         self.worked(now);
     }
 
-    /// Whatever came of it, deliveries go on.
+    /// Whatever came of it, deliveries go on. It may be all that is heard of a server that crashed.
     fn told(&mut self, result: Result<(), StoreError>, now: Instant) {
         match result {
             Ok(()) => self.does.tell.succeeded(),
@@ -373,6 +373,7 @@ impl State {
                 self.does.tell.failed(now, self.random.next());
                 let error: &dyn std::error::Error = &error;
                 warn!(error, "people could not be told; it will be tried again");
+                self.read_all_again();
             }
         }
     }
@@ -388,6 +389,7 @@ impl State {
                     error,
                     "backlogs could not be looked at; it will be tried again"
                 );
+                self.read_all_again();
             }
         }
     }
@@ -408,6 +410,7 @@ impl State {
                     error,
                     "what is kept no longer stays; it will be tried again"
                 );
+                self.read_all_again();
                 self.forget_at = self.forget_at.min(now + MAINTENANCE_AGAIN);
             }
         }
