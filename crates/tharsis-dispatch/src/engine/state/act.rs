@@ -135,11 +135,13 @@ impl State {
                 effects.push(Effect::Tell(lease, Arc::clone(routes), now.clock));
             }
         }
-        if alarm.rings_every(TELLING, &mut self.weigh_at) {
+        let limit = self.options.backlog_limit;
+        // Without a limit all that there may be to do is to forget what was written down under one.
+        let every = limit.map_or(MAINTENANCE, |_| TELLING);
+        if alarm.rings_every(every, &mut self.weigh_at) {
             does.weigh.want();
         }
         if does.weigh.starts(alarm) {
-            let limit = self.options.backlog_limit;
             effects.push(Effect::Weigh(lease, limit, now.clock));
         }
         if alarm.rings_every(MAINTENANCE, &mut self.maintain_at) {

@@ -34,6 +34,8 @@ pub(super) struct Engine {
     pub(super) cut_off: bool,
     /// Connections that its server's crash has left dead.
     pub(super) stale: BTreeSet<Pool>,
+    /// Its server has crashed, and none of its operations has failed since.
+    pub(super) is_unaware: bool,
     /// It was stopped or cut off before, or its server crashed.
     pub(super) troubled: bool,
     /// It was asked to end: it begins nothing any more.
@@ -209,6 +211,7 @@ impl World {
             stopped: None,
             cut_off: false,
             stale: BTreeSet::new(),
+            is_unaware: false,
             troubled: false,
             leaves: false,
             open: BTreeMap::new(),
@@ -336,6 +339,7 @@ impl World {
             inputs.push(input);
             return;
         }
+        engine.is_unaware &= !is_failure(&input);
         let told = engine.note(&input);
         self.excuse_told_in_vain(told);
         let engine = self.engines.get_mut(&life).expect("it is there");
@@ -389,5 +393,28 @@ impl World {
                 self.ask(life, worker, effect);
             }
         }
+    }
+}
+
+/// Whether an operation of the store failed.
+fn is_failure(input: &Input) -> bool {
+    match input {
+        Input::Hold(_, result) => result.is_err(),
+        Input::Poll(result) => result.is_err(),
+        Input::Load(result) => result.is_err(),
+        Input::Point(result) => result.is_err(),
+        Input::Route(result) => result.is_err(),
+        Input::Discover(result) => result.is_err(),
+        Input::Read(result) => result.is_err(),
+        Input::Settle(result) => result.is_err(),
+        Input::Look(_, result) => result.is_err(),
+        Input::LetGo(_, result) => result.is_err(),
+        Input::Transition(result) => result.is_err(),
+        Input::WorkOff(result) | Input::Forget(result) => result.is_err(),
+        Input::Tell(result) | Input::Weigh(result) => result.is_err(),
+        Input::Count(result) => result.is_err(),
+        Input::Release(_, result) => result.is_err(),
+        // Of these nothing is concluded.
+        Input::Maintain(_) | Input::Send(..) | Input::Woken | Input::Shutdown => false,
     }
 }

@@ -45,6 +45,8 @@ pub(super) struct Ledger {
     taken: BTreeMap<DeliveryId, usize>,
     /// What goes in order, by lane and key, in the order of publication, but for what has been seen to be over.
     ordered: BTreeMap<(i64, OrderKey), VecDeque<(i64, DeliveryId)>>,
+    /// Ends that the database server lost.
+    lost_ends: BTreeSet<DeliveryId>,
     /// Events that are to be routed again, for the database server lost that they were.
     routed_again: BTreeSet<EventId>,
 }
@@ -138,6 +140,9 @@ impl World {
             self.excused.entry(*id).or_default().push(Cause::CommitLost);
         }
         self.ledger.routed_again.extend(lost);
+        let ends = before.ended.keys();
+        let lost_ends = ends.filter(|id| !self.model.ended.contains_key(id));
+        self.ledger.lost_ends.extend(lost_ends);
     }
 
     /// An engine is told what is so no more: the answer was on its way when the database server crashed.
@@ -283,9 +288,9 @@ impl World {
         assert_eq!(stop, None, "{id} is sent though its campaign is stopped");
     }
 
-    /// All that go before it were taken, or have ended. Out of the order is what stepped aside with its campaign, and what
-    /// was to be sent later.
-    fn check_order(&mut self, flight: &Flight, due: &Due) {
+    /// All that go before it were taken, or have ended. Out of the order is what stepped aside with its campaign, what was to
+    /// be sent later, and what had ended before a crash that its worker has not heard of yet.
+    fn check_order(&mut self, life: Life, flight: &Flight, due: &Due) {
         let lane = due.position.subscription;
         let order = flight.target.subscription.settings.order.as_ref();
         let Some(key) = order.and_then(|order| order.by.key(None, &due.payload)) else {
@@ -303,9 +308,15 @@ impl World {
         let Some(seq) = of.iter().find(|(_, id)| *id == due.id).map(|(seq, _)| *seq) else {
             return;
         };
+        let is_unaware = self
+            .engines
+            .get(&life)
+            .is_some_and(|engine| engine.is_unaware);
         for (_, id) in of.iter().take_while(|(before, _)| *before < seq) {
             assert!(
-                self.model.bears(id.event).is_some() || self.model.is_for_later(id.event),
+                self.model.bears(id.event).is_some()
+                    || self.model.is_for_later(id.event)
+                    || is_unaware && self.ledger.lost_ends.contains(id),
                 "{} is sent though {id} comes before it",
                 due.id
             );
@@ -325,7 +336,7 @@ impl World {
             expires_at.is_none_or(|at| at > flight.at),
             "{id} is sent though it has expired"
         );
-        self.check_order(flight, due);
+        self.check_order(life, flight, due);
         let engine = self.engines.get(&life).expect("it has just acted");
         self.check_stops(engine, flight, id);
         let lost = self.check_lane(engine, lane, id);

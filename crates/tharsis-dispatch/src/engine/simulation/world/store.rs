@@ -210,6 +210,7 @@ impl World {
         self.crashed = Some(self.now);
         for engine in self.engines.values_mut() {
             engine.troubled = true;
+            engine.is_unaware = true;
             engine.stale = BTreeSet::from([Pool::Engine, Pool::Leases]);
         }
         for (at, happening) in std::mem::take(&mut self.agenda) {
