@@ -1,5 +1,7 @@
 //! Clients whose backlog is full: what they publish is refused until it has gone down.
 
+use std::time::Duration;
+
 use tharsis_core::{ClientId, Invalid, Timestamp};
 
 use crate::StoreError;
@@ -15,19 +17,26 @@ pub struct FullBacklog {
 
 const CODE: &str = "backlog_full";
 
-/// Which clients become full, and which are so no more: those of which a tenth is free again.
+/// So long it counts as full that was so when it was looked at last: where nobody delivers any more, nobody is refused.
+pub(crate) const COUNTS: Duration = Duration::from_secs(60);
+
+/// Which clients are to be written down as full, or again, and which are so no more: those of which a tenth is free. They come
+/// with how much of them waits, and until when they count as full.
 pub(crate) fn turns(
-    weighed: impl Iterator<Item = (ClientId, u64, bool)>,
+    weighed: impl Iterator<Item = (ClientId, u64, Option<Timestamp>)>,
     limit: Option<u64>,
+    now: Timestamp,
 ) -> Vec<(ClientId, bool)> {
     weighed
-        .filter_map(|(client, waiting, is_full)| {
-            let becomes_full = match limit {
-                None => false,
-                Some(limit) if is_full => waiting > limit.saturating_sub((limit / 10).max(1)),
-                Some(limit) => waiting >= limit,
+        .filter_map(|(client, waiting, until)| {
+            let is_full = match (limit, until) {
+                (None, _) => false,
+                (Some(limit), None) => waiting >= limit,
+                (Some(limit), Some(_)) => waiting > limit.saturating_sub((limit / 10).max(1)),
             };
-            (becomes_full != is_full).then_some((client, becomes_full))
+            let is_fresh = until.is_some_and(|until| until > now + COUNTS / 2);
+            let is_to_write = if is_full { !is_fresh } else { until.is_some() };
+            is_to_write.then_some((client, is_full))
         })
         .collect()
 }
@@ -59,10 +68,16 @@ mod tests {
         let client: ClientId = "b4aeba4e-a4c0-4896-866a-000000000001"
             .parse()
             .expect("a UUID");
-        let turn = |waiting, is_full, limit| {
-            let turns = turns([(client, waiting, is_full)].into_iter(), limit);
-            turns.first().map(|(_, becomes_full)| *becomes_full)
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let turned = |waiting, until, limit| {
+            let turns = turns([(client, waiting, until)].into_iter(), limit, now);
+            turns.first().map(|(_, is_full)| *is_full)
         };
+        let turn =
+            |waiting, is_full: bool, limit| turned(waiting, is_full.then_some(now + COUNTS), limit);
+        // It is written down again before it counts no more.
+        assert_eq!(turned(100, Some(now + COUNTS / 2), Some(100)), Some(true));
+        assert_eq!(turned(100, Some(now - COUNTS), Some(100)), Some(true));
         for (waiting, is_full, limit, turned) in [
             (99, false, Some(100), None),
             (100, false, Some(100), Some(true)),

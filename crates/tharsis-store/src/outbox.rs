@@ -585,7 +585,7 @@ pub trait Outbox: Send + Sync + 'static {
 
     /// Looks how much of each client waits, routed or not. Of one of which as much does as `limit` says, publishes are refused
     /// from now on with `backlog_full`, but for events that were published before and for our
-    /// [own](tharsis_core::alert::is_own), until a tenth of it is free again; without a limit none are. It reads up to `limit`
+    /// [own](tharsis_core::alert::is_own), until a tenth of it is free again, or nobody has looked for a minute; without a limit none are. It reads up to `limit`
     /// rows of a client.
     fn weigh(
         &self,

@@ -366,7 +366,7 @@ BEGIN
     IF EXISTS (SELECT FROM full_backlog) THEN
         SELECT g.client INTO full_client
         FROM unnest(ids, clients, types) AS g(id, client, type)
-        JOIN full_backlog f ON f.client = g.client
+        JOIN full_backlog f ON f.client = g.client AND f.until > clock_timestamp()
         WHERE g.id = ANY (fresh)
           AND g.type NOT IN ('subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead',
                              'address.blocked', 'delivery.expiring')

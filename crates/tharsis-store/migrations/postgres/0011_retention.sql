@@ -17,8 +17,10 @@ CREATE TABLE erased (
     has_key boolean NOT NULL DEFAULT true
 );
 
--- Clients of which no more is taken: as much waits as may. Publishing looks here.
+-- Clients of which no more is taken: as much waits as may. It is looked at, and written down again, before it counts no more.
+-- Publishing looks here.
 CREATE TABLE full_backlog (
     client uuid PRIMARY KEY,
-    since timestamptz(3) NOT NULL
+    since timestamptz(3) NOT NULL,
+    until timestamptz(3) NOT NULL
 );

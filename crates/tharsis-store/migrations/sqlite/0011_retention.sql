@@ -9,10 +9,11 @@ CREATE TABLE tharsis_erased (
     at INTEGER NOT NULL
 ) STRICT;
 
--- Clients of which no more is taken: as much waits as may.
+-- Clients of which no more is taken: as much waits as may. It is looked at, and written down again, before it counts no more.
 CREATE TABLE tharsis_full_backlog (
     client BLOB PRIMARY KEY CHECK (length(client) = 16),
-    since INTEGER NOT NULL
+    since INTEGER NOT NULL,
+    until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- However it is published. What was published before comes to no insert, and what we tell of ourselves is taken in any case.
@@ -20,7 +21,9 @@ CREATE TRIGGER tharsis_refuse_backlog BEFORE INSERT ON tharsis_event
 WHEN EXISTS (SELECT 1 FROM tharsis_full_backlog)
 BEGIN
     SELECT RAISE(ABORT, 'backlog_full')
-    WHERE new.client IN (SELECT client FROM tharsis_full_backlog)
+    WHERE new.client IN (
+            SELECT client FROM tharsis_full_backlog
+            WHERE until > CAST(round(unixepoch('subsec') * 1000) AS INTEGER))
       AND new.type NOT IN (
           'subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead',
           'address.blocked', 'delivery.expiring');

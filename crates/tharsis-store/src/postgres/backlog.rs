@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{PostgresStore, owner, value::Instant};
 use crate::{FullBacklog, Lease, StoreError, backlog, failpoint};
 
-/// What of each client of these shards waits, at most one more than `$2` of a kind, and whether it counts as full already. Of
+/// What of each client of these shards waits, at most one more than `$2` of a kind, and until when it counts as full. Of
 /// what is not routed the oldest of each shard is looked at.
 pub(super) const WEIGH: &str = "
     WITH unrouted AS MATERIALIZED (
@@ -23,11 +23,11 @@ pub(super) const WEIGH: &str = "
                 FROM (SELECT seq FROM subscription WHERE client = c.client OFFSET 0) s
                 CROSS JOIN LATERAL (SELECT FROM delivery WHERE subscription = s.seq OFFSET 0) d
                 LIMIT $2 + 1) d),
-           c.is_full
-    FROM (SELECT client, bool_or(is_full) AS is_full
-          FROM (SELECT client, false AS is_full FROM subscription WHERE removed_at IS NULL
+           c.until
+    FROM (SELECT client, max(until) AS until
+          FROM (SELECT client, NULL::timestamptz AS until FROM subscription WHERE removed_at IS NULL
                 UNION ALL
-                SELECT client, true FROM full_backlog) k
+                SELECT client, until FROM full_backlog) k
           WHERE shard_of(client) = ANY ($1)
           GROUP BY client) c";
 
@@ -39,7 +39,7 @@ pub(super) async fn weigh(
 ) -> Result<(), StoreError> {
     owner::check(store, lease)?;
     let mut read = store.0.engine.get().await?;
-    let weighed: Vec<(Uuid, i64, bool)> = match limit {
+    let weighed: Vec<(Uuid, i64, Option<Instant>)> = match limit {
         Some(limit) => {
             sqlx::query_as(WEIGH)
                 .bind(owner::array(lease.shards))
@@ -48,24 +48,25 @@ pub(super) async fn weigh(
                 .await?
         }
         None => sqlx::query_as(
-            "SELECT client, 0::bigint, true FROM full_backlog WHERE shard_of(client) = ANY ($1)",
+            "SELECT client, 0::bigint, until FROM full_backlog WHERE shard_of(client) = ANY ($1)",
         )
         .bind(owner::array(lease.shards))
         .fetch_all(&mut *read)
         .await?,
     };
     drop(read);
-    let weighed = weighed.into_iter().map(|(client, waiting, is_full)| {
-        (ClientId::from_uuid(client), waiting.unsigned_abs(), is_full)
+    let weighed = weighed.into_iter().map(|(client, waiting, until)| {
+        let until = until.map(|Instant(until)| until);
+        (ClientId::from_uuid(client), waiting.unsigned_abs(), until)
     });
-    let turns = backlog::turns(weighed, limit);
+    let turns = backlog::turns(weighed, limit, now);
     if turns.is_empty() {
         return Ok(());
     }
     let mut write = store.0.engine.begin().await?;
     owner::fence(&mut write, lease).await?;
-    for (client, becomes_full) in turns {
-        note(&mut write, client, becomes_full, now).await?;
+    for (client, is_full) in turns {
+        note(&mut write, client, is_full, now).await?;
     }
     write.commit(failpoint::BACKLOG).await
 }
@@ -73,27 +74,31 @@ pub(super) async fn weigh(
 async fn note(
     conn: &mut PgConnection,
     client: ClientId,
-    becomes_full: bool,
+    is_full: bool,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let statement = if becomes_full {
-        "INSERT INTO full_backlog (client, since) VALUES ($1, $2) ON CONFLICT DO NOTHING"
-    } else {
-        "DELETE FROM full_backlog WHERE client = $1 AND $2::timestamptz IS NOT NULL"
-    };
-    sqlx::query(statement)
+    let statement = if is_full {
+        sqlx::query(
+            "INSERT INTO full_backlog AS f (client, since, until) VALUES ($1, $2, $3)
+             ON CONFLICT (client) DO UPDATE
+             SET since = CASE WHEN f.until < $2 THEN $2 ELSE f.since END, until = $3",
+        )
         .bind(client.as_uuid())
         .bind(Instant(now))
-        .execute(conn)
-        .await?;
+        .bind(Instant(now + backlog::COUNTS))
+    } else {
+        sqlx::query("DELETE FROM full_backlog WHERE client = $1").bind(client.as_uuid())
+    };
+    statement.execute(conn).await?;
     Ok(())
 }
 
 pub(super) async fn full(conn: &mut PgConnection) -> Result<Vec<FullBacklog>, StoreError> {
-    let rows: Vec<(Uuid, Instant)> =
-        sqlx::query_as("SELECT client, since FROM full_backlog ORDER BY client")
-            .fetch_all(conn)
-            .await?;
+    let rows: Vec<(Uuid, Instant)> = sqlx::query_as(
+        "SELECT client, since FROM full_backlog WHERE until > clock_timestamp() ORDER BY client",
+    )
+    .fetch_all(conn)
+    .await?;
     let full = |(client, Instant(since))| FullBacklog {
         client: ClientId::from_uuid(client),
         since,
