@@ -413,12 +413,23 @@ impl World {
     /// The deliveries of `delivery list` with these flags.
     #[track_caller]
     pub fn deliveries(&self, flags: &[&str]) -> Vec<Value> {
-        let arguments = ["--json", "delivery", "list"].iter().chain(flags);
-        let answer = self.tharsis(arguments).ok().json();
-        let Value::Array(deliveries) = answer["deliveries"].clone() else {
-            panic!("`delivery list` gave {answer}");
-        };
-        deliveries
+        let mut deliveries = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let arguments = ["--json", "delivery", "list"].iter().chain(flags);
+            let after_it = after.iter().flat_map(|after| ["--after", after]);
+            let arguments = arguments.copied().chain(after_it);
+            let mut answer = self.tharsis(arguments).ok().json();
+            let Value::Array(page) = answer["deliveries"].take() else {
+                panic!("`delivery list` gave {answer}");
+            };
+            deliveries.extend(page);
+            // A list that took long says how far it came.
+            match answer["next"].as_str() {
+                Some(next) if !answer["searched_until"].is_null() => after = Some(next.to_owned()),
+                _ => return deliveries,
+            }
+        }
     }
 
     /// How many deliveries there are in each status.

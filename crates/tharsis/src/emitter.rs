@@ -9,7 +9,7 @@ use std::{
 };
 
 use tharsis_core::{
-    DeliveryId, EventId, Invalid, SubscriptionId, WorkerId,
+    DeliveryId, EventId, Invalid, SubscriptionId, Timestamp, WorkerId,
     egress::Policy,
     event::Event,
     profile::Profiles,
@@ -338,13 +338,13 @@ impl Emitter {
     }
 
     /// Forgets a chunk of what is [kept no longer](EngineOptions::retention), as workers do by themselves. Call it again while
-    /// there is more.
+    /// there is more. Workers go by the database's [clock](tharsis_store::Survey::clock), and so should you: what is forgotten does not come back.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn forget(&self) -> Result<Forgotten, Error> {
+    pub async fn forget(&self, now: Timestamp) -> Result<Forgotten, Error> {
         let retention = &self.0.options.engine.retention;
-        Ok(self.0.store.forget(retention, system_now()).await?)
+        Ok(self.0.store.forget(retention, now).await?)
     }
 
     /// Subscriptions, the history, and what can be asked of the owner: replay, retry, cancel.

@@ -7,7 +7,6 @@ use serde::Serialize;
 use tharsis::{
     Registry, format_duration,
     store::{Forgotten, Outlived, Retention},
-    system_now,
 };
 
 use super::Context;
@@ -34,9 +33,11 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Failure> {
-    let (output, now) = (context.output, system_now());
+    let output = context.output;
     let retention = context.configuration.engine.retention;
     let emitter = context.open_without_key().await?;
+    // Ours may be wrong, and what is forgotten does not come back.
+    let now = emitter.registry().survey().await?.clock;
     if options.dry_run {
         let outlived = emitter.registry().outlived(&retention, now);
         let outlived = output
@@ -54,7 +55,7 @@ pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
                 excerpts,
                 audit,
                 more,
-            } = emitter.forget().await?;
+            } = emitter.forget(now).await?;
             let so_far = gone.get();
             gone.set(Forgotten {
                 events: so_far.events + events,

@@ -40,6 +40,9 @@ const HOLD: Duration = Duration::from_secs(5);
 const USUAL: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::MAX;
 
+/// How long is waited for what is done every hour: after that it hangs, and is begun again.
+const HOURLY: Duration = Duration::from_secs(60 * 60);
+
 /// How long a look is waited for, who waits for whom: it may go through much, and lanes wait for it.
 const LOOK: Duration = Duration::from_secs(5 * 60);
 
@@ -47,8 +50,9 @@ const LOOK: Duration = Duration::from_secs(5 * 60);
 pub(super) fn patience(effect: &Effect) -> Duration {
     match effect {
         Effect::Hold(_) | Effect::Release(..) => HOLD,
-        Effect::Forget(..) | Effect::Maintain(_) | Effect::Count(_) | Effect::Tell(..) => LONG,
-        Effect::Look(..) => LOOK,
+        Effect::Forget(..) | Effect::Maintain(_) => HOURLY,
+        Effect::Count(_) | Effect::Tell(..) => LONG,
+        Effect::Look(..) | Effect::Weigh(..) => LOOK,
         _ => USUAL,
     }
 }

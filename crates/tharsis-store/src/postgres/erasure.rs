@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{
     PostgresStore, audit, command,
+    error::is_lock_refused,
     forget::{delete_keys_of_erased, parts},
     partition::{begin, end},
     registry,
@@ -31,7 +32,9 @@ pub(super) async fn erase(
     for part in parts(store).await? {
         let mut last = part.start;
         loop {
-            let chunk = erase_chunk(store, whose, (last, part.end), now, &mut erased).await?;
+            let chunk = again_where_locked(|| erase_chunk(store, whose, (last, part.end), now));
+            let (chunk, gone) = chunk.await?;
+            erased.add(gone);
             erase_late(store, &before, now).await?;
             let Some(newest) = chunk.last() else { break };
             last = *newest;
@@ -71,14 +74,28 @@ pub(super) const NEXT: &str = "
     ORDER BY id
     LIMIT $5";
 
+/// Whoever settles takes the same rows in an order of his own: where the server ends one of the two, it is tried again.
+async fn again_where_locked<T, F>(mut work: impl FnMut() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    const TRIES: u32 = 10;
+    for _ in 1..TRIES {
+        match work().await {
+            Err(error) if is_lock_refused(&error) => {}
+            done => return done,
+        }
+    }
+    work().await
+}
+
 /// Of the events between these. Returns them in their order.
 async fn erase_chunk(
     store: &PostgresStore,
     whose: &Erasure,
     (after, to): (Uuid, Uuid),
     now: Timestamp,
-    erased: &mut Erased,
-) -> Result<Vec<Uuid>, StoreError> {
+) -> Result<(Vec<Uuid>, Erased), StoreError> {
     let mut write = store.0.lists.begin().await?;
     let events: Vec<Uuid> = sqlx::query_scalar(NEXT)
         .bind(after)
@@ -90,7 +107,7 @@ async fn erase_chunk(
         .await?;
     if events.is_empty() {
         write.roll_back().await?;
-        return Ok(events);
+        return Ok((events, Erased::default()));
     }
     // What is under way meanwhile is recorded all the same, if it succeeds: its trace goes later. And keys are found by it.
     sqlx::query(
@@ -117,13 +134,13 @@ async fn erase_chunk(
         .execute(&mut *write)
         .await?;
     write.commit(failpoint::RETENTION).await?;
-    erased.add(Erased {
+    let gone = Erased {
         events: events.len() as u64,
         unfinished: unfinished.len() as u64,
         attempts,
         ..Erased::default()
-    });
-    Ok(events)
+    };
+    Ok((events, gone))
 }
 
 /// A row that is moved at this moment is waited for, and then lies where the statement did not look.
@@ -241,24 +258,29 @@ pub(super) async fn sweep(
 ) -> Result<bool, StoreError> {
     const SOME: i64 = 10_000;
     const LATER: &str = "What was erased is swept later";
+    let is_any: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM erased WHERE at < $1)")
+        .bind(Instant(before))
+        .fetch_one(&mut *store.0.lists.get().await?)
+        .await?;
+    if !is_any {
+        return Ok(false);
+    }
+    // Whoever erased them may have been killed before it came to the keys.
+    delete_keys_of_erased(store).await?;
     let Some(mut write) = begin(store).await? else {
         return Ok(false);
     };
-    let events: Vec<(Uuid, bool)> =
-        sqlx::query_as("SELECT event, has_key FROM erased WHERE at < $1 ORDER BY at LIMIT $2")
-            .bind(Instant(before))
-            .bind(SOME)
-            .fetch_all(&mut *write)
-            .await?;
+    let events: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT event FROM erased WHERE at < $1 AND NOT has_key ORDER BY at LIMIT $2",
+    )
+    .bind(Instant(before))
+    .bind(SOME)
+    .fetch_all(&mut *write)
+    .await?;
     if events.is_empty() {
         write.roll_back().await?;
         return Ok(false);
     }
-    // Whoever erased them was killed before it came to the keys.
-    if events.iter().any(|(_, has_key)| *has_key) {
-        delete_keys_of_erased(store).await?;
-    }
-    let events: Vec<Uuid> = events.into_iter().map(|(event, _)| event).collect();
     let late = delete_deliveries(&mut write, &events).await?;
     give_up(&mut write, &late, now).await?;
     let mut done = Ok(());

@@ -88,6 +88,15 @@ pub(super) fn not_permitted(what: impl Display) -> StoreError {
     )
 }
 
+/// Whether somebody else had a lock for too long, or waited for one of ours.
+pub(super) fn is_lock_refused(error: &StoreError) -> bool {
+    let StoreError::Database(source) = error else {
+        return false;
+    };
+    let code = source.downcast_ref::<sqlx::Error>().and_then(code);
+    matches!(code.as_deref(), Some("55P03" | "40P01"))
+}
+
 /// PostgreSQL's five characters for what went wrong.
 pub(super) fn code(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())

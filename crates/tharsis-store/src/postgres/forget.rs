@@ -32,8 +32,11 @@ pub(super) async fn events_before(
     for day in over(store, instant).await? {
         forgotten += forget(store, day).await?;
     }
-    let marked = marked(&mut *store.0.lists.get().await?).await?;
-    delete_keys(store, &marked).await?;
+    // What this leaves is seen to when the tables are dropped.
+    if forgotten > 0 {
+        let marked = marked(&mut *store.0.lists.get().await?).await?;
+        delete_keys(store, &marked).await?;
+    }
     Ok(forgotten)
 }
 
@@ -199,12 +202,14 @@ async fn delete_keys(store: &PostgresStore, days: &[Day]) -> Result<bool, StoreE
     Ok(file_of_keys(store).await?.0 == file)
 }
 
-/// The keys of events that were erased. Goes through all keys.
+/// The keys of events that were erased, as far as they are noted by now. Goes through all keys.
 pub(super) async fn delete_keys_of_erased(store: &PostgresStore) -> Result<(), StoreError> {
-    let last: Option<Instant> = sqlx::query_scalar("SELECT max(at) FROM erased WHERE has_key")
-        .fetch_one(&mut *store.0.lists.get().await?)
+    let erased: Vec<Uuid> = sqlx::query_scalar("SELECT event FROM erased WHERE has_key")
+        .fetch_all(&mut *store.0.lists.get().await?)
         .await?;
-    let Some(last) = last else { return Ok(()) };
+    if erased.is_empty() {
+        return Ok(());
+    }
     let (file, pages) = file_of_keys(store).await?;
     for chunk in 0..=pages / PAGES {
         sqlx::query(
@@ -218,9 +223,13 @@ pub(super) async fn delete_keys_of_erased(store: &PostgresStore) -> Result<(), S
         .await?;
     }
     // In another file keys lie elsewhere: somebody has rewritten the table meanwhile.
-    if file_of_keys(store).await?.0 == file {
-        sqlx::query("UPDATE erased SET has_key = false WHERE has_key AND at <= $1")
-            .bind(last)
+    if file_of_keys(store).await?.0 != file {
+        return Ok(());
+    }
+    // Not what was noted since.
+    for some in erased.chunks(10_000) {
+        sqlx::query("UPDATE erased SET has_key = false WHERE event = ANY ($1)")
+            .bind(some)
             .execute(&mut *store.0.lists.get().await?)
             .await?;
     }

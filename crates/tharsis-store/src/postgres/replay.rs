@@ -586,10 +586,14 @@ async fn missing(
     of: i64,
 ) -> Result<Walked, StoreError> {
     let filter = from_text(filter)?;
-    let id: Uuid = sqlx::query_scalar("SELECT id FROM subscription WHERE seq = $1")
+    let id: Option<Uuid> = sqlx::query_scalar("SELECT id FROM subscription WHERE seq = $1")
         .bind(of)
-        .fetch_one(&mut *conn)
+        .fetch_optional(&mut *conn)
         .await?;
+    // It was erased with its client.
+    let Some(id) = id else {
+        return Ok((Vec::new(), true));
+    };
     let id = SubscriptionId::from_uuid(id);
     let target = match subscription::find(&mut *conn, store.reader()?, id).await {
         Ok((_, target)) => target,

@@ -48,7 +48,7 @@ pub(super) const EXPIRE: &str = concat!(
                    SELECT
                    FROM alert a
                    WHERE a.subscription = d.subscription AND a.cause = 'delivery.expiring'
-                     AND a.raised_at BETWEEN $5 AND $6
+                     AND a.outcome IN ('told', 'nobody') AND a.ended_at BETWEEN $5 AND $6
                    OFFSET 0)
              ORDER BY d.event, d.subscription LIMIT $4 FOR UPDATE SKIP LOCKED)) ",
     record_end!("retention", "expired"),

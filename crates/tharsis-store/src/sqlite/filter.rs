@@ -310,10 +310,27 @@ pub(super) const LAST_BEFORE: &str = "
     WHERE published_at < ?1
       AND published_at >= (SELECT max(published_at) FROM tharsis_event WHERE published_at < ?1) - ?2";
 
-/// Which events can match at all: one, or those of a time.
+/// Which events can match at all: one, or those of a time, as far as clocks step back no further than people know.
 pub(super) async fn bounds(
     conn: &mut SqliteConnection,
     filter: &DeliveryFilter,
+) -> Result<Pair, StoreError> {
+    within(conn, filter, APART).await
+}
+
+/// The same, however far they stepped back. It looks at all events since then.
+pub(super) async fn exact_bounds(
+    conn: &mut SqliteConnection,
+    filter: &DeliveryFilter,
+) -> Result<Pair, StoreError> {
+    const ANY: i64 = 1 << 50;
+    within(conn, filter, ANY).await
+}
+
+async fn within(
+    conn: &mut SqliteConnection,
+    filter: &DeliveryFilter,
+    apart: i64,
 ) -> Result<Pair, StoreError> {
     if let Some(event) = filter.event {
         let seq: Option<i64> = sqlx::query_scalar("SELECT seq FROM tharsis_event WHERE id = ?1")
@@ -323,11 +340,11 @@ pub(super) async fn bounds(
         return Ok(seq.map_or(NONE, |seq| (seq, seq)));
     }
     let first = match filter.since {
-        Some(since) => bound(conn, FIRST_SINCE, since).await?,
+        Some(since) => bound(conn, FIRST_SINCE, since, apart).await?,
         None => Some(i64::MIN),
     };
     let last = match filter.until {
-        Some(until) => bound(conn, LAST_BEFORE, until).await?,
+        Some(until) => bound(conn, LAST_BEFORE, until, apart).await?,
         None => Some(i64::MAX),
     };
     Ok(first.zip(last).unwrap_or(NONE))
@@ -337,10 +354,11 @@ async fn bound(
     conn: &mut SqliteConnection,
     statement: &'static str,
     instant: Timestamp,
+    apart: i64,
 ) -> Result<Option<i64>, StoreError> {
     Ok(sqlx::query_scalar(statement)
         .bind(instant.as_millis())
-        .bind(APART)
+        .bind(apart)
         .fetch_one(conn)
         .await?)
 }

@@ -166,7 +166,7 @@ pub(super) async fn ask(
         Some(filter) => {
             // Before the lock is taken: this may look at many events.
             let mut read = store.0.lists.acquire().await?;
-            filter::bounds(&mut read, filter).await?
+            filter::exact_bounds(&mut read, filter).await?
         }
     };
     let mut write = store.0.writer.begin().await?;
@@ -388,7 +388,7 @@ pub(super) async fn tally(
         }
         ReplayChoice::Missing(of, filter) => {
             let (number, target) = subscription::find(&mut *read, store.reader(), *of).await?;
-            let (first, last) = filter::bounds(&mut read, filter).await?;
+            let (first, last) = filter::exact_bounds(&mut read, filter).await?;
             let wanting = Wanting {
                 number,
                 settings: &target.subscription.settings,
@@ -609,10 +609,14 @@ async fn missing(
     of: i64,
 ) -> Result<Walked, StoreError> {
     let filter = from_text(filter)?;
-    let Id(id) = sqlx::query_scalar("SELECT id FROM tharsis_subscription WHERE seq = ?1")
+    let id: Option<Id> = sqlx::query_scalar("SELECT id FROM tharsis_subscription WHERE seq = ?1")
         .bind(of)
-        .fetch_one(&mut *conn)
+        .fetch_optional(&mut *conn)
         .await?;
+    // It was erased with its client.
+    let Some(Id(id)) = id else {
+        return Ok((Vec::new(), true));
+    };
     let id = SubscriptionId::from_uuid(id);
     let target = match subscription::find(&mut *conn, store.reader(), id).await {
         Ok((_, target)) => target,

@@ -102,7 +102,8 @@ pub(super) const HELD: &str = concat!(
     " AND EXISTS (
           SELECT 1
           FROM tharsis_alert a
-          WHERE a.subscription = d.subscription AND a.cause = 'delivery.expiring' AND a.raised_at BETWEEN ?4 AND ?5)
+          WHERE a.subscription = d.subscription AND a.cause = 'delivery.expiring'
+            AND a.outcome IN ('told', 'nobody') AND a.ended_at BETWEEN ?4 AND ?5)
       ORDER BY d.event, d.subscription LIMIT ?3"
 );
 

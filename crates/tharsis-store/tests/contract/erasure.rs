@@ -1,9 +1,11 @@
 //! Data that somebody wants erased.
 
 use tharsis_core::{EventId, delivery::End, erasure::Erasure};
-use tharsis_store::{Campaign, DeliveryFilter, Erased, Retention, StoreError};
+use tharsis_store::{
+    Campaign, DeliveryFilter, Erased, ReplayChoice, ReplayKey, ReplayState, Retention, StoreError,
+};
 
-use crate::harness::{House, Store, client, code, enveloped, seconds};
+use crate::harness::{House, Store, asking, client, code, enveloped, seconds};
 
 async fn published<S: Store>(house: &House<S>, of: u8, n: u32, recipient: &str) -> EventId {
     let fields = format!(r#""recipient":"{recipient}","#);
@@ -122,6 +124,13 @@ pub(crate) async fn a_client_is_erased_as_a_whole<S: Store>(store: S) {
     let theirs = published(&house, 2, 2, "ann").await;
     house.route().await;
 
+    // What its subscription lacks is asked for, and held.
+    let missing = ReplayChoice::Missing(house.ours.id, DeliveryFilter::default());
+    let draft = asking(&missing, ReplayKey::Same);
+    let replay = house.store.replay(&draft, house.now).await.expect("asked");
+    let paused = house.store.pause_replay(replay.id, "sre", house.now).await;
+    paused.expect("paused");
+
     let erased = erase(&house, &Erasure::Client(client(1))).await;
     assert_eq!(
         (erased.events, erased.unfinished, erased.subscriptions),
@@ -140,7 +149,11 @@ pub(crate) async fn a_client_is_erased_as_a_whole<S: Store>(store: S) {
             .len(),
         1
     );
+    let resumed = house.store.resume_replay(replay.id, "sre", house.now).await;
+    resumed.expect("resumed");
     house.work_off(house.now).await;
+    let replay = house.store.replay_state(replay.id).await.expect("a replay");
+    assert_eq!((replay.state, replay.replayed), (ReplayState::Done, 0));
     let all = house.store.list(None).await.expect("a list");
     assert_eq!(all.len(), 1);
     assert_eq!(
