@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tharsis_core::erasure::Erasure;
+use tharsis_core::{ClientId, Timestamp, erasure::Erasure};
+
+use crate::{Registry, StoreError};
 
 /// What was erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,6 +46,18 @@ impl Erased {
         });
         (action, detail)
     }
+}
+
+/// So that nobody routes to them from now on.
+pub(crate) async fn remove_subscriptions(
+    registry: &impl Registry,
+    client: ClientId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for subscription in registry.list(Some(client)).await? {
+        registry.remove(subscription.id, now).await?;
+    }
+    Ok(())
 }
 
 /// A request that was under way when its event was erased has ended by then.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sqlx::PgConnection;
-use tharsis_core::{ClientId, SubscriptionId, Timestamp, erasure::Erasure};
+use tharsis_core::{Timestamp, erasure::Erasure};
 use uuid::Uuid;
 
 use super::{
@@ -14,7 +14,11 @@ use super::{
     registry,
     value::Instant,
 };
-use crate::{Erased, Registry as _, StoreError, erasure::CHUNK, failpoint};
+use crate::{
+    Erased, StoreError,
+    erasure::{CHUNK, remove_subscriptions},
+    failpoint,
+};
 
 /// Erases it, and tells how far it has come.
 pub(super) async fn erase(
@@ -26,7 +30,7 @@ pub(super) async fn erase(
 ) -> Result<Erased, StoreError> {
     let mut erased = Erased::default();
     if let Erasure::Client(client) = whose {
-        erased.subscriptions = remove_subscriptions(store, *client, now).await?;
+        remove_subscriptions(store, *client, now).await?;
     }
     let mut before: Vec<Uuid> = Vec::new();
     for part in parts(store).await? {
@@ -35,7 +39,7 @@ pub(super) async fn erase(
             let chunk = again_where_locked(|| erase_chunk(store, whose, (last, part.end), now));
             let (chunk, gone) = chunk.await?;
             erased.add(gone);
-            erase_late(store, &before, now).await?;
+            again_where_locked(|| erase_late(store, &before, now)).await?;
             let Some(newest) = chunk.last() else { break };
             last = *newest;
             before = chunk;
@@ -43,28 +47,9 @@ pub(super) async fn erase(
         }
     }
     delete_keys_of_erased(store).await?;
-    erase_late(store, &before, now).await?;
+    again_where_locked(|| erase_late(store, &before, now)).await?;
     close(store, whose, actor, now, &mut erased).await?;
     Ok(erased)
-}
-
-/// So that nobody routes to them from now on. Returns how many there are, with those that were removed before.
-async fn remove_subscriptions(
-    store: &PostgresStore,
-    client: ClientId,
-    now: Timestamp,
-) -> Result<u64, StoreError> {
-    let all: Vec<(Uuid, bool)> =
-        sqlx::query_as("SELECT id, removed_at IS NOT NULL FROM subscription WHERE client = $1")
-            .bind(client.as_uuid())
-            .fetch_all(&mut *store.0.lists.get().await?)
-            .await?;
-    for (id, is_removed) in &all {
-        if !is_removed {
-            store.remove(SubscriptionId::from_uuid(*id), now).await?;
-        }
-    }
-    Ok(all.len() as u64)
 }
 
 pub(super) const NEXT: &str = "
@@ -174,6 +159,9 @@ async fn erase_late(
     events: &[Uuid],
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    if events.is_empty() {
+        return Ok(());
+    }
     let mut write = store.0.lists.begin().await?;
     let late = delete_deliveries(&mut write, events).await?;
     give_up(&mut write, &late, now).await?;
@@ -230,10 +218,12 @@ async fn close(
         Erasure::Client(client) => {
             registry::bump(&mut write).await?;
             for statement in OF_CLIENT {
-                sqlx::query(statement)
+                let gone = sqlx::query(statement)
                     .bind(client.as_uuid())
                     .execute(&mut *write)
                     .await?;
+                // The last of them are the subscriptions.
+                erased.subscriptions = gone.rows_affected();
             }
         }
     }

@@ -3,15 +3,19 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use sqlx::SqliteConnection;
-use tharsis_core::{ClientId, SubscriptionId, Timestamp, erasure::Erasure};
+use tharsis_core::{Timestamp, erasure::Erasure};
 use tracing::warn;
 
 use super::{
     SqliteStore, audit, registry,
     retention::delete,
-    value::{Id, blob, json},
+    value::{blob, json},
 };
-use crate::{Erased, Registry as _, StoreError, erasure::CHUNK, failpoint};
+use crate::{
+    Erased, StoreError,
+    erasure::{CHUNK, remove_subscriptions},
+    failpoint,
+};
 
 /// Erases it, and tells how far it has come.
 pub(super) async fn erase(
@@ -23,7 +27,7 @@ pub(super) async fn erase(
 ) -> Result<Erased, StoreError> {
     let mut erased = Erased::default();
     if let Erasure::Client(client) = whose {
-        erased.subscriptions = remove_subscriptions(store, *client, now).await?;
+        remove_subscriptions(store, *client, now).await?;
     }
     erase_events(store, whose, now, &mut erased, tell).await?;
     close(store, whose, actor, now, &mut erased).await?;
@@ -31,7 +35,8 @@ pub(super) async fn erase(
     Ok(erased)
 }
 
-/// What was there before is in the log of writes still, until all of that is in the file.
+/// What was there before is in the log of writes still, until all of that is in the file. For that nobody may be reading at
+/// that moment, which there is no way to be told of: it is looked again and again, with an end.
 async fn empty_log(store: &SqliteStore) -> Result<(), StoreError> {
     const TRIES: u32 = 50;
     const PAUSE: Duration = Duration::from_millis(100);
@@ -59,26 +64,6 @@ async fn overwriting(conn: &mut SqliteConnection, is_on: bool) -> Result<(), Sto
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// So that nobody routes to them from now on. Returns how many there are, with those that were removed before.
-async fn remove_subscriptions(
-    store: &SqliteStore,
-    client: ClientId,
-    now: Timestamp,
-) -> Result<u64, StoreError> {
-    let all: Vec<(Id, bool)> = sqlx::query_as(
-        "SELECT id, removed_at IS NOT NULL FROM tharsis_subscription WHERE client = ?1",
-    )
-    .bind(blob(client.as_uuid()))
-    .fetch_all(&store.0.lists)
-    .await?;
-    for (Id(id), is_removed) in &all {
-        if !is_removed {
-            store.remove(SubscriptionId::from_uuid(*id), now).await?;
-        }
-    }
-    Ok(all.len() as u64)
 }
 
 pub(super) const NEXT: &str = "
@@ -222,10 +207,12 @@ async fn close(
         }
         Erasure::Client(client) => {
             for statement in OF_CLIENT {
-                sqlx::query(statement)
+                let gone = sqlx::query(statement)
                     .bind(blob(client.as_uuid()))
                     .execute(&mut *write)
                     .await?;
+                // The last of them are the subscriptions.
+                erased.subscriptions = gone.rows_affected();
             }
             registry::bump(&mut write).await?;
         }
