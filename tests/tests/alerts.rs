@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tharsis_receiver::Flaw;
 use tharsis_tests::{
     ALPHA, BETA, Database, Inbox, MailServer, Subscribe, Tls, World, on_both_databases, pause,
     wait_until,
@@ -16,6 +17,7 @@ on_both_databases! {
     who_listens_hears_of_the_others_of_its_client,
     who_listens_hears_once_also_when_mail_fails,
     two_who_listen_to_each_other_and_fail_are_told_no_more_for_that,
+    a_certificate_that_ends_soon_is_told_while_it_is_good,
 }
 
 const SOON: Duration = Duration::from_secs(40);
@@ -343,5 +345,43 @@ fn two_who_listen_to_each_other_and_fail_are_told_no_more_for_that(on: Database)
     });
     pause(Duration::from_secs(6));
     assert_eq!(own(), 4);
+    drop(run);
+}
+
+/// Nothing has failed yet; a receiver whose certificate is good for long is not told of.
+fn a_certificate_that_ends_soon_is_told_while_it_is_good(on: Database) {
+    let world = World::on(on);
+    let server = MailServer::up(&world, Tls::Required);
+    world.configure(&format!("[alerts]\nmail = [\"{HOUSE}\"]\n"));
+    let shop = world.receiver("shop").flawed(Flaw::EndsSoon).start();
+    let partner = world.receiver("partner").start();
+    let id = world.subscribe(&Subscribe::new(ALPHA, &shop)).id;
+    world.subscribe(&Subscribe::new(BETA, &partner));
+    let lines = world.predictions(ALPHA, 20);
+    world.publish(&[lines.clone(), world.predictions(BETA, 20)].concat());
+    let run = world.spawn_run();
+    wait_until("it is told", SOON, || {
+        (count(&world, "certificate.expiring", "told") == 1).then_some(())
+    });
+    shop.assert_received_once(&lines);
+    partner.wait_for(20, SOON);
+    assert_eq!(
+        server.subjects(HOUSE),
+        ["[Tharsis] shop has a certificate that ends soon"]
+    );
+    let text = &server.letters()[0].text;
+    for part in [
+        "Its certificate ends at ",
+        "Renew the receiver's certificate",
+        &id,
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let all = alerts(&world);
+    assert!(
+        all.iter()
+            .all(|alert| alert["type"] == "certificate.expiring"),
+        "{all:?}"
+    );
     drop(run);
 }

@@ -23,6 +23,7 @@ pub(crate) async fn posts(world: &World, plan: &Plan) -> anyhow::Result<Duration
     let client = Client::new(&ClientOptions {
         egress: world.egress.clone(),
         ca_file: Some(world.outside.ca_file.clone()),
+        ..ClientOptions::default()
     })?
     .bare();
     let body = Bytes::from(payload::text(payload::CLIENT, 0, plan.bytes));

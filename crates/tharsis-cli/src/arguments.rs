@@ -269,6 +269,8 @@ pub(crate) enum Command {
     Replay(commands::replay::Options),
     Prune(commands::prune::Options),
     Erase(commands::erase::Options),
+    #[command(subcommand)]
+    Egress(commands::egress::Command),
     Migrate(commands::migrate::Options),
     Doctor(commands::doctor::Options),
     Listen(commands::listen::Options),

@@ -6,15 +6,18 @@
 use std::{
     collections::BTreeMap,
     fmt, fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use clap::ValueEnum;
+use ipnet::IpNet;
 use serde::Deserialize;
 use tharsis::{
     EngineOptions, Invalid,
     alert::{Contacts, MailAddress},
+    dispatch::Proxy,
     egress::Policy,
     parse_duration,
     profile::{Declaration, Profiles},
@@ -46,6 +49,12 @@ pub(crate) struct Configuration {
     pub(crate) egress: Policy,
     /// Certificates trusted beside the system's roots.
     pub(crate) ca_file: Option<PathBuf>,
+    /// Addresses of this machine that requests go out from.
+    pub(crate) source_addresses: Vec<IpAddr>,
+    /// What requests go through.
+    pub(crate) proxy: Option<Proxy>,
+    /// Where requests come from as receivers see it: what they are to let in.
+    pub(crate) seen_from: Vec<IpNet>,
     /// How the engine runs.
     pub(crate) engine: EngineOptions,
     /// How long a worker's lease holds, on PostgreSQL.
@@ -120,6 +129,10 @@ struct EgressTable {
     allow_ports: Option<Vec<u16>>,
     /// Relative to the file's own folder.
     ca_file: Option<PathBuf>,
+    source_addresses: Vec<String>,
+    /// In place of the source addresses, where others stand before them.
+    seen_from: Vec<String>,
+    proxy: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -222,7 +235,7 @@ const PROFILE_KEYS: [&str; 20] = [
 ];
 
 /// Every key of the file, but for those of profiles and of clients.
-const KEYS: [&str; 25] = [
+const KEYS: [&str; 28] = [
     "database",
     "key_file",
     "log",
@@ -231,6 +244,9 @@ const KEYS: [&str; 25] = [
     "egress.allow_hosts",
     "egress.allow_ports",
     "egress.ca_file",
+    "egress.source_addresses",
+    "egress.seen_from",
+    "egress.proxy",
     "engine.max_in_flight",
     "engine.cache_bytes",
     "engine.grace",
@@ -275,6 +291,9 @@ impl Configuration {
         };
         let file = File::read(named.as_deref())?;
         let egress = egress(flags, &variable, &file.egress)?;
+        let source_addresses = source_addresses(&variable, &file.egress)?;
+        let seen_from = seen_from(&variable, &file.egress, &source_addresses)?;
+        let proxy = proxy(&variable, &file.egress)?;
         let path = |flag: &Option<PathBuf>, name: &str, file: Option<PathBuf>| match flag {
             Some(path) => Ok(Some(path.clone())),
             None => Ok::<_, Failure>(variable(name)?.map(PathBuf::from).or(file)),
@@ -308,6 +327,9 @@ impl Configuration {
             log_format: log_format.unwrap_or_default(),
             egress,
             ca_file,
+            source_addresses,
+            proxy,
+            seen_from,
             engine: EngineOptions {
                 retention: file.retention.retention()?,
                 ..file.engine.options()?
@@ -376,6 +398,76 @@ fn egress(
     }
     policy.allow_ports.extend(&flags.egress_allow_port);
     Ok(policy)
+}
+
+/// What is set under one of two names, the first of which goes before the other.
+fn either(
+    variable: &impl Fn(&str) -> Result<Option<String>, Failure>,
+    name: &'static str,
+    file: &[String],
+    key: &'static str,
+) -> Result<(Vec<String>, &'static str), Failure> {
+    Ok(match variable(name)? {
+        Some(text) => (listed(Some(text)), name),
+        None => (file.to_vec(), key),
+    })
+}
+
+fn source_addresses(
+    variable: &impl Fn(&str) -> Result<Option<String>, Failure>,
+    file: &EgressTable,
+) -> Result<Vec<IpAddr>, Failure> {
+    let (listed, place) = either(
+        variable,
+        "THARSIS_EGRESS_SOURCE_ADDRESSES",
+        &file.source_addresses,
+        "egress.source_addresses",
+    )?;
+    let address = |text: &String| {
+        text.parse::<IpAddr>().map_err(|_| {
+            Failure::usage("bad_address", "is no IP address")
+                .at(place)
+                .hint("write addresses of this machine, as 203.0.114.7")
+        })
+    };
+    listed.iter().map(address).collect()
+}
+
+fn seen_from(
+    variable: &impl Fn(&str) -> Result<Option<String>, Failure>,
+    file: &EgressTable,
+    source_addresses: &[IpAddr],
+) -> Result<Vec<IpNet>, Failure> {
+    let (listed, place) = either(
+        variable,
+        "THARSIS_EGRESS_SEEN_FROM",
+        &file.seen_from,
+        "egress.seen_from",
+    )?;
+    if listed.is_empty() {
+        return Ok(source_addresses.iter().copied().map(IpNet::from).collect());
+    }
+    let range = |text: &String| {
+        Policy::range(text).map_err(|invalid| Failure::from(invalid).at(place).into_usage())
+    };
+    listed.iter().map(range).collect()
+}
+
+fn proxy(
+    variable: &impl Fn(&str) -> Result<Option<String>, Failure>,
+    file: &EgressTable,
+) -> Result<Option<Proxy>, Failure> {
+    const VARIABLE: &str = "THARSIS_EGRESS_PROXY";
+    let (text, place) = match variable(VARIABLE)? {
+        Some(text) => (text, VARIABLE),
+        None => match &file.proxy {
+            Some(text) => (text.clone(), "egress.proxy"),
+            None => return Ok(None),
+        },
+    };
+    Proxy::parse(&text)
+        .map(Some)
+        .map_err(|invalid| Failure::from(invalid).at(place).into_usage())
 }
 
 /// Those that come with the program and those that are declared, each tried out with a sample.
@@ -739,6 +831,54 @@ mod tests {
     }
 
     #[test]
+    fn receivers_see_the_source_addresses_or_what_stands_before_them() {
+        let seen_from = |variables: &[_], file| {
+            let settled = settle(Global::default(), variables, file).unwrap();
+            let seen_from = settled.seen_from.iter().map(ToString::to_string);
+            (
+                settled.source_addresses.len(),
+                seen_from.collect::<Vec<_>>(),
+            )
+        };
+        let file = "[egress]\nsource_addresses = ['10.0.0.7', '10.0.0.8']";
+        let (sources, seen) = seen_from(&[], file);
+        assert_eq!(
+            (sources, &*seen),
+            (2, &["10.0.0.7/32".into(), "10.0.0.8/32".into()][..])
+        );
+        let nat = [("THARSIS_EGRESS_SEEN_FROM", "203.0.114.0/29")];
+        assert_eq!(
+            seen_from(&nat, file),
+            (2, vec!["203.0.114.0/29".to_owned()])
+        );
+        assert_eq!(seen_from(&[], ""), (0, vec![]));
+        let refused = |file| {
+            settle(Global::default(), &[], file)
+                .unwrap_err()
+                .to_string()
+        };
+        insta::assert_snapshot!(refused("[egress]\nsource_addresses = ['eth0']"), @"bad_address: egress.source_addresses: is no IP address (write addresses of this machine, as 203.0.114.7)");
+        insta::assert_snapshot!(refused("[egress]\nseen_from = ['here']"), @"bad_address_range: egress.seen_from: is no range of addresses (write it like 127.0.0.0/8, fd00::/8 or 192.168.1.7)");
+    }
+
+    #[test]
+    fn a_proxy_is_named_and_its_password_never_printed() {
+        let file = "[egress]\nproxy = 'http://egress:s3cret@proxy.internal:3128'";
+        let settled = settle(Global::default(), &[], file).unwrap();
+        let printed = format!("{settled:?}");
+        assert!(
+            printed.contains("http://proxy.internal:3128") && !printed.contains("s3cret"),
+            "{printed}"
+        );
+        let refused = |variables: &[_]| {
+            settle(Global::default(), variables, file)
+                .unwrap_err()
+                .to_string()
+        };
+        insta::assert_snapshot!(refused(&[("THARSIS_EGRESS_PROXY", "proxy.internal:3128")]), @"bad_proxy: THARSIS_EGRESS_PROXY: does not begin with http:// (write http://HOST:PORT, with USER:PASSWORD@ before the host where it asks for them)");
+    }
+
+    #[test]
     fn the_key_file_lies_beside_the_file_that_names_it() {
         let key_file =
             |flags, variables: &[_], file| settle(flags, variables, file).unwrap().key_file;
@@ -846,7 +986,7 @@ mod tests {
         insta::assert_snapshot!(refused("databse = 'x'"), @"unknown_key: databse: is no key of tharsis.toml (did you mean `database`?)");
         insta::assert_snapshot!(refused("[egres]\nallow_hosts = []"), @"unknown_key: egres: is no key of tharsis.toml (did you mean `egress`?)");
         insta::assert_snapshot!(refused("allow_hosts = []"), @"unknown_key: allow_hosts: is no key of tharsis.toml (did you mean `egress.allow_hosts`?)");
-        insta::assert_snapshot!(refused("[egress]\nwhatever = false"), @"unknown_key: egress.whatever: is no key of tharsis.toml (the keys are database, key_file, log, log_format, egress.allow_addresses, egress.allow_hosts, egress.allow_ports, egress.ca_file, engine.max_in_flight, engine.cache_bytes, engine.grace, engine.lease, engine.backlog_limit, alerts.mail, alerts.every, retention.history, retention.excerpts, retention.audit, smtp.host, smtp.port, smtp.tls, smtp.user, smtp.password_file, smtp.from, smtp.ca_file)");
+        insta::assert_snapshot!(refused("[egress]\nwhatever = false"), @"unknown_key: egress.whatever: is no key of tharsis.toml (the keys are database, key_file, log, log_format, egress.allow_addresses, egress.allow_hosts, egress.allow_ports, egress.ca_file, egress.source_addresses, egress.seen_from, egress.proxy, engine.max_in_flight, engine.cache_bytes, engine.grace, engine.lease, engine.backlog_limit, alerts.mail, alerts.every, retention.history, retention.excerpts, retention.audit, smtp.host, smtp.port, smtp.tls, smtp.user, smtp.password_file, smtp.from, smtp.ca_file)");
         insta::assert_snapshot!(refused("'egress.ca_file' = 'x'"), @"bad_config: tharsis.toml: line 1: unknown field `egress.ca_file`, expected one of `database`, `key_file`, `log`, `log_format`, `egress`, `engine`, `alerts`, `retention`, `smtp`, `profiles`");
     }
 

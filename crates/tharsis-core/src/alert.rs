@@ -27,6 +27,11 @@ pub const EVERY: Duration = Duration::from_secs(60 * 60);
 /// The most addresses of one subscription.
 pub const MOST_ADDRESSES: usize = 10;
 
+/// So long before a receiver's certificate ends people are told.
+pub const CERTIFICATE_NOTICE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Percents of the way to suspension at which it is said again that a receiver fails.
 pub const STAGES: [u8; 3] = [50, 70, 90];
 
@@ -107,17 +112,20 @@ pub enum Cause {
     Blocked,
     /// What is held for it ends within a week: it comes to the age up to which events are kept.
     Expiring,
+    /// Its receiver's certificate ends soon, and with it every delivery.
+    Certificate,
 }
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Suspended,
         Self::Failing,
         Self::Recovered,
         Self::Dead,
         Self::Blocked,
         Self::Expiring,
+        Self::Certificate,
     ];
 
     /// The word for it in SQL, JSON, logs and the CLI, and the type of the event that tells of it.
@@ -129,6 +137,16 @@ impl Cause {
             Self::Dead => "delivery.dead",
             Self::Blocked => "address.blocked",
             Self::Expiring => "delivery.expiring",
+            Self::Certificate => "certificate.expiring",
+        }
+    }
+
+    /// How often it is told at most, to who wants to be told of each cause no more often than `every`: of a certificate
+    /// once a day will do.
+    pub fn pace(self, every: Duration) -> Duration {
+        match self {
+            Self::Certificate => every.max(DAY),
+            _ => every,
         }
     }
 
@@ -142,6 +160,11 @@ impl Cause {
 /// the subscription that they are about.
 pub fn is_own(event_type: &str) -> bool {
     Cause::parse(event_type).is_some()
+}
+
+/// Whether a certificate that is good until then is one to tell people of.
+pub fn is_ending(certificate_ends: Timestamp, now: Timestamp) -> bool {
+    certificate_ends <= now + CERTIFICATE_NOTICE
 }
 
 /// What is raised when a receiver comes to do so.
@@ -232,9 +255,11 @@ impl Alert {
         };
         let is_more = match self.cause {
             Cause::Dead | Cause::Blocked | Cause::Expiring => self.count > self.event_count,
-            Cause::Suspended | Cause::Failing | Cause::Recovered => self.raised_at > told_at,
+            Cause::Suspended | Cause::Failing | Cause::Recovered | Cause::Certificate => {
+                self.raised_at > told_at
+            }
         };
-        is_more && told_at + every <= now
+        is_more && told_at + self.cause.pace(every) <= now
     }
 
     /// What an event tells of it: what none has told of yet.

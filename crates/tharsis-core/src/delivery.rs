@@ -31,6 +31,8 @@ pub struct Outcome {
     pub detail: Option<String>,
     /// From the first step (DNS) to the last byte read.
     pub duration: Duration,
+    /// Until when the receiver's certificate is good, where the request made a connection and it was verified.
+    pub certificate_ends: Option<Timestamp>,
 }
 
 impl Outcome {

@@ -31,6 +31,7 @@ fn each_documented_type_is_listed_once() {
     delivery.dead | tharsis | Deliveries of a subscription ended dead: how many since the last event of this type.
     address.blocked | tharsis | The host of a subscription leads to an address that must not be reached.
     delivery.expiring | tharsis | Deliveries of a subscription are held that end within a week: events are kept no longer.
+    certificate.expiring | tharsis | The certificate of a subscription's receiver ends within two weeks: `since` is when.
     ");
     let names: BTreeSet<&str> = CATALOGUE.iter().map(|t| t.name).collect();
     assert_eq!(names.len(), CATALOGUE.len());

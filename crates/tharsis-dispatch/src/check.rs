@@ -248,6 +248,7 @@ fn unsendable(invalid: &Invalid) -> CheckError {
             excerpt: Vec::new(),
             detail: Some(invalid.to_string()),
             duration: Duration::ZERO,
+            certificate_ends: None,
         }),
     }
 }

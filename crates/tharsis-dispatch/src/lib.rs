@@ -8,6 +8,6 @@ mod engine;
 
 pub use alerts::{Alerts, Mailer, Sent};
 pub use check::{CheckError, CheckMethod, check};
-pub use client::{Client, ClientError, ClientOptions};
+pub use client::{Client, ClientError, ClientOptions, Proxy};
 pub use clock::system_now;
 pub use engine::{Options, Progress, RunError, Summary, Until, Wake, run};

@@ -47,6 +47,8 @@ struct Inner {
 pub enum Flaw {
     /// It ended yesterday.
     Expired,
+    /// It ends in five days: good, and soon not any more.
+    EndsSoon,
     /// It begins tomorrow.
     NotYetValid,
     /// It is good for `elsewhere.invalid` only.
@@ -237,6 +239,7 @@ fn leaf_params(
     // The longest that every platform's verifier takes for a server is 398 days.
     let (from, until) = match flaw {
         Some(Flaw::Expired) => (now - 30 * DAY, now - DAY),
+        Some(Flaw::EndsSoon) => (now - 30 * DAY, now + 5 * DAY),
         Some(Flaw::NotYetValid) => (now + DAY, now + 30 * DAY),
         _ => (now - DAY, now + 396 * DAY),
     };

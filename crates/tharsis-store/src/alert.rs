@@ -136,7 +136,7 @@ impl Raised {
 
 /// Whether a settlement is of more interest to people than most are.
 pub(crate) fn is_raising(settlement: &Settlement) -> bool {
-    is_given_up(settlement) || is_blocked(settlement)
+    is_given_up(settlement) || is_blocked(settlement) || settlement.certificate_ends.is_some()
 }
 
 /// Its retries are used up.
@@ -153,7 +153,7 @@ fn is_blocked(settlement: &Settlement) -> bool {
     attempt.is_some_and(|attempt| {
         matches!(
             &*attempt.code,
-            codes::ADDRESS_NOT_GLOBAL | codes::ADDRESS_IS_SELF
+            codes::ADDRESS_NOT_GLOBAL | codes::ADDRESS_IS_SELF | codes::ADDRESS_UNVETTED
         )
     })
 }
@@ -166,6 +166,19 @@ pub(crate) fn of_settlements<'a>(settlements: impl Iterator<Item = &'a Settlemen
             continue;
         };
         let (dead, blocked) = (is_dead(settlement), is_blocked(settlement));
+        if let Some(ends) = settlement.certificate_ends {
+            let subscription = settlement.position.subscription;
+            let at = attempt.at + attempt.duration;
+            let turn = Turn {
+                cause: Cause::Certificate,
+                since: ends,
+                stage: 0,
+            };
+            raised.insert(
+                (subscription, Cause::Certificate),
+                Raised::of_turn(subscription, turn, at, None),
+            );
+        }
         let causes = [
             (Cause::Failing, is_given_up(settlement), 0),
             (Cause::Dead, dead, 1),

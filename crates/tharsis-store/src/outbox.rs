@@ -385,6 +385,8 @@ pub struct Settlement {
     pub key: Option<OrderKey>,
     /// Suspend the subscription too, for this reason.
     pub suspend: Option<&'static str>,
+    /// The receiver's certificate ends then, which is soon: people are told.
+    pub certificate_ends: Option<Timestamp>,
 }
 
 /// What became of one published event.

@@ -252,6 +252,7 @@ impl House {
             fate: Fate::Ended(End::Delivered),
             key: None,
             suspend: None,
+            certificate_ends: None,
         }
     }
 }

@@ -1247,6 +1247,7 @@ fn delivered(due: &tharsis_store::Due, at: Timestamp) -> Settlement {
         fate: Fate::Ended(End::Delivered),
         key: None,
         suspend: None,
+        certificate_ends: None,
     }
 }
 

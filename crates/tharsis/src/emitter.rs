@@ -1,5 +1,6 @@
 use std::{
     future::Future,
+    net::IpAddr,
     path::PathBuf,
     sync::{
         Arc, OnceLock,
@@ -16,8 +17,8 @@ use tharsis_core::{
     subscription::{Credentials, Settings, Subscription},
 };
 use tharsis_dispatch::{
-    CheckMethod, Client, ClientOptions, Options as EngineOptions, Progress, Summary, Until, Wake,
-    check, system_now,
+    CheckMethod, Client, ClientOptions, Options as EngineOptions, Progress, Proxy, Summary, Until,
+    Wake, check, system_now,
 };
 use tharsis_store::{
     Forgotten, Lease, Outbox, PublishOn, Published, Registry, Remaining, Shards, Store, StoreError,
@@ -33,6 +34,10 @@ pub struct Options {
     pub egress: Policy,
     /// Certificates in PEM, trusted beside the system's roots.
     pub ca_file: Option<PathBuf>,
+    /// Addresses of this machine, of one family, that requests go out from, in turn; with none the system takes one.
+    pub source_addresses: Vec<IpAddr>,
+    /// What requests go through. It looks names up and judges addresses then.
+    pub proxy: Option<Proxy>,
     /// The file of the key that secrets are sealed with, on PostgreSQL: every process that subscribes or delivers, or looks
     /// at subscriptions or deliveries, needs the same one. Who only publishes needs none. On SQLite it is always
     /// `<database>.key`.
@@ -355,17 +360,23 @@ impl Emitter {
     /// The one HTTP client, which every request of this emitter goes through. Made when it is first asked for.
     ///
     /// # Errors
-    /// When the CA file or the machine's resolver configuration cannot be used.
+    /// When the CA file, the machine's resolver configuration or a source address cannot be used.
     pub fn client(&self) -> Result<&Client, Error> {
         if let Some(client) = self.0.client.get() {
             return Ok(client);
         }
         let Options {
-            egress, ca_file, ..
+            egress,
+            ca_file,
+            source_addresses,
+            proxy,
+            ..
         } = &self.0.options;
         let client = Client::new(&ClientOptions {
             egress: egress.clone(),
             ca_file: ca_file.clone(),
+            source_addresses: source_addresses.clone(),
+            proxy: proxy.clone(),
         })?;
         // Whoever was first wins; the other one is dropped.
         Ok(self.0.client.get_or_init(|| client))

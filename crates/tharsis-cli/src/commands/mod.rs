@@ -7,6 +7,7 @@ pub(crate) mod delivery;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod documents;
+pub(crate) mod egress;
 pub(crate) mod erase;
 pub(crate) mod event;
 pub(crate) mod event_type;
@@ -92,6 +93,8 @@ impl Context {
         Ok(Client::new(&ClientOptions {
             egress: self.configuration.egress.clone(),
             ca_file: self.configuration.ca_file.clone(),
+            source_addresses: self.configuration.source_addresses.clone(),
+            proxy: self.configuration.proxy.clone(),
         })
         .map_err(tharsis::Error::from)?)
     }
@@ -107,6 +110,8 @@ impl Context {
         let Configuration {
             egress,
             ca_file,
+            source_addresses,
+            proxy,
             key_file,
             lease,
             engine,
@@ -116,6 +121,8 @@ impl Context {
         tharsis::Options {
             egress: egress.clone(),
             ca_file: ca_file.clone(),
+            source_addresses: source_addresses.clone(),
+            proxy: proxy.clone(),
             key_file: Some(key_file.clone()),
             lease: *lease,
             engine: engine.clone(),
@@ -169,6 +176,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Replay(options) => replay::run(context, options).await,
         Command::Prune(options) => prune::run(context, &options).await,
         Command::Erase(options) => erase::run(context, &options).await,
+        Command::Egress(command) => egress::run(context, &command),
         Command::Migrate(options) => migrate::run(context, &options).await,
         Command::Doctor(options) => doctor::run(context, &options).await,
         Command::Listen(options) => listen::run(context, options).await,

@@ -14,6 +14,7 @@ use tharsis::{
 
 use super::Context;
 use crate::{
+    configuration::Configuration,
     mail,
     output::{
         Exit, Failure, HERTZ, Output,
@@ -140,6 +141,9 @@ async fn announce(
     .filter(|(n, ..)| *n > 0)
     .map(|(n, one, many)| counted(n, one, many))
     .collect();
+    if let Some(opened) = opened(&context.configuration) {
+        context.output.note(opened);
+    }
     context.output.note(format_args!(
         "Owns {}{}: {}{}. {}. {}",
         if shards == Shards::ALL {
@@ -166,6 +170,28 @@ async fn announce(
         },
     ));
     Ok(())
+}
+
+/// What of egress is not as it comes.
+fn opened(configuration: &Configuration) -> Option<String> {
+    let egress = &configuration.egress;
+    let opened = (egress.allow_addresses.iter().map(ToString::to_string))
+        .chain(egress.allow_hosts.iter().cloned())
+        .collect::<Vec<_>>();
+    match (&*opened, &configuration.proxy) {
+        ([], None) => None,
+        ([], Some(proxy)) => Some(format!(
+            "Requests go through {proxy}, which judges addresses."
+        )),
+        (opened, None) => Some(format!(
+            "Opened by name, beside public addresses: {}.",
+            inert(&opened.join(", "))
+        )),
+        (opened, Some(proxy)) => Some(format!(
+            "Requests go through {proxy}, which judges addresses. Opened by name: {}.",
+            inert(&opened.join(", "))
+        )),
+    }
 }
 
 fn live(progress: &Progress, rate: u64) -> String {

@@ -18,6 +18,7 @@ fn each_documented_type_is_listed_with_its_sender() {
     delivery.dead                    tharsis     Deliveries of a subscription ended dead: how many since the last event of this type.
     address.blocked                  tharsis     The host of a subscription leads to an address that must not be reached.
     delivery.expiring                tharsis     Deliveries of a subscription are held that end within a week: events are kept no longer.
+    certificate.expiring             tharsis     The certificate of a subscription's receiver ends within two weeks: `since` is when.
     ");
 }
 
@@ -47,6 +48,6 @@ fn a_type_that_nobody_documents_is_wrong_usage() {
     exit 2
     --- stderr
     error[unknown_event_type]: sale: no document describes it
-      hint: choose one of: product_discount_recommendation, nudge, signal, channel_activity, custom_activity, reward.earned, subscription.failing, subscription.suspended, subscription.recovered, delivery.dead, address.blocked, delivery.expiring
+      hint: choose one of: product_discount_recommendation, nudge, signal, channel_activity, custom_activity, reward.earned, subscription.failing, subscription.suspended, subscription.recovered, delivery.dead, address.blocked, delivery.expiring, certificate.expiring
     ");
 }

@@ -3,6 +3,10 @@ use std::time::Duration;
 use super::{Alert, Case, Cause};
 use crate::Timestamp;
 
+/// Connections are made anew every few minutes: a certificate that was not seen for so long is not what people are told
+/// of again.
+const UNSEEN: Duration = Duration::from_secs(60 * 60);
+
 /// What becomes of what was raised.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Decision<'a> {
@@ -38,6 +42,8 @@ pub fn decide(case: &Case, every: Duration, now: Timestamp) -> Decision<'_> {
             fails_again || failure_told <= told(Cause::Recovered)
         }
         Cause::Dead | Cause::Blocked | Cause::Expiring => false,
+        // Whoever was told may have renewed it: then it is not seen any more.
+        Cause::Certificate => told(Cause::Certificate).is_some() && alert.raised_at + UNSEEN <= now,
     };
     let mut decision = Decision::default();
     for alert in &case.alerts {
@@ -45,7 +51,7 @@ pub fn decide(case: &Case, every: Duration, now: Timestamp) -> Decision<'_> {
             decision.moot.push(alert);
             continue;
         }
-        let turn = told(alert.cause).map(|at| at + every);
+        let turn = told(alert.cause).map(|at| at + alert.cause.pace(every));
         match turn.filter(|turn| *turn > now) {
             Some(turn) if alert.due_at < turn => decision.wait.push((alert, turn)),
             None if alert.due_at <= now => decision.tell.push(alert),

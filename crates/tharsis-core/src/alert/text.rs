@@ -91,6 +91,7 @@ fn headline(alert: &Alert) -> String {
         Cause::Dead => format!("has dead deliveries: {}", alert.count),
         Cause::Blocked => "leads to an address that is blocked".to_owned(),
         Cause::Expiring => format!("holds deliveries that end within a week: {}", alert.count),
+        Cause::Certificate => "has a certificate that ends soon".to_owned(),
     }
 }
 
@@ -140,6 +141,9 @@ pub(super) fn sentence(
             "{} held, the oldest of an event of {since}, and will end expired within a week: events are kept no longer.",
             counted(alert.count, "delivery is", "deliveries are"),
         ),
+        Cause::Certificate => format!(
+            "Its certificate ends at {since}. From then on every delivery fails, until it is renewed."
+        ),
     }
 }
 
@@ -178,6 +182,8 @@ pub(super) fn advice(alerts: &[&Alert], facts: &Facts) -> Vec<String> {
     if alerts.iter().all(|alert| alert.cause == Cause::Recovered) {
         return vec!["Nothing.".to_owned()];
     }
+    let is_ending = alerts.iter().any(|alert| alert.cause == Cause::Certificate);
+    let renew = "Renew the receiver's certificate, and reload its server.";
     let raised = alerts.iter().filter_map(|alert| alert.code.as_deref());
     let answered = facts.answers.iter().map(|answer| &*answer.code);
     let mut seen: Vec<&str> = Vec::new();
@@ -188,11 +194,12 @@ pub(super) fn advice(alerts: &[&Alert], facts: &Facts) -> Vec<String> {
             seen.push(code);
         }
     }
-    seen.into_iter()
-        .filter_map(|code| {
-            let known = codes::find(code)?;
-            Some(format!("{code}: {}; {}", known.meaning, known.advice))
-        })
+    let of_codes = seen.into_iter().filter_map(|code| {
+        let known = codes::find(code)?;
+        Some(format!("{code}: {}; {}", known.meaning, known.advice))
+    });
+    (is_ending.then(|| renew.to_owned()).into_iter())
+        .chain(of_codes)
         .collect()
 }
 
@@ -212,7 +219,7 @@ pub(super) fn commands(
     if has(Cause::Suspended) || facts.condition == Condition::Suspended {
         commands.push(format!("tharsis subscription resume {id}"));
     }
-    if has(Cause::Failing) || has(Cause::Blocked) {
+    if has(Cause::Failing) || has(Cause::Blocked) || has(Cause::Certificate) {
         commands.push(format!("tharsis subscription test {id}"));
     }
     if has(Cause::Dead) {

@@ -152,6 +152,15 @@ codes! {
     ADDRESS_IS_SELF "address_is_self" RETRIED,
         "the host name leads back to this machine; nothing was sent",
         "point the name at the receiver, or let the operator allow the range by name";
+    ADDRESS_UNVETTED "address_unvetted" RETRIED,
+        "an answer came from an address that was never vetted, which should not be possible; it was not read",
+        "report it: something went around the egress policy of this process";
+    PROXY_UNREACHABLE "proxy_unreachable" OURS,
+        "the proxy that requests go through cannot be reached, or does not let us in",
+        "check [egress] proxy, and that the proxy runs and takes our user and password";
+    PROXY_REFUSED "proxy_refused" RETRIED,
+        "the proxy made no connection to the host",
+        "look at the proxy's log: it forbids the host, or cannot reach it either";
     CONNECT_REFUSED "connect_refused" RETRIED,
         "nothing listens on the port",
         "start the receiver, or open its firewall";

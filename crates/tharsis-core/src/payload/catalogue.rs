@@ -34,6 +34,7 @@ pub const CATALOGUE: &[&Documented] = &[
     &own::DEAD,
     &own::BLOCKED,
     &own::EXPIRING,
+    &own::CERTIFICATE,
 ];
 
 /// A type of payload that a sender documents.

@@ -40,6 +40,7 @@ const fn documented(cause: Cause) -> &'static Documented {
         Cause::Dead => &DEAD,
         Cause::Blocked => &BLOCKED,
         Cause::Expiring => &EXPIRING,
+        Cause::Certificate => &CERTIFICATE,
     }
 }
 
@@ -95,6 +96,15 @@ pub(super) static EXPIRING: Documented = Documented {
     shape: &shape(Cause::Expiring.as_str()),
     facts,
     example: || example(Cause::Expiring),
+};
+
+pub(super) static CERTIFICATE: Documented = Documented {
+    name: Cause::Certificate.as_str(),
+    profile: SENDER,
+    summary: "The certificate of a subscription's receiver ends within two weeks: `since` is when.",
+    shape: &shape(Cause::Certificate.as_str()),
+    facts,
+    example: || example(Cause::Certificate),
 };
 
 const fn shape(name: &'static str) -> [Field; 17] {
@@ -163,8 +173,12 @@ fn example(cause: Cause) -> Result<Event, Invalid> {
         Cause::Dead => (0, 7, "http_503", Condition::Healthy),
         Cause::Blocked => (0, 3, "address_not_global", Condition::Healthy),
         Cause::Expiring => (0, 1_280, "http_503", Condition::Suspended),
+        Cause::Certificate => (0, 0, "http_200", Condition::Healthy),
     };
-    let has_code = !matches!(cause, Cause::Recovered | Cause::Expiring);
+    let has_code = !matches!(
+        cause,
+        Cause::Recovered | Cause::Expiring | Cause::Certificate
+    );
     let alert = Alert {
         id: 1,
         cause,

@@ -73,6 +73,26 @@ impl Failure {
             })
     }
 
+    /// What it is where it came through a proxy. What stands between us and the proxy is not the receiver's doing; that the
+    /// proxy opens no way to the receiver may be.
+    pub(super) fn through_proxy(self, error: &reqwest::Error, phase: Phase) -> Self {
+        if is_refused_by_proxy(error) {
+            return Self::theirs(
+                codes::PROXY_REFUSED,
+                "the proxy did not connect us to the host",
+            );
+        }
+        let is_on_the_way = matches!(phase, Phase::Dns | Phase::Tcp);
+        if is_on_the_way && self.fault == Fault::Theirs && !error.is_timeout() {
+            return Self {
+                code: codes::PROXY_UNREACHABLE,
+                fault: Fault::Ours,
+                detail: self.detail,
+            };
+        }
+        self
+    }
+
     /// Whether this process, not the other side, lacks something: descriptors, ports or memory.
     pub(super) fn is_local_resource(error: &io::Error) -> bool {
         // They have no `ErrorKind`: ENFILE, EMFILE and ENOBUFS, the last as Linux and as macOS number it.
@@ -92,6 +112,7 @@ impl Failure {
             excerpt: Vec::new(),
             detail: (!self.detail.is_empty()).then(|| shown(&self.detail)),
             duration,
+            certificate_ends: None,
         }
     }
 }
@@ -103,6 +124,18 @@ impl fmt::Display for Failure {
 }
 
 impl Error for Failure {}
+
+/// The type of this error cannot be named; only its text tells it.
+fn is_refused_by_proxy(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.to_string() == "tunnel error: unsuccessful" {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
 
 /// The first error in the chain whose type says what happened.
 fn find(error: &(dyn Error + 'static), phase: Phase) -> Option<Failure> {

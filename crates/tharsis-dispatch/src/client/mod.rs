@@ -1,8 +1,11 @@
 //! The one HTTP client: guarded on the way out, bounded on the way back.
 
 mod answer;
+mod certificate;
+mod exit;
 mod failure;
 mod phase;
+mod proxy;
 mod resolver;
 mod tls;
 
@@ -10,12 +13,15 @@ use std::{
     borrow::Cow,
     net::IpAddr,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue};
 use tharsis_core::{
     delivery::{Outcome, codes},
     egress::{PayloadUrl, Policy},
@@ -23,19 +29,14 @@ use tharsis_core::{
 };
 use url::{Host, Url};
 
-use self::{answer::Answer, failure::Failure, phase::Phase, resolver::VettedResolver};
-
-/// For DNS, TCP and TLS together, below the 3 s that a request has as a whole. Where a name has several addresses they
-/// share it, so that one that swallows packets leaves time for the next.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(2500);
-
-/// Node closes an idle connection after 5 s, the shortest of the common servers; one that is taken out of the pool at
-/// the moment when its server closes it costs an attempt.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// Idle connections to one host. Only requests in flight open any, at most as many as there are, and each closes after
-/// [`IDLE_TIMEOUT`]; a smaller number would close connections that the next requests need.
-const MAX_IDLE_PER_HOST: usize = 256;
+pub use self::proxy::Proxy;
+use self::{
+    answer::Answer,
+    exit::{Exit, MAX_AGE, Making},
+    failure::Failure,
+    phase::Phase,
+    resolver::{AsksFor, VettedResolver},
+};
 
 /// What the one HTTP client of a process is made with.
 #[derive(Debug, Clone, Default)]
@@ -44,13 +45,19 @@ pub struct ClientOptions {
     pub egress: Policy,
     /// Certificates in PEM, trusted beside the system's roots.
     pub ca_file: Option<PathBuf>,
+    /// Addresses of this machine that requests go out from, in turn; with none the system takes one. They are of one
+    /// family, and receivers that have addresses of the other alone are not reached.
+    pub source_addresses: Vec<IpAddr>,
+    /// What requests go through. It judges the addresses then.
+    pub proxy: Option<Proxy>,
 }
 
 /// Why the client could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ClientError {
-    /// Stable code: `ca_file_unreadable`, `ca_file_invalid`, `no_trusted_roots`, `resolver_unusable`, …
+    /// Stable code: `ca_file_unreadable`, `ca_file_invalid`, `no_trusted_roots`, `resolver_unusable`,
+    /// `source_addresses_mixed`, `source_address_unusable`, …
     pub code: &'static str,
     /// What is wrong.
     pub message: String,
@@ -58,35 +65,61 @@ pub struct ClientError {
     pub hint: String,
 }
 
-/// The guarded client: HTTPS only, vetted addresses only, no redirects, no proxies, a total deadline, a bounded body.
+/// The guarded client: HTTPS only, vetted addresses only, no redirects, no proxy but one that is named, a total deadline,
+/// a bounded body, no connection older than five minutes.
 ///
 /// Cheap to clone; the clones share their connections.
 #[derive(Debug, Clone)]
-pub struct Client {
-    http: reqwest::Client,
-    resolver: VettedResolver,
+pub struct Client(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    /// At least one.
+    exits: Vec<Exit>,
+    /// Counts requests, which take the exits in turn.
+    turn: AtomicUsize,
     egress: Arc<Policy>,
+    proxy: Option<Proxy>,
 }
 
 impl Client {
     /// Makes the client. One for the whole process: its connections are shared.
     ///
     /// # Errors
-    /// When the CA file or the machine's resolver configuration cannot be used.
+    /// When the CA file, the machine's resolver configuration or a source address cannot be used.
     pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
+        Self::with_age(options, MAX_AGE)
+    }
+
+    /// `max_age` is that of a connection.
+    fn with_age(options: &ClientOptions, max_age: Duration) -> Result<Self, ClientError> {
         let egress = Arc::new(options.egress.clone());
-        let resolver = VettedResolver::of_this_machine(egress.clone())?;
-        let tls = tls::config(options.ca_file.as_deref())?;
-        let http = build(resolver.clone(), tls).map_err(|error| ClientError {
-            code: "client_unusable",
-            message: format!("the HTTP client cannot be made: {error}"),
-            hint: "report it, with this message".to_owned(),
+        let resolver = VettedResolver::of_this_machine(match &options.proxy {
+            None => AsksFor::Receivers {
+                egress: egress.clone(),
+                source: None,
+            },
+            Some(_) => AsksFor::Proxy,
         })?;
-        Ok(Self {
-            http,
-            resolver,
+        let tls = tls::config(options.ca_file.as_deref())?;
+        tell(options);
+        let exits = sources(&options.source_addresses)?
+            .into_iter()
+            .map(|source| {
+                let making = Making {
+                    resolver: resolver.sending_from(source),
+                    tls: tls.clone(),
+                    proxy: options.proxy.clone(),
+                    source,
+                };
+                Exit::new(making, max_age)
+            });
+        Ok(Self(Arc::new(Parts {
+            exits: exits.collect::<Result<_, _>>()?,
+            turn: AtomicUsize::new(0),
             egress,
-        })
+            proxy: options.proxy.clone(),
+        })))
     }
 
     /// Sends one request and says what came of it; never fails, for a failure is an outcome.
@@ -102,30 +135,36 @@ impl Client {
         };
         phase::tracked(async {
             let mut answer = None;
-            let exchange = self.exchange(request, &mut answer);
+            let exchange = self.exchange(request, began, &mut answer);
             let failure = match tokio::time::timeout(deadline, exchange).await {
                 Ok(Ok(())) => None,
                 Ok(Err(failure)) => Some(failure),
                 Err(_) => Some(Failure::timed_out(phase::current())),
             };
-            match (answer, failure) {
+            let outcome = match (answer, failure) {
                 (Some(answer), _) => answer.outcome(began.elapsed()),
                 (None, Some(failure)) => failure.outcome(began.elapsed()),
                 (None, None) => Failure::internal("an exchange without an answer or a failure")
                     .outcome(began.elapsed()),
+            };
+            Outcome {
+                certificate_ends: phase::certificate_ends(),
+                ..outcome
             }
         })
         .await
     }
 
     /// What would come of a request to this URL before anything is dialled, where it would come no further: its name leads
-    /// nowhere, not in this time, or to where nothing may be sent. Nothing is sent.
+    /// nowhere, not in this time, or to where nothing may be sent. Nothing is sent, and where a proxy looks names up nothing
+    /// is asked.
     pub async fn look_up(&self, url: &PayloadUrl, deadline: Duration) -> Option<Outcome> {
         let began = Instant::now();
         let look_up = async {
             match url.canonical().host() {
-                Some(Host::Domain(name)) => self.resolver.addresses(name).await.map(drop),
-                _ => vet_literal(&self.egress, url.canonical()),
+                Some(Host::Domain(_)) if self.0.proxy.is_some() => Ok(()),
+                Some(Host::Domain(name)) => self.exit().resolver().addresses(name).await.map(drop),
+                _ => vet_literal(&self.0.egress, url.canonical()),
             }
         };
         let failure = match tokio::time::timeout(deadline, look_up).await {
@@ -138,25 +177,42 @@ impl Client {
     /// The client without what `send` adds to it. The benchmark measures the one against the other.
     #[doc(hidden)]
     pub fn bare(&self) -> reqwest::Client {
-        self.http.clone()
+        self.exit().http(Instant::now())
+    }
+
+    /// Whose turn it is.
+    fn exit(&self) -> &Exit {
+        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
+        &self.0.exits[turn % self.0.exits.len()]
     }
 
     /// `answer` is filled as soon as the head is there, so that it outlives a body that never ends.
     async fn exchange(
         &self,
         request: reqwest::Request,
+        now: Instant,
         answer: &mut Option<Answer>,
     ) -> Result<(), Failure> {
-        let mut response = (self.http.execute(request).await)
-            .map_err(|error| Failure::of(&error, phase::current()))?;
-        // Only vetted addresses are dialled, so this never refuses, unless something went around the resolver.
-        if response
-            .remote_addr()
-            .is_none_or(|peer| self.egress.verdict(peer.ip()).is_err())
-        {
+        let exit = self.exit();
+        let mut response = (exit.http(now).execute(request).await).map_err(|error| {
+            let failure = Failure::of(&error, phase::current());
+            match self.0.proxy {
+                Some(_) => failure.through_proxy(&error, phase::current()),
+                None => failure,
+            }
+        })?;
+        let peer = response.remote_addr().map(|peer| peer.ip());
+        let is_vetted = peer.is_some_and(|peer| self.0.egress.verdict(peer).is_ok());
+        // Only vetted addresses are dialled, so this never happens, unless something went around the resolver.
+        if !is_vetted && self.0.proxy.is_none() {
+            tracing::error!(
+                ?peer,
+                "An answer came from an address that was never vetted"
+            );
+            exit.renew(now);
             return Err(Failure::theirs(
-                codes::ADDRESS_NOT_GLOBAL,
-                "the answer came from an address that is not allowed",
+                codes::ADDRESS_UNVETTED,
+                "the answer was not read, and all connections were given up",
             ));
         }
         answer
@@ -169,7 +225,7 @@ impl Client {
     /// Turns a request into one of the HTTP library, or says why it must not be sent.
     fn admit(&self, request: Request) -> Result<reqwest::Request, Failure> {
         let url = request.url.canonical();
-        vet_literal(&self.egress, url)?;
+        vet_literal(&self.0.egress, url)?;
         let method = match request.method {
             Method::Post => http::Method::POST,
             Method::Head => http::Method::HEAD,
@@ -202,7 +258,41 @@ fn vet_literal(egress: &Policy, url: &Url) -> Result<(), Failure> {
         Some(Host::Ipv6(address)) => IpAddr::V6(address),
         None => return Err(Failure::internal("the URL has no host")),
     };
-    resolver::vet(egress, vec![literal]).map(drop)
+    resolver::vet(egress, None, vec![literal]).map(drop)
+}
+
+/// Whoever reads the log sees what was opened by name.
+fn tell(options: &ClientOptions) {
+    let Policy {
+        allow_addresses,
+        allow_hosts,
+        allow_ports,
+    } = &options.egress;
+    let allow_addresses: Vec<String> = allow_addresses.iter().map(ToString::to_string).collect();
+    tracing::info!(
+        egress.allow_addresses = ?allow_addresses,
+        egress.allow_hosts = ?allow_hosts,
+        egress.allow_ports = ?allow_ports,
+        egress.source_addresses = ?options.source_addresses,
+        egress.proxy = ?options.proxy,
+        egress.ca_file = ?options.ca_file,
+        "Requests go to public addresses, and to what is opened by name"
+    );
+}
+
+/// One for each exit.
+fn sources(addresses: &[IpAddr]) -> Result<Vec<Option<IpAddr>>, ClientError> {
+    let Some(first) = addresses.first() else {
+        return Ok(vec![None]);
+    };
+    if addresses.iter().any(|a| a.is_ipv4() != first.is_ipv4()) {
+        return Err(ClientError {
+            code: "source_addresses_mixed",
+            message: "the source addresses are of both families, IPv4 and IPv6".to_owned(),
+            hint: "name addresses of one family: [egress] source_addresses".to_owned(),
+        });
+    }
+    Ok(addresses.iter().copied().map(Some).collect())
 }
 
 /// The name of a documented sender costs no allocation; anything else than a lower-case name is refused instead of
@@ -218,46 +308,6 @@ fn header_name(name: Cow<'static, str>) -> Result<HeaderName, Failure> {
             .map_err(|_| Failure::internal("a header's name is none")),
         _ => Err(Failure::internal("a header's name is not in lower case")),
     }
-}
-
-/// HTTP/1.1 only: a connection carries one request at a time, so what a receiver does to it (a stall, a reset, a flood
-/// of frames) concerns one delivery, and the attacks on HTTP/2's frames have nothing to aim at. With few requests in
-/// flight per subscription, multiplexing would save little.
-///
-/// The head of an answer is bounded by hyper's own limits: 100 fields and about 400 KiB.
-///
-/// There is no switch here for certificates, redirects or proxies, and there must never be one.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place that makes a client"
-)]
-fn build(
-    resolver: VettedResolver,
-    tls: rustls::ClientConfig,
-) -> Result<reqwest::Client, reqwest::Error> {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-    // Nothing here decompresses, and an excerpt is there to be read.
-    headers.insert(
-        header::ACCEPT_ENCODING,
-        HeaderValue::from_static("identity"),
-    );
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .https_only(true)
-        .http1_only()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .retry(reqwest::retry::never())
-        .dns_resolver(resolver)
-        .connector_layer(phase::Connected)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
-        .default_headers(headers)
-        .build()
 }
 
 impl Phase {
@@ -309,24 +359,55 @@ mod tests {
                 ..Policy::default()
             },
             ca_file: Some(ca_file.path().to_owned()),
+            ..ClientOptions::default()
         })
         .unwrap();
-        let client = Client {
-            http: lied_to.http,
-            resolver: lied_to.resolver,
+        let parts = Arc::into_inner(lied_to.0).unwrap();
+        let client = Client(Arc::new(Parts {
             egress: Arc::new(Policy::default()),
+            ..parts
+        }));
+        for connections in [1, 2] {
+            let outcome = client.send(post(&receiver)).await;
+            assert_eq!(outcome.code, codes::ADDRESS_UNVETTED);
+            assert_eq!((outcome.status, outcome.excerpt.len()), (None, 0));
+            assert_eq!(receiver.connections(), connections, "none is used again");
+        }
+    }
+
+    fn post(receiver: &Receiver) -> Request {
+        Request {
+            method: Method::Post,
+            url: PayloadUrl::stored(&receiver.url("/")).unwrap(),
+            headers: Vec::new(),
+            body: Bytes::from_static(b"{}"),
+            deadline: Duration::from_secs(10),
+        }
+    }
+
+    /// F214 of the corpus: a connection that is always in use would never ask again where its name leads.
+    #[tokio::test]
+    async fn no_connection_is_older_than_its_client_may_be() {
+        let authority = Authority::generate().unwrap();
+        let mut ca_file = tempfile::NamedTempFile::new().unwrap();
+        ca_file.write_all(authority.pem().as_bytes()).unwrap();
+        let options = ClientOptions {
+            egress: Policy {
+                allow_addresses: vec!["127.0.0.0/8".parse().unwrap()],
+                ..Policy::default()
+            },
+            ca_file: Some(ca_file.path().to_owned()),
+            ..ClientOptions::default()
         };
-        let outcome = client
-            .send(Request {
-                method: Method::Post,
-                url: PayloadUrl::stored(&receiver.url("/")).unwrap(),
-                headers: Vec::new(),
-                body: Bytes::from_static(b"{}"),
-                deadline: Duration::from_secs(10),
-            })
-            .await;
-        assert_eq!(outcome.code, codes::ADDRESS_NOT_GLOBAL);
-        assert_eq!((outcome.status, outcome.excerpt.len()), (None, 0));
+        for (max_age, connections) in [(Duration::ZERO, 5), (MAX_AGE, 1)] {
+            let receiver = Receiver::bind(Options::new(&authority)).await.unwrap();
+            let client = Client::with_age(&options, max_age).unwrap();
+            for _ in 0..5 {
+                assert_eq!(client.send(post(&receiver)).await.code, "http_200");
+            }
+            assert_eq!(receiver.connections(), connections, "{max_age:?}");
+        }
+        assert!(MAX_AGE <= Duration::from_secs(300));
     }
 
     #[tokio::test]
@@ -339,7 +420,7 @@ mod tests {
             };
             let options = ClientOptions {
                 egress,
-                ca_file: None,
+                ..ClientOptions::default()
             };
             Client::new(&options).unwrap()
         };

@@ -1,15 +1,16 @@
-//! How far a request has come, so that a timeout can say what it waited for.
+//! How far a request has come, so that a timeout can say what it waited for, and what was seen on the way.
 
 use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll},
 };
 
+use tharsis_core::Timestamp;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -26,17 +27,20 @@ pub(super) enum Phase {
     Tls,
 }
 
-/// The phase of one request, shared with the connection that is made for it.
+/// One request, as the connection that is made for it sees it.
 #[derive(Debug, Default)]
-struct Progress(AtomicU8);
+struct Progress {
+    phase: AtomicU8,
+    certificate_ends: OnceLock<Timestamp>,
+}
 
 impl Progress {
     fn reached(&self, phase: Phase) {
-        self.0.store(phase as u8, Ordering::Relaxed);
+        self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
     fn phase(&self) -> Phase {
-        let stored = self.0.load(Ordering::Relaxed);
+        let stored = self.phase.load(Ordering::Relaxed);
         [Phase::Dns, Phase::Tcp, Phase::Tls]
             .into_iter()
             .find(|phase| *phase as u8 == stored)
@@ -64,6 +68,19 @@ pub(super) fn current() -> Phase {
 /// The request that is running here has come this far. A connection that is made in the background has none.
 pub(super) fn reached(phase: Phase) {
     let _ = PROGRESS.try_with(|progress| progress.reached(phase));
+}
+
+/// The certificate of the receiver that the request running here connects to is good until then.
+pub(super) fn saw_certificate(ends: Timestamp) {
+    let _ = PROGRESS.try_with(|progress| progress.certificate_ends.set(ends));
+}
+
+/// Until when the receiver's certificate is good, where the request that is running here made a connection.
+pub(super) fn certificate_ends() -> Option<Timestamp> {
+    PROGRESS
+        .try_with(|progress| progress.certificate_ends.get().copied())
+        .ok()
+        .flatten()
 }
 
 /// Around the connector: brings a request to [`Phase::Http`] when its connection stands, or when it got another one
@@ -96,6 +113,8 @@ where
     }
 
     fn call(&mut self, target: Target) -> Self::Future {
+        // Where an address is dialled no resolver says so.
+        reached(Phase::Tcp);
         Connecting {
             connecting: Box::pin(self.0.call(target)),
             asked_by: PROGRESS.try_with(Arc::clone).ok(),

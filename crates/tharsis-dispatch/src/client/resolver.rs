@@ -39,7 +39,19 @@ const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(4);
 #[derive(Clone)]
 pub(super) struct VettedResolver {
     dns: TokioResolver,
-    egress: Arc<Policy>,
+    asks_for: AsksFor,
+}
+
+/// Whose names are asked for.
+#[derive(Debug, Clone)]
+pub(super) enum AsksFor {
+    /// Of receivers. Where there is a source address, only those of its family can be reached.
+    Receivers {
+        egress: Arc<Policy>,
+        source: Option<IpAddr>,
+    },
+    /// Of the proxy, which is the operator's own; it asks for the receivers'.
+    Proxy,
 }
 
 impl fmt::Debug for VettedResolver {
@@ -50,7 +62,7 @@ impl fmt::Debug for VettedResolver {
 
 impl VettedResolver {
     /// With the name servers and hosts file of this machine.
-    pub(super) fn of_this_machine(egress: Arc<Policy>) -> Result<Self, ClientError> {
+    pub(super) fn of_this_machine(asks_for: AsksFor) -> Result<Self, ClientError> {
         let (config, options) = match hickory_resolver::system_conf::read_system_conf() {
             // Without the file only the name server of this machine is asked: resolv.conf(5).
             Err(NetError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
@@ -62,13 +74,13 @@ impl VettedResolver {
             }
             read => read.map_err(|error| unusable(&error))?,
         };
-        Self::new(config, options, egress).map_err(|error| unusable(&error))
+        Self::new(config, options, asks_for).map_err(|error| unusable(&error))
     }
 
     fn new(
         config: ResolverConfig,
         mut options: ResolverOpts,
-        egress: Arc<Policy>,
+        asks_for: AsksFor,
     ) -> Result<Self, NetError> {
         options.positive_max_ttl = Some(MAX_TTL);
         options.negative_max_ttl = Some(MAX_NEGATIVE_TTL);
@@ -79,31 +91,56 @@ impl VettedResolver {
         *builder.options_mut() = options;
         Ok(Self {
             dns: builder.build()?,
-            egress,
+            asks_for,
         })
     }
 
-    pub(super) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Failure> {
-        if is_localhost(host) {
-            return vet(&self.egress, self.loopback());
+    /// The same look-ups for an exit of its own.
+    pub(super) fn sending_from(&self, address: Option<IpAddr>) -> Self {
+        let mut resolver = self.clone();
+        if let AsksFor::Receivers { source, .. } = &mut resolver.asks_for {
+            *source = address;
         }
-        // The dot at the end keeps the search domains of this machine out: a name means the same everywhere.
-        let found = (self.dns.lookup_ip(format!("{host}.")).await)
-            .map_err(|error| lookup_failure(&error))?;
-        vet(&self.egress, found.iter().collect())
+        resolver
     }
 
-    /// RFC 6761, section 6.3: `localhost` is never asked for. Where only one of its two addresses is allowed, that one
-    /// is meant.
-    fn loopback(&self) -> Vec<IpAddr> {
-        let all = [IpAddr::V4(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
-        let mut allowed = all.to_vec();
-        allowed.retain(|address| self.egress.verdict(*address).is_ok());
-        if allowed.is_empty() {
-            all.to_vec()
-        } else {
-            allowed
+    pub(super) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Failure> {
+        match &self.asks_for {
+            AsksFor::Receivers { egress, source } => {
+                let found = if is_localhost(host) {
+                    loopback(egress)
+                } else {
+                    self.look_up(host).await?
+                };
+                vet(egress, *source, found)
+            }
+            AsksFor::Proxy if is_localhost(host) => Ok(LOOPBACK.to_vec()),
+            AsksFor::Proxy => self.look_up(host).await,
         }
+    }
+
+    async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, Failure> {
+        // The dot at the end keeps the search domains of this machine out: a name means the same everywhere.
+        let found = self.dns.lookup_ip(format!("{host}.")).await;
+        let found = found.map_err(|error| lookup_failure(&error))?;
+        Ok(found.iter().collect())
+    }
+}
+
+/// RFC 6761, section 6.3: `localhost` is never asked for.
+const LOOPBACK: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::LOCALHOST),
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+];
+
+/// Where only one of its two addresses is allowed, that one is meant.
+fn loopback(egress: &Policy) -> Vec<IpAddr> {
+    let mut allowed = LOOPBACK.to_vec();
+    allowed.retain(|address| egress.verdict(*address).is_ok());
+    if allowed.is_empty() {
+        LOOPBACK.to_vec()
+    } else {
+        allowed
     }
 }
 
@@ -120,8 +157,13 @@ impl Resolve for VettedResolver {
     }
 }
 
-/// All addresses of a name, if all of them may be dialled, without those that this machine has no route to.
-pub(super) fn vet(egress: &Policy, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, Failure> {
+/// All addresses of a name, if all of them may be dialled, without those that this machine has no route to, or none from
+/// the source address.
+pub(super) fn vet(
+    egress: &Policy,
+    source: Option<IpAddr>,
+    addresses: Vec<IpAddr>,
+) -> Result<Vec<IpAddr>, Failure> {
     egress.vet(&addresses, &[]).map_err(refused)?;
     let mut reachable = Vec::with_capacity(addresses.len());
     for address in addresses {
@@ -137,6 +179,9 @@ pub(super) fn vet(egress: &Policy, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>
             }
             Err(_) => {}
         }
+    }
+    if let Some(source) = source {
+        reachable.retain(|address| address.is_ipv4() == source.is_ipv4());
     }
     if reachable.is_empty() {
         return Err(Failure::theirs(

@@ -3,14 +3,18 @@
 use std::{path::Path, sync::Arc};
 
 use rustls::{
-    ClientConfig, NamedGroup, RootCertStore,
-    client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue},
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, NamedGroup, RootCertStore,
+    SignatureScheme,
+    client::{
+        ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
 };
-use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
 use rustls_platform_verifier::Verifier;
 
 use super::{
-    ClientError,
+    ClientError, certificate,
     phase::{self, Phase},
 };
 
@@ -29,7 +33,7 @@ pub(super) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, ClientError
         .with_safe_default_protocol_versions()
         .expect("the provider has cipher suites of both versions")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_custom_certificate_verifier(Arc::new(Noticing(verifier)))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = Resumption::store(Arc::new(NoSessions));
@@ -58,6 +62,53 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, ClientError
             .map_err(|error| invalid(format!("holds something that is no authority: {error}")))?;
     }
     Ok(certificates)
+}
+
+/// The platform's judgement, and a note of how long what it found good is so.
+#[derive(Debug)]
+struct Noticing(Verifier);
+
+impl ServerCertVerifier for Noticing {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = (self.0).verify_server_cert(leaf, others, name, ocsp, now)?;
+        if let Some(ends) = certificate::ends(leaf) {
+            phase::saw_certificate(ends);
+        }
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, leaf, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        self.0.root_hint_subjects()
+    }
 }
 
 /// Resumes nothing: each connection verifies the receiver's certificate, so that one that has expired or was replaced is

@@ -6,6 +6,7 @@ use std::{
 
 use tharsis_core::{
     Invalid, Timestamp,
+    alert::is_ending,
     delivery::{End, Fault, Outcome, Verdict, codes},
 };
 use tharsis_store::{Attempt, Due, Fate, Position, Settlement};
@@ -33,6 +34,8 @@ pub(super) fn attempted(
     holds: bool,
 ) -> Settlement {
     let holds = holds && due.key.is_some();
+    let ended_at = at + outcome.duration;
+    let certificate_ends = (outcome.certificate_ends).filter(|ends| is_ending(*ends, ended_at));
     let (fate, counts, suspend) = match verdict {
         Verdict::Delivered => (Fate::Ended(End::Delivered), true, None),
         Verdict::Retry { due_at } => {
@@ -75,6 +78,7 @@ pub(super) fn attempted(
         fate,
         key: due.key,
         suspend,
+        certificate_ends,
     }
 }
 
@@ -91,6 +95,7 @@ pub(super) fn again(due: &Due, now: Timestamp) -> Settlement {
         },
         key: due.key,
         suspend: None,
+        certificate_ends: None,
     }
 }
 
@@ -104,6 +109,7 @@ pub(super) fn aside(due: &Due) -> Settlement {
         fate: Fate::Aside,
         key: due.key,
         suspend: None,
+        certificate_ends: None,
     }
 }
 
@@ -125,6 +131,7 @@ pub(super) fn parked(due: &Due) -> Settlement {
         },
         key: due.key,
         suspend: None,
+        certificate_ends: None,
     }
 }
 
@@ -159,6 +166,7 @@ pub(super) fn unsigned(why: &Invalid) -> Outcome {
         excerpt: Vec::new(),
         detail: Some(why.to_string()),
         duration: Duration::ZERO,
+        certificate_ends: None,
     }
 }
 
@@ -191,6 +199,7 @@ fn without_request(
         fate: Fate::Ended(end),
         key: due.key,
         suspend: None,
+        certificate_ends: None,
     }
 }
 
@@ -320,6 +329,7 @@ mod tests {
             excerpt: b"busy".to_vec(),
             detail: None,
             duration: Duration::from_millis(12),
+            certificate_ends: None,
         };
         attempted(&due(1), at(6_000), outcome, verdict, false)
     }

@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     process::Command,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -12,13 +13,16 @@ use tharsis_core::{
     egress::Policy,
     signer::Method,
 };
-use tharsis_dispatch::{Client, ClientOptions};
+use tharsis_dispatch::{Client, ClientOptions, Proxy};
 use tharsis_receiver::{
-    Answer, Authority, Fault, FaultServer, Options, Receiver, StatusCode, Then, closed_port,
+    Answer, Authority, Fault, FaultServer, Flaw, Options, Receiver, StatusCode, Then, closed_port,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
-use crate::{BRIEF, PATIENT, client, loopback, post};
+use crate::{BRIEF, PATIENT, client, client_with, loopback, post};
 
 #[tokio::test]
 async fn a_request_arrives_as_it_was_made() {
@@ -271,14 +275,176 @@ async fn a_head_request_has_no_body() {
     assert!(!received.headers.contains_key("content-length"));
 }
 
+#[tokio::test]
+async fn whoever_connects_learns_when_the_certificate_ends() {
+    const DAYS: u64 = 24 * 60 * 60;
+    let authority = Authority::generate().unwrap();
+    let client = client(&authority, loopback());
+    for (flaw, days) in [(None, 395..=396), (Some(Flaw::EndsSoon), 4..=5)] {
+        let receiver = Receiver::bind(Options {
+            flaw,
+            ..Options::new(&authority)
+        })
+        .await
+        .unwrap();
+        let first = client.send(post(&receiver.url("/"), PATIENT)).await;
+        let ends = first.certificate_ends.expect("a connection was made");
+        let left = ends.since(tharsis_dispatch::system_now()).as_secs() / DAYS;
+        assert!(days.contains(&left), "{left} days");
+        let second = client.send(post(&receiver.url("/"), PATIENT)).await;
+        assert_eq!((second.certificate_ends, receiver.connections()), (None, 1));
+    }
+}
+
+/// Linux answers on all of 127.0.0.0/8.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn requests_go_out_from_the_named_addresses_in_turn() {
+    let authority = Authority::generate().unwrap();
+    let receiver = Receiver::bind(Options::new(&authority)).await.unwrap();
+    let from = |addresses: &[&str]| {
+        let parse = |address: &&str| address.parse().unwrap();
+        client_with(&authority, |options| {
+            options.source_addresses = addresses.iter().map(parse).collect();
+        })
+    };
+    let client = from(&["127.0.0.2", "127.0.0.3"]).unwrap();
+    for _ in 0..4 {
+        let outcome = client.send(post(&receiver.url("/"), PATIENT)).await;
+        assert_eq!(outcome.code, "http_200");
+    }
+    let seen: Vec<String> = (receiver.received().iter())
+        .map(|received| received.peer.ip().to_string())
+        .collect();
+    assert_eq!(seen, ["127.0.0.2", "127.0.0.3", "127.0.0.2", "127.0.0.3"]);
+    assert_eq!(receiver.connections(), 2);
+
+    // What has an address of the other family alone is out of reach, and no other source is taken.
+    let other = from(&["::1"]).unwrap();
+    let outcome = other.send(post(&receiver.url("/"), PATIENT)).await;
+    assert_eq!(outcome.code, "connect_unreachable");
+    let code = |addresses: &[&str]| from(addresses).unwrap_err().code;
+    assert_eq!(code(&["203.0.114.7"]), "source_address_unusable");
+    assert_eq!(code(&["127.0.0.1", "::1"]), "source_addresses_mixed");
+}
+
+#[tokio::test]
+async fn requests_go_through_the_proxy_that_is_named_and_stay_sealed() {
+    let authority = Authority::generate().unwrap();
+    let receiver = Receiver::bind(Options::new(&authority)).await.unwrap();
+    let proxy = ConnectProxy::start().await;
+    let through = |proxy: &str| {
+        let proxy = Proxy::parse(proxy).unwrap();
+        // It is the proxy that judges addresses.
+        client_with(&authority, |options| {
+            options.egress = Policy::default();
+            options.proxy = Some(proxy);
+        })
+        .unwrap()
+    };
+    let (host, port) = ("localhost", proxy.port);
+    for named in [
+        format!("http://127.0.0.1:{port}"),
+        format!("http://egress:hunter2@{host}:{port}"),
+    ] {
+        let outcome = through(&named)
+            .send(post(&receiver.url("/"), PATIENT))
+            .await;
+        assert_eq!(outcome.code, "http_200", "{outcome:?}");
+        assert!(outcome.certificate_ends.is_some(), "verified end to end");
+    }
+    let asked = proxy.asked();
+    let target = format!("CONNECT localhost:{} HTTP/1.1", receiver.addr().port());
+    assert!(asked[0].starts_with(&target), "{asked:?}");
+    assert!(!asked[0].contains("Proxy-Authorization"), "{asked:?}");
+    assert!(
+        asked[1].contains("Proxy-Authorization: Basic ZWdyZXNzOmh1bnRlcjI="),
+        "{asked:?}"
+    );
+
+    // Nobody is there, for the proxy.
+    let closed = closed_port().unwrap().port();
+    let nobody = format!("https://localhost:{closed}/");
+    let outcome = through(&format!("http://localhost:{port}"))
+        .send(post(&nobody, PATIENT))
+        .await;
+    assert_eq!(
+        (&*outcome.code, outcome.fault),
+        ("proxy_refused", Whose::Theirs)
+    );
+    // And no proxy is: that costs the receiver no attempt.
+    let gone = closed_port().unwrap().port();
+    for host in ["127.0.0.1", "localhost"] {
+        let client = through(&format!("http://{host}:{gone}"));
+        let outcome = client.send(post(&receiver.url("/"), PATIENT)).await;
+        assert_eq!(
+            (&*outcome.code, outcome.fault),
+            ("proxy_unreachable", Whose::Ours)
+        );
+    }
+    // An address in a URL is judged here all the same.
+    let literal = through(&format!("http://localhost:{port}"));
+    let outcome = literal
+        .look_up(&crate::url("https://localhost/"), PATIENT)
+        .await;
+    assert_eq!(outcome, None, "the proxy will ask for it");
+    assert_eq!(proxy.asked().len(), 3);
+}
+
+/// A proxy that knows `CONNECT` and keeps what it was asked.
+struct ConnectProxy {
+    port: u16,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl ConnectProxy {
+    async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let kept = asked.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(tunnel(client, kept.clone()));
+            }
+        });
+        Self { port, asked }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is a proxy's side")]
+async fn tunnel(mut client: TcpStream, asked: Arc<Mutex<Vec<String>>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let target = head.split(' ').nth(1).unwrap().to_owned();
+    asked.lock().unwrap().push(head);
+    match TcpStream::connect(target).await {
+        Ok(mut onwards) => {
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut onwards).await;
+        }
+        Err(_) => {
+            let refusal = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n";
+            client.write_all(refusal).await.unwrap();
+        }
+    }
+}
+
 #[test]
 fn a_ca_file_that_is_none_is_refused_with_advice() {
     let new = |text: &str| {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         Client::new(&ClientOptions {
-            egress: Policy::default(),
             ca_file: Some(file.path().to_owned()),
+            ..ClientOptions::default()
         })
         .unwrap_err()
     };
@@ -286,8 +452,8 @@ fn a_ca_file_that_is_none_is_refused_with_advice() {
     let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     assert_eq!(new(damaged).code, "ca_file_invalid");
     let missing = Client::new(&ClientOptions {
-        egress: Policy::default(),
         ca_file: Some("/nowhere/ca.pem".into()),
+        ..ClientOptions::default()
     });
     let error = missing.unwrap_err();
     assert_eq!(error.code, "ca_file_unreadable");

@@ -12,7 +12,7 @@ use tharsis_core::{
     egress::{PayloadUrl, Policy},
     signer::{Header, Method, Request},
 };
-use tharsis_dispatch::{Client, ClientOptions};
+use tharsis_dispatch::{Client, ClientError, ClientOptions};
 use tharsis_receiver::Authority;
 
 /// Long enough for a loaded machine, where a test expects an answer.
@@ -32,13 +32,23 @@ fn loopback() -> Policy {
 
 /// A client that trusts this authority beside the system's.
 fn client(authority: &Authority, egress: Policy) -> Client {
+    client_with(authority, |options| options.egress = egress).unwrap()
+}
+
+/// The same on loopback, with other options.
+fn client_with(
+    authority: &Authority,
+    other: impl FnOnce(&mut ClientOptions),
+) -> Result<Client, ClientError> {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(authority.pem().as_bytes()).unwrap();
-    Client::new(&ClientOptions {
-        egress,
+    let mut options = ClientOptions {
+        egress: loopback(),
         ca_file: Some(file.path().to_owned()),
-    })
-    .unwrap()
+        ..ClientOptions::default()
+    };
+    other(&mut options);
+    Client::new(&options)
 }
 
 /// The port was chosen by the receiver, so the policy's ports are not asked.

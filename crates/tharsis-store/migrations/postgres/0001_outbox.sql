@@ -369,7 +369,7 @@ BEGIN
         JOIN full_backlog f ON f.client = g.client AND f.until > clock_timestamp()
         WHERE g.id = ANY (fresh)
           AND g.type NOT IN ('subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead',
-                             'address.blocked', 'delivery.expiring')
+                             'address.blocked', 'delivery.expiring', 'certificate.expiring')
         LIMIT 1;
         IF full_client IS NOT NULL THEN
             RAISE EXCEPTION 'client % is refused: backlog_full', full_client

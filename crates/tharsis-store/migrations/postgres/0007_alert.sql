@@ -12,7 +12,7 @@ CREATE TABLE alert (
     subscription bigint NOT NULL,
     cause text NOT NULL CHECK (cause IN
         ('subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead', 'address.blocked',
-             'delivery.expiring')),
+             'delivery.expiring', 'certificate.expiring')),
     raised_at timestamptz(3) NOT NULL,
     since timestamptz(3) NOT NULL,
     -- Percent of the way to suspension.

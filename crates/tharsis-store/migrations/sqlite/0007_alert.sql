@@ -11,7 +11,7 @@ CREATE TABLE tharsis_alert (
     subscription INTEGER NOT NULL,
     cause TEXT NOT NULL CHECK (cause IN
         ('subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead', 'address.blocked',
-         'delivery.expiring')),
+         'delivery.expiring', 'certificate.expiring')),
     raised_at INTEGER NOT NULL,
     since INTEGER NOT NULL,
     -- Percent of the way to suspension.

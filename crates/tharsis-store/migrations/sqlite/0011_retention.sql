@@ -26,5 +26,5 @@ BEGIN
             WHERE until > CAST(round(unixepoch('subsec') * 1000) AS INTEGER))
       AND new.type NOT IN (
           'subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead',
-          'address.blocked', 'delivery.expiring');
+          'address.blocked', 'delivery.expiring', 'certificate.expiring');
 END;

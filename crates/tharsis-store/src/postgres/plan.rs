@@ -523,6 +523,7 @@ impl World {
             fate,
             key: None,
             suspend: None,
+            certificate_ends: None,
         }
     }
 

@@ -65,7 +65,7 @@ pub(super) const POINTERS: &str = "
         WHERE e.id = p.event
           AND ((SELECT EXISTS (SELECT FROM campaign_stop))
                OR p.type IN ('subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead',
-                             'address.blocked', 'delivery.expiring'))
+                             'address.blocked', 'delivery.expiring', 'certificate.expiring'))
         OFFSET 0) n ON true
     WHERE r.id = 1";
 

@@ -31,7 +31,7 @@ pub(super) const POINTERS: &str = "
                    CASE WHEN EXISTS (SELECT 1 FROM tharsis_campaign_stop) THEN e.campaign END AS campaign,
                    CASE WHEN EXISTS (SELECT 1 FROM tharsis_campaign_stop) OR e.type IN (
                             'subscription.suspended', 'subscription.failing', 'subscription.recovered', 'delivery.dead',
-                            'address.blocked', 'delivery.expiring')
+                            'address.blocked', 'delivery.expiring', 'certificate.expiring')
                         THEN e.recipient END AS recipient
             FROM tharsis_outbox o
             CROSS JOIN tharsis_event e ON e.seq = o.event

@@ -447,6 +447,7 @@ impl Two {
                 fate: Fate::Ended(End::Dead),
                 key: None,
                 suspend: None,
+                certificate_ends: None,
             };
             let all: Vec<Settlement> = self.due[of].iter().map(ended).collect();
             let settled = self.stores[of].settle(&self.leases[of], &all).await;

@@ -44,6 +44,7 @@ fn aside(due: &Due) -> Settlement {
         fate: Fate::Aside,
         key: None,
         suspend: None,
+        certificate_ends: None,
     }
 }
 

@@ -269,6 +269,7 @@ impl<S: Store> House<S> {
             fate: Fate::Ended(end),
             key: None,
             suspend: None,
+            certificate_ends: None,
         }
     }
 

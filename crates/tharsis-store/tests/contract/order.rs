@@ -37,6 +37,7 @@ fn settled(due: &Due, fate: Fate) -> Settlement {
         fate,
         key: Some(KEY),
         suspend: None,
+        certificate_ends: None,
     }
 }
 

@@ -36,6 +36,7 @@ fn settled(due: &Due, fate: Fate) -> Settlement {
         fate,
         key: Some(OrderKey::STRICT),
         suspend: None,
+        certificate_ends: None,
     }
 }
 

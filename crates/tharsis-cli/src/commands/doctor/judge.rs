@@ -34,6 +34,8 @@ pub(super) struct Facts {
     /// Its URL, without a password.
     pub(super) database: String,
     pub(super) egress: Policy,
+    /// What receivers are to let in, where it is known.
+    pub(super) seen_from: Option<String>,
     pub(super) contacts: Contacts,
     pub(super) max_in_flight: usize,
     /// How many files this process may have open, if there is a limit.
@@ -185,6 +187,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         findings.extend(hosts(facts));
     }
     findings.push(ranges(&facts.egress));
+    findings.push(seen_from(facts));
     findings.push(client(facts));
     findings.push(files(facts));
     findings.extend(mail(facts));
@@ -715,6 +718,18 @@ fn ranges(egress: &Policy) -> Finding {
         ),
     )
     .remedy("name the receivers' own ranges: [egress] allow_addresses, --egress-allow-address")
+}
+
+/// Whether receivers can be told whom to let in.
+fn seen_from(facts: &Facts) -> Finding {
+    match &facts.seen_from {
+        Some(ranges) => Finding::ok("seen_from", format!("Receivers see requests from {ranges}.")),
+        None => Finding::note(
+            "seen_from_unknown",
+            "Which addresses receivers see is not written down, so nobody can tell them whom to let in.",
+        )
+        .remedy("give this machine fixed addresses, and name them: [egress] source_addresses or seen_from"),
+    }
 }
 
 fn client(facts: &Facts) -> Finding {

@@ -17,7 +17,7 @@ use tharsis::{
 use tokio::{task::JoinSet, time::Instant};
 
 use self::judge::{Facts, Finding, Host, Severity, judge};
-use super::Context;
+use super::{Context, egress};
 use crate::{
     mail,
     output::{
@@ -147,6 +147,7 @@ async fn look(context: &Context) -> Facts {
         version: env!("CARGO_PKG_VERSION"),
         database: configuration.database.to_string(),
         egress: configuration.egress.clone(),
+        seen_from: egress::seen_from(configuration),
         contacts: configuration.contacts.clone(),
         max_in_flight: configuration.engine.max_in_flight,
         files: files(),

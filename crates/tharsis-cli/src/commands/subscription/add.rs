@@ -11,6 +11,7 @@ use crate::{
     commands::{
         Context,
         documents::SubscriptionDocument,
+        egress::seen_from,
         secret::{Chosen, SecretOptions},
     },
     output::{Exit, Failure, Output, text::inert},
@@ -92,6 +93,11 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
         .await?;
 
     tell(output, &subscription, &chosen, "was added")?;
+    if let Some(ranges) = seen_from(configuration) {
+        output.note(format_args!(
+            "Requests come from {ranges}: the receiver's firewall is to let them in."
+        ));
+    }
     output.note(format_args!(
         "Next:\n  tharsis subscription test {id}\n  tharsis publish events.ndjson\n  tharsis run",
         id = subscription.id

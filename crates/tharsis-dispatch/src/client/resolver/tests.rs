@@ -12,7 +12,7 @@ use hickory_resolver::{
 use tharsis_core::{delivery::Fault, egress::Policy};
 use tokio::net::UdpSocket;
 
-use super::VettedResolver;
+use super::{AsksFor, VettedResolver};
 
 /// What the name server says to every question.
 #[derive(Clone)]
@@ -76,7 +76,10 @@ async fn resolver(says: Says, egress: Policy) -> VettedResolver {
     VettedResolver::new(
         ResolverConfig::from_name_servers(vec![server]),
         options,
-        Arc::new(egress),
+        AsksFor::Receivers {
+            egress: Arc::new(egress),
+            source: None,
+        },
     )
     .unwrap()
 }
@@ -162,6 +165,36 @@ async fn localhost_is_loopback_and_never_asked_for() {
             "only the allowed one of the two"
         );
     }
+}
+
+#[tokio::test]
+async fn from_a_source_address_only_its_family_is_reached() {
+    let egress = Policy {
+        allow_addresses: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
+        ..Policy::default()
+    };
+    let says = Says::Addresses(vec!["127.0.0.1", "::1"]);
+    let resolver = resolver(says, egress).await;
+    for source in ["127.0.0.1", "::1"] {
+        let source = source.parse().unwrap();
+        let found = resolver
+            .sending_from(Some(source))
+            .addresses("hooks.example.com")
+            .await
+            .unwrap();
+        assert_eq!(found, [source]);
+    }
+}
+
+/// Its address is the operator's, and not for us to judge.
+#[tokio::test]
+async fn the_proxys_own_name_leads_anywhere() {
+    let says = Says::Addresses(vec!["10.0.0.5"]);
+    let mut resolver = resolver(says, Policy::default()).await;
+    resolver.asks_for = AsksFor::Proxy;
+    let found = resolver.addresses("proxy.internal").await.unwrap();
+    assert_eq!(found, [Ipv4Addr::new(10, 0, 0, 5)]);
+    assert_eq!(resolver.addresses("localhost").await.unwrap().len(), 2);
 }
 
 #[test]

@@ -468,6 +468,7 @@ mod tests {
             fate,
             key: Some(key),
             suspend: None,
+            certificate_ends: None,
         }
     }
 

@@ -64,6 +64,7 @@ fn settlement(due: &Due, fate: Fate) -> Settlement {
         fate,
         key: due.key,
         suspend: None,
+        certificate_ends: None,
     }
 }
 

@@ -280,6 +280,7 @@ fn delivered(due: &Due, at: Timestamp) -> Settlement {
         fate: Fate::Ended(End::Delivered),
         key: None,
         suspend: None,
+        certificate_ends: None,
     }
 }
 

@@ -93,6 +93,7 @@ impl<D: Database> Story<'_, D> {
             fate,
             key: None,
             suspend: (code == "http_410").then_some("http_410"),
+            certificate_ends: None,
         };
         Both {
             store: settlement(&read.due.store),

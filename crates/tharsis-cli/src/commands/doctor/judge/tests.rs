@@ -71,6 +71,7 @@ fn well() -> Facts {
         version: "0.1.0",
         database: "postgres://tharsis:***@db/shop".to_owned(),
         egress: Policy::default(),
+        seen_from: Some("203.0.114.7".to_owned()),
         contacts: Contacts::default(),
         max_in_flight: 256,
         files: Some(65_536),
@@ -355,6 +356,7 @@ fn hosts_that_lead_nowhere() {
         excerpt: Vec::new(),
         detail: Some("10.1.2.3 is an address of the inside".to_owned()),
         duration: Duration::ZERO,
+        certificate_ends: None,
     };
     let told = planted(|facts| {
         facts.hosts = [
