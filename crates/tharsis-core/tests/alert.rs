@@ -5,8 +5,8 @@ use std::time::Duration;
 use tharsis_core::{
     ClientId, EventId, SubscriptionId, Timestamp,
     alert::{
-        Alert, Alerts, Answer, Case, Cause, Contacts, Facts, MailAddress, decide, event, is_own,
-        message, of_transition, pause,
+        Alert, Alerts, Answer, CERTIFICATE_NOTICE, Case, Cause, Contacts, Facts, MailAddress,
+        decide, event, is_ending, is_own, message, of_transition, pause,
     },
     egress::Policy,
     event::Event,
@@ -388,6 +388,60 @@ fn what_is_said_of_an_end_and_of_a_blocked_address() {
       tharsis subscription health 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
       tharsis subscription test 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
     ");
+}
+
+#[test]
+fn what_is_said_of_a_certificate_that_ends() {
+    let text = said(
+        State::Active,
+        &[&alert(Cause::Certificate, 0)],
+        &Facts::default(),
+    );
+    insta::assert_snapshot!(text, @r"
+    [Tharsis] Shop has a certificate that ends soon
+
+    Shop, the webhook to hooks.example.com
+    subscription 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42 of client 36011017-0e00-4e29-a054-7a1fbb8b60a2
+
+    * certificate.expiring
+      Its certificate ends at 2025-11-20T12:00:00.000Z. From then on every delivery fails, until it is renewed.
+
+    No delivery is waiting.
+
+    What to do:
+      Renew the receiver's certificate, and reload its server.
+      tharsis subscription health 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
+      tharsis subscription test 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
+    ");
+}
+
+/// Once a day, and not once it was renewed: then no connection shows it any more.
+#[test]
+fn a_certificate_is_told_of_daily_as_long_as_it_is_seen() {
+    const HOURS: u64 = 60;
+    let seen = |raised| {
+        case(
+            vec![alert(Cause::Certificate, raised)],
+            &[(Cause::Certificate, 0)],
+        )
+    };
+    let one = || vec![Cause::Certificate];
+    assert_eq!(
+        decided(&seen(2 * HOURS), 2 * HOURS),
+        [vec![], vec![], one()],
+        "its turn is tomorrow"
+    );
+    assert_eq!(
+        decided(&seen(24 * HOURS - 1), 24 * HOURS),
+        [one(), vec![], vec![]]
+    );
+    assert_eq!(
+        decided(&seen(2 * HOURS), 24 * HOURS),
+        [vec![], one(), vec![]],
+        "it was not seen since"
+    );
+    assert!(is_ending(after(0) + CERTIFICATE_NOTICE, after(0)));
+    assert!(!is_ending(after(1) + CERTIFICATE_NOTICE, after(0)));
 }
 
 /// What the event that tells of it holds, and for whom it is.

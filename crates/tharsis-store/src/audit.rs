@@ -17,5 +17,8 @@ pub struct AuditRecord {
     pub detail: String,
 }
 
+/// Who does what nobody asked for.
+pub(crate) const WORKER: &str = "worker";
+
 /// The most lines that are told, the newest.
 pub(crate) const MOST_TOLD: u32 = 100;

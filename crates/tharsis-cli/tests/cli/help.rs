@@ -77,6 +77,8 @@ fn these_are_the_commands() {
     replay cancel
     prune
     erase
+    egress
+    egress show
     migrate
     doctor
     listen

@@ -19,6 +19,10 @@ use super::{
 };
 
 /// TLS 1.2 and 1.3, the roots of the platform and those of `ca_file`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the platform's verifier is the one that verifies"
+)]
 pub(super) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, ClientError> {
     let extra = ca_file.map(certificates).transpose()?.unwrap_or_default();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -9,9 +9,10 @@ use tharsis_core::{
 };
 use uuid::Uuid;
 
-use super::{PostgresStore, owner, publish::publish_own, value::Instant};
+use super::{PostgresStore, audit, owner, publish::publish_own, value::Instant};
 use crate::{
     AlertRecord, Claim, Claimed, Lease, StoreError, Telling, Told, Transition,
+    audit::WORKER,
     alert::{MOST_ANSWERS, MOST_ASKED, MOST_CASES, MOST_LISTED, Raised, cases, cause, claimed},
     failpoint,
     health::{MOST_FORGOTTEN, condition, forgotten_before},
@@ -20,7 +21,7 @@ use crate::{
 /// Raises it, or adds it to what is not told yet. That a receiver fails is raised once for each stage of a failure.
 pub(super) async fn raise(conn: &mut PgConnection, raised: &[Raised]) -> Result<(), StoreError> {
     for one in raised {
-        sqlx::query(
+        let count: Option<i64> = sqlx::query_scalar(
             "INSERT INTO alert AS t (subscription, cause, raised_at, since, stage, count, code, due_at)
              SELECT $1, $2, $3, $4, $5, $6, $7, $3
              WHERE $2 <> 'subscription.failing' OR NOT EXISTS (
@@ -36,7 +37,8 @@ pub(super) async fn raise(conn: &mut PgConnection, raised: &[Raised]) -> Result<
                  count = t.count + excluded.count,
                  code = coalesce(excluded.code, t.code),
                  accepted = CASE WHEN excluded.stage > t.stage THEN '{}' ELSE t.accepted END,
-                 event = CASE WHEN excluded.stage > t.stage THEN NULL ELSE t.event END",
+                 event = CASE WHEN excluded.stage > t.stage THEN NULL ELSE t.event END
+             RETURNING count",
         )
         .bind(one.subscription)
         .bind(one.cause.as_str())
@@ -46,10 +48,30 @@ pub(super) async fn raise(conn: &mut PgConnection, raised: &[Raised]) -> Result<
         .bind(i64::try_from(one.count).unwrap_or(i64::MAX))
         .bind(&one.code)
         .bind(one.begins)
-        .execute(&mut *conn)
+        .fetch_optional(&mut *conn)
         .await?;
+        // Once for each message, as people are told.
+        let is_new = count == i64::try_from(one.count).ok();
+        if one.cause == Cause::Blocked && is_new {
+            audit_blocked(conn, one).await?;
+        }
     }
     Ok(())
+}
+
+/// What might have been an attack outlives the message of it.
+async fn audit_blocked(conn: &mut PgConnection, blocked: &Raised) -> Result<(), StoreError> {
+    let id: Option<Uuid> = sqlx::query_scalar("SELECT id FROM subscription WHERE seq = $1")
+        .bind(blocked.subscription)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let Some(id) = id else {
+        return Ok(());
+    };
+    let subject = SubscriptionId::from_uuid(id).to_string();
+    let action = blocked.cause.as_str();
+    let detail = serde_json::json!({ "code": blocked.code });
+    audit::write(conn, WORKER, action, &subject, &detail, blocked.at).await
 }
 
 /// What a transition that was just written raises.

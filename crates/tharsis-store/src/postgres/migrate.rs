@@ -1,7 +1,7 @@
 //! The schema, brought up to what this program knows.
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     Options,
@@ -112,7 +112,7 @@ async fn check_connection(conn: &mut PgConnection, schema: &Schema) -> Result<()
         "SELECT current_setting('server_version_num')::integer / 10000, current_setting('server_encoding'),
                 current_setting('search_path')",
     )
-    .fetch_one(conn)
+    .fetch_one(&mut *conn)
     .await?;
     if version < OLDEST {
         return Err(StoreError::unusable(
@@ -139,6 +139,35 @@ async fn check_connection(conn: &mut PgConnection, schema: &Schema) -> Result<()
             "connect to the server itself: a pooler that has `options` among its ignore_startup_parameters drops \
              what a connection asks for",
         ));
+    }
+    check_durability(conn).await
+}
+
+/// That what is committed here outlives a crash of the server. A role can be told to wait for the disk, so one that is told
+/// not to is refused; a server that was set up for tests may be worked with, and is told of.
+async fn check_durability(conn: &mut PgConnection) -> Result<(), StoreError> {
+    let (fsync, full_page_writes, synchronous_commit): (bool, bool, String) = sqlx::query_as(
+        "SELECT current_setting('fsync')::boolean, current_setting('full_page_writes')::boolean,
+                current_setting('synchronous_commit')",
+    )
+    .fetch_one(conn)
+    .await?;
+    if synchronous_commit == "off" {
+        return Err(StoreError::unusable(
+            "synchronous_commit_off",
+            "commits do not wait for the disk, so what was just published would be lost in a crash of the server",
+            "ALTER ROLE … or ALTER DATABASE … SET synchronous_commit = on; what only records attempts does not wait in any case",
+        ));
+    }
+    if !fsync {
+        warn!(
+            "PostgreSQL runs with fsync = off: a crash of its machine may cost the whole database"
+        );
+    }
+    if !full_page_writes {
+        warn!(
+            "PostgreSQL runs with full_page_writes = off: a page that is torn in a crash cannot be mended"
+        );
     }
     Ok(())
 }

@@ -9,11 +9,12 @@ use tharsis_core::{
 };
 
 use super::{
-    SqliteStore, owner, publish_in,
+    SqliteStore, audit, owner, publish_in,
     value::{Id, Millis, blob, corrupt, json},
 };
 use crate::{
     AlertRecord, Claim, Claimed, Lease, StoreError, Telling, Told, Transition,
+    audit::WORKER,
     alert::{MOST_ANSWERS, MOST_ASKED, MOST_CASES, MOST_LISTED, Raised, cases, cause, claimed},
     failpoint,
     health::{MOST_FORGOTTEN, condition, forgotten_before},
@@ -25,7 +26,7 @@ pub(super) async fn raise(
     raised: &[Raised],
 ) -> Result<(), StoreError> {
     for one in raised {
-        sqlx::query(
+        let count: Option<i64> = sqlx::query_scalar(
             "INSERT INTO tharsis_alert (subscription, cause, raised_at, since, stage, count, code, due_at)
              SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?3
              WHERE ?2 <> 'subscription.failing' OR NOT EXISTS (
@@ -41,7 +42,8 @@ pub(super) async fn raise(
                  count = count + excluded.count,
                  code = coalesce(excluded.code, code),
                  accepted = CASE WHEN excluded.stage > stage THEN '[]' ELSE accepted END,
-                 event = CASE WHEN excluded.stage > stage THEN NULL ELSE event END",
+                 event = CASE WHEN excluded.stage > stage THEN NULL ELSE event END
+             RETURNING count",
         )
         .bind(one.subscription)
         .bind(one.cause.as_str())
@@ -51,10 +53,30 @@ pub(super) async fn raise(
         .bind(i64::try_from(one.count).unwrap_or(i64::MAX))
         .bind(&one.code)
         .bind(one.begins)
-        .execute(&mut *conn)
+        .fetch_optional(&mut *conn)
         .await?;
+        // Once for each message, as people are told.
+        let is_new = count == i64::try_from(one.count).ok();
+        if one.cause == Cause::Blocked && is_new {
+            audit_blocked(conn, one).await?;
+        }
     }
     Ok(())
+}
+
+/// What might have been an attack outlives the message of it.
+async fn audit_blocked(conn: &mut SqliteConnection, blocked: &Raised) -> Result<(), StoreError> {
+    let id: Option<Id> = sqlx::query_scalar("SELECT id FROM tharsis_subscription WHERE seq = ?1")
+        .bind(blocked.subscription)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let Some(Id(id)) = id else {
+        return Ok(());
+    };
+    let subject = SubscriptionId::from_uuid(id).to_string();
+    let action = blocked.cause.as_str();
+    let detail = serde_json::json!({ "code": blocked.code });
+    audit::write(conn, WORKER, action, &subject, &detail, blocked.at).await
 }
 
 /// What a transition that was just written raises.

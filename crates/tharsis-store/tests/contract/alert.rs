@@ -217,6 +217,28 @@ pub(crate) async fn what_ends_dead_is_counted_with_its_settlement<S: Store>(stor
         (blocked.count, blocked.code.as_deref()),
         (1, Some("address_not_global"))
     );
+    let audit = house.store.audit().await.expect("listed");
+    let subject = house.ours.id.to_string();
+    assert_eq!(
+        (audit[0].action.as_str(), audit[0].actor.as_str(), &audit[0].subject),
+        ("address.blocked", "worker", &subject)
+    );
+    assert!(audit[0].detail.contains("address_not_global") && audit.len() == 1);
+
+    let seen = |until| Settlement {
+        certificate_ends: Some(house.now + seconds(until)),
+        ..ended(6, End::Delivered)
+    };
+    assert!(!untold.contains_key(&Cause::Certificate));
+    house.settle(&[seen(86_400)]).await;
+    let untold = house.untold(&house.ours, now).await;
+    let certificate = &untold[&Cause::Certificate];
+    assert_eq!(
+        certificate.since,
+        house.now + seconds(86_400),
+        "when it ends"
+    );
+    assert_eq!((certificate.count, certificate.code.as_deref()), (0, None));
 }
 
 pub(crate) async fn what_is_claimed_is_told_by_nobody_else<S: Store>(store: S) {
