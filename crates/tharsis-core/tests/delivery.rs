@@ -10,7 +10,11 @@ use corpus::Row;
 use proptest::prelude::*;
 use tharsis_core::{
     Timestamp,
-    delivery::{Fault, Outcome, POSTPONED, Spent, Standing, Verdict, classify, codes, verdict},
+    delivery::{
+        End, Fault, Outcome, POSTPONED, Spent, Standing, Verdict, classify,
+        codes::{self, Then},
+        verdict,
+    },
     profile::Success,
     retry::{MAX_DELAY, RetryPolicy, retry_after},
 };
@@ -158,6 +162,149 @@ fn too_much_to_do_is_said_by_429_by_503_and_by_silence() {
         ("local_resource", Fault::Ours, false),
     ] {
         assert_eq!(outcome(code, fault).is_overload(), is_overload, "{code}");
+    }
+}
+
+#[test]
+fn a_final_answer_has_a_status_that_is_one() {
+    for (status, code) in [
+        (0, "http_invalid_status"),
+        (99, "http_invalid_status"),
+        (100, "http_protocol"),
+        (199, "http_protocol"),
+        (200, "http_200"),
+        (299, "http_299"),
+        (300, "http_redirect"),
+        (399, "http_redirect"),
+        (400, "http_400"),
+        (999, "http_999"),
+        (1000, "http_invalid_status"),
+    ] {
+        assert_eq!(classify(status, Success::Any2xx).0, code, "{status}");
+    }
+}
+
+#[test]
+fn a_retry_that_would_exceed_the_window_is_not_made() {
+    let window = Duration::from_secs(60);
+    let retry = RetryPolicy::default().within(Some(window));
+    assert_eq!(retry.window(), Some(window));
+    let after = |waited_ms| {
+        let spent = Spent {
+            tries: 1,
+            waited_ms,
+        };
+        let standing = Standing {
+            spent,
+            ..Standing::default()
+        };
+        // The second delay is a minute, less a fifth.
+        verdict(&answer(500, None), &retry, standing, NOW, 0)
+    };
+    assert_eq!(after(11_999), retry_in(Duration::from_secs(48)));
+    assert_eq!(after(12_000), retry_in(Duration::from_secs(48)));
+    assert_eq!(after(12_001), Verdict::Dead);
+    assert_eq!(
+        verdict(&answer(429, Some(b"61")), &retry, standing(0, None), NOW, 0),
+        Verdict::Dead,
+        "what a receiver asks for counts too"
+    );
+    assert_eq!(
+        verdict(
+            &outcome("local_resource", Fault::Ours),
+            &retry,
+            Standing {
+                spent: Spent {
+                    tries: 3,
+                    waited_ms: u32::MAX
+                },
+                ..Standing::default()
+            },
+            NOW,
+            u16::MAX / 2 + 1
+        ),
+        Verdict::Postpone {
+            due_at: NOW + POSTPONED
+        },
+        "a fault of ours takes nothing of it"
+    );
+}
+
+#[test]
+fn what_is_spent_adds_up_and_never_runs_over() {
+    let once = Spent::default().and(Duration::from_millis(1_500));
+    assert_eq!((once.tries, once.waited_ms), (1, 1_500));
+    let twice = once.and(Duration::from_secs(2));
+    assert_eq!((twice.tries, twice.waited_ms), (2, 3_500));
+    let full = Spent {
+        tries: u32::MAX,
+        waited_ms: u32::MAX - 1,
+    };
+    let over = full.and(Duration::MAX);
+    assert_eq!((over.tries, over.waited_ms), (u32::MAX, u32::MAX));
+}
+
+#[test]
+fn a_probe_that_fails_holds_its_delivery_until_the_next_one_or_its_expiry() {
+    let due_at = NOW + Duration::from_secs(30);
+    let probed = |expires_at| {
+        let standing = Standing {
+            expires_at,
+            probe: Some(due_at),
+            ..standing(20, None)
+        };
+        verdict(
+            &answer(500, None),
+            &RetryPolicy::default(),
+            standing,
+            NOW,
+            0,
+        )
+    };
+    let millisecond = Duration::from_millis(1);
+    assert_eq!(probed(None), Verdict::Hold { due_at });
+    assert_eq!(probed(Some(due_at + millisecond)), Verdict::Hold { due_at });
+    assert_eq!(probed(Some(due_at)), Verdict::Expired);
+    assert_eq!(probed(Some(due_at - millisecond)), Verdict::Expired);
+}
+
+#[test]
+fn an_end_is_a_word_that_reads_back() {
+    let ends = [
+        (End::Delivered, "delivered"),
+        (End::Dead, "dead"),
+        (End::Expired, "expired"),
+        (End::Refused, "refused"),
+        (End::Cancelled, "cancelled"),
+    ];
+    for (end, word) in ends {
+        assert_eq!(end.as_str(), word);
+        assert_eq!(End::parse(word), Some(end));
+    }
+    for other in ["", "Dead", "pending", "dead "] {
+        assert_eq!(End::parse(other), None, "{other}");
+    }
+}
+
+#[test]
+fn what_follows_has_a_word_for_programs_and_some_for_people() {
+    for (then, word, told) in [
+        (Then::Delivered, "delivered", "delivered"),
+        (Then::Retry, "retry", "retried"),
+        (
+            Then::RetryWhenAsked,
+            "retry_when_asked",
+            "retried, not before Retry-After",
+        ),
+        (
+            Then::Suspend,
+            "suspend",
+            "dead, and the subscription is suspended",
+        ),
+        (Then::Postpone, "postpone", "waits, costs no attempt"),
+        (Then::End(End::Expired), "expired", "expired"),
+    ] {
+        assert_eq!((then.as_str(), then.told()), (word, told));
     }
 }
 
