@@ -1,7 +1,7 @@
 # `make` lists the targets. Each does one thing; `make test` does all that must hold before a change lands.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install fmt clippy doc alone deny package build generated unit plans receivers stories simulate chaos advisories generate bench bench-postgres
+.PHONY: help demo test install fmt clippy doc alone deny package build generated unit plans receivers stories simulate chaos fuzz mutants advisories minimum sbom generate bench bench-postgres
 
 help: ## this list
 	@sed -nE 's/^([a-z -]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %s\n           %s\n", $$1, $$2 }'
@@ -28,9 +28,25 @@ chaos: ## kill workers, publishers and servers KILLS times, and judge what becam
 	cargo build --workspace --all-targets
 	target/debug/chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(WORLD),--world $(WORLD))
 
+# A case that fails is kept in fuzz/found/, where `make unit` runs it from then on.
+fuzz: ## look for input that no reader should stumble over, for so many seconds: make fuzz SECONDS=600
+	THARSIS_FUZZ_SECONDS=$(or $(SECONDS),60) cargo test --quiet --workspace --locked --no-fail-fast \
+		--lib --bins --test fuzz fuzz_ -- --test-threads=1 --nocapture
+
+mutants: ## break the egress policy, the verdict and the signer in small ways, and see whether a test notices
+	@scripts/install cargo-mutants
+	@scripts/mutants
+
 advisories: ## known vulnerabilities among the dependencies (fetches the RustSec database)
 	@scripts/install cargo-deny
 	target/tools/bin/cargo-deny --locked check advisories
+
+minimum: ## whether it compiles with the oldest versions that Cargo.toml names
+	@scripts/minimum
+
+sbom: ## what the program is made of, as CycloneDX, into target/sbom/
+	@scripts/install cargo-cyclonedx
+	@scripts/sbom
 
 generate: build ## write the generated pages of docs/ anew
 	@scripts/generate

@@ -289,11 +289,19 @@ impl Configuration {
             Some(path) => Some(path.clone()),
             None => variable("THARSIS_CONFIG")?.map(PathBuf::from),
         };
-        let file = File::read(named.as_deref())?;
-        let egress = egress(flags, &variable, &file.egress)?;
-        let source_addresses = source_addresses(&variable, &file.egress)?;
-        let seen_from = seen_from(&variable, &file.egress, &source_addresses)?;
-        let proxy = proxy(&variable, &file.egress)?;
+        Self::over(File::read(named.as_deref())?, flags, &variable)
+    }
+
+    /// Flags over variables over what the file says.
+    fn over(
+        file: File,
+        flags: &Global,
+        variable: &impl Fn(&str) -> Result<Option<String>, Failure>,
+    ) -> Result<Self, Failure> {
+        let egress = egress(flags, variable, &file.egress)?;
+        let source_addresses = source_addresses(variable, &file.egress)?;
+        let seen_from = seen_from(variable, &file.egress, &source_addresses)?;
+        let proxy = proxy(variable, &file.egress)?;
         let path = |flag: &Option<PathBuf>, name: &str, file: Option<PathBuf>| match flag {
             Some(path) => Ok(Some(path.clone())),
             None => Ok::<_, Failure>(variable(name)?.map(PathBuf::from).or(file)),
@@ -998,5 +1006,42 @@ mod tests {
         let file = "[egress]\nallow_addresses = ['localhost']";
         let refused = settle(Global::default(), &[], file).unwrap_err();
         insta::assert_snapshot!(refused, @"bad_address_range: egress.allow_addresses: is no range of addresses (write it like 127.0.0.0/8, fd00::/8 or 192.168.1.7)");
+    }
+
+    /// The text of a file: it settles, or is refused as wrong usage that names no line which is not there.
+    fn configuration(bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        let settled = File::parse("tharsis.toml", &text)
+            .and_then(|file| Configuration::over(file, &Global::default(), &|_| Ok(None)));
+        match settled {
+            Ok(settled) => {
+                let database = settled.database.expose();
+                if database.starts_with("postgres://engine:opensesame@") {
+                    assert!(!settled.database.to_string().contains("opensesame"));
+                }
+            }
+            Err(refused) => {
+                assert!(!refused.to_string().is_empty());
+                let line = refused.fault().message.strip_prefix("line ");
+                if let Some((line, _)) = line.and_then(|rest| rest.split_once(':')) {
+                    let line: usize = line.parse().unwrap();
+                    assert!((1..=text.lines().count() + 1).contains(&line), "{refused}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fuzz_configuration() {
+        crate::fuzz::run(
+            "configuration",
+            &[
+                b"database = 'postgres://engine:opensesame@db/shop'\nkey_file = 'k'\nlog = 'info'\nlog_format = 'json'\n[egress]\nallow_addresses = ['127.0.0.0/8']\nallow_hosts = [\"localhost\"]\nallow_ports = [443, 0x1]\nca_file = 'ca.pem'\n",
+                b"[engine]\nmax_in_flight = 8\ncache_bytes = 1_000\ngrace = '10s'\nlease = '15s'\nbacklog_limit = 9\n[retention]\nhistory = '14d'\nexcerpts = 'none'\naudit = '2d'\n",
+                b"[alerts]\nmail = ['ops@house.example']\nevery = '2h'\n[alerts.clients.36011017-0e00-4e29-a054-7a1fbb8b60a2]\nmail = ['shop@shop.example']\n[smtp]\nhost = 'mail.house.example'\nport = 25\ntls = 'starttls'\nuser = 'u'\npassword_file = 'p'\nfrom = 'tharsis@house.example'\n",
+                b"[profiles.acme]\nsignature_header = 'X-Acme'\nsigned = 'timestamp.body'\nalgorithm = 'hmac-sha512'\ndigest = 'base64'\nseparator = ','\nheaders = { X-Id = '{id}' }\ntimeout = '10s'\nevents = ['order']\n[profiles.form]\nencoding = 'form'\nbatch_items = 100\nlinger = '1s'\n",
+            ],
+            configuration,
+        );
     }
 }

@@ -3,6 +3,9 @@
 mod arguments;
 mod commands;
 mod configuration;
+#[cfg(test)]
+#[path = "../../../fuzz/harness.rs"]
+mod fuzz;
 mod mail;
 mod output;
 mod signals;

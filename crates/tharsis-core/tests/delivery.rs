@@ -2,13 +2,19 @@
 
 mod corpus;
 mod escaped;
+mod judge;
 
 use std::time::Duration;
 
+use corpus::Row;
 use proptest::prelude::*;
 use tharsis_core::{
     Timestamp,
-    delivery::{Fault, Outcome, POSTPONED, Spent, Standing, Verdict, classify, codes, verdict},
+    delivery::{
+        End, Fault, Outcome, POSTPONED, Spent, Standing, Verdict, classify,
+        codes::{self, Then},
+        verdict,
+    },
     profile::Success,
     retry::{MAX_DELAY, RetryPolicy, retry_after},
 };
@@ -57,20 +63,21 @@ fn standing(tries: u32, expires_at: Option<Timestamp>) -> Standing {
     }
 }
 
+/// The status that a row has its server answer, where it says so plainly.
+fn status(row: &Row) -> Option<u16> {
+    let simulate = row.get("simulate");
+    let rest =
+        (simulate.strip_prefix("respond ")).or_else(|| simulate.strip_prefix("HTTP/1.1 "))?;
+    rest.split(' ').next()?.parse().ok()
+}
+
 #[test]
 fn every_status_of_the_corpus_has_its_code_and_fate() {
-    let mut ran = 0;
-    for row in corpus::rows("receiver_faults.tsv") {
+    let rows = corpus::rows("receiver_faults.tsv");
+    let with_status = rows.iter().filter(|row| status(row).is_some());
+    judge::each("receiver_faults.tsv, with a status", with_status, |row| {
         let id = row.get("id");
-        let digits = match row.get("simulate") {
-            s if s.starts_with("respond ") => s.split(' ').nth(1),
-            s if s.starts_with("HTTP/1.1 ") => s.split(' ').nth(1),
-            _ => None,
-        };
-        let Some(status) = digits.and_then(|d| d.parse::<u16>().ok()) else {
-            continue;
-        };
-        let got = answer(status, None);
+        let got = answer(status(row).expect("it was looked at"), None);
         assert_eq!(got.code, row.get("reason"), "{id}");
         match (first(&got), row.get("outcome")) {
             (Verdict::Delivered, "delivered")
@@ -78,59 +85,56 @@ fn every_status_of_the_corpus_has_its_code_and_fate() {
             | (Verdict::Gone, "failed_terminal") => {}
             (got, expected) => panic!("{id}: {got:?} for {expected}"),
         }
-        ran += 1;
-    }
-    corpus::ran("receiver_faults.tsv, with a status", ran);
+    });
 }
 
 #[test]
 fn every_retry_after_of_the_corpus_is_honoured_within_bounds() {
     let own_delay = Duration::from_secs(4);
-    let mut ran = 0;
-    for row in corpus::rows("receiver_faults.tsv") {
-        if row.get("group") != "retry_after" {
-            continue;
-        }
-        let (id, behaviour) = (row.get("id"), escaped::bytes(row.get("behaviour")));
-        let status = row
-            .get("reason")
-            .strip_prefix("http_")
-            .and_then(|s| s.parse().ok());
-        let name = b" with Retry-After: ";
-        let field = behaviour
-            .windows(name.len())
-            .position(|w| w == name)
-            .map(|at| &behaviour[at + name.len()..]);
-        // A field that was sent twice is handed over as none.
-        assert_eq!(field.is_none(), id == "F068", "{id}");
-        let expected = match row.get("next_attempt") {
-            "none" => Verdict::Delivered,
-            "cap" | "cap if all digits, else ignore" => retry_in(MAX_DELAY),
-            "max(backoff, min(retry_after, cap))" => retry_in(Duration::from_secs(30)),
-            _ => retry_in(own_delay),
-        };
-        assert_eq!(
-            first(&answer(status.expect("a status"), field)),
-            expected,
-            "{id}"
-        );
-        ran += 1;
-    }
-    corpus::ran("receiver_faults.tsv, of retry_after", ran);
+    let rows = corpus::rows("receiver_faults.tsv");
+    let of_retry_after = rows.iter().filter(|row| row.get("group") == "retry_after");
+    judge::each(
+        "receiver_faults.tsv, of retry_after",
+        of_retry_after,
+        |row| {
+            let (id, behaviour) = (row.get("id"), escaped::bytes(row.get("behaviour")));
+            let status = row
+                .get("reason")
+                .strip_prefix("http_")
+                .and_then(|s| s.parse().ok());
+            let name = b" with Retry-After: ";
+            let field = behaviour
+                .windows(name.len())
+                .position(|w| w == name)
+                .map(|at| &behaviour[at + name.len()..]);
+            // A field that was sent twice is handed over as none.
+            assert_eq!(field.is_none(), id == "F068", "{id}");
+            let expected = match row.get("next_attempt") {
+                "none" => Verdict::Delivered,
+                "cap" | "cap if all digits, else ignore" => retry_in(MAX_DELAY),
+                "max(backoff, min(retry_after, cap))" => retry_in(Duration::from_secs(30)),
+                _ => retry_in(own_delay),
+            };
+            assert_eq!(
+                first(&answer(status.expect("a status"), field)),
+                expected,
+                "{id}"
+            );
+        },
+    );
 }
 
 #[test]
 fn every_reason_of_the_corpus_is_a_known_code_with_the_right_fault() {
-    let mut ran = 0;
-    for row in corpus::rows("receiver_faults.tsv") {
+    let rows = corpus::rows("receiver_faults.tsv");
+    // Not outcomes of a request: what the clock, the pool and the check at registration do. And the client speaks
+    // HTTP/1.1 alone, so that faults of HTTP/2 cannot be told from silence.
+    let others = ["clock", "reuse", "head_check", "http2"];
+    let of_requests = rows
+        .iter()
+        .filter(|row| !others.contains(&row.get("group")));
+    judge::each("receiver_faults.tsv, with a reason", of_requests, |row| {
         let id = row.get("id");
-        match row.get("group") {
-            // Not outcomes of a request: what the clock, the pool and the check at registration do.
-            "clock" | "reuse" | "head_check" => continue,
-            // The client speaks HTTP/1.1 alone, so these faults cannot be told from silence.
-            "http2" => continue,
-            _ => {}
-        }
         let reason = match row.get("reason") {
             "-> next address" | "head check ok" => "http_200",
             several => several.split([' ', ',']).next().unwrap_or(several),
@@ -143,9 +147,7 @@ fn every_reason_of_the_corpus_is_a_known_code_with_the_right_fault() {
             other => panic!("{id}: unknown outcome {other}"),
         };
         assert_eq!(code.fault(), Some(fault), "{id}: {reason}");
-        ran += 1;
-    }
-    corpus::ran("receiver_faults.tsv, with a reason", ran);
+    });
 }
 
 #[test]
@@ -161,6 +163,149 @@ fn too_much_to_do_is_said_by_429_by_503_and_by_silence() {
         ("local_resource", Fault::Ours, false),
     ] {
         assert_eq!(outcome(code, fault).is_overload(), is_overload, "{code}");
+    }
+}
+
+#[test]
+fn a_final_answer_has_a_status_that_is_one() {
+    for (status, code) in [
+        (0, "http_invalid_status"),
+        (99, "http_invalid_status"),
+        (100, "http_protocol"),
+        (199, "http_protocol"),
+        (200, "http_200"),
+        (299, "http_299"),
+        (300, "http_redirect"),
+        (399, "http_redirect"),
+        (400, "http_400"),
+        (999, "http_999"),
+        (1000, "http_invalid_status"),
+    ] {
+        assert_eq!(classify(status, Success::Any2xx).0, code, "{status}");
+    }
+}
+
+#[test]
+fn a_retry_that_would_exceed_the_window_is_not_made() {
+    let window = Duration::from_secs(60);
+    let retry = RetryPolicy::default().within(Some(window));
+    assert_eq!(retry.window(), Some(window));
+    let after = |waited_ms| {
+        let spent = Spent {
+            tries: 1,
+            waited_ms,
+        };
+        let standing = Standing {
+            spent,
+            ..Standing::default()
+        };
+        // The second delay is a minute, less a fifth.
+        verdict(&answer(500, None), &retry, standing, NOW, 0)
+    };
+    assert_eq!(after(11_999), retry_in(Duration::from_secs(48)));
+    assert_eq!(after(12_000), retry_in(Duration::from_secs(48)));
+    assert_eq!(after(12_001), Verdict::Dead);
+    assert_eq!(
+        verdict(&answer(429, Some(b"61")), &retry, standing(0, None), NOW, 0),
+        Verdict::Dead,
+        "what a receiver asks for counts too"
+    );
+    assert_eq!(
+        verdict(
+            &outcome("local_resource", Fault::Ours),
+            &retry,
+            Standing {
+                spent: Spent {
+                    tries: 3,
+                    waited_ms: u32::MAX
+                },
+                ..Standing::default()
+            },
+            NOW,
+            u16::MAX / 2 + 1
+        ),
+        Verdict::Postpone {
+            due_at: NOW + POSTPONED
+        },
+        "a fault of ours takes nothing of it"
+    );
+}
+
+#[test]
+fn what_is_spent_adds_up_and_never_runs_over() {
+    let once = Spent::default().and(Duration::from_millis(1_500));
+    assert_eq!((once.tries, once.waited_ms), (1, 1_500));
+    let twice = once.and(Duration::from_secs(2));
+    assert_eq!((twice.tries, twice.waited_ms), (2, 3_500));
+    let full = Spent {
+        tries: u32::MAX,
+        waited_ms: u32::MAX - 1,
+    };
+    let over = full.and(Duration::MAX);
+    assert_eq!((over.tries, over.waited_ms), (u32::MAX, u32::MAX));
+}
+
+#[test]
+fn a_probe_that_fails_holds_its_delivery_until_the_next_one_or_its_expiry() {
+    let due_at = NOW + Duration::from_secs(30);
+    let probed = |expires_at| {
+        let standing = Standing {
+            expires_at,
+            probe: Some(due_at),
+            ..standing(20, None)
+        };
+        verdict(
+            &answer(500, None),
+            &RetryPolicy::default(),
+            standing,
+            NOW,
+            0,
+        )
+    };
+    let millisecond = Duration::from_millis(1);
+    assert_eq!(probed(None), Verdict::Hold { due_at });
+    assert_eq!(probed(Some(due_at + millisecond)), Verdict::Hold { due_at });
+    assert_eq!(probed(Some(due_at)), Verdict::Expired);
+    assert_eq!(probed(Some(due_at - millisecond)), Verdict::Expired);
+}
+
+#[test]
+fn an_end_is_a_word_that_reads_back() {
+    let ends = [
+        (End::Delivered, "delivered"),
+        (End::Dead, "dead"),
+        (End::Expired, "expired"),
+        (End::Refused, "refused"),
+        (End::Cancelled, "cancelled"),
+    ];
+    for (end, word) in ends {
+        assert_eq!(end.as_str(), word);
+        assert_eq!(End::parse(word), Some(end));
+    }
+    for other in ["", "Dead", "pending", "dead "] {
+        assert_eq!(End::parse(other), None, "{other}");
+    }
+}
+
+#[test]
+fn what_follows_has_a_word_for_programs_and_some_for_people() {
+    for (then, word, told) in [
+        (Then::Delivered, "delivered", "delivered"),
+        (Then::Retry, "retry", "retried"),
+        (
+            Then::RetryWhenAsked,
+            "retry_when_asked",
+            "retried, not before Retry-After",
+        ),
+        (
+            Then::Suspend,
+            "suspend",
+            "dead, and the subscription is suspended",
+        ),
+        (Then::Postpone, "postpone", "waits, costs no attempt"),
+        (Then::End(End::Expired), "expired", "expired"),
+    ] {
+        assert_eq!((then.as_str(), then.told()), (word, told));
     }
 }
 

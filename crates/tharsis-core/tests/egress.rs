@@ -2,6 +2,7 @@
 
 mod corpus;
 mod escaped;
+mod judge;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -16,27 +17,19 @@ fn code(raw: &[u8], policy: &Policy) -> &'static str {
 #[test]
 fn every_bad_url_is_refused_for_its_own_reason() {
     let policy = Policy::default();
-    let mut ran = 0;
-    let mut wrong = Vec::new();
-    for row in corpus::rows("urls_reject.tsv") {
+    judge::each("urls_reject.tsv", &corpus::rows("urls_reject.tsv"), |row| {
         let expected = match row.get("stage") {
             "registration" => row.get("reason"),
             "connect" => "accepted",
             other => panic!("unknown stage {other}"),
         };
-        ran += 1;
         let got = PayloadUrl::parse(&escaped::bytes(row.get("url")), &policy);
-        match &got {
-            Err(e) => assert_eq!(e.field.as_deref(), Some("url"), "{}", row.get("id")),
-            Ok(_) => assert_eq!(expected, "accepted", "{}", row.get("id")),
+        if let Err(e) = &got {
+            assert_eq!(e.field.as_deref(), Some("url"), "{}", row.get("id"));
         }
         let got = got.map_or_else(|e| e.code, |_| "accepted");
-        if got != expected {
-            wrong.push(format!("{}: {got} for {expected}", row.get("id")));
-        }
-    }
-    corpus::ran("urls_reject.tsv", ran);
-    assert!(wrong.is_empty(), "{wrong:#?}");
+        assert_eq!(got, expected, "{}", row.get("id"));
+    });
 }
 
 #[test]
@@ -62,6 +55,9 @@ fn the_rules_hold_where_the_corpus_is_silent() {
         ("https://\thooks.example.com/in", "url_control_char"),
         ("https://[2606:4700::1]:443/in", "host_ip_literal"),
         ("https://[2606:4700::1]x/in", "host_invalid"),
+        ("https://hooks.example.com/a/%2E%2e/./in?q='x'", "accepted"),
+        // The parser that makes the connection keeps `a:`, as if it were a drive; others do not.
+        ("https://hooks.example.com//a:/../in", "url_malformed"),
         (&long(31), "accepted"),
         (&long(32), "host_too_long"),
     ] {
@@ -78,8 +74,7 @@ fn the_rules_hold_where_the_corpus_is_silent() {
 #[test]
 fn every_good_url_is_accepted_and_dialled_in_its_canonical_form() {
     let policy = Policy::default();
-    let rows = corpus::rows("urls_accept.tsv");
-    for row in &rows {
+    judge::each("urls_accept.tsv", &corpus::rows("urls_accept.tsv"), |row| {
         let raw = escaped::bytes(row.get("url"));
         let url =
             PayloadUrl::parse(&raw, &policy).unwrap_or_else(|e| panic!("{}: {e}", row.get("id")));
@@ -91,15 +86,13 @@ fn every_good_url_is_accepted_and_dialled_in_its_canonical_form() {
         );
         assert_eq!(url.given().as_bytes(), raw, "{}", row.get("id"));
         assert_eq!(PayloadUrl::stored(url.given()), Ok(url));
-    }
-    corpus::ran("urls_accept.tsv", rows.len());
+    });
 }
 
 #[test]
 fn every_address_of_the_corpus_has_its_verdict() {
     let policy = Policy::default();
-    let rows = corpus::rows("addresses.tsv");
-    for row in &rows {
+    judge::each("addresses.tsv", &corpus::rows("addresses.tsv"), |row| {
         let address: IpAddr = row.get("address").parse().expect("an address");
         match (policy.verdict(address), row.get("verdict")) {
             (Ok(()), "allow") => {}
@@ -114,8 +107,7 @@ fn every_address_of_the_corpus_has_its_verdict() {
             }
             (got, expected) => panic!("{address}: {got:?} for {expected}"),
         }
-    }
-    corpus::ran("addresses.tsv", rows.len());
+    });
 }
 
 /// Any range of the corpus that holds the address denies it.
@@ -126,16 +118,14 @@ fn denied_by_corpus(ranges: &[IpNet], address: IpAddr) -> bool {
 #[test]
 fn the_table_is_the_corpus_and_nothing_more() {
     let policy = Policy::default();
-    let ranges: Vec<IpNet> = corpus::rows("deny_ranges.tsv")
-        .iter()
-        .map(|row| row.get("cidr").parse().expect("a range"))
-        .collect();
-    corpus::ran("deny_ranges.tsv", ranges.len());
-    for range in &ranges {
+    let mut ranges: Vec<IpNet> = Vec::new();
+    judge::each("deny_ranges.tsv", &corpus::rows("deny_ranges.tsv"), |row| {
+        let range: IpNet = row.get("cidr").parse().expect("a range");
         for edge in [range.network(), range.broadcast()] {
             assert!(policy.verdict(edge).is_err(), "{edge} of {range}");
         }
-    }
+        ranges.push(range);
+    });
     let check = |address: IpAddr| {
         let expected = denied_by_corpus(&ranges, address);
         assert_eq!(policy.verdict(address).is_err(), expected, "{address}");
@@ -165,19 +155,18 @@ fn the_table_is_the_corpus_and_nothing_more() {
 fn what_names_lead_to_is_vetted_as_the_corpus_says() {
     let policy = Policy::default();
     let own: Vec<IpAddr> = vec!["203.0.114.7".parse().expect("an address")];
-    let mut ran = 0;
-    for row in corpus::rows("urls_reject.tsv") {
-        if row.get("stage") != "connect" {
-            continue;
-        }
+    let rows = corpus::rows("urls_reject.tsv");
+    let (unanswered, answered): (Vec<_>, Vec<_>) = rows
+        .iter()
+        .filter(|row| row.get("stage") == "connect")
+        .partition(|row| row.get("reason") == "dns_failure");
+    // No answer at all: the resolver's failure, which its own tests tell, and no set of addresses to be vetted.
+    let unanswered: Vec<_> = unanswered.iter().map(|row| row.get("id")).collect();
+    assert_eq!(unanswered, ["R365"]);
+    judge::each("urls_reject.tsv, at connect", answered, |row| {
         let (id, dns) = (row.get("id"), row.get("dns"));
         let answer: Vec<IpAddr> = match id {
             "R362" => own.clone(),
-            "R365" => {
-                // No answer at all: the resolver's failure, not a set of addresses to be vetted.
-                assert_eq!(row.get("reason"), "dns_failure");
-                continue;
-            }
             "R367" => (0..4096)
                 .map(|i| Ipv4Addr::from(0x0808_0000 + i).into())
                 .collect(),
@@ -195,9 +184,7 @@ fn what_names_lead_to_is_vetted_as_the_corpus_says() {
         };
         let refused = policy.vet(&answer, &own).expect_err(id);
         assert_eq!(refused.code, row.get("reason"), "{id}: {dns}");
-        ran += 1;
-    }
-    corpus::ran("urls_reject.tsv, at connect", ran);
+    });
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{fmt::Write as _, io::Write as _, process::Command};
 use tharsis_core::{
     ClientId,
     event::Event,
-    profile,
+    json, profile,
     secret::Secret,
     signer::{self, Signed},
 };
@@ -57,6 +57,84 @@ fn node_believes_every_frozen_body() {
         "{}",
         String::from_utf8_lossy(&said.stderr)
     );
+}
+
+/// Documents with a few characters changed: what we read Node reads alike, and what is no JSON to us is none to Node.
+#[test]
+fn node_reads_nearly_json_as_we_do() {
+    let mut random = Random(20_200_125);
+    let mut cases = tempfile::NamedTempFile::new().unwrap();
+    let (mut read, mut refused, mut stricter) = (0, 0, 0);
+    for _ in 0..2 * DOCUMENTS {
+        let text = changed(&document(&mut random), &mut random);
+        let ours = match json::parse(text.as_bytes()) {
+            Ok(value) => {
+                read += 1;
+                hex::encode(value.to_vec())
+            }
+            // What JavaScript takes and would not hand on as it is.
+            Err(e)
+                if ["number_out_of_range", "json_duplicate_key"].contains(&e.code)
+                    || e.to_string().contains("half of a surrogate pair") =>
+            {
+                stricter += 1;
+                continue;
+            }
+            Err(e) => {
+                assert!(
+                    [
+                        "json_syntax",
+                        "json_trailing_data",
+                        "body_missing",
+                        "json_not_utf8"
+                    ]
+                    .contains(&e.code),
+                    "{e}"
+                );
+                refused += 1;
+                "refused".to_owned()
+            }
+        };
+        writeln!(cases, "{} {ours}", hex::encode(text)).unwrap();
+    }
+    cases.flush().unwrap();
+    assert!(
+        read > 500 && refused > 2_000 && stricter > 20,
+        "{read}, {refused}, {stricter}"
+    );
+
+    let judge = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nearly.js");
+    let said = Command::new("node")
+        .arg(judge)
+        .arg(cases.path())
+        .output()
+        .expect("node should be installed to judge what we read; `make test` installs it");
+    assert_eq!(
+        String::from_utf8_lossy(&said.stdout).trim(),
+        format!(r#"{{"read":{read},"refused":{refused},"otherwise":[]}}"#),
+        "{}",
+        String::from_utf8_lossy(&said.stderr)
+    );
+}
+
+/// With one to three characters left out, put in or said twice.
+fn changed(text: &str, random: &mut Random) -> String {
+    const MORE: &str = "\" \\ \\u \\ud800 \\udc00 \\u00e9 \\x41 \\' ' { } [ ] , : 0 - + . e E5 00 1. .5 0x1 NaN Infinity true nul // /**/ \
+        9007199254740993 1e999 \"a\":1, \u{feff} \u{a0} \u{2028} \u{b} \0 \n \t";
+    let more: Vec<&str> = MORE.split(' ').collect();
+    let mut characters: Vec<char> = text.chars().collect();
+    for _ in 0..=random.below(3) {
+        let at = random.below(characters.len());
+        match random.below(4) {
+            0 => drop(characters.remove(at)),
+            1 => characters.insert(at, characters[at]),
+            _ => drop(characters.splice(at..at, more[random.below(more.len())].chars())),
+        }
+        if characters.is_empty() {
+            break;
+        }
+    }
+    characters.into_iter().collect()
 }
 
 /// Each Unicode scalar value once, as a value, five hundred a document.

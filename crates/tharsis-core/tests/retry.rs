@@ -91,6 +91,13 @@ fn a_schedule_may_double_its_delays_up_to_the_longest() {
 }
 
 #[test]
+fn a_policy_tells_its_delays_in_order() {
+    let doubled: RetryPolicy = "3x10s..30s".parse().expect("a schedule");
+    assert_eq!(doubled.delays(), [10, 20, 30].map(Duration::from_secs));
+    assert_eq!(doubled.window(), None);
+}
+
+#[test]
 fn a_length_of_time_has_its_unit() {
     for (text, millis) in [
         ("0s", 0),

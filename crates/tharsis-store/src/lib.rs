@@ -13,6 +13,9 @@ mod error;
 #[doc(hidden)]
 pub mod failpoint;
 mod filter;
+#[cfg(test)]
+#[path = "../../../fuzz/harness.rs"]
+mod fuzz;
 mod health;
 mod key;
 #[cfg(feature = "model")]

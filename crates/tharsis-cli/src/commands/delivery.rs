@@ -19,6 +19,9 @@ use crate::output::{
     text::{excerpt, measured, moment, moment_or_dash},
 };
 
+/// The most that one list tells: all of it is in memory before it is told.
+const MOST: i64 = 10_000;
+
 /// Look at deliveries, and step in
 ///
 /// A delivery is one event for one subscription, named EVENT/SUBSCRIPTION.
@@ -48,8 +51,8 @@ pub(crate) struct List {
     #[command(flatten)]
     filter: Filter,
 
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    /// At most so many, up to 10000
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=MOST))]
     limit: u32,
 
     /// Go on after this point of a list, which the list before it gave

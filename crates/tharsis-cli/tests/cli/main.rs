@@ -2,9 +2,14 @@
 
 mod campaign;
 mod configuration;
+#[path = "../../../tharsis-core/tests/corpus/mod.rs"]
+mod corpus;
 mod doctor;
 mod event_type;
 mod help;
+mod inputs;
+#[path = "../../../tharsis-core/tests/judge/mod.rs"]
+mod judge;
 mod listen;
 mod lists;
 mod migrate;

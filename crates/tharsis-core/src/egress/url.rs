@@ -92,6 +92,9 @@ struct Parts<'a> {
     text: &'a str,
     host: String,
     port: u16,
+    path: &'a str,
+    /// With its question mark.
+    query: &'a str,
 }
 
 impl<'a> Parts<'a> {
@@ -108,33 +111,67 @@ impl<'a> Parts<'a> {
         let host = host::structure(host)?;
         let port = port.map_or(Ok(443), port_number)?;
         path_and_query(target)?;
-        Ok(Self { text, host, port })
+        let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+        Ok(Self {
+            text,
+            host,
+            port,
+            path,
+            query,
+        })
     }
 
-    /// What the `url` crate makes of it, which must be the same host and port, and stable.
+    /// What the `url` crate makes of it, which must be what we make of it: it does not read every path as the WHATWG has
+    /// it (`//a:/../b`).
     fn url(self) -> Result<PayloadUrl, Invalid> {
-        let disagree = || {
-            Invalid::new(
-                "url_malformed",
-                "parsers do not agree on what the URL means",
-            )
-            .hint("write it plainly: https://host/path")
-        };
-        let canonical = Url::parse(self.text).map_err(|_| disagree())?;
-        let same = canonical.scheme() == "https"
-            && canonical.host_str() == Some(self.host.as_str())
-            && canonical.port_or_known_default() == Some(self.port)
-            && canonical.username().is_empty()
-            && canonical.password().is_none()
-            && Url::parse(canonical.as_str()).as_ref() == Ok(&canonical);
-        if !same {
-            return Err(disagree());
-        }
+        let ours = self.canonical();
+        let canonical = Url::parse(self.text)
+            .ok()
+            .filter(|theirs| theirs.as_str() == ours)
+            .ok_or_else(|| {
+                Invalid::new(
+                    "url_malformed",
+                    "parsers do not agree on what the URL means",
+                )
+                .hint("write it plainly: https://host/path")
+            })?;
         Ok(PayloadUrl {
             given: self.text.to_owned(),
             canonical,
         })
     }
+
+    fn canonical(&self) -> String {
+        let port = match self.port {
+            443 => String::new(),
+            port => format!(":{port}"),
+        };
+        let path = without_dots(self.path);
+        // The one character that the WHATWG escapes in a query, of those that are let through.
+        let query = self.query.replace('\'', "%27");
+        format!("https://{}{port}{path}{query}", self.host)
+    }
+}
+
+/// The path with its dot segments resolved (RFC 3986, 5.2.4), also those that are written with an escape.
+fn without_dots(path: &str) -> String {
+    let mut kept = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let plain = segment.to_ascii_lowercase().replace("%2e", ".");
+        match plain.as_str() {
+            "." => {}
+            ".." => drop(kept.pop()),
+            _ => {
+                kept.push(segment);
+                continue;
+            }
+        }
+        if segments.peek().is_none() {
+            kept.push("");
+        }
+    }
+    format!("/{}", kept.join("/"))
 }
 
 /// Which characters the text is made of. Parsers delete, map or repair the refused ones, each in its own way.

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     Invalid,
     event::{EventType, MAX_PAYLOAD},
+    json::path_step,
     retry::MAX_RETRIES,
     signer,
     subscription::header,
@@ -91,7 +92,7 @@ impl Declaration {
     /// The first field that is wrong, as `profiles.NAME.FIELD`; `profile_unverifiable` where a receiver could not verify
     /// what would be sent, `profile_taken` where the name is that of a profile of the program.
     pub fn profile(&self, name: &str) -> Result<Profile, Invalid> {
-        let at = |e: Invalid| e.at(format!("profiles.{name}"));
+        let at = |e: Invalid| e.at(path_step(name)).at("profiles");
         let profile = self.checked(name).map_err(at)?;
         let known = Profiles::default().with(vec![profile.clone()])?;
         signer::try_out(&profile, &known).map_err(at)?;
@@ -303,7 +304,7 @@ impl Declaration {
     fn headers(&self, signature: Option<&Signature>) -> Result<Vec<Header>, Invalid> {
         let mut headers: Vec<Header> = Vec::with_capacity(self.headers.len());
         for (name, text) in &self.headers {
-            let at = |e: Invalid| e.at(format!("headers.{name}"));
+            let at = |e: Invalid| e.at(path_step(name)).at("headers");
             let name = header::name(name).map_err(at)?;
             if matches!(&*name, "authorization" | "traceparent") {
                 return Err(at(Invalid::new(

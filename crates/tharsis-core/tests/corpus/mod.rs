@@ -34,12 +34,12 @@ pub(crate) fn rows(file: &str) -> Vec<Row> {
     rows
 }
 
-/// Tells how many rows a test ran; a test that ran none has proved nothing.
+/// Tells how many rows a test ran, all of which passed; a test that ran none has proved nothing.
 #[expect(
     clippy::print_stdout,
     reason = "it is what a person wants to see of such a test"
 )]
 pub(crate) fn ran(what: &str, rows: usize) {
     assert!(rows > 0, "no rows of {what} ran");
-    println!("{what}: {rows} rows ran");
+    println!("{what}: {rows} rows ran, {rows} passed");
 }

@@ -431,3 +431,39 @@ impl Cursor {
         Ok(Self((number(event)?, number(subscription)?)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tharsis_core::delivery::End;
+
+    use super::*;
+    use crate::{Status, fuzz};
+
+    /// A cursor from outside, of one filter: it is one that we wrote, or refused. And whatever was sealed as one, by
+    /// somebody who reads this file, is read without a panic.
+    fn cursor(bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        let filter = DeliveryFilter {
+            status: vec![Status::Ended(End::Dead)],
+            ..DeliveryFilter::default()
+        };
+        match Cursor::parse(&filter, &text) {
+            Err(refused) => assert_eq!(refused.code, "bad_cursor"),
+            Ok(cursor) => assert_eq!(cursor.to_text(&filter), text),
+        }
+        assert!(Cursor::parse(&DeliveryFilter::default(), &text).is_err());
+        let _ = Cursor::parse(&filter, &seal_cursor(&filter, &text));
+    }
+
+    #[test]
+    fn fuzz_cursor() {
+        let filter = DeliveryFilter {
+            status: vec![Status::Ended(End::Dead)],
+            ..DeliveryFilter::default()
+        };
+        let samples = [(7, 1), (i64::MAX, 0)].map(|pair| Cursor(pair).to_text(&filter));
+        let mut samples: Vec<&[u8]> = samples.iter().map(|text| text.as_bytes()).collect();
+        samples.push(b"00000000000000070000000000000001");
+        fuzz::run("cursor", &samples, cursor);
+    }
+}

@@ -61,8 +61,19 @@ pub fn redacted(url: &str) -> String {
             Some((name, _)) => format!("{scheme}://{name}:***@{place}"),
             None => format!("{scheme}://{rest}"),
         },
-        None => format!("{scheme}://{rest}"),
+        // A port is a number. What is none may be a password whose @ was forgotten.
+        None => match rest.split_once(':') {
+            Some((name, after)) if !name.contains(['/', '?', '[']) && !is_port(after) => {
+                format!("{scheme}://{name}:***")
+            }
+            _ => format!("{scheme}://{rest}"),
+        },
     }
+}
+
+fn is_port(rest: &str) -> bool {
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    rest[..end].bytes().all(|b| b.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -137,6 +148,8 @@ mod tests {
         assert_eq!(shown("postgres://u:s3c@ret@h/d"), "postgres://u:***@h/d");
         assert_eq!(shown("postgres://u:@h/d"), "postgres://u:***@h/d");
         assert_eq!(shown("u:s3cret@h/d"), "***");
+        assert_eq!(shown("postgres://u:s3cret/d?x=1"), "postgres://u:***");
+        assert_eq!(shown("postgres://u:s3cret"), "postgres://u:***");
         assert_eq!(shown("mysql://u:s3cret@h/d"), "mysql://u:***@h/d");
         for same in [
             "sqlite://a:b@c.db",
