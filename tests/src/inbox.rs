@@ -1,5 +1,6 @@
 use std::{
     collections::{HashMap, HashSet},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -13,7 +14,7 @@ use tharsis_receiver::{
     Answer, Flaw, Judge, Options, Received, Receiver, Reply, StatusCode, Verify,
 };
 
-use crate::{Line, World, mark_of, wait_until};
+use crate::{Line, Says, World, mark_of, wait_until};
 
 /// How a receiver of a story behaves; [`InboxBuilder::start`] starts it.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub struct InboxBuilder<'w> {
     refusals: HashMap<String, u32>,
     flaw: Option<Flaw>,
     secret: String,
+    at: Option<(Vec<String>, Vec<IpAddr>)>,
 }
 
 /// A receiver that keeps what it gets, and verifies it with its own secret.
@@ -48,6 +50,7 @@ impl<'w> InboxBuilder<'w> {
             refusals: HashMap::new(),
             flaw: None,
             secret: world.secret(),
+            at: None,
         }
     }
 
@@ -113,28 +116,60 @@ impl<'w> InboxBuilder<'w> {
         self
     }
 
-    /// Starts it on a free port, which is opened in the world's configuration.
+    /// It is at these addresses of [`World::internet`], which these names lead to, each of them; the first stands in its URL.
+    #[track_caller]
+    pub fn at(mut self, names: &[&str], addresses: &[&str]) -> Self {
+        let addresses = (addresses.iter())
+            .map(|address| address.parse().expect("a story gives addresses"))
+            .collect();
+        self.at = Some((
+            names.iter().map(|name| (*name).to_owned()).collect(),
+            addresses,
+        ));
+        self
+    }
+
+    /// Starts it on a free port, which is opened in the world's configuration, or on that of HTTPS where it is to be.
     #[must_use]
     pub fn start(self) -> Inbox {
         let secret = Secret::new(&self.secret).expect("a story gives a good secret");
         let judge = (!self.refusals.is_empty()).then(|| judge(self.refusals, &self.answer));
-        let receiver = self
-            .world
-            .block_on(Receiver::bind(Options {
-                answer: self.answer,
-                flaw: self.flaw,
-                judge,
-                verify: Some(Verify {
-                    profile: Arc::new(MARS.clone()),
-                    secret: Some(secret),
-                    url: None,
-                }),
-                ..Options::new(self.world.authority())
-            }))
-            .expect("there is a free port");
-        self.world.open_port(receiver.addr().port());
+        let mut options = Options {
+            answer: self.answer,
+            flaw: self.flaw,
+            judge,
+            verify: Some(Verify {
+                profile: Arc::new(MARS.clone()),
+                secret: Some(secret),
+                url: None,
+            }),
+            ..Options::new(self.world.authority())
+        };
+        let path = format!("/{}", self.name);
+        let (receiver, url) = match self.at {
+            None => {
+                let receiver =
+                    (self.world.block_on(Receiver::bind(options))).expect("there is a free port");
+                self.world.open_port(receiver.addr().port());
+                let url = receiver.url(&path);
+                (receiver, url)
+            }
+            Some((names, addresses)) => {
+                let internet = self.world.internet();
+                let url = format!("https://{}{path}", names[0]);
+                options.names.clone_from(&names);
+                let receiver = (internet.outside().run(Receiver::bind(options)))
+                    .expect("there is a free port");
+                internet.lead(&addresses, receiver.addr());
+                for name in names {
+                    let says = Says::Addresses(addresses.clone());
+                    internet.names().say(&name, says);
+                }
+                (receiver, url)
+            }
+        };
         Inbox {
-            url: receiver.url(&format!("/{}", self.name)),
+            url,
             name: self.name,
             secret: self.secret,
             receiver,

@@ -27,7 +27,8 @@ use tharsis_receiver::Authority;
 use tokio::{runtime::Runtime, task::JoinHandle};
 
 use crate::{
-    Clock, Database, Finished, InboxBuilder, Line, Running, Server, Subscribe, Subscription,
+    Clock, Database, Finished, InboxBuilder, Internet, Line, Running, Server, Subscribe,
+    Subscription,
     line::{mark_of, uuid},
     oracle,
     place::{Place, Reader},
@@ -60,6 +61,8 @@ pub struct World {
     configured: Mutex<String>,
     environment: Mutex<Vec<(String, String)>>,
     processes: AtomicU32,
+    /// Where its processes run, if not on this machine.
+    internet: Option<Internet>,
     /// Held shared, or alone by one that measures.
     _turn: File,
 }
@@ -132,6 +135,15 @@ impl World {
         })
     }
 
+    /// A new one on SQLite, whose processes run on a host of an internet of their own and under the egress policy as it is by
+    /// default; receivers are [`InboxBuilder::at`] addresses there. No server of PostgreSQL can be reached from there.
+    pub fn on_the_internet() -> Self {
+        let mut world = Self::new();
+        world.internet = Some(Internet::lay());
+        world.write_configuration();
+        world
+    }
+
     fn beside_others(place: impl FnOnce(&Runtime) -> Place) -> Self {
         let turn = program::lock_file("stories.lock");
         turn.lock_shared().expect("a file can be locked");
@@ -164,6 +176,7 @@ impl World {
             configured: Mutex::default(),
             environment: Mutex::new(Vec::new()),
             processes: AtomicU32::new(0),
+            internet: None,
             _turn: turn,
         };
         fs::create_dir(world.path("logs")).expect("the folder is new");
@@ -220,6 +233,12 @@ impl World {
     pub fn configure(&self, text: &str) {
         (self.configured.lock().expect("nobody panics with it")).push_str(text);
         self.write_configuration();
+    }
+
+    /// The internet that its processes are on.
+    #[track_caller]
+    pub fn internet(&self) -> &Internet {
+        (self.internet.as_ref()).expect("this story's processes run on this machine")
     }
 
     /// Whose certificates the receivers show and the program trusts.
@@ -732,6 +751,9 @@ impl World {
 
     /// What the configuration allows, as the library takes it.
     fn egress(&self) -> Policy {
+        if self.internet.is_some() {
+            return Policy::default();
+        }
         let ports = self.ports.lock().expect("nobody panics with it");
         Policy {
             allow_addresses: vec![Policy::range("127.0.0.0/8").expect("it is a range")],
@@ -770,12 +792,15 @@ impl World {
         let ports = self.ports.lock().expect("nobody panics with it");
         let lease = self.lease.lock().expect("nobody panics with it");
         let mut text = format!("database = \"{}\"\nlog = \"info\"\n", self.database_url());
-        write!(
-            text,
-            "[egress]\nallow_addresses = [\"127.0.0.0/8\"]\nallow_hosts = [\"localhost\"]\n\
-             allow_ports = {ports:?}\nca_file = \"ca.pem\"\n"
-        )
-        .expect("a string takes everything");
+        text.push_str("[egress]\nca_file = \"ca.pem\"\n");
+        if self.internet.is_none() {
+            write!(
+                text,
+                "allow_addresses = [\"127.0.0.0/8\"]\nallow_hosts = [\"localhost\"]\n\
+                 allow_ports = {ports:?}\n"
+            )
+            .expect("a string takes everything");
+        }
         if let Some(length) = &*lease {
             writeln!(text, "[engine]\nlease = \"{length}\"").expect("so does this");
         }
@@ -807,7 +832,10 @@ impl World {
 
     /// The program in the world's folder, without what the test's own environment would tell it.
     fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(program::path());
+        let mut command = match &self.internet {
+            Some(internet) => internet.command(program::path()),
+            None => Command::new(program::path()),
+        };
         command.args(arguments).current_dir(self.folder.path());
         for (name, _) in env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"THARSIS_") {
