@@ -152,6 +152,11 @@ fn an_address_that_was_not_allowed_by_name_is_not_dialled() {
     ];
     let error = world.refused(add);
     assert_eq!(error["code"], "endpoint_not_allowed", "{error}");
+    let audit = world.ask(["audit", "list"]);
+    let entry = &audit["entries"][0];
+    assert_eq!(entry["action"], "subscription.refused", "{audit}");
+    let told = entry["detail"]["why"].as_str().expect("it is told");
+    assert!(told.contains("127.0.0.1") || told.contains("::1"), "{told}");
     assert_eq!(shop.heads().len(), 0);
 
     // The same with the range allowed by a flag.

@@ -58,8 +58,10 @@ pub struct CheckError {
     /// What to do.
     pub hint: String,
     /// What came back. Where the address was not allowed it does not say which one it was: whoever registers URLs must
-    /// not learn what names lead to inside of this network. The log does.
+    /// not learn what names lead to inside of this network.
     pub outcome: Box<Outcome>,
+    /// Which one it was, for the log and the audit, and not for whoever asked.
+    pub withheld: Option<String>,
 }
 
 /// Makes one request to the URL of `settings` and judges the answer. `id` names the test event, where one is sent.
@@ -154,6 +156,7 @@ fn wrong_status(
         message: format!("status: {asked} was answered {status}, not {wanted}"),
         hint: status_hint(method, status).to_owned(),
         outcome: Box::new(outcome),
+        withheld: None,
     }
 }
 
@@ -183,7 +186,7 @@ fn no_status(settings: &Settings, mut outcome: Outcome) -> CheckError {
         let detail = outcome.detail.take().unwrap_or_default();
         tracing::info!(
             url.host = settings.url.host(),
-            detail,
+            detail = &*detail,
             "Refused to check a URL whose address is not allowed"
         );
         return CheckError {
@@ -191,6 +194,7 @@ fn no_status(settings: &Settings, mut outcome: Outcome) -> CheckError {
             message: "address: the URL leads to an address that is not allowed".to_owned(),
             hint: "register a public host; an operator may allow a range by name (--egress-allow-address)".to_owned(),
             outcome: Box::new(outcome),
+            withheld: Some(detail),
         };
     }
     let code = if outcome.code.starts_with("timeout_") {
@@ -211,6 +215,7 @@ fn no_status(settings: &Settings, mut outcome: Outcome) -> CheckError {
             .map_or("look at the receiver's logs", |known| known.advice)
             .to_owned(),
         outcome: Box::new(outcome),
+        withheld: None,
     }
 }
 
@@ -250,5 +255,6 @@ fn unsendable(invalid: &Invalid) -> CheckError {
             duration: Duration::ZERO,
             certificate_ends: None,
         }),
+        withheld: None,
     }
 }

@@ -194,6 +194,9 @@ pub trait Registry: Send + Sync + 'static {
     /// Who asked for what, newest first, at most 100.
     fn audit(&self) -> impl Future<Output = Result<Vec<AuditRecord>, StoreError>> + Send;
 
+    /// Writes down what somebody asked for and was refused, for those who look for attacks. It changes nothing else.
+    fn record(&self, entry: &AuditRecord) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// One replay.
     fn replay_state(&self, id: ReplayId)
     -> impl Future<Output = Result<Replay, StoreError>> + Send;

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use tharsis_core::Timestamp;
 
 use super::{PostgresStore, value::Instant};
-use crate::{AuditRecord, StoreError, audit::MOST_TOLD};
+use crate::{AuditRecord, StoreError, audit::MOST_TOLD, failpoint};
 
 /// In the transaction in which it is done.
 pub(super) async fn write(
@@ -26,6 +26,21 @@ pub(super) async fn write(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// In a transaction of its own: nothing else was done.
+pub(super) async fn record(store: &PostgresStore, entry: &AuditRecord) -> Result<(), StoreError> {
+    let AuditRecord {
+        at,
+        actor,
+        action,
+        subject,
+        detail,
+    } = entry;
+    let detail = serde_json::from_str(detail).unwrap_or(serde_json::Value::Null);
+    let mut write = store.turn().await?;
+    self::write(&mut write, actor, action, subject, &detail, *at).await?;
+    write.commit(failpoint::REGISTRY).await
 }
 
 pub(super) async fn list(store: &PostgresStore) -> Result<Vec<AuditRecord>, StoreError> {

@@ -389,6 +389,10 @@ impl Registry for PostgresStore {
         audit::list(self).await
     }
 
+    async fn record(&self, entry: &AuditRecord) -> Result<(), StoreError> {
+        audit::record(self, entry).await
+    }
+
     async fn replay_state(&self, id: ReplayId) -> Result<Replay, StoreError> {
         replay::find(self, id).await
     }

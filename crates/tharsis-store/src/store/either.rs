@@ -310,6 +310,10 @@ impl Registry for Store {
         either!(self, audit())
     }
 
+    async fn record(&self, entry: &AuditRecord) -> Result<(), StoreError> {
+        either!(self, record(entry))
+    }
+
     async fn replay_state(&self, id: ReplayId) -> Result<Replay, StoreError> {
         either!(self, replay_state(id))
     }

@@ -6,7 +6,7 @@ use tharsis::{
     system_now,
 };
 
-use super::{Check, draft::DraftOptions, for_people};
+use super::{Check, draft::DraftOptions, for_people, refused};
 use crate::{
     commands::{
         Context,
@@ -84,13 +84,17 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
         ..Credentials::default()
     };
     let emitter = context.open_or_create().await?;
-    let subscription = output
+    let checked = output
         .progress()
         .during(
             emitter.subscribe(&settings, &credentials, Some(method)),
             || format!("Checking {}", inert(settings.url.given())),
         )
-        .await?;
+        .await;
+    let subscription = match checked {
+        Ok(subscription) => subscription,
+        Err(error) => return Err(refused(&emitter, &settings, error).await),
+    };
 
     tell(output, &subscription, &chosen, "was added")?;
     if let Some(ranges) = seen_from(configuration) {

@@ -7,7 +7,7 @@ use tharsis::{
     subscription::{Credentials, Draft, Settings, Subscription},
 };
 
-use super::portable::Portable;
+use super::{portable::Portable, refused};
 use crate::{
     commands::{
         Context,
@@ -146,11 +146,15 @@ async fn import(
         secret: chosen.secret.clone(),
         ..Credentials::default()
     };
-    let added = (context.output.progress())
+    let checked = (context.output.progress())
         .during(emitter.subscribe(&settings, &credentials, None), || {
             format!("Checking {}", inert(settings.url.given()))
         })
-        .await?;
+        .await;
+    let added = match checked {
+        Ok(added) => added,
+        Err(error) => return Err(refused(emitter, &settings, error).await),
+    };
     let shown = chosen.secret.as_ref().filter(|_| chosen.generated);
     Ok(Done::Added {
         id: added.id.to_string(),

@@ -18,15 +18,17 @@ mod test;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tharsis::{
-    CheckMethod, SubscriptionId, Timestamp,
+    CheckMethod, Emitter, Registry, SubscriptionId, Timestamp,
     alert::Alerts,
     format_duration,
     health::Limits,
     order::{OnDead, Order},
-    subscription::{Held, Subscription},
+    store::AuditRecord,
+    subscription::{Held, Settings, Subscription},
+    system_now,
 };
 
-use super::Context;
+use super::{Context, actor};
 use crate::output::{
     Exit, Failure, fields,
     text::{inert, moment},
@@ -55,6 +57,32 @@ pub(crate) enum Command {
     Remove(remove::Options),
     Export(export::Options),
     Import(import::Options),
+}
+
+/// What to say to whom a URL was refused. That it leads to where nothing may be sent, and where that is, is for the audit
+/// alone; where it cannot be written down, the log has it.
+async fn refused(emitter: &Emitter, settings: &Settings, error: tharsis::Error) -> Failure {
+    if let tharsis::Error::Check(check) = &error
+        && let Some(why) = &check.withheld
+    {
+        let detail = serde_json::json!({
+            "client": settings.client.to_string(),
+            "name": settings.name,
+            "why": why,
+        });
+        let entry = AuditRecord {
+            at: system_now(),
+            actor: actor(),
+            action: "subscription.refused".to_owned(),
+            subject: settings.url.host().to_owned(),
+            detail: detail.to_string(),
+        };
+        if let Err(error) = emitter.registry().record(&entry).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "A refusal is not in the audit");
+        }
+    }
+    error.into()
 }
 
 pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {

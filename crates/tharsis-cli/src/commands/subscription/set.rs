@@ -6,7 +6,7 @@ use tharsis::{
     system_now,
 };
 
-use super::{Check, Which, draft::DraftOptions, show::show};
+use super::{Check, Which, draft::DraftOptions, refused, show::show};
 use crate::{
     commands::{Context, random},
     output::{Exit, Failure, text::inert},
@@ -105,7 +105,7 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
             event: EventId::new(now, random()?),
             subscription: id,
         };
-        output
+        let checked = output
             .progress()
             .during(
                 dispatch::check(
@@ -118,7 +118,10 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
                 ),
                 || format!("Checking {}", inert(settings.url.given())),
             )
-            .await?;
+            .await;
+        if let Err(error) = checked {
+            return Err(refused(&emitter, &settings, error.into()).await);
+        }
     }
     let subscription = registry
         .set(id, &settings, headers.as_deref(), system_now())
