@@ -23,6 +23,9 @@
 //! Every wait has a bound. When a story fails, its world prints the seed and the tail of what each process wrote; the
 //! same seed is told again with `THARSIS_TEST_SEED=…`.
 //!
+//! Every secret of a story begins with a mark. When its world ends, all that it leaves behind is searched for them: what its
+//! processes wrote, its database, its files. A world that finds one fails its story.
+//!
 //! Stories run beside each other, but one that measures has the machine to itself: see [`World::alone`].
 //!
 //! # The program
@@ -36,6 +39,7 @@ mod clock;
 mod foreign;
 mod inbox;
 mod internet;
+mod leaks;
 mod line;
 mod mail;
 mod oracle;
@@ -53,6 +57,7 @@ pub use clock::Clock;
 pub use foreign::{node, node_example, python_example};
 pub use inbox::{Inbox, InboxBuilder, is_signed_with};
 pub use internet::{Internet, Names, Says};
+pub use leaks::MARK;
 pub use line::{ALPHA, BETA, Line, mark_of};
 pub use mail::{Letter, MailServer, Tls};
 pub use place::Database;

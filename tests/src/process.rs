@@ -51,7 +51,8 @@ pub struct Finished {
 }
 
 impl Running {
-    /// Starts `command`; `log` is where its output goes, with `.out` and `.err` added, unless `stdout` is given.
+    /// Starts `command`; `log` is where its output goes, with `.out` and `.err` added, unless `stdout` is given; with `.told` it is
+    /// what was run.
     pub(crate) fn start(
         mut command: Command,
         stdin: Stdio,
@@ -63,6 +64,7 @@ impl Running {
             |path| Stdio::from(File::create(path).expect("the world's folder can be written"));
         let own = file(&out);
         let told = told(&command);
+        fs::write(log.with_extension("told"), &told).expect("the world's folder can be written");
         let child = command
             .stdin(stdin)
             .stdout(stdout.unwrap_or(own))

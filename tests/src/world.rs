@@ -29,6 +29,7 @@ use tokio::{runtime::Runtime, task::JoinHandle};
 use crate::{
     Clock, Database, Finished, InboxBuilder, Internet, Line, Running, Server, Subscribe,
     Subscription,
+    leaks::{Leaks, MARK, Searched},
     line::{mark_of, uuid},
     oracle,
     place::{Place, Reader},
@@ -271,10 +272,10 @@ impl World {
         self.random.lock().expect("nobody panics with it").fork()
     }
 
-    /// A fresh secret, as the form would generate it.
+    /// A fresh secret, as the form would generate it, but for the [`MARK`] that it begins with.
     pub fn secret(&self) -> String {
         let mut random = self.random();
-        format!("{:032x}{:08x}", random.u128(..), random.u32(..))
+        format!("{MARK}{:016x}{:08x}", random.u64(..), random.u32(..))
     }
 
     /// A fresh client.
@@ -842,6 +843,8 @@ impl World {
                 command.env_remove(name);
             }
         }
+        // Should it panic, all that it says of it is searched for secrets.
+        command.env("RUST_BACKTRACE", "1");
         command.envs(
             self.environment
                 .lock()
@@ -850,6 +853,31 @@ impl World {
                 .cloned(),
         );
         command
+    }
+
+    /// Searches what the story leaves behind for its secrets.
+    fn search(&self) -> Searched {
+        let leaks = Leaks::of(self.folder.path());
+        let mut searched = leaks.search(self.folder.path());
+        if self.is_on(Database::Postgres) {
+            // Not those of partitions, which their tables have in them.
+            let tables = self.select(
+                "SELECT relname::text FROM pg_class
+                 WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition",
+            );
+            for table in tables {
+                let holds = leaks.condition("line");
+                let counted = self.select(&format!(
+                    "SELECT coalesce(sum(length(line)), 0) || ' ' || count(*) FILTER (WHERE {holds})
+                     FROM (SELECT one::text AS line FROM \"{table}\" AS one) AS lines"
+                ));
+                let (bytes, found) = counted[0].split_once(' ').expect("two numbers");
+                let number = |text: &str| text.parse().expect("SQL counts");
+                searched.table(&table, number(bytes), number(found));
+            }
+        }
+        searched.tell();
+        searched
     }
 
     /// What processes wrote to, oldest first.
@@ -872,14 +900,19 @@ impl World {
 impl Drop for World {
     #[expect(clippy::print_stderr, reason = "this is what a failed test shows")]
     fn drop(&mut self) {
-        let removed = self.runtime.block_on(self.place.remove());
-        if !thread::panicking() {
+        if thread::panicking() {
+            // Whatever it was that failed.
+            let _ = self.runtime.block_on(self.place.remove());
+        } else {
+            let found = self.search().found;
+            let removed = self.runtime.block_on(self.place.remove());
+            assert!(found.is_empty(), "a secret is in {found:?}");
             removed.expect("nobody works on the story's outbox any more");
             return;
         }
         eprintln!("\nTell it again with THARSIS_TEST_SEED={}", self.seed);
         let logs = self.logs();
-        for log in logs.iter().rev().take(12).rev() {
+        for log in logs.iter().rev().take(18).rev() {
             let bytes = fs::read(log).unwrap_or_default();
             if !bytes.is_empty() {
                 let tail = &bytes[bytes.len().saturating_sub(TAIL)..];
