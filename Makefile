@@ -63,6 +63,7 @@ bench: ## the figures that the documentation quotes, as JSON, each beside its ya
 	target/release/tharsis-bench --scenario latency --events 1500
 	target/release/tharsis-bench --scenario replay --events 100000 --rate 1000/s
 	target/release/tharsis-bench --scenario soak --minutes 2
+	target/release/tharsis-bench --scenario hostile --runs 3
 	target/release/tharsis-bench --scenario lists
 
 bench-postgres: ## the same on PostgreSQL, in a cluster of its own

@@ -10,6 +10,7 @@ mod beside;
 mod database;
 mod dead;
 mod drain;
+mod hostile;
 mod latency;
 mod lists;
 mod memory;
@@ -115,6 +116,8 @@ enum Scenario {
     Lists,
     /// What a worker holds in memory while it delivers a backlog of a million; Linux only.
     Memory,
+    /// What a worker holds in memory beside 1,000 receivers whose answers have no end; fails above 150 MB; Linux only.
+    Hostile,
 }
 
 #[derive(Debug, Subcommand)]
@@ -129,6 +132,9 @@ enum Role {
         #[arg(long, default_value_t = 0)]
         delay_ms: u64,
     },
+    /// Receivers with bad manners, in a process of their own.
+    #[command(hide = true)]
+    ReceiveHostile(hostile::Receive),
     /// A worker, in a process of its own.
     #[command(hide = true)]
     Work(work::Work),
@@ -144,6 +150,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Role::Receive { ca_out, delay_ms }) => {
             return receive::run(&ca_out, Duration::from_millis(delay_ms)).await;
         }
+        Some(Role::ReceiveHostile(receive)) => return hostile::run(receive).await,
         Some(Role::Work(work)) => return work::run(work).await,
         Some(Role::PublishBeside(neighbour)) => return neighbours::run(neighbour).await,
         None => {}
@@ -164,6 +171,7 @@ async fn main() -> anyhow::Result<()> {
         order: arguments.order,
         runs: arguments.runs.max(1),
     };
+    let mut is_within = true;
     let report = match arguments.scenario {
         Scenario::Drain => drain::measure(&plan).await?,
         Scenario::Stream => stream::measure(&plan).await?,
@@ -176,6 +184,13 @@ async fn main() -> anyhow::Result<()> {
         Scenario::Replay => replay::measure(&plan, arguments.rate).await?,
         Scenario::Lists => lists::measure(&plan, arguments.attempts).await?,
         Scenario::Memory => memory::measure(&plan, arguments.backlog).await?,
+        Scenario::Hostile => {
+            let report;
+            (report, is_within) = hostile::measure(&plan).await?;
+            report
+        }
     };
-    report::print(&plan, &report)
+    report::print(&plan, &report)?;
+    anyhow::ensure!(is_within, "more than its bound was in memory");
+    Ok(())
 }

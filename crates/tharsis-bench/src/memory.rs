@@ -56,7 +56,7 @@ pub(crate) async fn measure(plan: &Plan, backlog: usize) -> anyhow::Result<Value
 }
 
 /// The most of a running process that was ever resident, in millions of bytes (`VmHWM` of proc(5)).
-fn peak(process: u32) -> anyhow::Result<f64> {
+pub(crate) fn peak(process: u32) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))
         .context("only Linux says what was resident")?;
     let kibibytes: f64 = status
