@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::{PostgresStore, audit, owner, publish::publish_own, value::Instant};
 use crate::{
     AlertRecord, Claim, Claimed, Lease, StoreError, Telling, Told, Transition,
-    audit::WORKER,
     alert::{MOST_ANSWERS, MOST_ASKED, MOST_CASES, MOST_LISTED, Raised, cases, cause, claimed},
+    audit::WORKER,
     failpoint,
     health::{MOST_FORGOTTEN, condition, forgotten_before},
 };

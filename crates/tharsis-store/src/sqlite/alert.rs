@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     AlertRecord, Claim, Claimed, Lease, StoreError, Telling, Told, Transition,
-    audit::WORKER,
     alert::{MOST_ANSWERS, MOST_ASKED, MOST_CASES, MOST_LISTED, Raised, cases, cause, claimed},
+    audit::WORKER,
     failpoint,
     health::{MOST_FORGOTTEN, condition, forgotten_before},
 };

@@ -220,7 +220,11 @@ pub(crate) async fn what_ends_dead_is_counted_with_its_settlement<S: Store>(stor
     let audit = house.store.audit().await.expect("listed");
     let subject = house.ours.id.to_string();
     assert_eq!(
-        (audit[0].action.as_str(), audit[0].actor.as_str(), &audit[0].subject),
+        (
+            audit[0].action.as_str(),
+            audit[0].actor.as_str(),
+            &audit[0].subject
+        ),
         ("address.blocked", "worker", &subject)
     );
     assert!(audit[0].detail.contains("address_not_global") && audit.len() == 1);
