@@ -34,6 +34,19 @@ const TARGETS: [&str; 12] = [
 /// How many cases are made up in each `make test`, and between two looks at the clock.
 const CASES: u32 = 300;
 
+/// How many are made to grow between two looks at the clock.
+const GROWN: u32 = 10;
+
+/// One that has run its cases runs no more. So often a case that fails is made shorter.
+fn runner(cases: u32, max_shrink_iters: u32) -> TestRunner {
+    TestRunner::new(Config {
+        cases,
+        max_shrink_iters,
+        failure_persistence: None,
+        ..Config::default()
+    })
+}
+
 /// What readers stumble over.
 const WORDS: &[&str] = &[
     "\0",
@@ -210,12 +223,7 @@ pub(crate) fn run(target: &str, samples: &[&[u8]], test: fn(&[u8])) {
         .collect();
     let (strategy, mut ran, mut timed) = (bytes(samples), 0, 0);
     loop {
-        let mut runner = TestRunner::new(Config {
-            cases: CASES,
-            failure_persistence: None,
-            ..Config::default()
-        });
-        let outcome = runner.run(&strategy, |case| {
+        let outcome = runner(CASES, 10_000).run(&strategy, |case| {
             test(&case);
             Ok(())
         });
@@ -229,14 +237,14 @@ pub(crate) fn run(target: &str, samples: &[&[u8]], test: fn(&[u8])) {
         ran += CASES;
         match share {
             Some(share) if began.elapsed() < share => {
-                let outcome = runner.run(
+                let outcome = runner(GROWN, 0).run(
                     &(&strategy, any::<Index>(), 1..40_usize),
                     |(case, at, length)| is_linear(&case, &at, length, test),
                 );
                 if let Err(error) = outcome {
                     panic!("{target}: {error}");
                 }
-                timed += CASES;
+                timed += GROWN;
             }
             _ => break,
         }
