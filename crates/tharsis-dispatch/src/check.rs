@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use tharsis_core::{
     DeliveryId, Invalid, Timestamp,
@@ -61,7 +61,17 @@ pub struct CheckError {
     /// not learn what names lead to inside of this network.
     pub outcome: Box<Outcome>,
     /// Which one it was, for the log and the audit, and not for whoever asked.
-    pub withheld: Option<String>,
+    pub withheld: Option<Withheld>,
+}
+
+/// What whoever registers a URL is not told. It is not printed by accident.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Withheld(pub String);
+
+impl fmt::Debug for Withheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[WITHHELD]")
+    }
 }
 
 /// Makes one request to the URL of `settings` and judges the answer. `id` names the test event, where one is sent.
@@ -194,7 +204,7 @@ fn no_status(settings: &Settings, mut outcome: Outcome) -> CheckError {
             message: "address: the URL leads to an address that is not allowed".to_owned(),
             hint: "register a public host; an operator may allow a range by name (--egress-allow-address)".to_owned(),
             outcome: Box::new(outcome),
-            withheld: Some(detail),
+            withheld: Some(Withheld(detail)),
         };
     }
     let code = if outcome.code.starts_with("timeout_") {

@@ -7,7 +7,7 @@ mod clock;
 mod engine;
 
 pub use alerts::{Alerts, Mailer, Sent};
-pub use check::{CheckError, CheckMethod, check};
+pub use check::{CheckError, CheckMethod, Withheld, check};
 pub use client::{Client, ClientError, ClientOptions, Proxy};
 pub use clock::system_now;
 pub use engine::{Options, Progress, RunError, Summary, Until, Wake, run};

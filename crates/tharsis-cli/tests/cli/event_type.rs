@@ -39,7 +39,7 @@ fn a_sample_can_be_published_as_it_is_shown() {
             assert_eq!(published.json()["published"], 1, "{name}");
         }
     }
-    assert_eq!(listed["event_types"].as_array().unwrap().len(), 12);
+    assert_eq!(listed["event_types"].as_array().unwrap().len(), 13);
 }
 
 #[test]

@@ -720,15 +720,14 @@ fn ranges(egress: &Policy) -> Finding {
     .remedy("name the receivers' own ranges: [egress] allow_addresses, --egress-allow-address")
 }
 
-/// Whether receivers can be told whom to let in.
+/// Whom receivers are to let in, where that is known.
 fn seen_from(facts: &Facts) -> Finding {
     match &facts.seen_from {
-        Some(ranges) => Finding::ok("seen_from", format!("Receivers see requests from {ranges}.")),
-        None => Finding::note(
-            "seen_from_unknown",
-            "Which addresses receivers see is not written down, so nobody can tell them whom to let in.",
-        )
-        .remedy("give this machine fixed addresses, and name them: [egress] source_addresses or seen_from"),
+        Some(ranges) => Finding::note(
+            "seen_from",
+            format!("Requests come from {ranges}: receivers are to let them in."),
+        ),
+        None => Finding::ok("seen_from", "Which addresses receivers see is not named."),
     }
 }
 

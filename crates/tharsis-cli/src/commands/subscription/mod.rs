@@ -68,7 +68,7 @@ async fn refused(emitter: &Emitter, settings: &Settings, error: tharsis::Error) 
         let detail = serde_json::json!({
             "client": settings.client.to_string(),
             "name": settings.name,
-            "why": why,
+            "why": why.0,
         });
         let entry = AuditRecord {
             at: system_now(),

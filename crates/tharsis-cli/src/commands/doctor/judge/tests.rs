@@ -71,7 +71,7 @@ fn well() -> Facts {
         version: "0.1.0",
         database: "postgres://tharsis:***@db/shop".to_owned(),
         egress: Policy::default(),
-        seen_from: Some("203.0.114.7".to_owned()),
+        seen_from: None,
         contacts: Contacts::default(),
         max_in_flight: 256,
         files: Some(65_536),
@@ -170,6 +170,7 @@ fn what_is_well_is_said_too() {
     urls: The URL of every subscription is allowed.
     hosts: 1 host leads to where something may be sent.
     egress: No range of addresses is opened wide.
+    seen_from: Which addresses receivers see is not named.
     trust: The trusted roots are read, and so is how names are looked up.
     files: Enough files may be open for all requests under way.
     mail: Whoever is to be told by mail can be.
