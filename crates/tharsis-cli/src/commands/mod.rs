@@ -11,6 +11,7 @@ pub(crate) mod erase;
 pub(crate) mod event;
 pub(crate) mod event_type;
 pub(crate) mod filter;
+pub(crate) mod key;
 mod lines;
 pub(crate) mod listen;
 pub(crate) mod migrate;
@@ -61,8 +62,7 @@ impl Context {
     pub(crate) async fn open_without_key(&self) -> Result<Emitter, Failure> {
         self.open_with(tharsis::Options {
             must_exist: true,
-            key_file: None,
-            ..self.options()
+            ..self.options_without_key()
         })
         .await
     }
@@ -102,12 +102,24 @@ impl Context {
         profile.map_err(|invalid| Failure::from(invalid).at("--profile").into_usage())
     }
 
+    /// What the outbox is opened with where no key is needed. An SQLite file is never opened without.
+    pub(crate) fn options_without_key(&self) -> tharsis::Options {
+        let is_file = self.configuration.database.is_file();
+        let options = self.options();
+        tharsis::Options {
+            key_file: None,
+            keys: options.keys.filter(|_| is_file),
+            ..options
+        }
+    }
+
     /// What the outbox is opened with.
     pub(crate) fn options(&self) -> tharsis::Options {
         let Configuration {
             egress,
             ca_file,
             key_file,
+            keys,
             lease,
             engine,
             profiles,
@@ -117,6 +129,7 @@ impl Context {
             egress: egress.clone(),
             ca_file: ca_file.clone(),
             key_file: Some(key_file.clone()),
+            keys: keys.clone(),
             lease: *lease,
             engine: engine.clone(),
             profiles: profiles.clone(),
@@ -169,6 +182,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Replay(options) => replay::run(context, options).await,
         Command::Prune(options) => prune::run(context, &options).await,
         Command::Erase(options) => erase::run(context, &options).await,
+        Command::Key(command) => key::run(context, &command).await,
         Command::Migrate(options) => migrate::run(context, &options).await,
         Command::Doctor(options) => doctor::run(context, &options).await,
         Command::Listen(options) => listen::run(context, options).await,
