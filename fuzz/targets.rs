@@ -13,7 +13,7 @@ use tharsis_core::{
     profile::{Declaration, Profiles},
     rate::Rate,
     retry::{MAX_DELAY, RetryPolicy, retry_after},
-    secret::{SealingKey, Secret},
+    secret::{Keyring, Secret},
     signer::{self, Incoming},
     subscription::{header::OwnHeader, name_key},
 };
@@ -225,7 +225,7 @@ pub(crate) fn secret(bytes: &[u8]) {
             }
         }
     }
-    let _ = SealingKey::from_file_text(bytes);
+    let _ = Keyring::parse(bytes);
 }
 
 /// Whatever else is read from a word.

@@ -1,13 +1,21 @@
 //! A secret is shown once, stored encrypted, and found nowhere else.
 
-use std::fs;
+use std::{fs, path::PathBuf, time::Duration};
 
-use tharsis_tests::{ALPHA, BETA, Database, Subscribe, World, on_both_databases};
+use tharsis_tests::{
+    ALPHA, BETA, Database, Inbox, Line, Subscribe, World, on_both_databases, pause, wait_until,
+};
+
+/// What a machine under load may need for anything that takes milliseconds.
+const SOON: Duration = Duration::from_secs(30);
 
 on_both_databases! {
     no_file_no_answer_and_no_row_holds_it,
     one_that_does_not_open_holds_its_subscription,
     a_key_that_is_lost_for_good_costs_the_secrets_and_nothing_else,
+    a_key_takes_the_place_of_another_while_a_worker_delivers,
+    keys_may_be_given_in_place_of_a_file,
+    a_worker_without_the_new_key_sends_nothing_unsigned,
 }
 
 fn no_file_no_answer_and_no_row_holds_it(on: Database) {
@@ -131,10 +139,7 @@ fn a_key_that_is_lost_for_good_costs_the_secrets_and_nothing_else(on: Database) 
     let subscription = world.subscribe(&Subscribe::new(ALPHA, &shop));
     let lines = world.predictions(ALPHA, 2);
     world.publish(&lines);
-    let key = world.path(match on {
-        Database::Sqlite => "outbox.db.key",
-        Database::Postgres => "tharsis.key",
-    });
+    let key = key_file(&world, on);
     fs::remove_file(&key).expect("it was there");
     let refused = world.refused(["run", "--until-idle"]);
     assert_eq!(refused["code"], "key_missing");
@@ -160,4 +165,205 @@ fn a_key_that_is_lost_for_good_costs_the_secrets_and_nothing_else(on: Database) 
     world.ask(["subscription", "resume", &subscription.id]);
     world.run_until_idle();
     shop.assert_received_once(&lines);
+}
+
+fn key_file(world: &World, on: Database) -> PathBuf {
+    world.path(match on {
+        Database::Sqlite => "outbox.db.key",
+        Database::Postgres => "tharsis.key",
+    })
+}
+
+/// Two receivers of two clients, and what each is to have got.
+struct Shops {
+    inboxes: [(&'static str, Inbox); 2],
+    lines: [Vec<Line>; 2],
+}
+
+impl Shops {
+    fn start(world: &World) -> Self {
+        let inboxes = [(ALPHA, "alpha"), (BETA, "beta")]
+            .map(|(client, name)| (client, world.receiver(name).start()));
+        for (client, inbox) in &inboxes {
+            let subscribe = Subscribe::new(client, inbox).flag("--header-file=till=till.txt");
+            world.write("till.txt", "of the till");
+            world.subscribe(&subscribe);
+        }
+        Self {
+            inboxes,
+            lines: Default::default(),
+        }
+    }
+
+    fn publish(&mut self, world: &World) {
+        for (at, (client, _)) in self.inboxes.iter().enumerate() {
+            let lines = world.predictions(client, 3);
+            world.publish(&lines);
+            self.lines[at].extend(lines);
+        }
+    }
+
+    /// Publishes to both, and waits until a worker has delivered it.
+    fn deliver(&mut self, world: &World) {
+        self.publish(world);
+        for ((_, inbox), lines) in self.inboxes.iter().zip(&self.lines) {
+            inbox.wait_for(lines.len(), SOON);
+        }
+        self.assert_signed();
+    }
+
+    fn assert_signed(&self) {
+        for ((_, inbox), lines) in self.inboxes.iter().zip(&self.lines) {
+            inbox.assert_received_once(lines);
+        }
+    }
+}
+
+fn a_key_takes_the_place_of_another_while_a_worker_delivers(on: Database) {
+    let world = World::on(on);
+    let mut shops = Shops::start(&world);
+    let worker = world.spawn_run();
+    shops.deliver(&world);
+    shops.publish(&world);
+    let rotated = world.ask(["key", "rotate"]);
+    assert_eq!(
+        (&rotated["made"], &rotated["values"], &rotated["unreadable"]),
+        (&true.into(), &4.into(), &0.into()),
+        "{rotated}"
+    );
+    shops.deliver(&world);
+
+    // Whatever changes from here on is read anew by the worker, which finds the key in its file.
+    let file = format!(
+        "--secret-file={}",
+        world.secret_file(&shops.inboxes[0].1.secret).display()
+    );
+    let listed = world.ask(["subscription", "list"]);
+    let id = listed["subscriptions"][1]["id"].as_str().expect("an id");
+    world.ask(["subscription", "pause", id]);
+    world.ask(["subscription", "resume", id]);
+    let refused = world.refused([
+        "subscription",
+        "rotate",
+        listed["subscriptions"][0]["id"].as_str().expect("an id"),
+        &file,
+    ]);
+    assert_eq!(refused["code"], "secret_reused");
+    shops.deliver(&world);
+
+    // And the former key may go.
+    let key = key_file(&world, on);
+    let text = fs::read_to_string(&key).expect("a key file");
+    let former = rotated["former"].as_str().expect("an id");
+    let kept: String = (text.lines().filter(|line| !line.contains(former)))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!((text.lines().count(), kept.lines().count()), (2, 1));
+    fs::write(&key, kept).expect("the folder is the world's");
+    let keys = world.ask(["key", "list"]);
+    let told: Vec<_> = (keys["keys"].as_array().expect("a list").iter())
+        .map(|key| (&key["state"], &key["values"], &key["here"]))
+        .collect();
+    let expected = [
+        (&"sealing".into(), &4.into(), &true.into()),
+        (&"retired".into(), &0.into(), &false.into()),
+    ];
+    assert_eq!(told, expected, "{keys}");
+    shops.deliver(&world);
+    worker.terminate();
+    worker.finish(SOON).ok();
+    shops.publish(&world);
+    world.run_until_idle();
+    shops.assert_signed();
+
+    let audit = world.ask(["audit", "list"]);
+    let entry = &audit["entries"][0];
+    assert_eq!(
+        (
+            &entry["action"],
+            &entry["subject"],
+            &entry["detail"]["former"]
+        ),
+        (&"key.rotated".into(), &rotated["key"], &rotated["former"])
+    );
+}
+
+fn keys_may_be_given_in_place_of_a_file(on: Database) {
+    let world = World::on(on);
+    let mut shops = Shops::start(&world);
+    let file = key_file(&world, on);
+    let text = fs::read_to_string(&file).expect("a key file");
+    let first = text.split(' ').next().expect("a key").to_owned();
+    fs::remove_file(&file).expect("it was there");
+    assert_eq!(world.refused(["key", "list"])["code"], "key_missing");
+    world.set_environment("THARSIS_KEYS", &first);
+    let made = world.ask(["key", "rotate", "--prepare", "--print"]);
+    let second = made["secret"].as_str().expect("a key");
+    assert_eq!(world.refused(["key", "rotate"])["code"], "key_not_prepared");
+
+    world.set_environment("THARSIS_KEYS", &format!("{first},{second}"));
+    let worker = world.spawn_run();
+    shops.deliver(&world);
+    let prepared = world.ask(["key", "rotate", "--prepare"]);
+    assert_eq!(prepared["key"], made["key"]);
+    let rotated = world.ask(["key", "rotate"]);
+    assert_eq!(
+        (&rotated["key"], &rotated["values"]),
+        (&made["key"], &4.into())
+    );
+    shops.deliver(&world);
+    worker.terminate();
+    worker.finish(SOON).ok();
+
+    world.set_environment("THARSIS_KEYS", second);
+    shops.publish(&world);
+    world.run_until_idle();
+    shops.assert_signed();
+    // Somebody starts it as it was before.
+    world.set_environment("THARSIS_KEYS", &first);
+    assert_eq!(world.refused(["run", "--until-idle"])["code"], "key_wrong");
+    assert!(!file.exists());
+    assert_eq!(world.refused(["key", "init"])["code"], "keys_given");
+    assert_eq!(
+        world.refused(["key", "init", "--print"])["code"],
+        "key_known"
+    );
+}
+
+/// The key was made on another host, and nobody has given it to this one.
+fn a_worker_without_the_new_key_sends_nothing_unsigned(on: Database) {
+    let world = World::on(on);
+    let mut shops = Shops::start(&world);
+    let file = key_file(&world, on);
+    let text = fs::read_to_string(&file).expect("a key file");
+    let first = text.split(' ').next().expect("a key").to_owned();
+    let made = world.ask(["key", "rotate", "--prepare", "--print"]);
+    let both = format!("{first},{}", made["secret"].as_str().expect("a key"));
+    world.set_environment("THARSIS_KEYS", &first);
+    let worker = world.spawn_run();
+    shops.deliver(&world);
+
+    world.set_environment("THARSIS_KEYS", &both);
+    world.ask(["key", "rotate"]);
+    let listed = world.ask(["subscription", "list"]);
+    for subscription in listed["subscriptions"].as_array().expect("a list") {
+        let id = subscription["id"].as_str().expect("an id");
+        world.ask(["subscription", "set", id, "--max-in-flight=3"]);
+    }
+    shops.publish(&world);
+    wait_until("the worker has looked at what was published", SOON, || {
+        let waits = world.select(&format!(
+            "SELECT count(*) || '' FROM {}",
+            world.table("outbox")
+        ));
+        (waits == ["0"]).then_some(())
+    });
+    pause(Duration::from_millis(500));
+    for (_, inbox) in &shops.inboxes {
+        assert_eq!(inbox.count(), 3);
+    }
+    worker.terminate();
+    worker.finish(SOON).ok();
+    world.run_until_idle();
+    shops.assert_signed();
 }

@@ -188,8 +188,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) database: Option<String>,
 
-    /// The file of the key that secrets are sealed with; of an SQLite database it is always PATH.key
-    /// [env: THARSIS_KEY_FILE] [default: tharsis.key]
+    /// The file of the keys that secrets are sealed with; of an SQLite database it is always PATH.key
+    /// [env: THARSIS_KEY_FILE, or the keys themselves in THARSIS_KEYS] [default: tharsis.key]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
 
@@ -272,6 +272,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Egress(commands::egress::Command),
     Migrate(commands::migrate::Options),
+    #[command(subcommand)]
+    Key(commands::key::Command),
     Doctor(commands::doctor::Options),
     Listen(commands::listen::Options),
     Verify(commands::verify::Options),

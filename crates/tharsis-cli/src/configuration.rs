@@ -21,9 +21,11 @@ use tharsis::{
     egress::Policy,
     parse_duration,
     profile::{Declaration, Profiles},
+    secret::Keyring,
     store::{Retention, redacted},
 };
 use tharsis_mail::Security;
+use zeroize::Zeroizing;
 
 use crate::{
     arguments::{Global, LogFormat},
@@ -33,14 +35,17 @@ use crate::{
 const DEFAULT_FILE: &str = "tharsis.toml";
 const DEFAULT_DATABASE: &str = "sqlite://tharsis.db";
 const DEFAULT_KEY_FILE: &str = "tharsis.key";
+const KEYS_VARIABLE: &str = "THARSIS_KEYS";
 
 /// The settled configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Configuration {
     /// Where the database is.
     pub(crate) database: DatabaseUrl,
-    /// The file of the key that secrets are sealed with, on PostgreSQL.
+    /// The file of the keys that secrets are sealed with, on PostgreSQL.
     pub(crate) key_file: PathBuf,
+    /// The keys themselves, in place of the file.
+    pub(crate) keys: Option<Keyring>,
     /// What is logged.
     pub(crate) log: String,
     /// How it is logged.
@@ -87,6 +92,11 @@ impl DatabaseUrl {
     /// All of it, for the one that opens it.
     pub(crate) fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is that of an SQLite file.
+    pub(crate) fn is_file(&self) -> bool {
+        self.0.starts_with("sqlite:")
     }
 }
 
@@ -311,8 +321,19 @@ impl Configuration {
             "THARSIS_EGRESS_CA_FILE",
             file.egress.ca_file,
         )?;
-        let key_file = path(&flags.key_file, "THARSIS_KEY_FILE", file.key_file)?
-            .unwrap_or_else(|| DEFAULT_KEY_FILE.into());
+        let keys = variable(KEYS_VARIABLE)?
+            .map(|text| Keyring::parse(Zeroizing::new(text).as_bytes()))
+            .transpose()
+            .map_err(|invalid| Failure::from(invalid).at(KEYS_VARIABLE).into_usage())?;
+        let key_file = path(&flags.key_file, "THARSIS_KEY_FILE", None)?;
+        if keys.is_some() && key_file.is_some() {
+            return Err(
+                Failure::usage("keys_given_twice", "are given, and a file of keys too")
+                    .at(KEYS_VARIABLE)
+                    .hint("leave one of them out"),
+            );
+        }
+        let key_file = (key_file.or(file.key_file)).unwrap_or_else(|| DEFAULT_KEY_FILE.into());
         let database = first([
             flags.database.clone(),
             variable("THARSIS_DATABASE_URL")?,
@@ -330,6 +351,7 @@ impl Configuration {
         Ok(Self {
             database: DatabaseUrl(database),
             key_file,
+            keys,
             log: first([flags.log.clone(), variable("THARSIS_LOG")?, file.log])
                 .unwrap_or_else(|| "warn".to_owned()),
             log_format: log_format.unwrap_or_default(),
@@ -907,6 +929,26 @@ mod tests {
             key_file(Global::default(), &[], ""),
             Path::new("tharsis.key")
         );
+    }
+
+    #[test]
+    fn keys_stand_in_the_place_of_a_file_and_are_never_printed() {
+        let key = "5a".repeat(32);
+        let variables = [("THARSIS_KEYS", key.as_str())];
+        let file = "key_file = 'file.key'";
+        let settled = settle(Global::default(), &variables, file).unwrap();
+        assert_eq!(settled.keys.iter().flat_map(Keyring::iter).count(), 1);
+        assert!(!format!("{settled:?}").contains(&key));
+
+        let refused = |variables: &[_]| {
+            let failure = settle(Global::default(), variables, "").unwrap_err();
+            format!("{failure:?}")
+        };
+        let twice = refused(&[variables[0], ("THARSIS_KEY_FILE", "variable.key")]);
+        assert!(twice.contains("keys_given_twice"), "{twice}");
+        let bad = format!("{key},{}", "5a".repeat(31));
+        let bad = refused(&[("THARSIS_KEYS", &bad)]);
+        assert!(bad.contains("bad_key") && !bad.contains("5a5a"), "{bad}");
     }
 
     #[test]

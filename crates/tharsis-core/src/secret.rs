@@ -1,5 +1,7 @@
 //! Secrets: what signs, how it is kept, and how it is never shown.
 
+mod keyring;
+
 use std::fmt;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -12,6 +14,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
+pub use self::keyring::Keyring;
 use crate::{Invalid, profile::KeyKind};
 
 /// The shortest secret, in characters: 24, as Standard Webhooks has it.
@@ -315,24 +318,9 @@ impl SealingKey {
         Self(Zeroizing::new(bytes))
     }
 
-    /// Reads what a key file holds: 64 hex digits, and perhaps a line end.
-    ///
-    /// # Errors
-    /// `bad_key`, which does not repeat what was there.
-    pub fn from_file_text(text: &[u8]) -> Result<Self, Invalid> {
-        let mut key = Self(Zeroizing::new([0; 32]));
-        hex::decode_to_slice(text.trim_ascii_end(), &mut *key.0).map_err(|_| {
-            Invalid::new("bad_key", "is no key file: a line of 64 hex digits")
-                .hint("restore the file from where it is kept safe")
-        })?;
-        Ok(key)
-    }
-
-    /// What a key file holds: 64 hex digits and a line end.
-    pub fn to_file_text(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(hex::encode(*self.0));
-        text.push('\n');
-        text
+    /// As [`Keyring::parse`] reads it: 64 hex digits.
+    pub fn to_hex(&self) -> Zeroizing<String> {
+        Zeroizing::new(hex::encode(*self.0))
     }
 
     /// Names the key without giving it away: the first 8 bytes, in hex, of a SHA-256 that is used for nothing else.
@@ -364,7 +352,7 @@ impl SealingKey {
     pub fn open(&self, row: &SecretRow<'_>, sealed: &[u8]) -> Result<Secret, Invalid> {
         let unreadable = || {
             Invalid::new("secret_unreadable", "the sealed secret does not open")
-                .hint("give the process the key file that it was sealed with, or rotate the secret")
+                .hint("give the process the key that it was sealed with, or rotate the secret")
         };
         let (nonce, ciphertext) = sealed.split_first_chunk::<24>().ok_or_else(unreadable)?;
         let payload = Payload {

@@ -5,7 +5,7 @@ mod corpus;
 use proptest::prelude::*;
 use tharsis_core::{
     Invalid,
-    secret::{MAX_SECRET, MIN_SECRET, SealingKey, Secret, SecretRow},
+    secret::{Keyring, MAX_SECRET, MIN_SECRET, SealingKey, Secret, SecretRow},
 };
 
 const GOOD: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b";
@@ -149,26 +149,64 @@ fn fingerprints_and_key_ids_are_digests() {
 }
 
 #[test]
-fn a_key_file_is_a_line_of_hex() {
-    let key = SealingKey::new([0x5a; 32]);
-    let text = key.to_file_text();
-    assert_eq!(*text, format!("{}\n", "5a".repeat(32)));
-    assert_eq!(
-        SealingKey::from_file_text(text.as_bytes()).map(|k| k.id()),
-        Ok(key.id())
-    );
-    for bad in [
-        "",
-        "5a",
-        &"5a".repeat(31),
-        &"5a".repeat(33),
-        &"zz".repeat(32),
+fn a_keyring_is_keys_in_hex_in_their_order() {
+    let ids = |text: &[u8]| match Keyring::parse(text) {
+        Ok(keys) => Ok(keys.iter().map(SealingKey::id).collect::<Vec<_>>()),
+        Err(refused) => Err((refused.code, refused.message.into_owned())),
+    };
+    let (first, second) = (SealingKey::new([0x5a; 32]), SealingKey::new([0xb7; 32]));
+    let (one, two) = (&*first.to_hex(), &*second.to_hex());
+    assert_eq!(*one, "5a".repeat(32));
+    for alone in [
+        one.clone(),
+        format!("{one}\n"),
+        format!("{one}\r\n"),
+        format!("\n  {}\t# mine, of old\n\n", one.to_uppercase()),
+        format!("{one},{one}\n{one}"),
     ] {
-        let refused = SealingKey::from_file_text(bad.as_bytes())
-            .map(|k| k.id())
-            .unwrap_err();
-        assert_eq!(refused.code, "bad_key");
+        assert_eq!(ids(alone.as_bytes()), Ok(vec![first.id()]), "{alone}");
     }
+    for both in [
+        format!("{one}\n{two}\n"),
+        format!("{one},{two}"),
+        format!("{one} {two} {one}"),
+        format!("# {two}\n{one}# {two}\n{two}"),
+    ] {
+        let expected = Ok(vec![first.id(), second.id()]);
+        assert_eq!(ids(both.as_bytes()), expected, "{both}");
+    }
+    for none in ["", "\n", "# a remark\n", " , ,"] {
+        let expected = Err(("bad_key", "holds no key".to_owned()));
+        assert_eq!(ids(none.as_bytes()), expected, "{none:?}");
+    }
+    for bad in [
+        "5a".to_owned(),
+        "5a".repeat(31),
+        "5a".repeat(33),
+        "zz".repeat(32),
+        format!("\u{feff}{one}"),
+        format!("{one};{two}"),
+    ] {
+        let text = format!("{one}\n{bad}");
+        let refused = ids(text.as_bytes()).expect_err(&bad);
+        let expected = "has no key of 64 hex digits in line 2".to_owned();
+        assert_eq!(refused, ("bad_key", expected), "{bad}");
+    }
+}
+
+#[test]
+fn a_key_is_found_by_its_id_and_none_is_printed() {
+    let keys = ["5a", "b7"].map(|byte| byte.repeat(32));
+    let ring = Keyring::parse(keys.join("\n").as_bytes()).expect("two keys");
+    for (key, byte) in keys.iter().zip([0x5a, 0xb7]) {
+        let found = ring.find(&SealingKey::new([byte; 32]).id());
+        assert_eq!(
+            found.map(|found| found.to_hex().to_string()).as_ref(),
+            Some(key)
+        );
+    }
+    assert!(ring.find(&SealingKey::new([4; 32]).id()).is_none());
+    assert_eq!(format!("{ring:?}"), "Keyring([[REDACTED], [REDACTED]])");
 }
 
 #[test]
@@ -214,7 +252,7 @@ proptest! {
             prop_assert_eq!(secret.fingerprint().len(), 8);
         }
         let _ = Secret::from_file_text(text.as_bytes());
-        let _ = SealingKey::from_file_text(text.as_bytes());
+        let _ = Keyring::parse(text.as_bytes());
     }
 
     #[test]

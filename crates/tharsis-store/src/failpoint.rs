@@ -44,7 +44,7 @@ failpoints! {
     MigratePartitioned = "migrate.partitioned",
     /// All of it is committed.
     MigrateCommitted = "migrate.committed",
-    /// The first key is in a file under another name.
+    /// A new key is in a file under another name, with those that were there.
     KeyWritten = "key.written",
     /// The key file is there, and the database does not know of it.
     KeyMade = "key.made",
@@ -52,6 +52,10 @@ failpoints! {
     KeyNoted = "key.noted",
     /// And that is committed, where it is a transaction of its own.
     KeyCommitted = "key.committed",
+    /// Values are sealed anew, with the key that took the place of theirs.
+    ResealWritten = "reseal.written",
+    /// And that is committed.
+    ResealCommitted = "reseal.committed",
     /// Events wait for a turn to be written.
     PublishWaiting = "publish.waiting",
     /// It is their turn.
@@ -153,6 +157,7 @@ pub(crate) type Commit = [Failpoint; 2];
 
 pub(crate) const MIGRATE: Commit = [Failpoint::MigrateRecorded, Failpoint::MigrateCommitted];
 pub(crate) const KEY: Commit = [Failpoint::KeyNoted, Failpoint::KeyCommitted];
+pub(crate) const RESEAL: Commit = [Failpoint::ResealWritten, Failpoint::ResealCommitted];
 pub(crate) const ROUTE: Commit = [Failpoint::RouteWritten, Failpoint::RouteCommitted];
 pub(crate) const SETTLE: Commit = [Failpoint::SettleWritten, Failpoint::SettleCommitted];
 pub(crate) const LEASE: Commit = [Failpoint::LeaseWritten, Failpoint::LeaseCommitted];

@@ -43,6 +43,7 @@ pub use campaign::{Campaign, CampaignReport, Slow, Stop, StopState};
 pub use erasure::Erased;
 pub use error::StoreError;
 pub use health::{Transition, TransitionRecord};
+pub use key::{KeyRecord, KeyRotated, KeyState};
 pub use order::{Blocked, LetGo};
 pub use outbox::{
     ASIDE, Attempt, Changed, Due, Fate, KEPT, LaneRead, Lease, Named, Outbox, PARKED, Pending,

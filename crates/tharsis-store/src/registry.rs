@@ -10,8 +10,9 @@ use tharsis_core::{
 };
 
 use crate::{
-    AlertRecord, Attempt, AuditRecord, Campaign, CampaignReport, Erased, Outlived, Replay,
-    ReplayChoice, ReplayDraft, Retention, Stop, StoreError, Survey, TransitionRecord, Whereabouts,
+    AlertRecord, Attempt, AuditRecord, Campaign, CampaignReport, Erased, KeyRecord, KeyRotated,
+    Outlived, Replay, ReplayChoice, ReplayDraft, Retention, Stop, StoreError, Survey,
+    TransitionRecord, Whereabouts,
 };
 
 /// What people ask for: subscriptions and their secrets, the history, commands to the owner.
@@ -273,6 +274,28 @@ pub trait Registry: Send + Sync + 'static {
 
     /// How the database does, and what lies in it. Needs no key.
     fn survey(&self) -> impl Future<Output = Result<Survey, StoreError>> + Send;
+
+    /// The keys that secrets are sealed with: first the one that seals now, then those whose place others took, the latest
+    /// first; at the end those that only this process has, or only what is sealed knows.
+    fn keys(&self) -> impl Future<Output = Result<Vec<KeyRecord>, StoreError>> + Send;
+
+    /// The id of the key that the next rotation takes: the newest of this process that the database does not know, else one
+    /// that is made now and added to the key file. Refused with `key_not_prepared` where the keys were given to the process.
+    fn prepare_key(&self) -> impl Future<Output = Result<String, StoreError>> + Send;
+
+    /// Has the [prepared](Self::prepare_key) key seal from now on, then seals all anew with it that older ones have sealed,
+    /// some at a time, while others read, write and deliver. It may be asked for again where it was cut short: where nothing
+    /// is prepared, and something is sealed with an older key that is here, it goes on with that. `tell` is told how many
+    /// values are sealed anew.
+    ///
+    /// A process needs the key before this is asked for, or has to find it in its key file; else it holds what was sealed
+    /// anew (`secret_unreadable`).
+    fn rotate_key(
+        &self,
+        actor: &str,
+        now: Timestamp,
+        tell: &(dyn Fn(u64) + Sync),
+    ) -> impl Future<Output = Result<KeyRotated, StoreError>> + Send;
 }
 
 /// What a removal left to do.

@@ -12,7 +12,7 @@ use tharsis_core::{
     order::{OnDead, Order},
     profile::{Batch, Profile, Profiles},
     retry::RetryPolicy,
-    secret::{SealingKey, Secret, SecretRow},
+    secret::{Secret, SecretRow},
     subscription::{
         Credentials, Fields, Held, Retiring, Settings, State, Subscription, Target,
         header::OwnHeader,
@@ -20,7 +20,11 @@ use tharsis_core::{
 };
 use uuid::Uuid;
 
-use crate::{StoreError, error::corrupt};
+use crate::{
+    StoreError,
+    error::corrupt,
+    key::{Ring, Sealed},
+};
 
 /// Why a subscription is held whose secret, or a header of whose, does not open.
 const UNREADABLE: &str = "secret_unreadable";
@@ -34,10 +38,10 @@ const CHANGED_PROFILE: &str = "profile_changed";
 /// Why a subscription is held whose filter this process does not understand: a newer one wrote it.
 const UNKNOWN_FILTER: &str = "filter_unknown";
 
-/// What reads rows of the registry: the key that opens what is sealed in them, and the profiles that they name.
-#[derive(Debug, Clone, Copy)]
+/// What reads rows of the registry: the keys that open what is sealed in them, and the profiles that they name.
+#[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
-    pub(crate) key: &'a SealingKey,
+    pub(crate) ring: &'a Ring,
     pub(crate) profiles: &'a Profiles,
 }
 
@@ -79,24 +83,24 @@ pub(crate) struct SubscriptionRow {
     pub(crate) updated_at: Timestamp,
     pub(crate) state: Option<String>,
     pub(crate) reason: Option<String>,
-    pub(crate) secret: Option<Vec<u8>>,
+    pub(crate) secret: Option<Sealed>,
     /// Names and sealed values, in order.
-    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) headers: Vec<(String, Sealed)>,
     /// Newest first.
-    pub(crate) retiring: Vec<(Timestamp, Vec<u8>)>,
+    pub(crate) retiring: Vec<(Timestamp, Sealed)>,
 }
 
 impl SubscriptionRow {
     pub(crate) fn into_target(mut self, reader: Reader<'_>) -> Result<Target, StoreError> {
-        let credentials = self.credentials(reader.key);
+        let credentials = self.credentials(reader.ring);
         let filter = self.filter.take();
         let filter = filter.as_deref().map(Filter::parse).transpose();
         let profile = reader.profiles.named(&self.profile);
         let held = match (&credentials, &profile, &filter) {
-            (Err(_), _, _) => Some(UNREADABLE),
+            (None, _, _) => Some(UNREADABLE),
             (_, Err(_), _) => Some(UNKNOWN_PROFILE),
             (_, _, Err(_)) => Some(UNKNOWN_FILTER),
-            (Ok(_), Ok(_), Ok(_)) => None,
+            (Some(_), Ok(_), Ok(_)) => None,
         };
         let state = match self.state.as_deref() {
             None => State::Active,
@@ -127,24 +131,27 @@ impl SubscriptionRow {
         })
     }
 
-    fn credentials(&self, key: &SealingKey) -> Result<Credentials, Invalid> {
+    /// `None` where one of them does not open.
+    fn credentials(&self, ring: &Ring) -> Option<Credentials> {
         let of_secret = secret_row(&self.id);
-        let open = |sealed: &Vec<u8>| key.open(&of_secret, sealed);
         // What is about to go is not worth holding anything for.
         let retiring = self.retiring.iter().filter_map(|(until, sealed)| {
             Some(Retiring {
-                secret: open(sealed).ok()?,
+                secret: ring.open(sealed, &of_secret)?,
                 until: *until,
             })
         });
         let headers = self.headers.iter().map(|(name, sealed)| {
-            let value = key.open(&header_row(&header_id(&self.id, name)), sealed)?;
-            Ok(OwnHeader::stored(name.clone(), value))
+            let value = ring.open(sealed, &header_row(&header_id(&self.id, name)))?;
+            Some(OwnHeader::stored(name.clone(), value))
         });
-        Ok(Credentials {
-            secret: self.secret.as_ref().map(open).transpose()?,
+        Some(Credentials {
+            secret: match &self.secret {
+                Some(sealed) => Some(ring.open(sealed, &of_secret)?),
+                None => None,
+            },
             retiring: retiring.collect(),
-            headers: headers.collect::<Result<_, Invalid>>()?,
+            headers: headers.collect::<Option<_>>()?,
         })
     }
 

@@ -9,7 +9,7 @@ use tharsis_core::{
     egress::Policy,
     event::{Event, EventType, IdempotencyKey},
     profile::Profiles,
-    secret::Secret,
+    secret::{Keyring, Secret},
     subscription::{Credentials, Draft, Settings, State, header::OwnHeader},
 };
 use tharsis_store::{
@@ -245,7 +245,11 @@ async fn the_key_file_is_made_once_and_needed_from_then_on() {
     let (path, key) = (folder.path().join("t.db"), folder.path().join("t.db.key"));
     drop(open(&path).await);
     let text = fs::read_to_string(&key).expect("a key");
-    assert_eq!((text.len(), text.trim_end().len()), (65, 64));
+    // Named, so that it can be told from those that are added.
+    let (key_text, named) = text.split_once(" # ").expect("a remark");
+    assert_eq!((key_text.len(), text.lines().count()), (64, 1));
+    let keys = Keyring::parse(key_text.as_bytes()).expect("a key");
+    assert!(keys.find(named.trim_end()).is_some(), "{named}");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -269,6 +273,77 @@ async fn the_key_file_is_made_once_and_needed_from_then_on() {
     assert_eq!(refused(&url(&path)).await, "key_wrong");
     fs::write(&key, &text).expect("written");
     drop(open(&path).await);
+}
+
+#[tokio::test]
+async fn a_file_of_several_keys_must_hold_the_one_that_seals() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, key) = (folder.path().join("t.db"), folder.path().join("t.db.key"));
+    let [first, second] = ["5a", "b7"].map(|byte| byte.repeat(32));
+    fs::write(&key, &first).expect("written");
+    drop(open(&path).await);
+    fs::write(&key, format!("{second}\n# and the first\n{first}")).expect("written");
+    drop(open(&path).await);
+    fs::write(&key, format!("{second}\n")).expect("written");
+    assert_eq!(refused(&url(&path)).await, "key_wrong");
+
+    // Given to the process, they need no file.
+    let given = |text: &str| sqlite::Options {
+        keys: Some(Keyring::parse(text.as_bytes()).expect("keys")),
+        ..sqlite::Options::default()
+    };
+    fs::remove_file(&key).expect("removed");
+    let both = format!("{first},{second}");
+    let store = SqliteStore::open_with(&url(&path), given(&both)).await;
+    let store = store.expect("opens");
+    let before = store.keys().await.expect("the keys");
+    let rotated = store.rotate_key("sre", NOW, &|_| ()).await;
+    let rotated = rotated.expect("the other one is here");
+    assert_eq!((&rotated.key, rotated.is_made), (&before[1].id, false));
+    let another = store.rotate_key("sre", NOW, &|_| ()).await;
+    assert_eq!(
+        code(&another.expect_err("there is no other")),
+        "key_not_prepared"
+    );
+    assert!(!key.exists());
+    drop(store);
+    let retired = SqliteStore::open_with(&url(&path), given(&first)).await;
+    assert_eq!(code(&retired.expect_err("retired")), "key_wrong");
+    SqliteStore::open_with(&url(&path), given(&second))
+        .await
+        .expect("opens");
+}
+
+#[tokio::test]
+async fn a_first_key_is_made_once_and_before_the_database_if_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, key) = (folder.path().join("t.db"), folder.path().join("t.db.key"));
+    let init =
+        async || SqliteStore::init_key(&url(&path), sqlite::Options::default(), "sre", NOW).await;
+    let known = async || SqliteStore::known_key(&url(&path), sqlite::Options::default()).await;
+    assert_eq!(known().await.expect("asked"), None);
+    let made = init().await.expect("made");
+    assert!(key.exists() && !path.exists());
+    assert_eq!(
+        code(&init().await.expect_err("it is there")),
+        "key_file_exists"
+    );
+    assert_eq!(known().await.expect("asked"), None);
+    drop(open(&path).await);
+    assert_eq!(known().await.expect("asked"), Some(made));
+    assert_eq!(code(&init().await.expect_err("known")), "key_known");
+    fs::remove_file(&key).expect("removed");
+    assert_eq!(code(&init().await.expect_err("known")), "key_known");
+    assert!(!key.exists());
+
+    // The database was made to forget it.
+    let mut conn = connect(&path).await;
+    run(&mut conn, "DELETE FROM tharsis_key").await;
+    let made = init().await.expect("made");
+    let store = open(&path).await;
+    assert_eq!(store.keys().await.expect("the keys")[0].id, made);
+    let audit = store.audit().await.expect("the audit");
+    assert_eq!((&*audit[0].action, &audit[0].subject), ("key.made", &made));
 }
 
 #[tokio::test]

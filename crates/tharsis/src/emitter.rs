@@ -14,6 +14,7 @@ use tharsis_core::{
     egress::Policy,
     event::Event,
     profile::Profiles,
+    secret::Keyring,
     subscription::{Credentials, Settings, Subscription},
 };
 use tharsis_dispatch::{
@@ -38,10 +39,12 @@ pub struct Options {
     pub source_addresses: Vec<IpAddr>,
     /// What requests go through. It looks names up and judges addresses then.
     pub proxy: Option<Proxy>,
-    /// The file of the key that secrets are sealed with, on PostgreSQL: every process that subscribes or delivers, or looks
-    /// at subscriptions or deliveries, needs the same one. Who only publishes needs none. On SQLite it is always
+    /// The file of the keys that secrets are sealed with, on PostgreSQL: every process that subscribes or delivers, or looks
+    /// at subscriptions or deliveries, needs the same ones. Who only publishes needs none. On SQLite it is always
     /// `<database>.key`.
     pub key_file: Option<PathBuf>,
+    /// The keys themselves, in place of those in a file, on either database.
+    pub keys: Option<Keyring>,
     /// How long after its last word a worker on PostgreSQL counts as gone, so that others take its work over: 15 s unless
     /// given, at least 1 s. Of no effect on SQLite, where ownership goes with the process.
     pub lease: Option<Duration>,
@@ -58,6 +61,7 @@ impl Options {
     fn store(&self) -> StoreOptions {
         StoreOptions {
             key_file: self.key_file.clone(),
+            keys: self.keys.clone(),
             lease: self.lease,
             must_exist: self.must_exist,
             profiles: self.profiles.clone(),
@@ -165,8 +169,32 @@ impl Emitter {
         Ok(Store::migrate(url, &options.store()).await?)
     }
 
-    /// The file of the key that secrets are sealed with, whether it is there or not: beside an SQLite file, else what the
-    /// options name.
+    /// Makes the first key that secrets are sealed with, in the [key file](Emitter::key_file), and returns its id: where it is
+    /// to be there before [`Emitter::migrate`], which makes it too. Another one takes its place by
+    /// [`Registry::rotate_key`].
+    ///
+    /// # Errors
+    /// `key_known` where the database seals with a key already, `key_file_exists` where there is such a file; as
+    /// [`Emitter::open`].
+    pub async fn init_key(
+        url: &str,
+        options: &Options,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<String, Error> {
+        Ok(Store::init_key(url, &options.store(), actor, now).await?)
+    }
+
+    /// The id of the key that the database seals with, if it is there and knows one. Needs no key.
+    ///
+    /// # Errors
+    /// As [`Emitter::open`].
+    pub async fn known_key(url: &str, options: &Options) -> Result<Option<String>, Error> {
+        Ok(Store::known_key(url, &options.store()).await?)
+    }
+
+    /// The file of the keys that secrets are sealed with, whether it is there or not: beside an SQLite file, else what the
+    /// options name; `None` where the keys themselves are given.
     pub fn key_file(url: &str, options: &Options) -> Option<PathBuf> {
         Store::key_file(url, &options.store())
     }

@@ -11,6 +11,7 @@ mod days;
 mod deliver;
 mod full;
 mod health;
+mod keys;
 mod leases;
 mod migrations;
 mod order;

@@ -8,6 +8,7 @@ use tharsis_tests::Database;
 pub(crate) enum Story {
     Migrate,
     Key,
+    Reseal,
     Publish,
     Deliver,
     Lease,
@@ -57,6 +58,8 @@ fn place(point: Failpoint) -> (Story, &'static [Database], Leaves) {
         F::MigrateCommitted => (Story::Migrate, BOTH, Done),
         F::KeyWritten | F::KeyMade | F::KeyNoted => (Story::Key, BOTH, Nothing),
         F::KeyCommitted => (Story::Key, SQLITE, Done),
+        F::ResealWritten => (Story::Reseal, BOTH, Nothing),
+        F::ResealCommitted => (Story::Reseal, BOTH, Done),
 
         F::PublishWaiting | F::PublishBegun => (Story::Publish, BOTH, Nothing),
         F::PublishCommitted | F::PublishTold => (Story::Publish, BOTH, Done),

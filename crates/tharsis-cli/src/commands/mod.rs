@@ -12,6 +12,7 @@ pub(crate) mod erase;
 pub(crate) mod event;
 pub(crate) mod event_type;
 pub(crate) mod filter;
+pub(crate) mod key;
 mod lines;
 pub(crate) mod listen;
 pub(crate) mod migrate;
@@ -62,8 +63,7 @@ impl Context {
     pub(crate) async fn open_without_key(&self) -> Result<Emitter, Failure> {
         self.open_with(tharsis::Options {
             must_exist: true,
-            key_file: None,
-            ..self.options()
+            ..self.options_without_key()
         })
         .await
     }
@@ -105,6 +105,17 @@ impl Context {
         profile.map_err(|invalid| Failure::from(invalid).at("--profile").into_usage())
     }
 
+    /// What the outbox is opened with where no key is needed. An SQLite file is never opened without.
+    pub(crate) fn options_without_key(&self) -> tharsis::Options {
+        let is_file = self.configuration.database.is_file();
+        let options = self.options();
+        tharsis::Options {
+            key_file: None,
+            keys: options.keys.filter(|_| is_file),
+            ..options
+        }
+    }
+
     /// What the outbox is opened with.
     pub(crate) fn options(&self) -> tharsis::Options {
         let Configuration {
@@ -113,6 +124,7 @@ impl Context {
             source_addresses,
             proxy,
             key_file,
+            keys,
             lease,
             engine,
             profiles,
@@ -124,6 +136,7 @@ impl Context {
             source_addresses: source_addresses.clone(),
             proxy: proxy.clone(),
             key_file: Some(key_file.clone()),
+            keys: keys.clone(),
             lease: *lease,
             engine: engine.clone(),
             profiles: profiles.clone(),
@@ -177,6 +190,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Prune(options) => prune::run(context, &options).await,
         Command::Erase(options) => erase::run(context, &options).await,
         Command::Egress(command) => egress::run(context, &command),
+        Command::Key(command) => key::run(context, &command).await,
         Command::Migrate(options) => migrate::run(context, &options).await,
         Command::Doctor(options) => doctor::run(context, &options).await,
         Command::Listen(options) => listen::run(context, options).await,

@@ -80,6 +80,10 @@ fn these_are_the_commands() {
     egress
     egress show
     migrate
+    key
+    key list
+    key init
+    key rotate
     doctor
     listen
     verify
@@ -137,9 +141,9 @@ fn a_page_of_help() {
           --database <URL>                The database: sqlite://PATH, or
                                           postgres://USER@HOST/DATABASE?schema=SCHEMA [env:
                                           THARSIS_DATABASE_URL] [default: sqlite://tharsis.db]
-          --key-file <FILE>               The file of the key that secrets are sealed with; of an SQLite
-                                          database it is always PATH.key [env: THARSIS_KEY_FILE]
-                                          [default: tharsis.key]
+          --key-file <FILE>               The file of the keys that secrets are sealed with; of an
+                                          SQLite database it is always PATH.key [env: THARSIS_KEY_FILE,
+                                          or the keys themselves in THARSIS_KEYS] [default: tharsis.key]
           --config <FILE>                 The configuration file [env: THARSIS_CONFIG] [default:
                                           tharsis.toml, if it is there]
           --json                          Answer in JSON, errors too
@@ -239,7 +243,7 @@ fn programs_are_told_what_is_wrong_with_the_usage() {
     insta::assert_snapshot!(told("run --until-idel"), @r#"{"error":{"code":"usage","field":"--until-idel","message":"unexpected argument '--until-idel' found","hint":"did you mean `--until-idle`?"}}"#);
     insta::assert_snapshot!(told("publis"), @r#"{"error":{"code":"usage","field":null,"message":"unrecognized subcommand 'publis'","hint":"did you mean `publish`?"}}"#);
     insta::assert_snapshot!(told("subscription"), @r#"{"error":{"code":"usage","field":null,"message":"'tharsis subscription' requires a subcommand but one was not provided","hint":"choose one of: add, list, show, health, set, pause, resume, recover, rotate, test, filter-test, remove, export, import, help"}}"#);
-    insta::assert_snapshot!(told(""), @r#"{"error":{"code":"usage","field":null,"message":"'tharsis' requires a subcommand but one was not provided","hint":"choose one of: demo, subscription, publish, run, worker, event, why, event-type, delivery, campaign, outcome, alert, audit, replay, prune, erase, egress, migrate, doctor, listen, verify, help"}}"#);
+    insta::assert_snapshot!(told(""), @r#"{"error":{"code":"usage","field":null,"message":"'tharsis' requires a subcommand but one was not provided","hint":"choose one of: demo, subscription, publish, run, worker, event, why, event-type, delivery, campaign, outcome, alert, audit, replay, prune, erase, egress, migrate, key, doctor, listen, verify, help"}}"#);
     insta::assert_snapshot!(told("subscription rotate 36011017-0e00-4e29-a054-7a1fbb8b60a2 --no-secret --secret-stdin"), @r#"{"error":{"code":"usage","field":"--no-secret","message":"the argument '--no-secret' cannot be used with '--secret-stdin'","hint":null}}"#);
 }
 

@@ -177,13 +177,16 @@ CREATE TABLE secret (
     created_at timestamptz(3) NOT NULL
 );
 
--- The key that secrets are sealed with: its id, and something sealed with it that opens under no other. The key itself
--- is in a file that every worker has.
+-- The keys that secrets are sealed with: the id of each, and something sealed with it that opens under no other. The keys
+-- themselves are in a file that every worker has. One of them seals; the others did, and are kept for what they sealed.
 CREATE TABLE key (
     id text PRIMARY KEY,
     sealed bytea NOT NULL,
-    created_at timestamptz(3) NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz(3) NOT NULL DEFAULT clock_timestamp(),
+    retired_at timestamptz(3)
 );
+
+CREATE UNIQUE INDEX key_sealing ON key ((retired_at IS NULL)) WHERE retired_at IS NULL;
 
 -- Goes up with each write to the registry and with each command.
 CREATE TABLE revision (

@@ -168,14 +168,17 @@ CREATE TABLE tharsis_secret (
     created_at INTEGER NOT NULL
 ) STRICT;
 
--- The key that secrets are sealed with: its id, and something sealed with it that opens under no other. The key itself
--- is in a file beside the database.
+-- The keys that secrets are sealed with: the id of each, and something sealed with it that opens under no other. The keys
+-- themselves are in a file beside the database. One of them seals; the others did, and are kept for what they sealed.
 CREATE TABLE tharsis_key (
     id TEXT PRIMARY KEY,
     sealed BLOB NOT NULL,
     created_at INTEGER NOT NULL
-        DEFAULT (CAST(round(unixepoch('subsec') * 1000) AS INTEGER))
+        DEFAULT (CAST(round(unixepoch('subsec') * 1000) AS INTEGER)),
+    retired_at INTEGER
 ) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX tharsis_key_sealing ON tharsis_key ((retired_at IS NULL)) WHERE retired_at IS NULL;
 
 -- Goes up with each write to the registry and with each command.
 CREATE TABLE tharsis_revision (

@@ -229,8 +229,8 @@ pub(super) async fn migrate(
         partition::make_first(&mut write).await?;
         reached(Failpoint::MigratePartitioned);
     }
-    if let Some(file) = &options.key_file {
-        key::make(&mut write, file, options.random).await?;
+    if let Some(ring) = options.ring() {
+        key::make(&mut write, &ring, options.random).await?;
     }
     write.commit().await?;
     reached(Failpoint::MigrateCommitted);

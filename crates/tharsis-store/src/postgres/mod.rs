@@ -67,7 +67,7 @@ mod whereabouts;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use sqlx::PgConnection;
-use tharsis_core::{EventId, event::Event, profile::Profiles, secret::SealingKey};
+use tharsis_core::{EventId, Timestamp, event::Event, profile::Profiles, secret::Keyring};
 
 use self::{
     connect::{Database, Pool, Pools, Schema},
@@ -77,15 +77,17 @@ use self::{
     publish::Clock,
 };
 use crate::{
-    Published, Random, StoreError, WorkerRecord, publishing::Waiting, random::entropy,
+    Published, Random, StoreError, WorkerRecord, key::Ring, publishing::Waiting, random::entropy,
     subscription::Reader, worker,
 };
 
 /// What a store is opened with.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The file of the key that secrets are sealed with. Without one the store publishes, and delivers nothing.
+    /// The file of the keys that secrets are sealed with. Without them the store publishes, and delivers nothing.
     pub key_file: Option<PathBuf>,
+    /// The keys themselves, in place of the file.
+    pub keys: Option<Keyring>,
     /// How long after its last word a worker counts as gone, so that others take its work over.
     pub lease: Duration,
     /// The machine this is, for people.
@@ -104,12 +106,23 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             key_file: None,
+            keys: None,
             lease: Duration::from_secs(15),
             host: worker::host(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             profiles: Profiles::default(),
             random: entropy,
+        }
+    }
+}
+
+impl Options {
+    /// The keys, where any are named; nothing is read yet.
+    fn ring(&self) -> Option<Ring> {
+        match (&self.keys, &self.key_file) {
+            (None, None) => None,
+            (keys, file) => Some(Ring::new(keys.clone(), file.clone().unwrap_or_default())),
         }
     }
 }
@@ -121,7 +134,7 @@ pub struct PostgresStore(Arc<Inner>);
 struct Inner {
     schema: Schema,
     options: Options,
-    key: Option<SealingKey>,
+    ring: Option<Ring>,
     /// What the engine does: a commit that is lost with the server is a duplicate at most, so it waits for no flush.
     engine: Pool,
     /// Taking, renewing and giving back the lease, which must not wait behind anything.
@@ -152,11 +165,11 @@ impl PostgresStore {
         let database = Database::at(url)?;
         let mut conn = database.connect().await?;
         migrate::check(&mut conn, database.schema()).await?;
-        let key = match &options.key_file {
-            None => None,
-            Some(file) => Some(key::load(&mut conn, file).await?),
-        };
-        Ok(Self::over(database, options, key))
+        let ring = options.ring();
+        if let Some(ring) = &ring {
+            key::load(&mut conn, ring).await?;
+        }
+        Ok(Self::over(database, options, ring))
     }
 
     /// Brings the schema up to what this program knows, creating it where it is not there, with its first partitions, and
@@ -172,13 +185,36 @@ impl PostgresStore {
         Ok(applied.into_iter().map(str::to_owned).collect())
     }
 
-    fn over(database: Database, options: Options, key: Option<SealingKey>) -> Self {
+    /// Makes the first key that secrets are sealed with, in the file that the options name, and returns its id. A database
+    /// that is there is told of it; else [`Self::migrate`] tells it.
+    ///
+    /// # Errors
+    /// `key_known` where the database seals with a key already, `key_file_exists` where there is such a file; as
+    /// [`Self::open`].
+    pub async fn init_key(
+        url: &str,
+        options: Options,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<String, StoreError> {
+        key::init(url, options, actor, now).await
+    }
+
+    /// The id of the key that the database seals with, if its schema is there and knows one. Needs no key.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn known_key(url: &str, options: Options) -> Result<Option<String>, StoreError> {
+        key::known(url, options).await
+    }
+
+    fn over(database: Database, options: Options, ring: Option<Ring>) -> Self {
         let pools = Pools::of(&database, options.lease);
         Self(Arc::new(Inner {
             poke: Poke::new(pools.listener, database.schema()),
             schema: database.into_schema(),
             options,
-            key,
+            ring,
             engine: pools.engine,
             leases: pools.leases,
             publishes: pools.publishes,
@@ -226,15 +262,15 @@ impl PostgresStore {
 
     /// # Errors
     /// `key_missing` where the store was opened without one.
-    fn key(&self) -> Result<&SealingKey, StoreError> {
-        self.0.key.as_ref().ok_or_else(key::not_given)
+    fn ring(&self) -> Result<&Ring, StoreError> {
+        self.0.ring.as_ref().ok_or_else(key::not_given)
     }
 
     /// # Errors
-    /// As [`Self::key`].
+    /// As [`Self::ring`].
     fn reader(&self) -> Result<Reader<'_>, StoreError> {
         Ok(Reader {
-            key: self.key()?,
+            ring: self.ring()?,
             profiles: &self.0.options.profiles,
         })
     }

@@ -17,16 +17,17 @@ use super::{
     connect::Write,
     erasure,
     error::explain,
-    health, history, owner, partition, release, replay, retention, subscription, survey,
+    health, history, key, owner, partition, release, replay, retention, subscription, survey,
     value::{Instant, expect_changed},
     whereabouts,
 };
 use crate::{
     AlertRecord, AuditRecord, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
-    DeliveryFilter, DeliveryRow, Erased, EventRecord, Outlived, Page, Registry, Removed, Replay,
-    ReplayChoice, ReplayDraft, Retention, Stop, StopState, StoreError, Survey, TransitionRecord,
-    Whereabouts, failpoint,
+    DeliveryFilter, DeliveryRow, Erased, EventRecord, KeyRecord, KeyRotated, Outlived, Page,
+    Registry, Removed, Replay, ReplayChoice, ReplayDraft, Retention, Stop, StopState, StoreError,
+    Survey, TransitionRecord, Whereabouts, failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
+    key::nonce,
     replay::Order,
     subscription::{
         SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, signed_until,
@@ -462,6 +463,23 @@ impl Registry for PostgresStore {
     async fn survey(&self) -> Result<Survey, StoreError> {
         survey::survey(self).await
     }
+
+    async fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        key::list(self).await
+    }
+
+    async fn prepare_key(&self) -> Result<String, StoreError> {
+        key::prepare(self).await
+    }
+
+    async fn rotate_key(
+        &self,
+        actor: &str,
+        now: Timestamp,
+        tell: &(dyn Fn(u64) + Sync),
+    ) -> Result<KeyRotated, StoreError> {
+        key::rotate(self, actor, now, tell).await
+    }
 }
 
 impl PostgresStore {
@@ -484,9 +502,8 @@ impl PostgresStore {
         secret: &Secret,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut nonce = [0; 24];
-        (self.0.options.random)(&mut nonce).map_err(StoreError::database)?;
-        let key = self.key()?;
+        let key = key::sealing_key(self, conn).await?;
+        let nonce = nonce(self.0.options.random)?;
         sqlx::query(
             "INSERT INTO secret (subscription, key, sealed, created_at) VALUES ($1, $2, $3, $4)",
         )
@@ -506,10 +523,9 @@ impl PostgresStore {
         id: SubscriptionId,
         headers: &[OwnHeader],
     ) -> Result<(), StoreError> {
-        let key = self.key()?;
+        let key = key::sealing_key(self, conn).await?;
         for (place, header) in (0_i32..).zip(headers) {
-            let mut nonce = [0; 24];
-            (self.0.options.random)(&mut nonce).map_err(StoreError::database)?;
+            let nonce = nonce(self.0.options.random)?;
             let row = header_id(id.as_uuid(), header.name());
             sqlx::query(
                 "INSERT INTO header (subscription, place, name, key, sealed) VALUES ($1, $2, $3, $4, $5)",

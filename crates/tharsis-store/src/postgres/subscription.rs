@@ -12,6 +12,7 @@ use tharsis_core::{
 use super::{PostgresStore, campaign, value::Instant};
 use crate::{
     Snapshot, StoreError,
+    key::Sealed,
     subscription::{Reader, SubscriptionRow, not_found},
 };
 
@@ -26,7 +27,9 @@ macro_rules! columns {
          ARRAY(SELECT r.sealed FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed),
          s.rate, s.breaker, s.suspend_after_ms, s.retry_window_ms,
          sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version, rl.keeps,
-         s.alert_mail, s.alert_every_ms, s.order_by, s.on_dead"
+         s.alert_mail, s.alert_every_ms, s.order_by, s.on_dead, k.key,
+         ARRAY(SELECT h.key FROM header h WHERE h.subscription = s.seq ORDER BY h.place),
+         ARRAY(SELECT r.key FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed)"
     };
 }
 
@@ -44,8 +47,8 @@ impl<'r> FromRow<'r, PgRow> for SubscriptionRow {
         let max_in_flight: i32 = row.try_get(10)?;
         let Instant(created_at) = row.try_get(11)?;
         let Instant(updated_at) = row.try_get(12)?;
-        let (names, values): (Vec<String>, Vec<Vec<u8>>) = (row.try_get(23)?, row.try_get(24)?);
-        let (untils, secrets): (Vec<Instant>, Vec<Vec<u8>>) = (row.try_get(25)?, row.try_get(26)?);
+        let names: Vec<String> = row.try_get(23)?;
+        let untils: Vec<Instant> = row.try_get(25)?;
         Ok(Self {
             seq: row.try_get(0)?,
             id: row.try_get(1)?,
@@ -62,7 +65,13 @@ impl<'r> FromRow<'r, PgRow> for SubscriptionRow {
             updated_at,
             state: row.try_get(13)?,
             reason: row.try_get(14)?,
-            secret: row.try_get(15)?,
+            secret: match row.try_get(43)? {
+                Some(key) => Some(Sealed {
+                    key,
+                    bytes: row.try_get(15)?,
+                }),
+                None => None,
+            },
             payload_limit: row.try_get(16)?,
             batch_items: row.try_get(17)?,
             linger_ms: row.try_get(18)?,
@@ -80,14 +89,20 @@ impl<'r> FromRow<'r, PgRow> for SubscriptionRow {
             order_by: row.try_get(41)?,
             on_dead: row.try_get(42)?,
             health: health_of(row, 31)?,
-            headers: names.into_iter().zip(values).collect(),
-            retiring: untils
-                .into_iter()
+            headers: names.into_iter().zip(sealed_of(row, 44, 24)?).collect(),
+            retiring: (untils.into_iter())
                 .map(|Instant(until)| until)
-                .zip(secrets)
+                .zip(sealed_of(row, 45, 26)?)
                 .collect(),
         })
     }
+}
+
+/// A column of ids of keys, and one of what is sealed with them.
+fn sealed_of(row: &PgRow, keys: usize, values: usize) -> Result<Vec<Sealed>, sqlx::Error> {
+    let (keys, values): (Vec<String>, Vec<Vec<u8>>) = (row.try_get(keys)?, row.try_get(values)?);
+    let sealed = keys.into_iter().zip(values);
+    Ok(sealed.map(|(key, bytes)| Sealed { key, bytes }).collect())
 }
 
 /// How its receiver does, from this column on; a row that is not there says that it has always been healthy.
@@ -188,7 +203,7 @@ impl<'r> FromRow<'r, PgRow> for SnapshotRow {
     fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(43)?,
+            revision: row.try_get(46)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,

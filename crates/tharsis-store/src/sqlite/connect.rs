@@ -70,6 +70,15 @@ impl Database {
         })
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether there is such a file.
+    pub(super) fn is_there(&self) -> bool {
+        self.path.exists()
+    }
+
     pub(super) async fn open(self, options: Options) -> Result<Opened, StoreError> {
         let Options {
             must_exist, random, ..

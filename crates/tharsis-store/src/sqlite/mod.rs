@@ -71,17 +71,21 @@ use std::{
 };
 
 use sqlx::{SqliteConnection, SqlitePool};
-use tharsis_core::{EventId, event::Event, profile::Profiles, secret::SealingKey};
+use tharsis_core::{EventId, Timestamp, event::Event, profile::Profiles, secret::Keyring};
 
 use self::{owner::Owner, retention::Walks, write::Writer};
 pub use crate::Random;
-use crate::{Published, StoreError, publishing::Waiting, random::entropy, subscription::Reader};
+use crate::{
+    Published, StoreError, key::Ring, publishing::Waiting, random::entropy, subscription::Reader,
+};
 
 /// What a store is opened with.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Fail with `database_not_found` where there is no such file, in place of making one.
     pub must_exist: bool,
+    /// The keys that secrets are sealed with, in place of those in the file `<database>.key`.
+    pub keys: Option<Keyring>,
     /// The profiles that subscriptions may be of.
     pub profiles: Profiles,
     /// Where random bytes come from.
@@ -92,6 +96,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             must_exist: false,
+            keys: None,
             profiles: Profiles::default(),
             random: entropy,
         }
@@ -106,7 +111,7 @@ struct Inner {
     path: PathBuf,
     switched_to_wal: bool,
     random: Random,
-    key: SealingKey,
+    ring: Ring,
     profiles: Profiles,
     /// The one connection that writes.
     writer: Writer,
@@ -155,15 +160,17 @@ impl SqliteStore {
         options: Options,
     ) -> Result<(Self, Vec<String>), StoreError> {
         let (random, profiles) = (options.random, options.profiles.clone());
+        let keys = options.keys.clone();
         let opened = connect::Database::at(url)?.open(options).await?;
         let applied = migrate::migrate(&opened.writer).await?;
-        let key = key::load_or_create(&opened.path, &opened.writer, random).await?;
+        let ring = Ring::new(keys, beside(&opened.path, ".key"));
+        key::load_or_create(&ring, &opened.writer, random).await?;
         let store = Self(Arc::new(Inner {
             owner: Owner::beside(&opened.path),
             path: opened.path,
             switched_to_wal: opened.switched_to_wal,
             random,
-            key,
+            ring,
             profiles,
             writer: opened.writer,
             reads: opened.reads,
@@ -173,6 +180,29 @@ impl SqliteStore {
             written: AtomicU64::new(0),
         }));
         Ok((store, applied))
+    }
+
+    /// Makes the first key that secrets are sealed with, in the file `<database>.key`, and returns its id. It is needed only
+    /// where the key is to be there before the database is: opening makes it too.
+    ///
+    /// # Errors
+    /// `key_known` where the database seals with a key already, `key_file_exists` where there is such a file; as
+    /// [`Self::open_with`].
+    pub async fn init_key(
+        url: &str,
+        options: Options,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<String, StoreError> {
+        key::init(url, options, actor, now).await
+    }
+
+    /// The id of the key that the database seals with, if it is there and knows one. Needs no key.
+    ///
+    /// # Errors
+    /// As [`Self::open_with`].
+    pub async fn known_key(url: &str, options: Options) -> Result<Option<String>, StoreError> {
+        key::known(url, options).await
     }
 
     /// The database file, without symbolic links.
@@ -207,7 +237,7 @@ impl SqliteStore {
 
     fn reader(&self) -> Reader<'_> {
         Reader {
-            key: &self.0.key,
+            ring: &self.0.ring,
             profiles: &self.0.profiles,
         }
     }

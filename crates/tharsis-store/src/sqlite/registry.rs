@@ -10,7 +10,7 @@ use tharsis_core::{
 };
 
 use super::{
-    SqliteStore, alert, audit, campaign, command, erasure, health, history, release, replay,
+    SqliteStore, alert, audit, campaign, command, erasure, health, history, key, release, replay,
     retention, subscription, survey,
     value::{blob, expect_changed, json},
     whereabouts,
@@ -18,10 +18,11 @@ use super::{
 };
 use crate::{
     AlertRecord, AuditRecord, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
-    DeliveryFilter, DeliveryRow, Erased, EventRecord, Outlived, Page, Registry, Removed, Replay,
-    ReplayChoice, ReplayDraft, Retention, Stop, StopState, StoreError, Survey, TransitionRecord,
-    Whereabouts, failpoint,
+    DeliveryFilter, DeliveryRow, Erased, EventRecord, KeyRecord, KeyRotated, Outlived, Page,
+    Registry, Removed, Replay, ReplayChoice, ReplayDraft, Retention, Stop, StopState, StoreError,
+    Survey, TransitionRecord, Whereabouts, failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
+    key::nonce,
     replay::Order,
     subscription::{
         SettingsRow, header_id, header_row, may_follow, name_taken, secret_row, signed_until,
@@ -441,6 +442,23 @@ impl Registry for SqliteStore {
     async fn survey(&self) -> Result<Survey, StoreError> {
         survey::survey(self).await
     }
+
+    async fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        key::list(self).await
+    }
+
+    async fn prepare_key(&self) -> Result<String, StoreError> {
+        key::prepare(self).await
+    }
+
+    async fn rotate_key(
+        &self,
+        actor: &str,
+        now: Timestamp,
+        tell: &(dyn Fn(u64) + Sync),
+    ) -> Result<KeyRotated, StoreError> {
+        key::rotate(self, actor, now, tell).await
+    }
 }
 
 impl SqliteStore {
@@ -452,9 +470,8 @@ impl SqliteStore {
         secret: &Secret,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut nonce = [0; 24];
-        (self.0.random)(&mut nonce).map_err(StoreError::database)?;
-        let key = &self.0.key;
+        let key = key::sealing_key(self, conn).await?;
+        let nonce = nonce(self.0.random)?;
         sqlx::query(
             "INSERT INTO tharsis_secret (subscription, key, sealed, created_at) VALUES (?1, ?2, ?3, ?4)",
         )
@@ -474,10 +491,9 @@ impl SqliteStore {
         id: SubscriptionId,
         headers: &[OwnHeader],
     ) -> Result<(), StoreError> {
-        let key = &self.0.key;
+        let key = key::sealing_key(self, conn).await?;
         for (place, header) in (0_i64..).zip(headers) {
-            let mut nonce = [0; 24];
-            (self.0.random)(&mut nonce).map_err(StoreError::database)?;
+            let nonce = nonce(self.0.random)?;
             let row = header_id(id.as_uuid(), header.name());
             sqlx::query(
                 "INSERT INTO tharsis_header (subscription, place, name, key, sealed) VALUES (?1, ?2, ?3, ?4, ?5)",

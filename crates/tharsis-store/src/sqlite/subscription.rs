@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     Snapshot, StoreError,
+    key::Sealed,
     subscription::{Reader, SubscriptionRow, not_found},
 };
 
@@ -24,13 +25,13 @@ macro_rules! columns {
         "s.seq, s.id, s.client, s.name, s.url, s.profile, s.events, s.content_type, s.timeout_ms, s.retry,
          s.max_in_flight, s.created_at, s.updated_at, st.state, st.reason, k.sealed, s.payload_limit, s.batch_items,
          s.linger_ms, s.profile_settings, s.fields, s.filter, s.traceparent,
-         (SELECT json_group_array(json_array(h.name, hex(h.sealed)) ORDER BY h.place)
+         (SELECT json_group_array(json_array(h.name, h.key, hex(h.sealed)) ORDER BY h.place)
           FROM tharsis_header h WHERE h.subscription = s.seq),
-         (SELECT json_group_array(json_array(r.until, hex(r.sealed)) ORDER BY r.until DESC)
+         (SELECT json_group_array(json_array(r.until, r.key, hex(r.sealed)) ORDER BY r.until DESC)
           FROM tharsis_retiring_secret r WHERE r.subscription = s.seq),
          s.rate, s.breaker, s.suspend_after_ms, s.retry_window_ms,
          sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version, rl.keeps,
-         s.alert_mail, s.alert_every_ms, s.order_by, s.on_dead"
+         s.alert_mail, s.alert_every_ms, s.order_by, s.on_dead, k.key"
     };
 }
 
@@ -65,7 +66,13 @@ impl<'r> FromRow<'r, SqliteRow> for SubscriptionRow {
             updated_at,
             state: row.try_get(13)?,
             reason: row.try_get(14)?,
-            secret: row.try_get(15)?,
+            secret: match row.try_get(41)? {
+                Some(key) => Some(Sealed {
+                    key,
+                    bytes: row.try_get(15)?,
+                }),
+                None => None,
+            },
             payload_limit: row.try_get(16)?,
             batch_items: row.try_get(17)?,
             linger_ms: row.try_get(18)?,
@@ -100,13 +107,16 @@ fn list_of<T: DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<Vec<T>
     })
 }
 
-/// A column of a JSON array of pairs, each of which ends in bytes.
+/// A column of a JSON array of what each value belongs to, the id of its key, and its bytes.
 fn sealed_of<T: DeserializeOwned>(
     row: &SqliteRow,
     column: usize,
-) -> Result<Vec<(T, Vec<u8>)>, sqlx::Error> {
-    let pairs: Vec<(T, String)> = list_of(row, column)?;
-    let sealed = pairs.into_iter().map(|(of, text)| Ok((of, unhex(&text)?)));
+) -> Result<Vec<(T, Sealed)>, sqlx::Error> {
+    let values: Vec<(T, String, String)> = list_of(row, column)?;
+    let sealed = values.into_iter().map(|(of, key, text)| {
+        let bytes = unhex(&text)?;
+        Ok((of, Sealed { key, bytes }))
+    });
     sealed
         .collect::<Result<_, StoreError>>()
         .map_err(|error| sqlx::Error::ColumnDecode {
@@ -212,7 +222,7 @@ impl<'r> FromRow<'r, SqliteRow> for SnapshotRow {
     fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(41)?,
+            revision: row.try_get(42)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,

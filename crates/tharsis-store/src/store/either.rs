@@ -15,10 +15,10 @@ use super::Store;
 use crate::{
     AlertRecord, AuditRecord, Blocked, Campaign, CampaignReport, Changed, Claim, Claimed,
     CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, Erased, EventRecord, Forgotten,
-    LaneRead, Lease, LetGo, Outbox, Outlived, Page, Pending, Pointers, Position, Published,
-    Registry, Remaining, Removed, Replay, ReplayChoice, ReplayDraft, Retention, Routed, Rows,
-    Settlement, Shards, Snapshot, Stop, StoreError, Survey, Telling, Transition, TransitionRecord,
-    Whereabouts, WorkedOff,
+    KeyRecord, KeyRotated, LaneRead, Lease, LetGo, Outbox, Outlived, Page, Pending, Pointers,
+    Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice, ReplayDraft,
+    Retention, Routed, Rows, Settlement, Shards, Snapshot, Stop, StoreError, Survey, Telling,
+    Transition, TransitionRecord, Whereabouts, WorkedOff,
 };
 
 /// Asks the one it is.
@@ -382,5 +382,22 @@ impl Registry for Store {
 
     async fn survey(&self) -> Result<Survey, StoreError> {
         either!(self, survey())
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        either!(self, keys())
+    }
+
+    async fn prepare_key(&self) -> Result<String, StoreError> {
+        either!(self, prepare_key())
+    }
+
+    async fn rotate_key(
+        &self,
+        actor: &str,
+        now: Timestamp,
+        tell: &(dyn Fn(u64) + Sync),
+    ) -> Result<KeyRotated, StoreError> {
+        either!(self, rotate_key(actor, now, tell))
     }
 }

@@ -6,7 +6,7 @@ mod url;
 
 use std::{path::PathBuf, time::Duration};
 
-use tharsis_core::{EventId, Invalid, event::Event, profile::Profiles};
+use tharsis_core::{EventId, Invalid, Timestamp, event::Event, profile::Profiles, secret::Keyring};
 
 use self::url::{Kind, beside_file};
 pub use self::{publish_on::PublishOn, url::redacted};
@@ -31,9 +31,11 @@ pub enum Store {
 /// What a [`Store`] is opened with.
 #[derive(Debug, Clone, Default)]
 pub struct StoreOptions {
-    /// The file of the key that secrets are sealed with, on PostgreSQL; without one a store only publishes and looks. On
+    /// The file of the keys that secrets are sealed with, on PostgreSQL; without one a store only publishes and looks. On
     /// SQLite it is always `<database>.key`.
     pub key_file: Option<PathBuf>,
+    /// The keys themselves, in place of those in a file.
+    pub keys: Option<Keyring>,
     /// How long after its last word a worker on PostgreSQL counts as gone, so that others take its work over: 15 s unless
     /// given, at least 1 s. Of no effect on SQLite, where ownership goes with the process.
     pub lease: Option<Duration>,
@@ -72,9 +74,44 @@ impl Store {
         }
     }
 
-    /// The file of the key that secrets are sealed with, whether it is there or not: beside an SQLite file, else what the
-    /// options name.
+    /// Makes the first key that secrets are sealed with, in the [key file](Self::key_file), and returns its id. It is needed
+    /// only where the key is to be there before [`Self::migrate`], which makes it too.
+    ///
+    /// # Errors
+    /// `key_known` where the database seals with a key already, `key_file_exists` where there is such a file, `key_missing`
+    /// where none is named; as [`Self::open`].
+    pub async fn init_key(
+        url: &str,
+        options: &StoreOptions,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<String, StoreError> {
+        match Kind::of(url)? {
+            Kind::Sqlite => SqliteStore::init_key(url, options.sqlite(), actor, now).await,
+            Kind::Postgres => PostgresStore::init_key(url, options.postgres()?, actor, now).await,
+        }
+    }
+
+    /// The id of the key that the database seals with, if it is there and knows one. Needs no key.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn known_key(
+        url: &str,
+        options: &StoreOptions,
+    ) -> Result<Option<String>, StoreError> {
+        match Kind::of(url)? {
+            Kind::Sqlite => SqliteStore::known_key(url, options.sqlite()).await,
+            Kind::Postgres => PostgresStore::known_key(url, options.postgres()?).await,
+        }
+    }
+
+    /// The file of the keys that secrets are sealed with, whether it is there or not: beside an SQLite file, else what the
+    /// options name; `None` where the keys themselves are given.
     pub fn key_file(url: &str, options: &StoreOptions) -> Option<PathBuf> {
+        if options.keys.is_some() {
+            return None;
+        }
         match Kind::of(url).ok()? {
             Kind::Sqlite => Some(beside_file(url)),
             Kind::Postgres => options.key_file.clone(),
@@ -129,6 +166,7 @@ impl StoreOptions {
     fn sqlite(&self) -> sqlite::Options {
         sqlite::Options {
             must_exist: self.must_exist,
+            keys: self.keys.clone(),
             profiles: self.profiles.clone(),
             ..sqlite::Options::default()
         }
@@ -144,6 +182,7 @@ impl StoreOptions {
         }
         Ok(postgres::Options {
             key_file: self.key_file.clone(),
+            keys: self.keys.clone(),
             lease,
             profiles: self.profiles.clone(),
             ..default

@@ -12,6 +12,7 @@ mod harness;
 mod health;
 mod history;
 mod jobs;
+mod keys;
 mod order;
 mod ownership;
 mod publishing;
@@ -75,6 +76,10 @@ macro_rules! every_story {
                 gone_for_good_suspends_once,
                 what_is_not_finished_is_counted,
                 what_was_tried_before_its_time_waits_for_a_retry,
+            }
+            keys {
+                a_key_takes_the_place_of_another_and_all_is_sealed_anew,
+                a_rotation_goes_on_where_one_was_cut_short,
             }
             order {
                 what_waits_for_one_that_is_put_back_is_parked_and_let_go_in_order,

@@ -84,12 +84,7 @@ pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
         output.note("Reading events from the terminal, one a line; Ctrl-D ends.");
     }
     // On PostgreSQL publishing takes no key, so that it can be done where none is.
-    let emitter = context
-        .open_with(tharsis::Options {
-            key_file: None,
-            ..context.options()
-        })
-        .await?;
+    let emitter = context.open_with(context.options_without_key()).await?;
     let shutdown = signals::shutdown()?;
     let (sender, batches) = mpsc::channel(WAITING);
     // No task of the runtime: a read that waits for input must not keep the process from ending.
