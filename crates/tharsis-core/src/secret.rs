@@ -74,6 +74,42 @@ impl Secret {
         }
     }
 
+    /// Takes one that a customer brings and cannot change, however weak or well known it is: what [`Self::of`] takes, and
+    /// what it refuses as `secret_known`, `secret_too_short` or `secret_low_entropy`, but for nothing at all.
+    ///
+    /// # Errors
+    /// The others of [`Self::of`]; `secret_too_short` for nothing at all.
+    ///
+    /// # Examples
+    /// ```
+    /// use tharsis_core::{profile::KeyKind, secret::Secret};
+    ///
+    /// let secret = Secret::brought(KeyKind::Text, "hunter2")?;
+    /// let weakness = secret.weakness(KeyKind::Text).map(|weakness| weakness.code);
+    /// assert_eq!(weakness, Some("secret_too_short"));
+    /// # Ok::<(), tharsis_core::Invalid>(())
+    /// ```
+    pub fn brought(kind: KeyKind, text: &str) -> Result<Self, Invalid> {
+        match Self::of(kind, text) {
+            Err(weak) if is_weakness(weak.code) && !text.trim().is_empty() => {
+                if kind == KeyKind::Text {
+                    is_text(text).map_err(|e| e.at("secret"))?;
+                }
+                let secret = Self(Zeroizing::new(text.to_owned()));
+                secret.key(kind).map_err(|e| e.at("secret"))?;
+                Ok(secret)
+            }
+            taken => taken,
+        }
+    }
+
+    /// Why [`Self::of`] would refuse it, if it would.
+    pub fn weakness(&self, kind: KeyKind) -> Option<Invalid> {
+        Self::of(kind, &self.0)
+            .err()
+            .filter(|e| is_weakness(e.code))
+    }
+
     /// Takes what a secret file holds: the secret, and perhaps one line end after it that is no part of it.
     ///
     /// # Errors
@@ -87,10 +123,15 @@ impl Secret {
     /// # Errors
     /// As [`Self::of`]; `bad_secret_encoding` also for bytes that are not UTF-8.
     pub fn of_file(kind: KeyKind, bytes: &[u8]) -> Result<Self, Invalid> {
-        let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-        let text = std::str::from_utf8(bytes).map_err(|_| bad_encoding().at("secret"))?;
-        Self::of(kind, text)
+        Self::of(kind, file_text(bytes)?)
+    }
+
+    /// The same, [however weak it is](Self::brought).
+    ///
+    /// # Errors
+    /// As [`Self::brought`]; `bad_secret_encoding` also for bytes that are not UTF-8.
+    pub fn brought_in_file(kind: KeyKind, bytes: &[u8]) -> Result<Self, Invalid> {
+        Self::brought(kind, file_text(bytes)?)
     }
 
     /// A text that is kept like a secret, whatever it is.
@@ -186,6 +227,20 @@ impl fmt::Debug for Secret {
 
 const GENERATE: &str = "leave it out to have one generated, or make one with: openssl rand -hex 20";
 
+fn file_text(bytes: &[u8]) -> Result<&str, Invalid> {
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+    std::str::from_utf8(bytes).map_err(|_| bad_encoding().at("secret"))
+}
+
+/// What whoever brings a secret may insist on.
+fn is_weakness(code: &str) -> bool {
+    matches!(
+        code,
+        "secret_known" | "secret_too_short" | "secret_low_entropy"
+    )
+}
+
 fn secret_known() -> Invalid {
     Invalid::new("secret_known", "is a secret that everybody knows").hint(GENERATE)
 }
@@ -197,6 +252,22 @@ fn check(text: &str) -> Result<(), Invalid> {
     {
         return Err(secret_known());
     }
+    is_text(text)?;
+    if text.len() < MIN_SECRET {
+        return Err(Invalid::new(
+            "secret_too_short",
+            format!("is shorter than {MIN_SECRET} characters"),
+        )
+        .hint(GENERATE));
+    }
+    if is_guessable(text.as_bytes()) {
+        return Err(low_entropy());
+    }
+    Ok(())
+}
+
+/// Whether it can be a secret at all, however weak.
+fn is_text(text: &str) -> Result<(), Invalid> {
     if text.starts_with("whsk_") || text.starts_with("whpk_") || text.contains("-----BEGIN ") {
         return Err(Invalid::new(
             "wrong_key_kind",
@@ -208,21 +279,11 @@ fn check(text: &str) -> Result<(), Invalid> {
     if ends_in_space || !text.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
         return Err(bad_encoding());
     }
-    if text.len() < MIN_SECRET {
-        return Err(Invalid::new(
-            "secret_too_short",
-            format!("is shorter than {MIN_SECRET} characters"),
-        )
-        .hint(GENERATE));
-    }
     if text.len() > MAX_SECRET {
         return Err(Invalid::new(
             "secret_too_long",
             format!("is longer than {MAX_SECRET} characters"),
         ));
-    }
-    if is_guessable(text.as_bytes()) {
-        return Err(low_entropy());
     }
     Ok(())
 }
@@ -265,6 +326,7 @@ const KNOWN: &[&str] = &[
     "<your-webhook-secret-here>",
     "replace-me-with-a-real-secret",
     "this-is-a-very-secret-string",
+    "It's a Secret to Everybody",             // the example of GitHub
     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", // the example of Standard Webhooks
 ];
 

@@ -5,6 +5,7 @@ mod corpus;
 use proptest::prelude::*;
 use tharsis_core::{
     Invalid,
+    profile::KeyKind,
     secret::{Keyring, MAX_SECRET, MIN_SECRET, SealingKey, Secret, SecretRow},
 };
 
@@ -273,4 +274,35 @@ proptest! {
     fn no_bytes_make_opening_panic(sealed in prop::collection::vec(any::<u8>(), 0..120)) {
         prop_assert!(SealingKey::new([0; 32]).open(&row(b"a"), &sealed).is_err());
     }
+}
+
+/// A customer who brings one that is weak or known can insist; on nothing, or on what is no key, nobody can.
+#[test]
+fn whoever_insists_may_bring_a_weak_secret() {
+    let weakness = |kind, text: &str| {
+        let secret = Secret::brought(kind, text).map_err(|e| e.code)?;
+        assert_eq!(secret.expose(), text);
+        Ok(secret.weakness(kind).map(|weakness| weakness.code))
+    };
+    for (text, expected) in [
+        ("hunter2", Ok(Some("secret_too_short"))),
+        ("changeme", Ok(Some("secret_known"))),
+        ("It's a Secret to Everybody", Ok(Some("secret_known"))),
+        ("aaaaaaaaaaaaaaaaaaaaaaaa", Ok(Some("secret_low_entropy"))),
+        ("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b", Ok(None)),
+        ("", Err("secret_too_short")),
+        ("  ", Err("bad_secret_encoding")),
+        ("whsk_short", Err("wrong_key_kind")),
+        ("line\nbreak", Err("bad_secret_encoding")),
+    ] {
+        assert_eq!(weakness(KeyKind::Text, text), expected, "{text}");
+    }
+    let sample = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    assert_eq!(
+        weakness(KeyKind::Standard, sample),
+        Ok(Some("secret_known"))
+    );
+    assert_eq!(weakness(KeyKind::Standard, "hunter2"), Err("bad_key"));
+    let file = Secret::brought_in_file(KeyKind::Text, b"hunter2\r\n");
+    assert_eq!(file.map(|s| s.expose().len()), Ok(7));
 }

@@ -51,9 +51,10 @@ pub use outbox::{
     Shard, Shards, Snapshot, WorkedOff,
 };
 pub use random::Random;
+pub(crate) use registry::Replaced;
 pub use registry::{
-    AttemptRecord, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord, Page,
-    Refusal, Registry, Removed, Status,
+    Anew, AttemptRecord, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord,
+    Page, Refusal, Registry, Removed, Status,
 };
 pub use replay::{Replay, ReplayChoice, ReplayDraft, ReplayKey, ReplayState};
 pub use retention::{Forgotten, Outlived, Retention};

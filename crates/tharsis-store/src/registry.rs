@@ -52,13 +52,14 @@ pub trait Registry: Send + Sync + 'static {
         client: Option<ClientId>,
     ) -> impl Future<Output = Result<Vec<Subscription>, StoreError>> + Send;
 
-    /// Replaces the settings of a subscription, whose receiver is asked anew then, and its own headers where some are given. Refused with `not_changeable`
-    /// when `client` or `profile` is another one: deliveries that wait were routed under these.
+    /// Replaces the settings of a subscription, whose receiver is asked anew then, and of its credentials what is given
+    /// anew. Where the URL leads to another host, the others go: they are not that host's. Refused with `not_changeable` when
+    /// `client` or `profile` is another one: deliveries that wait were routed under these.
     fn set(
         &self,
         id: SubscriptionId,
         settings: &Settings,
-        headers: Option<&[OwnHeader]>,
+        anew: Anew<'_>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
 
@@ -296,6 +297,32 @@ pub trait Registry: Send + Sync + 'static {
         now: Timestamp,
         tell: &(dyn Fn(u64) + Sync),
     ) -> impl Future<Output = Result<KeyRotated, StoreError>> + Send;
+}
+
+/// What of its credentials a subscription is given anew, with its settings.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Anew<'a> {
+    /// In place of the one that was there, and of those that went on signing beside it.
+    pub secret: Option<&'a Secret>,
+    /// In place of all that were there.
+    pub headers: Option<&'a [OwnHeader]>,
+}
+
+impl<'a> Anew<'a> {
+    /// What becomes of them where the URL leads to another host: what is not given is none.
+    pub(crate) fn on(self, present: &Settings, settings: &Settings) -> Replaced<'a> {
+        let moves = present.url.host() != settings.url.host();
+        Replaced {
+            secret: (moves || self.secret.is_some()).then_some(self.secret),
+            headers: self.headers.or_else(|| moves.then_some(&[][..])),
+        }
+    }
+}
+
+/// What is written of credentials: `None` where they stay.
+pub(crate) struct Replaced<'a> {
+    pub(crate) secret: Option<Option<&'a Secret>>,
+    pub(crate) headers: Option<&'a [OwnHeader]>,
 }
 
 /// What a removal left to do.

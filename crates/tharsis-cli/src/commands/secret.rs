@@ -37,11 +37,22 @@ pub(crate) struct SecretOptions {
     no_secret: bool,
 }
 
+/// How much is asked of a secret that is given.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Secret (generated and shown once, unless one of these is given)")]
+pub(crate) struct Insisting {
+    /// Take it though it is short, regular or well known, for a customer who cannot change it; the audit keeps that
+    #[arg(long)]
+    pub(crate) accept_weak_secret: bool,
+}
+
 /// A secret and whether anybody knows it yet.
 #[derive(Debug)]
 pub(crate) struct Chosen {
     pub(crate) secret: Option<Secret>,
     pub(crate) generated: bool,
+    /// The code of what is wrong with it, where somebody insists.
+    pub(crate) weakness: Option<&'static str>,
 }
 
 impl SecretOptions {
@@ -58,12 +69,35 @@ impl SecretOptions {
             && !self.no_secret
     }
 
+    /// Whether any of them was given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.secret_file.is_some() || self.secret_stdin || self.no_secret
+    }
+
     /// What was given, else one as the profile wants it.
-    pub(crate) fn choose(&self, profile: &Profile) -> Result<Chosen, Failure> {
+    pub(crate) fn choose(
+        &self,
+        profile: &Profile,
+        insisting: &Insisting,
+    ) -> Result<Chosen, Failure> {
+        let insists = insisting.accept_weak_secret;
+        if insists && self.secret_file.is_none() && !self.secret_stdin {
+            return Err(Failure::usage("nothing_to_accept", "no secret is given")
+                .at("--accept-weak-secret")
+                .hint("give the secret with --secret-file or --secret-stdin"));
+        }
         if !self.generates(profile) {
+            let kind = key_kind(profile);
+            let secret = match &self.secret_file {
+                Some(path) => Some(taken(kind, &text_of(path)?, insists)?),
+                None if self.secret_stdin => Some(taken(kind, &typed()?, insists)?),
+                None => None,
+            };
+            let weakness = secret.as_ref().and_then(|secret| secret.weakness(kind));
             return Ok(Chosen {
-                secret: given(self, profile)?,
+                secret,
                 generated: false,
+                weakness: weakness.map(|weakness| weakness.code),
             });
         }
         let secret = match key_kind(profile) {
@@ -73,6 +107,7 @@ impl SecretOptions {
         Ok(Chosen {
             secret: Some(secret),
             generated: true,
+            weakness: None,
         })
     }
 }
@@ -117,7 +152,29 @@ fn text_of(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     read(File::open(path).map_err(unreadable)?).map_err(unreadable)
 }
 
+fn taken(kind: KeyKind, text: &[u8], insists: bool) -> Result<Secret, Failure> {
+    let secret = if insists {
+        Secret::brought_in_file(kind, text)
+    } else {
+        Secret::of_file(kind, text).map_err(|refused| {
+            let is_weak = Secret::brought_in_file(kind, text).is_ok();
+            if is_weak {
+                let insist = "a customer who cannot change theirs: --accept-weak-secret";
+                let hint = (refused.hint.as_deref()).map(|hint| format!("{hint}; {insist}"));
+                refused.hint(hint.unwrap_or_else(|| insist.to_owned()))
+            } else {
+                refused
+            }
+        })
+    };
+    Ok(secret?)
+}
+
 fn from_stdin(kind: KeyKind) -> Result<Secret, Failure> {
+    Ok(Secret::of_file(kind, &typed()?)?)
+}
+
+fn typed() -> Result<Zeroizing<Vec<u8>>, Failure> {
     let text = if io::stdin().is_terminal() {
         let terminal = console::Term::stderr();
         terminal.write_str("Secret: ")?;
@@ -125,7 +182,7 @@ fn from_stdin(kind: KeyKind) -> Result<Secret, Failure> {
     } else {
         read(io::stdin().lock())?
     };
-    Ok(Secret::of_file(kind, &text)?)
+    Ok(text)
 }
 
 fn read(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {

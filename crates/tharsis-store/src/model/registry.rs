@@ -6,14 +6,12 @@ use tharsis_core::{
     ClientId, Invalid, SubscriptionId, Timestamp,
     health::{Condition, Health, RESUMED},
     secret::Secret,
-    subscription::{
-        Credentials, Retiring, Settings, State, Subscription, Target, header::OwnHeader, name_key,
-    },
+    subscription::{Credentials, Retiring, Settings, State, Subscription, Target, name_key},
 };
 
 use super::{Known, Model, command::Command, count, not_found};
 use crate::{
-    Removed, StoreError,
+    Anew, Removed, Replaced, StoreError,
     health::{CHANGED, is_probed_first, is_to_be_asked_anew},
 };
 
@@ -116,7 +114,7 @@ impl Model {
         &mut self,
         id: SubscriptionId,
         settings: &Settings,
-        headers: Option<&[OwnHeader]>,
+        anew: Anew<'_>,
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
         let number = self.present(id)?;
@@ -124,12 +122,17 @@ impl Model {
         if present.client != settings.client || present.profile != settings.profile {
             return Err(Invalid::new("not_changeable", "cannot be changed").into());
         }
+        let Replaced { secret, headers } = anew.on(present, settings);
         self.check_name(settings, Some(number))?;
         let known = self.known.get_mut(&number).expect("it is present");
         known.name.clone_from(&settings.name);
         self.ask_anew(number, now);
         self.write(number, now, |target| {
             target.subscription.settings = settings.clone();
+            if let Some(secret) = secret {
+                target.credentials.secret = secret.cloned();
+                target.credentials.retiring.clear();
+            }
             if let Some(headers) = headers {
                 target.credentials.headers = headers.to_vec();
             }

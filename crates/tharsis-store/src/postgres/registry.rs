@@ -22,10 +22,10 @@ use super::{
     whereabouts,
 };
 use crate::{
-    AlertRecord, AuditRecord, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
+    AlertRecord, Anew, AuditRecord, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
     DeliveryFilter, DeliveryRow, Erased, EventRecord, KeyRecord, KeyRotated, Outlived, Page,
-    Registry, Removed, Replay, ReplayChoice, ReplayDraft, Retention, Stop, StopState, StoreError,
-    Survey, TransitionRecord, Whereabouts, failpoint,
+    Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention, Stop, StopState,
+    StoreError, Survey, TransitionRecord, Whereabouts, failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
     key::nonce,
     replay::Order,
@@ -109,14 +109,18 @@ impl Registry for PostgresStore {
         &self,
         id: SubscriptionId,
         settings: &Settings,
-        headers: Option<&[OwnHeader]>,
+        anew: Anew<'_>,
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
-        settings.accepts_headers(headers.unwrap_or_default())?;
+        settings.accepts_headers(anew.headers.unwrap_or_default())?;
         let row = SettingsRow::of(settings)?;
         let mut write = self.turn().await?;
         let (seq, target) = subscription::find(&mut *write, self.reader()?, id).await?;
         stays_as_it_is(&target.subscription.settings, settings)?;
+        let Replaced { secret, headers } = anew.on(&target.subscription.settings, settings);
+        if let Some(secret) = secret {
+            settings.accepts(secret)?;
+        }
         let changed = sqlx::query(
             "UPDATE subscription
              SET name = $2, name_key = $3, url = $4, events = $5, content_type = $6, timeout_ms = $7,
@@ -158,6 +162,20 @@ impl Registry for PostgresStore {
         expect_changed("set", 1, changed)?;
         if is_to_be_asked_anew(&target.subscription) {
             health::half_open(&mut write, seq, CHANGED, now).await?;
+        }
+        if let Some(secret) = secret {
+            for statement in [
+                "DELETE FROM secret WHERE subscription = $1",
+                "DELETE FROM retiring_secret WHERE subscription = $1",
+            ] {
+                sqlx::query(statement)
+                    .bind(seq)
+                    .execute(&mut *write)
+                    .await?;
+            }
+            if let Some(secret) = secret {
+                self.seal(&mut write, seq, id, secret, now).await?;
+            }
         }
         if let Some(headers) = headers {
             sqlx::query("DELETE FROM header WHERE subscription = $1")

@@ -8,12 +8,12 @@ use tharsis_core::{
     event::Event,
     order::OrderKey,
     secret::Secret,
-    subscription::{Credentials, Held, Settings, Subscription, header::OwnHeader},
+    subscription::{Credentials, Held, Settings, Subscription},
 };
 
 use super::Store;
 use crate::{
-    AlertRecord, AuditRecord, Blocked, Campaign, CampaignReport, Changed, Claim, Claimed,
+    AlertRecord, Anew, AuditRecord, Blocked, Campaign, CampaignReport, Changed, Claim, Claimed,
     CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, Erased, EventRecord, Forgotten,
     KeyRecord, KeyRotated, LaneRead, Lease, LetGo, Outbox, Outlived, Page, Pending, Pointers,
     Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice, ReplayDraft,
@@ -197,10 +197,10 @@ impl Registry for Store {
         &self,
         id: SubscriptionId,
         settings: &Settings,
-        headers: Option<&[OwnHeader]>,
+        anew: Anew<'_>,
         now: Timestamp,
     ) -> Result<Subscription, StoreError> {
-        either!(self, set(id, settings, headers, now))
+        either!(self, set(id, settings, anew, now))
     }
 
     async fn pause(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {

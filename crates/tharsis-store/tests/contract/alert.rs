@@ -11,7 +11,7 @@ use tharsis_core::{
     subscription::{Settings, Subscription},
 };
 use tharsis_store::{
-    Claim, Claimed, Lease, Pointer, Settlement, StoreError, Telling, Told, Transition,
+    Anew, Claim, Claimed, Lease, Pointer, Settlement, StoreError, Telling, Told, Transition,
 };
 
 use crate::harness::{House, Store, client, seconds, settings, worker};
@@ -106,7 +106,7 @@ pub(crate) async fn contacts_come_back<S: Store>(store: S) {
     changed.alerts.every = seconds(7_200);
     let set = house
         .store
-        .set(house.ours.id, &changed, None, house.now)
+        .set(house.ours.id, &changed, Anew::default(), house.now)
         .await;
     assert_eq!(set.expect("set").settings.alerts, changed.alerts);
     let found = house.store.find(house.ours.id).await.expect("found");

@@ -9,8 +9,8 @@ use tharsis_core::{
     subscription::{Credentials, Held, Subscription},
 };
 use tharsis_store::{
-    Attempt, DeliveryFilter, Due, Fate, LaneRead, Lease, Outbox, Registry, ReplayChoice, ReplayKey,
-    ReplayState, Settlement, Shard, Shards, Status, WorkedOff, postgres::PostgresStore,
+    Anew, Attempt, DeliveryFilter, Due, Fate, LaneRead, Lease, Outbox, Registry, ReplayChoice,
+    ReplayKey, ReplayState, Settlement, Shard, Shards, Status, WorkedOff, postgres::PostgresStore,
 };
 use tokio::time::{sleep, timeout};
 
@@ -93,7 +93,10 @@ async fn two_registries_take_turns() {
                 refused => assert_eq!(code(refused), "name_taken"),
             }
             let wanted = settings(client(1), &format!("{who} {n}"));
-            store.set(id, &wanted, None, now).await.expect("set");
+            store
+                .set(id, &wanted, Anew::default(), now)
+                .await
+                .expect("set");
             store.pause(id, now).await.expect("paused");
             let own = secret(10 + 2 * n + who);
             store

@@ -7,7 +7,7 @@ use tharsis_core::{
     health::{Condition, Health},
     subscription::{Held, State, Subscription},
 };
-use tharsis_store::{DeliveryFilter, Remaining, Status, StoreError, Transition};
+use tharsis_store::{Anew, DeliveryFilter, Remaining, Status, StoreError, Transition};
 
 use crate::harness::{House, Store, client, enveloped, seconds, secret, settings};
 
@@ -211,7 +211,7 @@ pub(crate) async fn whoever_changes_a_subscription_in_doubt_has_it_probed<S: Sto
     house.turn(&house.ours, open(1, house.now)).await;
     let (id, now) = (house.ours.id, house.now);
     let changed = settings(client(1), "ours");
-    let set = house.store.set(id, &changed, None, now).await;
+    let set = house.store.set(id, &changed, Anew::default(), now).await;
     assert_eq!(set.expect("set").health.condition, Condition::HalfOpen);
 
     house.turn(&house.ours, open(3, house.now)).await;

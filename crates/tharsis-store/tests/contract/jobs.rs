@@ -7,7 +7,7 @@ use tharsis_core::{
     subscription::Held,
 };
 use tharsis_store::{
-    DeliveryFilter, Replay, ReplayChoice, ReplayDraft, ReplayKey, ReplayState, Status,
+    Anew, DeliveryFilter, Replay, ReplayChoice, ReplayDraft, ReplayKey, ReplayState, Status,
 };
 
 use crate::harness::{
@@ -50,7 +50,10 @@ async fn narrow<S: Store>(house: &mut House<S>) -> tharsis_core::subscription::S
     let added = add(&house.store, 1, "narrow", house.now).await;
     let mut settings = added.settings.clone();
     settings.max_in_flight = 1;
-    let set = house.store.set(added.id, &settings, None, house.now).await;
+    let set = house
+        .store
+        .set(added.id, &settings, Anew::default(), house.now)
+        .await;
     house.reload().await;
     set.expect("changed")
 }
@@ -382,7 +385,10 @@ pub(crate) async fn only_what_its_filter_wants_is_missing<S: Store>(store: S) {
 
     let mut settings = picky.settings.clone();
     settings.filter = Some(Filter::parse("true").expect("a filter"));
-    let set = house.store.set(picky.id, &settings, None, house.now).await;
+    let set = house
+        .store
+        .set(picky.id, &settings, Anew::default(), house.now)
+        .await;
     set.expect("changed");
     let id = ask(&house, missing).await;
     assert!(house.work_off(house.now).await > 3, "in chunks");
@@ -634,7 +640,7 @@ pub(crate) async fn one_that_is_held_while_it_is_waited_for_does_not_hold_up_the
     settings.max_in_flight = 1;
     let set = house
         .store
-        .set(house.ours.id, &settings, None, house.now)
+        .set(house.ours.id, &settings, Anew::default(), house.now)
         .await;
     set.expect("changed");
     house.routed(200).await;

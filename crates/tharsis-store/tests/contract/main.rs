@@ -116,6 +116,7 @@ macro_rules! every_story {
                 a_subscription_comes_back_as_it_was_added,
                 what_a_profile_leaves_to_it_comes_back,
                 headers_of_its_own_are_kept_and_replaced,
+                credentials_stay_with_their_host,
                 names_are_taken_once_for_each_client,
                 settings_change_but_not_whose_they_are,
                 pause_and_resume,

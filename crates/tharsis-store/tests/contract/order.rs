@@ -7,7 +7,7 @@ use tharsis_core::{
     subscription::{Held, Subscription},
 };
 use tharsis_store::{
-    Blocked, Due, Fate, LaneRead, LetGo, Position, Settlement, Status, StoreError,
+    Anew, Blocked, Due, Fate, LaneRead, LetGo, Position, Settlement, Status, StoreError,
 };
 
 use crate::harness::{House, Store, client, code, enveloped, event, seconds, worker};
@@ -54,7 +54,7 @@ impl<S: Store> House<S> {
         settings.order = order;
         let set = self
             .store
-            .set(self.ours.id, &settings, None, self.now)
+            .set(self.ours.id, &settings, Anew::default(), self.now)
             .await;
         let set = set.expect("set");
         assert_eq!(set.settings.order, settings.order, "it is kept");

@@ -3,12 +3,13 @@ use std::{sync::Arc, time::Duration};
 use tharsis_core::{
     SubscriptionId,
     delivery::End,
-    egress::Policy,
+    egress::{PayloadUrl, Policy},
     profile::{Batch, Declaration, NUDGE, Profiles, Requirement},
     retry::RetryPolicy,
+    secret::Secret,
     subscription::{Credentials, Draft, Held, Retiring, Settings, State, header::OwnHeader},
 };
-use tharsis_store::{CommandAccepted, DeliveryFilter, Status};
+use tharsis_store::{Anew, CommandAccepted, DeliveryFilter, Status};
 
 use crate::harness::{
     House, Store, add, asking, client, code, draft, event, seconds, secret, settings, standard,
@@ -93,7 +94,7 @@ pub(crate) async fn what_a_profile_leaves_to_it_comes_back<S: Store>(store: S) {
     let plain = checked(activities);
     let changed = house
         .store
-        .set(added.id, &plain, None, house.now)
+        .set(added.id, &plain, Anew::default(), house.now)
         .await
         .expect("changed");
     assert_eq!(changed.settings, plain);
@@ -113,7 +114,10 @@ pub(crate) async fn what_a_profile_leaves_to_it_comes_back<S: Store>(store: S) {
         }),
         ..few
     };
-    let changed = house.store.set(added.id, &alone, None, house.now).await;
+    let changed = house
+        .store
+        .set(added.id, &alone, Anew::default(), house.now)
+        .await;
     assert_eq!(changed.expect("changed").settings, alone);
     let snapshot = house.store.snapshot().await.expect("a snapshot");
     let mut targets = snapshot.targets.iter().map(|(_, t)| &t.subscription);
@@ -145,7 +149,11 @@ pub(crate) async fn headers_of_its_own_are_kept_and_replaced<S: Store>(store: S)
     assert_eq!(present().await, credentials);
 
     let set = async |headers: Option<&[OwnHeader]>| {
-        house.store.set(id, &wanted, headers, house.now).await
+        let anew = Anew {
+            headers,
+            ..Anew::default()
+        };
+        house.store.set(id, &wanted, anew, house.now).await
     };
     assert_eq!(set(None).await.expect("set").headers, added.headers);
     let rotated = house
@@ -206,7 +214,12 @@ pub(crate) async fn names_are_taken_once_for_each_client<S: Store>(store: S) {
         code(
             house
                 .store
-                .set(other.id, &settings(client(1), "café"), None, house.now)
+                .set(
+                    other.id,
+                    &settings(client(1), "café"),
+                    Anew::default(),
+                    house.now
+                )
                 .await
         ),
         "name_taken"
@@ -224,7 +237,12 @@ pub(crate) async fn settings_change_but_not_whose_they_are<S: Store>(store: S) {
     let later = house.now + seconds(9);
     let changed = house
         .store
-        .set(house.ours.id, &settings(client(1), "renamed"), None, later)
+        .set(
+            house.ours.id,
+            &settings(client(1), "renamed"),
+            Anew::default(),
+            later,
+        )
         .await
         .expect("changed");
     assert_eq!(changed.settings, settings(client(1), "renamed"));
@@ -232,7 +250,12 @@ pub(crate) async fn settings_change_but_not_whose_they_are<S: Store>(store: S) {
     assert_eq!(changed.secret_fingerprint, house.ours.secret_fingerprint);
     let stolen = house
         .store
-        .set(house.ours.id, &settings(client(2), "renamed"), None, later)
+        .set(
+            house.ours.id,
+            &settings(client(2), "renamed"),
+            Anew::default(),
+            later,
+        )
         .await;
     assert_eq!(code(stolen), "not_changeable");
 }
@@ -552,7 +575,12 @@ pub(crate) async fn every_write_is_seen_by_the_owner<S: Store>(store: S) {
     newer("add").await;
     house
         .store
-        .set(added.id, &settings(client(1), "renamed"), None, house.now)
+        .set(
+            added.id,
+            &settings(client(1), "renamed"),
+            Anew::default(),
+            house.now,
+        )
         .await
         .expect("set");
     newer("set").await;
@@ -706,4 +734,39 @@ pub(crate) async fn what_is_asked_twice_is_done_once<S: Store>(store: S) {
         let ends = detail.attempts.iter().filter(|a| a.end.is_some()).count();
         assert_eq!(ends, 1);
     }
+}
+
+/// What is another host's is not sent to this one. On its own host a URL may change and keep them.
+pub(crate) async fn credentials_stay_with_their_host<S: Store>(store: S) {
+    let house = House::new(store).await;
+    let (here, there) = (settings(client(1), "moves"), {
+        let mut there = settings(client(1), "moves");
+        there.url = PayloadUrl::stored("https://other.example.com/in").expect("a URL");
+        there
+    });
+    let mut beside = here.clone();
+    beside.url =
+        PayloadUrl::stored(&format!("https://{}/other/path", here.url.host())).expect("a URL");
+    let credentials = Credentials {
+        secret: Some(secret(3)),
+        headers: vec![OwnHeader::basic("shop", "opensesame").expect("a header")],
+        ..Credentials::default()
+    };
+    let id = (house.store.add(&here, &credentials, house.now).await)
+        .expect("added")
+        .id;
+    let set = async |settings: &Settings, secret: Option<&Secret>| {
+        let anew = Anew {
+            secret,
+            ..Anew::default()
+        };
+        let set = house.store.set(id, settings, anew, house.now).await;
+        set.expect("set");
+        house.store.credentials(id).await.expect("credentials")
+    };
+    assert_eq!(set(&beside, None).await, credentials);
+    assert_eq!(set(&there, None).await, Credentials::default());
+    let anew = secret(4);
+    let back = set(&here, Some(&anew)).await;
+    assert_eq!((back.secret, back.headers.len()), (Some(anew), 0));
 }

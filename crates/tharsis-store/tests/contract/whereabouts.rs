@@ -7,7 +7,7 @@ use tharsis_core::{
     subscription::State,
 };
 use tharsis_store::{
-    ASIDE, Campaign, Candidate, Due, Fate, KEPT, PARKED, Place, Settlement, Shards, Status,
+    ASIDE, Anew, Campaign, Candidate, Due, Fate, KEPT, PARKED, Place, Settlement, Shards, Status,
     StopState, Whereabouts,
 };
 
@@ -157,7 +157,7 @@ pub(crate) async fn what_waits_in_order_says_for_whom<S: Store>(store: S) {
     });
     house.ours = (house
         .store
-        .set(house.ours.id, &settings, None, house.now)
+        .set(house.ours.id, &settings, Anew::default(), house.now)
         .await)
         .expect("set");
     house.routed(8).await;

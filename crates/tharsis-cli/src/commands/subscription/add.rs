@@ -6,13 +6,13 @@ use tharsis::{
     system_now,
 };
 
-use super::{Check, draft::DraftOptions, for_people, refused};
+use super::{Check, audit_weakness, draft::DraftOptions, for_people, refused};
 use crate::{
     commands::{
         Context,
         documents::SubscriptionDocument,
         egress::seen_from,
-        secret::{Chosen, SecretOptions},
+        secret::{Chosen, Insisting, SecretOptions},
     },
     output::{Exit, Failure, Output, text::inert},
 };
@@ -53,20 +53,16 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     secret: SecretOptions,
+
+    #[command(flatten)]
+    insisting: Insisting,
 }
 
 pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Failure> {
     let output = context.output;
     let profile = context.profile(&options.profile)?;
     let method = CheckMethod::of(&profile, options.check.map(Into::into))?;
-    if method == CheckMethod::Post && options.secret.generates(&profile) {
-        return Err(Failure::usage(
-            "secret_unknown",
-            "the test event would be signed with a secret that is generated now, which the receiver cannot know yet",
-        )
-        .at("--check post")
-        .hint("give the secret that the receiver holds with --secret-file or --secret-stdin, or add --no-secret"));
-    }
+    knows_secret(method, options.secret.generates(&profile))?;
     let headers = options.draft.headers()?.unwrap_or_default();
     let draft = options.draft.over(Draft {
         client: options.client,
@@ -75,7 +71,7 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     });
     let configuration = &context.configuration;
     let settings = draft.settings(&configuration.egress, &configuration.profiles)?;
-    let chosen = options.secret.choose(&profile)?;
+    let chosen = options.secret.choose(&profile, &options.insisting)?;
     settings.accepts(chosen.secret.as_ref())?;
     settings.accepts_headers(&headers)?;
     let credentials = Credentials {
@@ -84,6 +80,7 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
         ..Credentials::default()
     };
     let emitter = context.open_or_create().await?;
+    audit_weakness(&emitter, &chosen, settings.name.clone(), settings.client).await?;
     let checked = output
         .progress()
         .during(
@@ -107,6 +104,19 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
         id = subscription.id
     ));
     Ok(Exit::Done)
+}
+
+/// The receiver has to know what its test event is signed with.
+pub(super) fn knows_secret(method: CheckMethod, is_generated: bool) -> Result<(), Failure> {
+    if method == CheckMethod::Post && is_generated {
+        return Err(Failure::usage(
+            "secret_unknown",
+            "the test event would be signed with a secret that is generated now, which the receiver cannot know yet",
+        )
+        .at("--check post")
+        .hint("give the secret that the receiver holds with --secret-file or --secret-stdin, or add --no-secret"));
+    }
+    Ok(())
 }
 
 /// Prints a subscription, and its secret if it was generated: the one moment at which it is shown. Where that fails,

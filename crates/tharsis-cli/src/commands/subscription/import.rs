@@ -7,12 +7,12 @@ use tharsis::{
     subscription::{Credentials, Draft, Settings, Subscription},
 };
 
-use super::{portable::Portable, refused};
+use super::{audit_weakness, portable::Portable, refused};
 use crate::{
     commands::{
         Context,
         lines::{Line, Lines, open, too_long},
-        secret::SecretOptions,
+        secret::{Insisting, SecretOptions},
     },
     output::{Exit, Failure, Fault, Output, text::inert},
 };
@@ -39,6 +39,9 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     secret: SecretOptions,
+
+    #[command(flatten)]
+    insisting: Insisting,
 }
 
 /// What became of a line.
@@ -137,7 +140,8 @@ async fn import(
     {
         return Ok(compare(found, &settings));
     }
-    let chosen = options.secret.choose(&settings.profile)?;
+    let chosen = (options.secret).choose(&settings.profile, &options.insisting)?;
+    audit_weakness(emitter, &chosen, settings.name.clone(), settings.client).await?;
     settings.accepts(chosen.secret.as_ref())?;
     if options.dry_run {
         return Ok(Done::WouldAdd);

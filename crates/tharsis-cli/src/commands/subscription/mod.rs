@@ -18,7 +18,7 @@ mod test;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tharsis::{
-    CheckMethod, Emitter, Registry, SubscriptionId, Timestamp,
+    CheckMethod, ClientId, Emitter, Registry, SubscriptionId, Timestamp,
     alert::Alerts,
     format_duration,
     health::Limits,
@@ -28,7 +28,7 @@ use tharsis::{
     system_now,
 };
 
-use super::{Context, actor};
+use super::{Context, actor, secret::Chosen};
 use crate::output::{
     Exit, Failure, fields,
     text::{inert, moment},
@@ -83,6 +83,31 @@ async fn refused(emitter: &Emitter, settings: &Settings, error: tharsis::Error) 
         }
     }
     error.into()
+}
+
+/// That somebody insists on a weak secret is in the audit before it is taken, by its fingerprint.
+async fn audit_weakness(
+    emitter: &Emitter,
+    chosen: &Chosen,
+    subject: String,
+    client: ClientId,
+) -> Result<(), Failure> {
+    let (Some(weakness), Some(secret)) = (chosen.weakness, &chosen.secret) else {
+        return Ok(());
+    };
+    let detail = serde_json::json!({
+        "client": client.to_string(),
+        "weakness": weakness,
+        "fingerprint": secret.fingerprint(),
+    });
+    let entry = AuditRecord {
+        at: system_now(),
+        actor: actor(),
+        action: "secret.weak".to_owned(),
+        subject,
+        detail: detail.to_string(),
+    };
+    Ok(emitter.registry().record(&entry).await?)
 }
 
 pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {

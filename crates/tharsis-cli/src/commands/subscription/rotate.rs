@@ -3,9 +3,12 @@ use std::time::Duration;
 use clap::Args;
 use tharsis::{Registry, parse_duration, system_now};
 
-use super::{Which, add};
+use super::{Which, add, audit_weakness};
 use crate::{
-    commands::{Context, secret::SecretOptions},
+    commands::{
+        Context,
+        secret::{Insisting, SecretOptions},
+    },
     output::{Exit, Failure},
 };
 
@@ -29,14 +32,19 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     secret: SecretOptions,
+
+    #[command(flatten)]
+    insisting: Insisting,
 }
 
 pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Failure> {
     let emitter = context.open().await?;
     let registry = emitter.registry();
     let settings = registry.find(options.which.id).await?.settings;
-    let chosen = options.secret.choose(&settings.profile)?;
+    let chosen = (options.secret).choose(&settings.profile, &options.insisting)?;
     settings.accepts(chosen.secret.as_ref())?;
+    let subject = options.which.id.to_string();
+    audit_weakness(&emitter, &chosen, subject, settings.client).await?;
     let now = system_now();
     let until = options.overlap.map(|overlap| now + overlap);
     let subscription = registry

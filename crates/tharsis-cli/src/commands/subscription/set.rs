@@ -2,20 +2,27 @@ use clap::Args;
 use tharsis::{
     CheckMethod, DeliveryId, EventId, Registry, dispatch,
     egress::Policy,
-    subscription::{Draft, Settings},
+    store::Anew,
+    subscription::{Credentials, Draft, Settings},
     system_now,
 };
 
-use super::{Check, Which, draft::DraftOptions, refused, show::show};
+use super::{
+    Check, Which, add, add::knows_secret, audit_weakness, draft::DraftOptions, refused, show::show,
+};
 use crate::{
-    commands::{Context, random},
+    commands::{
+        Context, random,
+        secret::{Insisting, SecretOptions},
+    },
     output::{Exit, Failure, text::inert},
 };
 
 /// Change its settings; what is not given stays
 ///
 /// A new URL is checked as on `add`, and with --check the present one; if that fails nothing is changed. Credentials and
-/// headers are given anew all together: those that are given replace all that were there.
+/// headers are given anew all together: those that are given replace all that were there. Where the URL leads to another
+/// host they go, unless they are given anew, and so does the secret: one is generated then, unless one is given.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -52,6 +59,12 @@ pub(crate) struct Options {
     /// What was given with `--set` under this name; may be given several times
     #[arg(long = "unset", value_name = "NAME")]
     unset: Vec<String>,
+
+    #[command(flatten)]
+    secret: SecretOptions,
+
+    #[command(flatten)]
+    insisting: Insisting,
 
     /// How the URL proves that it is there, now, be it new or not [default for a new one: the profile's]
     #[arg(long, value_name = "METHOD", value_enum)]
@@ -92,11 +105,38 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     let method = CheckMethod::of(&present.profile, options.check.map(Into::into))?;
     let draft = options.draft.over(draft);
     let settings = draft.settings(&policy, &configuration.profiles)?;
+    let moves = settings.url.host() != present.url.host();
+    if !moves && options.secret.is_given() {
+        return Err(Failure::usage(
+            "same_host",
+            "its URL stays on its host, and so does its secret",
+        )
+        .at("secret")
+        .hint(format!(
+            "replace the secret alone: tharsis subscription rotate {id}"
+        )));
+    }
+    let chosen = match moves {
+        true => {
+            knows_secret(method, options.secret.generates(&settings.profile))?;
+            let chosen = (options.secret).choose(&settings.profile, &options.insisting)?;
+            settings.accepts(chosen.secret.as_ref())?;
+            Some(chosen)
+        }
+        false => None,
+    };
     if let Some(headers) = &headers {
         settings.accepts_headers(headers)?;
     }
     if is_asked_for || settings.url != present.url {
-        let mut credentials = registry.credentials(id).await?;
+        let mut credentials = match &chosen {
+            // What is another host's is not sent to this one.
+            Some(chosen) => Credentials {
+                secret: chosen.secret.clone(),
+                ..Credentials::default()
+            },
+            None => registry.credentials(id).await?,
+        };
         if let Some(headers) = &headers {
             credentials.headers.clone_from(headers);
         }
@@ -123,10 +163,32 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
             return Err(refused(&emitter, &settings, error.into()).await);
         }
     }
-    let subscription = registry
-        .set(id, &settings, headers.as_deref(), system_now())
-        .await?;
-    show(context, &subscription)
+    let Some(chosen) = chosen else {
+        let anew = Anew {
+            secret: None,
+            headers: headers.as_deref(),
+        };
+        let subscription = registry.set(id, &settings, anew, system_now()).await?;
+        return show(context, &subscription);
+    };
+    audit_weakness(&emitter, &chosen, id.to_string(), settings.client).await?;
+    let anew = Anew {
+        secret: chosen.secret.as_ref(),
+        headers: headers.as_deref(),
+    };
+    let subscription = registry.set(id, &settings, anew, system_now()).await?;
+    add::tell(output, &subscription, &chosen, "was changed")?;
+    output.note(format_args!(
+        "It leads to {} now. What {} was told is sent there no more: its secret{}.",
+        inert(settings.url.host()),
+        inert(present.url.host()),
+        if headers.is_none() {
+            ", and headers of its own"
+        } else {
+            ""
+        },
+    ));
+    Ok(Exit::Done)
 }
 
 /// What a new URL is judged by. The present one was judged when it was registered, and is judged anew at each connection.

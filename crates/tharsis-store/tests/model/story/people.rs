@@ -4,7 +4,7 @@ use tharsis_core::{
     ReplayId, SubscriptionId,
     subscription::{Held, Settings, header::OwnHeader},
 };
-use tharsis_store::{Campaign, Outbox, Registry, ReplayChoice, ReplayDraft, ReplayKey, Stop};
+use tharsis_store::{Anew, Campaign, Outbox, Registry, ReplayChoice, ReplayDraft, ReplayKey, Stop};
 
 use super::Story;
 use crate::{
@@ -58,9 +58,12 @@ impl<D: Database> Story<'_, D> {
         let is_first = found.is_ok_and(|found| found.settings.client == client(1));
         let settings = self.settings(if is_first { 1 } else { 2 }, name);
         let headers = headers.map(own_headers);
-        let headers = headers.as_deref();
-        let answer = self.any().set(id, &settings, headers, self.now).await;
-        let expected = self.model.set(id, &settings, headers, self.now);
+        let anew = Anew {
+            headers: headers.as_deref(),
+            ..Anew::default()
+        };
+        let answer = self.any().set(id, &settings, anew, self.now).await;
+        let expected = self.model.set(id, &settings, anew, self.now);
         same("set", &plain(answer), &plain(expected))?;
         self.compare_credentials(id).await
     }
