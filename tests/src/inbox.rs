@@ -7,7 +7,7 @@ use std::{
 
 use tharsis::{
     Secret,
-    profile::MARS,
+    profile::{KeyKind, MARS},
     signer::{self, Incoming},
 };
 use tharsis_receiver::{
@@ -132,7 +132,7 @@ impl<'w> InboxBuilder<'w> {
     /// Starts it on a free port, which is opened in the world's configuration, or on that of HTTPS where it is to be.
     #[must_use]
     pub fn start(self) -> Inbox {
-        let secret = Secret::new(&self.secret).expect("a story gives a good secret");
+        let secret = Secret::brought(KeyKind::Text, &self.secret).expect("a story gives a secret");
         let judge = (!self.refusals.is_empty()).then(|| judge(self.refusals, &self.answer));
         let mut options = Options {
             answer: self.answer,
@@ -307,7 +307,7 @@ impl Inbox {
 /// Whether this is what Mars signs with this secret.
 #[must_use]
 pub fn is_signed_with(post: &Received, secret: &str) -> bool {
-    let secret = Secret::new(secret).expect("a story gives a good secret");
+    let secret = Secret::brought(KeyKind::Text, secret).expect("a story gives a secret");
     let headers: Vec<_> = (post.headers.iter())
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .collect();

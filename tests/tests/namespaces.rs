@@ -7,7 +7,7 @@
 use std::{collections::HashMap, fs, path::Path, time::Duration};
 
 use serde_json::Value;
-use tharsis_tests::{ALPHA, BETA, Inbox, Says, Subscribe, Subscription, World};
+use tharsis_tests::{ALPHA, BETA, Inbox, Says, Subscribe, Subscription, World, is_signed_with};
 
 const SHOP_ONE: &str = "hooks.shop-one.com";
 const SHOP_TWO: &str = "hooks.shop-two.com";
@@ -379,4 +379,42 @@ impl Row {
             },
         })
     }
+}
+
+/// What one host was told is not told to another one.
+#[test]
+fn a_url_that_moves_to_another_host_takes_no_credentials_along() {
+    let world = World::on_the_internet();
+    let one = world.receiver("one").at(&[SHOP_ONE], &[PUBLIC]).start();
+    let two = world.receiver("two").at(&[SHOP_TWO], &[PUBLIC_TOO]).start();
+    let value = world.secret_file("opensesame");
+    let flag = format!("--header-file=x-till={}", value.display());
+    let moving = world.subscribe(&Subscribe::new(ALPHA, &one).flag(flag));
+    let staying = world.subscribe(&Subscribe::new(BETA, &one).named("staying"));
+    let url = |host: &str| format!("--url=https://{host}/in");
+    let set = |url: String| world.tharsis(["--json", "subscription", "set", &moving.id, &url]);
+
+    let stays = set(url(SHOP_ONE)).json();
+    assert_eq!(stays["secret"], Value::Null, "nothing new is shown");
+    world.publish(&world.predictions(ALPHA, 1));
+    world.run_until_idle();
+    let post = one.posts().remove(0);
+    assert!(is_signed_with(&post, &one.secret) && post.headers.contains_key("x-till"));
+
+    let moved = set(url(SHOP_TWO)).json();
+    let anew = moved["secret"]
+        .as_str()
+        .expect("it is shown once")
+        .to_owned();
+    let lines = [world.predictions(ALPHA, 2), world.predictions(BETA, 2)].concat();
+    world.publish(&lines);
+    world.run_until_idle();
+    for post in two.posts() {
+        assert!(is_signed_with(&post, &anew) && !is_signed_with(&post, &one.secret));
+        assert!(!post.headers.contains_key("x-till"));
+    }
+    assert_eq!((two.posts().len(), one.posts().len()), (2, 3));
+    let kept = world.ask(["subscription", "show", &staying.id]);
+    let of = |document: &Value| document["secret_fingerprint"].clone();
+    assert_eq!(of(&kept), of(&stays), "another's is left alone");
 }

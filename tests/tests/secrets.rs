@@ -16,6 +16,7 @@ on_both_databases! {
     a_key_takes_the_place_of_another_while_a_worker_delivers,
     keys_may_be_given_in_place_of_a_file,
     a_worker_without_the_new_key_sends_nothing_unsigned,
+    a_weak_secret_is_taken_from_who_insists_and_noted,
 }
 
 fn no_file_no_answer_and_no_row_holds_it(on: Database) {
@@ -366,4 +367,37 @@ fn a_worker_without_the_new_key_sends_nothing_unsigned(on: Database) {
     worker.finish(SOON).ok();
     world.run_until_idle();
     shops.assert_signed();
+}
+
+/// Its fingerprint is in the audit, and the secret is not.
+fn a_weak_secret_is_taken_from_who_insists_and_noted(on: Database) {
+    const WEAK: &str = "open sesame";
+    let world = World::on(on);
+    let shop = world.receiver("shop").with_secret(WEAK).start();
+    let partner = world.receiver("partner").start();
+    world.subscribe(&Subscribe::new(BETA, &partner));
+    let weak = Subscribe::new(ALPHA, &shop).secret(WEAK);
+    let refused = world.try_subscribe(&weak).error();
+    assert_eq!(refused["code"], "secret_too_short", "{refused}");
+    let hint = refused["hint"].as_str().expect("it says what to do");
+    assert!(hint.contains("--accept-weak-secret"), "{hint}");
+
+    let added = world.subscribe(&weak.flag("--accept-weak-secret"));
+    let lines = world.predictions(ALPHA, 2);
+    world.publish(&lines);
+    world.run_until_idle();
+    shop.assert_received_once(&lines);
+    let audit = world.ask(["audit", "list"]);
+    let entries = audit["entries"].as_array().expect("a list");
+    assert_eq!(entries.len(), 1, "{audit}");
+    let shown = world.ask(["subscription", "show", &added.id]);
+    assert_eq!(
+        (&entries[0]["action"], &entries[0]["detail"]["weakness"]),
+        (&"secret.weak".into(), &"secret_too_short".into())
+    );
+    assert_eq!(
+        entries[0]["detail"]["fingerprint"],
+        shown["secret_fingerprint"]
+    );
+    assert!(!audit.to_string().contains(WEAK));
 }

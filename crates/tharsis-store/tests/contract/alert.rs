@@ -177,7 +177,7 @@ pub(crate) async fn a_failure_is_raised_once_with_its_transition<S: Store>(store
 
 pub(crate) async fn what_ends_dead_is_counted_with_its_settlement<S: Store>(store: S) {
     let house = House::new(store).await;
-    house.routed(12).await;
+    house.routed(14).await;
     let now = house.now + seconds(10);
     let due = house.due(&house.ours, house.now).await;
     let ended = |n: usize, end| house.ended(&due[n], end);
