@@ -33,7 +33,7 @@ const OUTSIDE: [&str; 2] = ["93.184.215.1/24", "2606:4700:10::1/64"];
 /// Two hosts in network namespaces of their own, joined by a cable, with addresses that look public and that only they
 /// have: the engine's, where the processes of its world run under the egress policy as it is by default, and one that
 /// is everything outside, whatever address that has. There are a name server, which says what it is told to, receivers,
-/// and a [`Trap`] at every other address.
+/// and a trap at every other address.
 ///
 /// It wants Linux and the right to make namespaces, and is removed when it is dropped.
 #[derive(Debug)]
