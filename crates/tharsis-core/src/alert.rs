@@ -13,6 +13,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     ClientId, EventId, Timestamp,
+    delivery::Validity,
     health::{Condition, Health, Limits},
 };
 
@@ -27,7 +28,8 @@ pub const EVERY: Duration = Duration::from_secs(60 * 60);
 /// The most addresses of one subscription.
 pub const MOST_ADDRESSES: usize = 10;
 
-/// So long before a receiver's certificate ends people are told.
+/// So long before a receiver's certificate ends people are told, or for the last third of its time where that is less:
+/// some are good for days only, and are renewed by a program.
 pub const CERTIFICATE_NOTICE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -162,9 +164,10 @@ pub fn is_own(event_type: &str) -> bool {
     Cause::parse(event_type).is_some()
 }
 
-/// Whether a certificate that is good until then is one to tell people of.
-pub fn is_ending(certificate_ends: Timestamp, now: Timestamp) -> bool {
-    certificate_ends <= now + CERTIFICATE_NOTICE
+/// Whether a certificate ends so soon that people are to be told.
+pub fn is_ending(certificate: Validity, now: Timestamp) -> bool {
+    let Validity { from, until } = certificate;
+    until <= now + CERTIFICATE_NOTICE.min(until.since(from) / 3)
 }
 
 /// What is raised when a receiver comes to do so.

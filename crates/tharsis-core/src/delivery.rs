@@ -31,8 +31,17 @@ pub struct Outcome {
     pub detail: Option<String>,
     /// From the first step (DNS) to the last byte read.
     pub duration: Duration,
-    /// Until when the receiver's certificate is good, where the request made a connection and it was verified.
-    pub certificate_ends: Option<Timestamp>,
+    /// For how long the receiver's certificate is good, where the request made a connection and it was verified.
+    pub certificate: Option<Validity>,
+}
+
+/// From when until when a certificate is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// Not before.
+    pub from: Timestamp,
+    /// Not after.
+    pub until: Timestamp,
 }
 
 impl Outcome {

@@ -8,6 +8,7 @@ use tharsis_core::{
         Alert, Alerts, Answer, CERTIFICATE_NOTICE, Case, Cause, Contacts, Facts, MailAddress,
         decide, event, is_ending, is_own, message, of_transition, pause,
     },
+    delivery::Validity,
     egress::Policy,
     event::Event,
     health::{Condition, Health, Limits},
@@ -432,16 +433,28 @@ fn a_certificate_is_told_of_daily_as_long_as_it_is_seen() {
         "its turn is tomorrow"
     );
     assert_eq!(
-        decided(&seen(24 * HOURS - 1), 24 * HOURS),
+        decided(&seen(2 * HOURS), 24 * HOURS),
         [one(), vec![], vec![]]
     );
     assert_eq!(
-        decided(&seen(2 * HOURS), 24 * HOURS),
+        decided(&seen(0), 24 * HOURS),
         [vec![], one(), vec![]],
         "it was not seen since"
     );
-    assert!(is_ending(after(0) + CERTIFICATE_NOTICE, after(0)));
-    assert!(!is_ending(after(1) + CERTIFICATE_NOTICE, after(0)));
+}
+
+#[test]
+fn a_certificate_ends_soon_two_weeks_before_or_in_its_last_third() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let ends_soon = |lives: u32, has_left: u32| {
+        let now = NOON + DAY * 100;
+        let until = now + DAY * has_left;
+        let from = NOON + DAY * (100 + has_left - lives);
+        is_ending(Validity { from, until }, now)
+    };
+    assert_eq!(CERTIFICATE_NOTICE, DAY * 14);
+    assert!(ends_soon(90, 14) && !ends_soon(90, 15));
+    assert!(ends_soon(6, 2) && !ends_soon(6, 3));
 }
 
 /// What the event that tells of it holds, and for whom it is.

@@ -30,7 +30,7 @@ fn outcome(code: &str, fault: Fault) -> Outcome {
         excerpt: Vec::new(),
         detail: None,
         duration: Duration::from_millis(20),
-        certificate_ends: None,
+        certificate: None,
     }
 }
 

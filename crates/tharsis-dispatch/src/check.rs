@@ -263,7 +263,7 @@ fn unsendable(invalid: &Invalid) -> CheckError {
             excerpt: Vec::new(),
             detail: Some(invalid.to_string()),
             duration: Duration::ZERO,
-            certificate_ends: None,
+            certificate: None,
         }),
         withheld: None,
     }

@@ -174,10 +174,12 @@ pub(crate) fn of_settlements<'a>(settlements: impl Iterator<Item = &'a Settlemen
                 since: ends,
                 stage: 0,
             };
-            raised.insert(
-                (subscription, Cause::Certificate),
-                Raised::of_turn(subscription, turn, at, None),
-            );
+            let one = raised
+                .entry((subscription, Cause::Certificate))
+                .or_insert_with(|| Raised::of_turn(subscription, turn, at, None));
+            one.at = one.at.max(at);
+            // A name may have several, of which the first to end counts.
+            one.since = one.since.min(ends);
         }
         let causes = [
             (Cause::Failing, is_given_up(settlement), 0),

@@ -3,9 +3,8 @@ use std::time::Duration;
 use super::{Alert, Case, Cause};
 use crate::Timestamp;
 
-/// Connections are made anew every few minutes: a certificate that was not seen for so long is not what people are told
-/// of again.
-const UNSEEN: Duration = Duration::from_secs(60 * 60);
+/// A certificate that was not seen since people were told of it the day before is not what they are told of again.
+const UNSEEN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What becomes of what was raised.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

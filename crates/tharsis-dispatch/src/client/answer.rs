@@ -65,7 +65,7 @@ impl Answer {
             excerpt: self.excerpt,
             detail: self.location,
             duration,
-            certificate_ends: None,
+            certificate: None,
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Until when a receiver's certificate is good, read out of one that was verified.
+//! For how long a receiver's certificate is good, read out of one that was verified.
 
 use rustls_pki_types::CertificateDer;
-use tharsis_core::Timestamp;
+use tharsis_core::{Timestamp, delivery::Validity};
 
-/// The end of its validity; `None` for what is no certificate of X.509 (RFC 5280, section 4.1).
-pub(super) fn ends(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+/// `None` for what is no certificate of X.509 (RFC 5280, section 4.1).
+pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
     let (whole, _) = value(certificate, SEQUENCE)?;
     let (signed, _) = value(whole, SEQUENCE)?;
     // The version is left out of the oldest kind.
@@ -13,9 +13,14 @@ pub(super) fn ends(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
     let (_algorithm, rest) = value(rest, SEQUENCE)?;
     let (_issuer, rest) = value(rest, SEQUENCE)?;
     let (validity, _) = value(rest, SEQUENCE)?;
-    let (_, _not_before, rest) = tagged(validity)?;
-    let (tag, not_after, _) = tagged(rest)?;
-    time(tag, std::str::from_utf8(not_after).ok()?)
+    let (from, rest) = instant(validity)?;
+    let (until, _) = instant(rest)?;
+    Some(Validity { from, until })
+}
+
+fn instant(der: &[u8]) -> Option<(Timestamp, &[u8])> {
+    let (tag, text, rest) = tagged(der)?;
+    Some((time(tag, std::str::from_utf8(text).ok()?)?, rest))
 }
 
 const INTEGER: u8 = 0x02;
@@ -76,12 +81,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_certificate_is_read() {
+    fn the_validity_of_a_certificate_is_read() {
         let authority = Authority::generate().unwrap();
         let leaf = authority.issue(&[], None).unwrap();
-        let end = ends(&leaf.chain[0]).unwrap();
-        let days = end.since(crate::system_now()).as_secs() / 86_400;
+        let Validity { from, until } = validity(&leaf.chain[0]).unwrap();
+        let days = until.since(crate::system_now()).as_secs() / 86_400;
         assert!((395..=397).contains(&days), "{days}");
+        assert_eq!(until.since(from).as_secs() / 86_400, 397);
     }
 
     #[test]
@@ -109,7 +115,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_that_is_no_certificate_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = ends(&bytes.into());
+            let _ = validity(&bytes.into());
         }
 
         /// A length that lies, in a certificate that is one else.
@@ -119,7 +125,7 @@ mod tests {
             let mut bytes = leaf.chain[0].to_vec();
             let at = at.index(bytes.len());
             bytes[at] = byte;
-            let _ = ends(&bytes.into());
+            let _ = validity(&bytes.into());
         }
     }
 }

@@ -73,22 +73,31 @@ impl Failure {
             })
     }
 
-    /// What it is where it came through a proxy. What stands between us and the proxy is not the receiver's doing; that the
-    /// proxy opens no way to the receiver may be.
-    pub(super) fn through_proxy(self, error: &reqwest::Error, phase: Phase) -> Self {
-        if is_refused_by_proxy(error) {
-            return Self::theirs(
-                codes::PROXY_REFUSED,
-                "the proxy did not connect us to the host",
-            );
+    /// The proxy cannot be reached, or does not let us in: not the receiver's doing.
+    pub(super) fn no_proxy(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code: codes::PROXY_UNREACHABLE,
+            fault: Fault::Ours,
+            detail: detail.into(),
         }
+    }
+
+    /// What it is where it came through a proxy. What stands between us and the proxy is not the receiver's doing; that the
+    /// proxy opens no way to the receiver may be. A connection that does not come in time may be either, and counts as the
+    /// receiver's: else one that is dead would be tried for ever.
+    pub(super) fn through_proxy(self, error: &reqwest::Error, phase: Phase) -> Self {
+        match said_by_proxy(error).as_deref() {
+            Some("failed to create underlying connection") => {}
+            Some("proxy authorization required") => return Self::no_proxy("it wants a user"),
+            Some(said) => {
+                return Self::theirs(codes::PROXY_REFUSED, format!("the proxy: {said}"));
+            }
+            None => {}
+        }
+        let is_late = self.code.starts_with("timeout_") && phase != Phase::Dns;
         let is_on_the_way = matches!(phase, Phase::Dns | Phase::Tcp);
-        if is_on_the_way && self.fault == Fault::Theirs && !error.is_timeout() {
-            return Self {
-                code: codes::PROXY_UNREACHABLE,
-                fault: Fault::Ours,
-                detail: self.detail,
-            };
+        if is_on_the_way && self.fault == Fault::Theirs && !is_late {
+            return Self::no_proxy(self.detail);
         }
         self
     }
@@ -112,7 +121,7 @@ impl Failure {
             excerpt: Vec::new(),
             detail: (!self.detail.is_empty()).then(|| shown(&self.detail)),
             duration,
-            certificate_ends: None,
+            certificate: None,
         }
     }
 }
@@ -125,16 +134,16 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
-/// The type of this error cannot be named; only its text tells it.
-fn is_refused_by_proxy(error: &reqwest::Error) -> bool {
+/// Of what a `CONNECT` came to. The type of this error cannot be named; only its text tells it, and a test reads it.
+fn said_by_proxy(error: &reqwest::Error) -> Option<String> {
     let mut cause = error.source();
     while let Some(error) = cause {
-        if error.to_string() == "tunnel error: unsuccessful" {
-            return true;
+        if let Some(said) = error.to_string().strip_prefix("tunnel error: ") {
+            return Some(said.to_owned());
         }
         cause = error.source();
     }
-    false
+    None
 }
 
 /// The first error in the chain whose type says what happened.

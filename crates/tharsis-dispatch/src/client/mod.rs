@@ -99,11 +99,15 @@ impl Client {
                 egress: egress.clone(),
                 source: None,
             },
-            Some(_) => AsksFor::Proxy,
+            Some(proxy) => AsksFor::Proxy {
+                host: proxy.host().to_owned(),
+                source: None,
+            },
         })?;
         let tls = tls::config(options.ca_file.as_deref())?;
         tell(options);
-        let exits = sources(&options.source_addresses)?
+        let literal = options.proxy.as_ref().and_then(Proxy::address);
+        let exits = sources(&options.source_addresses, literal)?
             .into_iter()
             .map(|source| {
                 let making = Making {
@@ -139,7 +143,7 @@ impl Client {
             let failure = match tokio::time::timeout(deadline, exchange).await {
                 Ok(Ok(())) => None,
                 Ok(Err(failure)) => Some(failure),
-                Err(_) => Some(Failure::timed_out(phase::current())),
+                Err(_) => Some(self.timed_out(phase::current())),
             };
             let outcome = match (answer, failure) {
                 (Some(answer), _) => answer.outcome(began.elapsed()),
@@ -148,7 +152,7 @@ impl Client {
                     .outcome(began.elapsed()),
             };
             Outcome {
-                certificate_ends: phase::certificate_ends(),
+                certificate: phase::certificate(),
                 ..outcome
             }
         })
@@ -172,6 +176,14 @@ impl Client {
             Err(_) => Failure::timed_out(Phase::Dns),
         };
         Some(failure.outcome(began.elapsed()))
+    }
+
+    /// Names are looked up by the proxy: ours alone is looked up here.
+    fn timed_out(&self, phase: Phase) -> Failure {
+        match (&self.0.proxy, phase) {
+            (Some(_), Phase::Dns) => Failure::no_proxy("its name was not found in time"),
+            _ => Failure::timed_out(phase),
+        }
     }
 
     /// The client without what `send` adds to it. The benchmark measures the one against the other.
@@ -209,7 +221,7 @@ impl Client {
                 ?peer,
                 "An answer came from an address that was never vetted"
             );
-            exit.renew(now);
+            self.0.exits.iter().for_each(|exit| exit.renew(now));
             return Err(Failure::theirs(
                 codes::ADDRESS_UNVETTED,
                 "the answer was not read, and all connections were given up",
@@ -281,14 +293,20 @@ fn tell(options: &ClientOptions) {
 }
 
 /// One for each exit.
-fn sources(addresses: &[IpAddr]) -> Result<Vec<Option<IpAddr>>, ClientError> {
+fn sources(
+    addresses: &[IpAddr],
+    proxy: Option<IpAddr>,
+) -> Result<Vec<Option<IpAddr>>, ClientError> {
     let Some(first) = addresses.first() else {
         return Ok(vec![None]);
     };
-    if addresses.iter().any(|a| a.is_ipv4() != first.is_ipv4()) {
+    let mut all = addresses.iter().copied().chain(proxy);
+    if all.any(|address| address.is_ipv4() != first.is_ipv4()) {
         return Err(ClientError {
             code: "source_addresses_mixed",
-            message: "the source addresses are of both families, IPv4 and IPv6".to_owned(),
+            message:
+                "the source addresses, or they and the proxy, are of both families, IPv4 and IPv6"
+                    .to_owned(),
             hint: "name addresses of one family: [egress] source_addresses".to_owned(),
         });
     }

@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use tharsis_core::Timestamp;
+use tharsis_core::delivery::Validity;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -31,7 +31,7 @@ pub(super) enum Phase {
 #[derive(Debug, Default)]
 struct Progress {
     phase: AtomicU8,
-    certificate_ends: OnceLock<Timestamp>,
+    certificate: OnceLock<Validity>,
 }
 
 impl Progress {
@@ -70,15 +70,15 @@ pub(super) fn reached(phase: Phase) {
     let _ = PROGRESS.try_with(|progress| progress.reached(phase));
 }
 
-/// The certificate of the receiver that the request running here connects to is good until then.
-pub(super) fn saw_certificate(ends: Timestamp) {
-    let _ = PROGRESS.try_with(|progress| progress.certificate_ends.set(ends));
+/// The request running here connects to a receiver with this certificate.
+pub(super) fn saw_certificate(certificate: Validity) {
+    let _ = PROGRESS.try_with(|progress| progress.certificate.set(certificate));
 }
 
-/// Until when the receiver's certificate is good, where the request that is running here made a connection.
-pub(super) fn certificate_ends() -> Option<Timestamp> {
+/// For how long the receiver's certificate is good, where the request that is running here made a connection.
+pub(super) fn certificate() -> Option<Validity> {
     PROGRESS
-        .try_with(|progress| progress.certificate_ends.get().copied())
+        .try_with(|progress| progress.certificate.get().copied())
         .ok()
         .flatten()
 }

@@ -1,9 +1,9 @@
 //! A proxy that the operator names: the one way out where a network has no other.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use tharsis_core::Invalid;
-use url::Url;
+use url::{Host, Url};
 
 /// A proxy that requests go through, by `CONNECT`: it sees the name and port of a receiver and nothing of what is sent.
 ///
@@ -38,16 +38,30 @@ impl Proxy {
         if url.scheme() != "http" {
             return bad("does not begin with http://");
         }
-        if url.host_str().is_none_or(str::is_empty) {
+        // The HTTP library reads it once more, by another parser, and goes around a proxy that it does not understand.
+        let host = url.host_str().unwrap_or_default();
+        let read_again = url.as_str().parse::<http::Uri>();
+        if host.is_empty() || read_again.ok().is_none_or(|uri| uri.host() != Some(host)) {
             return bad("names no host");
-        }
-        if url.port().is_none() {
-            return bad("names no port");
         }
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return bad("has something after the port");
         }
         Ok(Self(url))
+    }
+
+    /// As the resolver is asked for it; an address is written as such.
+    pub(super) fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
+    /// Its address, where it is named by that.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        match self.0.host()? {
+            Host::Domain(_) => None,
+            Host::Ipv4(address) => Some(address.into()),
+            Host::Ipv6(address) => Some(address.into()),
+        }
     }
 
     pub(super) fn for_requests(&self) -> Result<reqwest::Proxy, reqwest::Error> {
@@ -66,5 +80,43 @@ impl fmt::Display for Proxy {
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Proxy({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What another parser does not read is no proxy: requests would go around it.
+    #[test]
+    fn what_the_http_library_would_not_understand_is_refused() {
+        for text in [
+            "http://${PROXY_HOST}:3128",
+            "http://{{proxy}}:3128",
+            "http://pro`xy:3128",
+            "http://pro\"xy:3128",
+            "http://:3128",
+            "https://proxy.internal:3128",
+            "socks5://proxy.internal:1080",
+            "proxy.internal:3128",
+            "http://proxy.internal:3128/path",
+            "http://proxy.internal:3128?x",
+        ] {
+            assert_eq!(Proxy::parse(text).unwrap_err().code, "bad_proxy", "{text}");
+        }
+        for (text, shown) in [
+            ("http://proxy.internal", "http://proxy.internal:80"),
+            ("http://proxy.internal:80", "http://proxy.internal:80"),
+            ("http://10.0.0.3:3128/", "http://10.0.0.3:3128"),
+            ("http://[fd00::3]:3128", "http://[fd00::3]:3128"),
+            (
+                "http://u:p%40ss@proxy.internal:3128",
+                "http://proxy.internal:3128",
+            ),
+        ] {
+            let proxy = Proxy::parse(text).unwrap();
+            assert_eq!(proxy.to_string(), shown);
+            assert!(proxy.for_requests().is_ok());
+        }
     }
 }

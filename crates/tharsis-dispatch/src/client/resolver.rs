@@ -50,8 +50,12 @@ pub(super) enum AsksFor {
         egress: Arc<Policy>,
         source: Option<IpAddr>,
     },
-    /// Of the proxy, which is the operator's own; it asks for the receivers'.
-    Proxy,
+    /// Of the proxy, which is the operator's own; it asks for the receivers'. Whoever asks for another name here has gone
+    /// around the proxy, and gets nothing.
+    Proxy {
+        host: String,
+        source: Option<IpAddr>,
+    },
 }
 
 impl fmt::Debug for VettedResolver {
@@ -98,8 +102,8 @@ impl VettedResolver {
     /// The same look-ups for an exit of its own.
     pub(super) fn sending_from(&self, address: Option<IpAddr>) -> Self {
         let mut resolver = self.clone();
-        if let AsksFor::Receivers { source, .. } = &mut resolver.asks_for {
-            *source = address;
+        match &mut resolver.asks_for {
+            AsksFor::Receivers { source, .. } | AsksFor::Proxy { source, .. } => *source = address,
         }
         resolver
     }
@@ -114,8 +118,18 @@ impl VettedResolver {
                 };
                 vet(egress, *source, found)
             }
-            AsksFor::Proxy if is_localhost(host) => Ok(LOOPBACK.to_vec()),
-            AsksFor::Proxy => self.look_up(host).await,
+            AsksFor::Proxy { host: own, .. } if !host.eq_ignore_ascii_case(own) => {
+                Err(Failure::internal("a request went around the proxy"))
+            }
+            AsksFor::Proxy { source, .. } => {
+                let mut found = if is_localhost(host) {
+                    LOOPBACK.to_vec()
+                } else {
+                    self.look_up(host).await?
+                };
+                keep_family(&mut found, *source);
+                Ok(found)
+            }
         }
     }
 
@@ -180,9 +194,7 @@ pub(super) fn vet(
             Err(_) => {}
         }
     }
-    if let Some(source) = source {
-        reachable.retain(|address| address.is_ipv4() == source.is_ipv4());
-    }
+    keep_family(&mut reachable, source);
     if reachable.is_empty() {
         return Err(Failure::theirs(
             codes::CONNECT_UNREACHABLE,
@@ -190,6 +202,13 @@ pub(super) fn vet(
         ));
     }
     Ok(reachable)
+}
+
+/// What is of the other family cannot be reached from a source address.
+fn keep_family(addresses: &mut Vec<IpAddr>, source: Option<IpAddr>) {
+    if let Some(source) = source {
+        addresses.retain(|address| address.is_ipv4() == source.is_ipv4());
+    }
 }
 
 /// The address that this machine would send from. Connecting a datagram socket asks the routing table and sends nothing.

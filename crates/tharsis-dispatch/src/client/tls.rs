@@ -82,8 +82,8 @@ impl ServerCertVerifier for Noticing {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let verified = (self.0).verify_server_cert(leaf, others, name, ocsp, now)?;
-        if let Some(ends) = certificate::ends(leaf) {
-            phase::saw_certificate(ends);
+        if let Some(validity) = certificate::validity(leaf) {
+            phase::saw_certificate(validity);
         }
         Ok(verified)
     }

@@ -338,7 +338,7 @@ fn internal_error(panic: Box<dyn Any + Send>) -> Outcome {
         excerpt: Vec::new(),
         detail: Some(message(panic)),
         duration: Duration::ZERO,
-        certificate_ends: None,
+        certificate: None,
     }
 }
 

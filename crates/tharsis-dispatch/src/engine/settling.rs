@@ -35,7 +35,8 @@ pub(super) fn attempted(
 ) -> Settlement {
     let holds = holds && due.key.is_some();
     let ended_at = at + outcome.duration;
-    let certificate_ends = (outcome.certificate_ends).filter(|ends| is_ending(*ends, ended_at));
+    let certificate = (outcome.certificate).filter(|found| is_ending(*found, ended_at));
+    let certificate_ends = certificate.map(|certificate| certificate.until);
     let (fate, counts, suspend) = match verdict {
         Verdict::Delivered => (Fate::Ended(End::Delivered), true, None),
         Verdict::Retry { due_at } => {
@@ -166,7 +167,7 @@ pub(super) fn unsigned(why: &Invalid) -> Outcome {
         excerpt: Vec::new(),
         detail: Some(why.to_string()),
         duration: Duration::ZERO,
-        certificate_ends: None,
+        certificate: None,
     }
 }
 
@@ -329,7 +330,7 @@ mod tests {
             excerpt: b"busy".to_vec(),
             detail: None,
             duration: Duration::from_millis(12),
-            certificate_ends: None,
+            certificate: None,
         };
         attempted(&due(1), at(6_000), outcome, verdict, false)
     }

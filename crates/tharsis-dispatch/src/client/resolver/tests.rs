@@ -201,9 +201,16 @@ async fn from_a_source_address_only_its_family_is_reached() {
 async fn the_proxys_own_name_leads_anywhere() {
     let says = Says::Addresses(vec!["10.0.0.5"]);
     let mut resolver = resolver(says, Policy::default()).await;
-    resolver.asks_for = AsksFor::Proxy;
+    let of = |host: &str| AsksFor::Proxy {
+        host: host.to_owned(),
+        source: None,
+    };
+    resolver.asks_for = of("proxy.internal");
     let found = resolver.addresses("proxy.internal").await.unwrap();
     assert_eq!(found, [Ipv4Addr::new(10, 0, 0, 5)]);
+    let around = resolver.addresses("hooks.example.com").await.unwrap_err();
+    assert_eq!((around.code, around.fault), ("internal_error", Fault::Ours));
+    resolver.asks_for = of("localhost");
     assert_eq!(resolver.addresses("localhost").await.unwrap().len(), 2);
 }
 

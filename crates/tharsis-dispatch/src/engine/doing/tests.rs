@@ -236,7 +236,7 @@ fn ok() -> Outcome {
         excerpt: Vec::new(),
         detail: None,
         duration: Duration::from_millis(1),
-        certificate_ends: None,
+        certificate: None,
     }
 }
 

@@ -578,7 +578,7 @@ mod tests {
                 excerpt: Vec::new(),
                 detail: None,
                 duration: Duration::ZERO,
-                certificate_ends: None,
+                certificate: None,
             };
             judged(outcome, success).fault == Fault::None
         };

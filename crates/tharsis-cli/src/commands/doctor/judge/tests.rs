@@ -357,7 +357,7 @@ fn hosts_that_lead_nowhere() {
         excerpt: Vec::new(),
         detail: Some("10.1.2.3 is an address of the inside".to_owned()),
         duration: Duration::ZERO,
-        certificate_ends: None,
+        certificate: None,
     };
     let told = planted(|facts| {
         facts.hosts = [

@@ -160,7 +160,7 @@ impl World {
             excerpt: Vec::new(),
             detail: None,
             duration: answer.after,
-            certificate_ends: None,
+            certificate: None,
         };
         let input = Input::Send(Box::new(flight), Ok(outcome));
         self.schedule(answer.after, Happening::Input { life, input });
