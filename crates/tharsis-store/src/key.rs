@@ -497,7 +497,8 @@ impl KeyFile {
         random(&mut *bytes).map_err(StoreError::database)?;
         let key = SealingKey::new(*bytes);
         // Of two that add one to the same file, each keeps what the other has added.
-        let folder = folder(&self.path).map_err(failed)?;
+        let folder = folder(&fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone()))
+            .map_err(failed)?;
         if let Some(folder) = &folder {
             folder.lock().map_err(failed)?;
         }
@@ -513,9 +514,12 @@ impl KeyFile {
         Ok(key)
     }
 
-    /// Complete or as it was before: written under another name, flushed, then given its own.
+    /// Complete or as it was before: written under another name, flushed, then given its own. Whoever could read it can read
+    /// it still, whoever it is that writes.
     fn write(&self, text: &[u8], folder: Option<&File>) -> io::Result<()> {
-        let unfinished = self.path.with_added_extension("new");
+        // A link leads to the file that is meant.
+        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let unfinished = path.with_added_extension("new");
         match fs::remove_file(&unfinished) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -525,10 +529,20 @@ impl KeyFile {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&unfinished)?;
+        #[cfg(unix)]
+        if let Ok(before) = fs::metadata(&path) {
+            use std::os::unix::fs::{MetadataExt as _, fchown};
+
+            let now = file.metadata()?;
+            if (before.uid(), before.gid()) != (now.uid(), now.gid()) {
+                fchown(&file, Some(before.uid()), Some(before.gid()))?;
+            }
+            file.set_permissions(before.permissions())?;
+        }
         file.write_all(text)?;
         file.sync_all()?;
         reached(Failpoint::KeyWritten);
-        fs::rename(&unfinished, &self.path)?;
+        fs::rename(&unfinished, &path)?;
         // A new name is durable only once its folder is.
         folder.map_or(Ok(()), File::sync_all)?;
         reached(Failpoint::KeyMade);

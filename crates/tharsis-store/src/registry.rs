@@ -2,11 +2,11 @@ use std::future::Future;
 
 use bytes::Bytes;
 use tharsis_core::{
-    ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp,
+    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp,
     delivery::End,
     erasure::Erasure,
     secret::Secret,
-    subscription::{Credentials, Held, Settings, Subscription, header::OwnHeader},
+    subscription::{Credentials, Held, Settings, Subscription, Target, header::OwnHeader},
 };
 
 use crate::{
@@ -53,7 +53,8 @@ pub trait Registry: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Subscription>, StoreError>> + Send;
 
     /// Replaces the settings of a subscription, whose receiver is asked anew then, and of its credentials what is given
-    /// anew. Where the URL leads to another host, the others go: they are not that host's. Refused with `not_changeable` when
+    /// anew. Where the URL leads to another host, headers that are not given go, for they are not that host's; a secret that is
+    /// not given is refused (`secret_of_another_host`), so that nobody loses one unasked. Refused with `not_changeable` when
     /// `client` or `profile` is another one: deliveries that wait were routed under these.
     fn set(
         &self,
@@ -302,20 +303,31 @@ pub trait Registry: Send + Sync + 'static {
 /// What of its credentials a subscription is given anew, with its settings.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Anew<'a> {
-    /// In place of the one that was there, and of those that went on signing beside it.
-    pub secret: Option<&'a Secret>,
+    /// In place of the one that was there, and of those that went on signing beside it; `Some(None)` for none.
+    pub secret: Option<Option<&'a Secret>>,
     /// In place of all that were there.
     pub headers: Option<&'a [OwnHeader]>,
 }
 
 impl<'a> Anew<'a> {
-    /// What becomes of them where the URL leads to another host: what is not given is none.
-    pub(crate) fn on(self, present: &Settings, settings: &Settings) -> Replaced<'a> {
-        let moves = present.url.host() != settings.url.host();
-        Replaced {
-            secret: (moves || self.secret.is_some()).then_some(self.secret),
-            headers: self.headers.or_else(|| moves.then_some(&[][..])),
+    /// What becomes of the credentials of the present subscription.
+    pub(crate) fn on(self, present: &Target, settings: &Settings) -> Result<Replaced<'a>, Invalid> {
+        let moves = present.subscription.settings.url.host() != settings.url.host();
+        if moves && self.secret.is_none() && present.credentials.secret.is_some() {
+            return Err(Invalid::new(
+                "secret_of_another_host",
+                "is what the former host was told, and the URL leads to another one",
+            )
+            .at("secret")
+            .hint("give the new host a secret of its own, or none"));
         }
+        if let Some(secret) = self.secret {
+            settings.accepts(secret)?;
+        }
+        Ok(Replaced {
+            secret: self.secret.or_else(|| moves.then_some(None)),
+            headers: self.headers.or_else(|| moves.then_some(&[][..])),
+        })
     }
 }
 

@@ -122,7 +122,7 @@ impl Model {
         if present.client != settings.client || present.profile != settings.profile {
             return Err(Invalid::new("not_changeable", "cannot be changed").into());
         }
-        let Replaced { secret, headers } = anew.on(present, settings);
+        let Replaced { secret, headers } = anew.on(&self.targets[&number], settings)?;
         self.check_name(settings, Some(number))?;
         let known = self.known.get_mut(&number).expect("it is present");
         known.name.clone_from(&settings.name);

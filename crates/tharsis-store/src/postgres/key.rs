@@ -281,6 +281,10 @@ async fn reseal_some(
 ) -> Result<Resealed, StoreError> {
     let mut resealed = Resealed::default();
     let mut write = store.0.lists.begin().await?;
+    // As for whoever writes to subscriptions.
+    sqlx::query("SET LOCAL idle_in_transaction_session_timeout = '3s'")
+        .execute(&mut *write)
+        .await?;
     // Lined up with those who write to subscriptions, as if it were one; there is nothing to be read anew.
     sqlx::query("SELECT FROM revision WHERE id = 1 FOR UPDATE")
         .execute(&mut *write)

@@ -111,10 +111,7 @@ impl Registry for SqliteStore {
         let mut write = self.0.writer.begin().await?;
         let (seq, target) = subscription::find(&mut *write, self.reader(), id).await?;
         stays_as_it_is(&target.subscription.settings, settings)?;
-        let Replaced { secret, headers } = anew.on(&target.subscription.settings, settings);
-        if let Some(secret) = secret {
-            settings.accepts(secret)?;
-        }
+        let Replaced { secret, headers } = anew.on(&target, settings)?;
         let changed = sqlx::query(
             "UPDATE tharsis_subscription
              SET name = ?2, name_key = ?3, url = ?4, events = ?5, content_type = ?6, timeout_ms = ?7,

@@ -755,18 +755,23 @@ pub(crate) async fn credentials_stay_with_their_host<S: Store>(store: S) {
     let id = (house.store.add(&here, &credentials, house.now).await)
         .expect("added")
         .id;
-    let set = async |settings: &Settings, secret: Option<&Secret>| {
+    let set = async |settings: &Settings, secret: Option<Option<&Secret>>| {
         let anew = Anew {
             secret,
             ..Anew::default()
         };
         let set = house.store.set(id, settings, anew, house.now).await;
-        set.expect("set");
-        house.store.credentials(id).await.expect("credentials")
+        let credentials = house.store.credentials(id).await.expect("credentials");
+        set.map(|_| credentials)
     };
-    assert_eq!(set(&beside, None).await, credentials);
-    assert_eq!(set(&there, None).await, Credentials::default());
+    assert_eq!(set(&beside, None).await.expect("set"), credentials);
+    // Nobody loses a secret unasked.
+    assert_eq!(code(set(&there, None).await), "secret_of_another_host");
+    let kept = house.store.credentials(id).await.expect("credentials");
+    assert_eq!(kept, credentials);
+    let moved = set(&there, Some(None)).await.expect("set");
+    assert_eq!(moved, Credentials::default());
     let anew = secret(4);
-    let back = set(&here, Some(&anew)).await;
+    let back = set(&here, Some(Some(&anew))).await.expect("set");
     assert_eq!((back.secret, back.headers.len()), (Some(anew), 0));
 }

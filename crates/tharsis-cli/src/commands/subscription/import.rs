@@ -141,11 +141,11 @@ async fn import(
         return Ok(compare(found, &settings));
     }
     let chosen = (options.secret).choose(&settings.profile, &options.insisting)?;
-    audit_weakness(emitter, &chosen, settings.name.clone(), settings.client).await?;
     settings.accepts(chosen.secret.as_ref())?;
     if options.dry_run {
         return Ok(Done::WouldAdd);
     }
+    audit_weakness(emitter, &chosen, settings.name.clone(), settings.client).await?;
     let credentials = Credentials {
         secret: chosen.secret.clone(),
         ..Credentials::default()

@@ -106,7 +106,8 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     let draft = options.draft.over(draft);
     let settings = draft.settings(&policy, &configuration.profiles)?;
     let moves = settings.url.host() != present.url.host();
-    if !moves && options.secret.is_given() {
+    let is_given = options.secret.is_given() || options.insisting.accept_weak_secret;
+    if !moves && is_given {
         return Err(Failure::usage(
             "same_host",
             "its URL stays on its host, and so does its secret",
@@ -173,7 +174,7 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     };
     audit_weakness(&emitter, &chosen, id.to_string(), settings.client).await?;
     let anew = Anew {
-        secret: chosen.secret.as_ref(),
+        secret: Some(chosen.secret.as_ref()),
         headers: headers.as_deref(),
     };
     let subscription = registry.set(id, &settings, anew, system_now()).await?;
