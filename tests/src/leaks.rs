@@ -39,8 +39,10 @@ impl Leaks {
         for path in files_in(folder) {
             if is_key(&path) {
                 let text = fs::read_to_string(&path).unwrap_or_default();
-                forms.extend(forms_of(text.trim().as_bytes()));
-                forms.extend(bytes_of(text.trim()).iter().flat_map(|key| forms_of(key)));
+                for key in keys_in(&text) {
+                    forms.extend(forms_of(key.as_bytes()));
+                    forms.extend(bytes_of(key).iter().flat_map(|key| forms_of(key)));
+                }
             } else if let Some(secret) = shown_in(&path) {
                 forms.extend(forms_of(secret.as_bytes()));
             }
@@ -135,6 +137,18 @@ fn forms_of(secret: &[u8]) -> Vec<Vec<u8>> {
     forms
 }
 
+/// The keys of a file: each word of a line, up to a remark; or all of it, where it is a key of another kind.
+fn keys_in(text: &str) -> Vec<&str> {
+    if text.starts_with("-----") {
+        return vec![text.trim()];
+    }
+    (text.lines())
+        .map(|line| line.split('#').next().unwrap_or_default())
+        .flat_map(|keys| keys.split([' ', '\t', ',']))
+        .filter(|key| !key.is_empty())
+        .collect()
+}
+
 /// Of hexadecimal digits.
 fn bytes_of(hex: &str) -> Option<Vec<u8>> {
     let digits: Vec<char> = hex.chars().collect();
@@ -160,9 +174,13 @@ fn shown_in(answer: &Path) -> Option<String> {
         return None;
     }
     let told = fs::read_to_string(answer.with_extension("told")).ok()?;
-    let makes_one = ["subscription add", "subscription rotate"]
-        .iter()
-        .any(|command| told.contains(command));
+    let makes_one = [
+        "subscription add",
+        "subscription rotate",
+        "subscription set",
+    ]
+    .iter()
+    .any(|command| told.contains(command));
     if !makes_one || told.contains("--secret-file") {
         return None;
     }
@@ -230,9 +248,18 @@ mod tests {
     fn a_key_is_found_and_not_in_its_own_file() {
         let key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
         let base64 = BASE64_STANDARD.encode((0..32).collect::<Vec<u8>>());
-        for text in [key, &key.to_uppercase(), &base64] {
-            let found = search(&[("outbox.db.key", &format!("{key}\n")), ("log", text)]).found;
-            assert_eq!(found.len(), 1, "{text}");
+        let other = "ff".repeat(32);
+        for file in [
+            format!("{key}\n"),
+            format!("{key} # 0123456789abcdef\n{other} # fedcba9876543210\n"),
+            format!("{other},{key}"),
+        ] {
+            for text in [key, &key.to_uppercase(), &base64] {
+                let found = search(&[("outbox.db.key", &file), ("log", text)]).found;
+                assert_eq!(found.len(), 1, "{text} of {file}");
+            }
+            let id = search(&[("outbox.db.key", &file), ("log", "0123456789abcdef")]);
+            assert_eq!(id.found, [""; 0], "an id gives nothing away");
         }
         assert_eq!(search(&[("outbox.db.key", key)]).found, [""; 0]);
     }

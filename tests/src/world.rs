@@ -433,6 +433,19 @@ impl World {
     /// The deliveries of `delivery list` with these flags.
     #[track_caller]
     pub fn deliveries(&self, flags: &[&str]) -> Vec<Value> {
+        // A list that took long says how far it came.
+        self.pages(flags, |answer| !answer["searched_until"].is_null())
+    }
+
+    /// All of them, however many there are.
+    #[track_caller]
+    pub fn all_deliveries(&self, flags: &[&str]) -> Vec<Value> {
+        self.pages(&[&["--limit=10000"], flags].concat(), |_| true)
+    }
+
+    /// Those of a list, and of the next ones as long as it is to go on.
+    #[track_caller]
+    fn pages(&self, flags: &[&str], goes_on: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut deliveries = Vec::new();
         let mut after: Option<String> = None;
         loop {
@@ -444,9 +457,8 @@ impl World {
                 panic!("`delivery list` gave {answer}");
             };
             deliveries.extend(page);
-            // A list that took long says how far it came.
             match answer["next"].as_str() {
-                Some(next) if !answer["searched_until"].is_null() => after = Some(next.to_owned()),
+                Some(next) if goes_on(&answer) => after = Some(next.to_owned()),
                 _ => return deliveries,
             }
         }
@@ -456,7 +468,7 @@ impl World {
     #[track_caller]
     pub fn statuses(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
-        for delivery in self.deliveries(&["--limit=100000"]) {
+        for delivery in self.all_deliveries(&[]) {
             let status = delivery["status"]
                 .as_str()
                 .expect("a delivery has a status");

@@ -50,9 +50,7 @@ fn under_load_it_settles_what_was_in_flight_and_nothing_comes_twice(on: Database
         shop.wait_for(share * 100, SOON);
         run.terminate();
         run.finish(SOON).ok();
-        let settled = world
-            .deliveries(&["--status", "delivered", "--limit=100000"])
-            .len();
+        let settled = world.all_deliveries(&["--status", "delivered"]).len();
         assert_eq!(settled, shop.count(), "what was in flight is settled");
         assert!(settled < 600, "it was asked under load");
     }

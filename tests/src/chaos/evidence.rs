@@ -40,7 +40,7 @@ impl Evidence {
     #[track_caller]
     pub fn ask(mut self, world: &World, journals: &[Journal]) -> Self {
         let marks = world.marks();
-        for delivery in world.deliveries(&["--limit=1000000"]) {
+        for delivery in world.all_deliveries(&[]) {
             let mark = &marks[&text(&delivery["event"])];
             let pair = (mark.clone(), text(&delivery["subscription_name"]));
             self.events.insert(mark.clone(), text(&delivery["client"]));
