@@ -7,7 +7,7 @@ use std::{
 
 use console::style;
 use serde::Serialize;
-use tharsis::{Invalid, dispatch::CheckError, store::StoreError};
+use tharsis::{Invalid, store::StoreError};
 use tharsis_receiver::ReceiverError;
 
 use super::{json as json_line, put, text::inert};
@@ -247,11 +247,5 @@ impl From<StoreError> for Failure {
 impl From<ReceiverError> for Failure {
     fn from(error: ReceiverError) -> Self {
         Self::because("receiver_failed", &error)
-    }
-}
-
-impl From<CheckError> for Failure {
-    fn from(error: CheckError) -> Self {
-        tharsis::Error::from(error).into()
     }
 }
