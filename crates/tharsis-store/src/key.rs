@@ -364,11 +364,11 @@ impl Ring {
         self.make(random)
     }
 
-    /// The newest key that is here and not among these.
+    /// The newest key that is here, unless it is among these. One that stands before them was never meant to follow them.
     pub(crate) fn beside(&self, known: &[String]) -> Result<Option<SealingKey>, StoreError> {
         let keys = self.keys()?;
-        let mut keys = keys.iter().flat_map(|keys| keys.iter());
-        Ok(keys.rfind(|key| !known.contains(&key.id())).cloned())
+        let newest = keys.iter().flat_map(|keys| keys.iter()).next_back();
+        Ok(newest.filter(|key| !known.contains(&key.id())).cloned())
     }
 
     /// Makes a key and adds it to the file, whose other keys stay there.

@@ -26,7 +26,7 @@ pub struct Keyring(Vec<SealingKey>);
 
 impl Keyring {
     /// Reads keys of 64 hex digits each, with white space or commas between them. What follows a `#` in its line is a
-    /// remark.
+    /// remark, in which no key may stand after a comma: whoever wrote all of them in one line meant it to count.
     ///
     /// # Errors
     /// `bad_key` for anything else, and where there is no key; it does not repeat what was there.
@@ -37,7 +37,15 @@ impl Keyring {
         };
         let mut keys: Vec<SealingKey> = Vec::new();
         for (number, line) in (1..).zip(text.split(|&byte| byte == b'\n')) {
-            let line = line.split(|&byte| byte == b'#').next().unwrap_or_default();
+            let mut parts = line.splitn(2, |&byte| byte == b'#');
+            let line = parts.next().unwrap_or_default();
+            let remarked = parts.next().unwrap_or_default().split(|&byte| byte == b',');
+            if remarked.skip(1).any(|part| is_key(part.trim_ascii())) {
+                return Err(
+                    bad(format!("has a key after a # and a comma in line {number}"))
+                        .hint("leave out the remark, or begin another line for the key"),
+                );
+            }
             let words = line.split(|&byte| byte.is_ascii_whitespace() || byte == b',');
             for word in words.filter(|word| !word.is_empty()) {
                 let mut bytes = Zeroizing::new([0; 32]);
@@ -64,4 +72,8 @@ impl Keyring {
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &SealingKey> {
         self.0.iter()
     }
+}
+
+fn is_key(word: &[u8]) -> bool {
+    word.len() == 64 && word.iter().all(u8::is_ascii_hexdigit)
 }
