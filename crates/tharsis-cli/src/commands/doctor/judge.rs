@@ -13,15 +13,12 @@ use tharsis::{
         AlertRecord, Engine, MOST_COUNTED, PostgresEngine, SHARDS, SqliteEngine, Survey,
         WorkerRecord,
     },
-    subscription::{State, Subscription},
+    subscription::{State, Subscription, Unreadable},
 };
 
-use crate::{
-    commands::subscription::is_unreadable,
-    output::{
-        Failure,
-        text::{age, count, counted, in_shell},
-    },
+use crate::output::{
+    Failure,
+    text::{age, count, counted, in_shell},
 };
 
 /// All that is judged.
@@ -36,12 +33,14 @@ pub(super) struct Facts {
     pub(super) egress: Policy,
     /// What receivers are to let in, where it is known.
     pub(super) seen_from: Option<String>,
+    /// Whether a proxy looks hosts up, and judges where they lead.
+    pub(super) is_proxied: bool,
     pub(super) contacts: Contacts,
     pub(super) max_in_flight: usize,
     /// How many files this process may have open, if there is a limit.
     pub(super) files: Option<u64>,
-    /// The key file, if others may read it.
-    pub(super) key_file: Option<PathBuf>,
+    /// The key file, and whether others may read it; none where the keys are given.
+    pub(super) key_file: Option<(PathBuf, bool)>,
     /// Whether a mail server is named.
     pub(super) mail: Result<bool, Failure>,
     /// Whether the HTTP client can be made: trusted roots, the resolver.
@@ -210,8 +209,12 @@ fn opens(facts: &Facts) -> Finding {
 
 fn key_file(facts: &Facts) -> Finding {
     match &facts.key_file {
-        None => Finding::ok("key_file", "Nobody but its owner may read the key file."),
-        Some(file) => {
+        None => Finding::ok(
+            "keys_given",
+            "The keys are those in THARSIS_KEYS; no key file is read.",
+        ),
+        Some((_, false)) => Finding::ok("key_file", "Nobody but its owner may read the key file."),
+        Some((file, true)) => {
             let file = file.display().to_string();
             Finding::warning(
                 "key_file_open",
@@ -516,7 +519,7 @@ fn subscriptions(facts: &Facts) -> Vec<Finding> {
         let health = &subscription.health;
         match &subscription.state {
             State::Paused => paused.push((subscription, None)),
-            State::Suspended { reason } if is_unreadable(reason) => {
+            State::Suspended { reason } if Unreadable::parse(reason).is_some() => {
                 unreadable.push((subscription, Some(&**reason)));
             }
             State::Suspended { reason } => suspended.push((subscription, Some(&**reason))),
@@ -674,7 +677,13 @@ fn hosts(facts: &Facts) -> Vec<Finding> {
         let hosts = counted(facts.hosts.len() as u64, "host leads", "hosts lead");
         faults.push(Finding::ok(
             "hosts",
-            format!("{hosts} to where something may be sent."),
+            match facts.is_proxied {
+                false => format!("{hosts} to where something may be sent."),
+                true => {
+                    let hosts = counted(facts.hosts.len() as u64, "host", "hosts");
+                    format!("Where {hosts} may lead is for the proxy to judge.")
+                }
+            },
         ));
     }
     faults

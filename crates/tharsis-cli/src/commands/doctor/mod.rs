@@ -148,11 +148,16 @@ async fn look(context: &Context) -> Facts {
         database: configuration.database.to_string(),
         egress: configuration.egress.clone(),
         seen_from: egress::seen_from(configuration),
+        is_proxied: configuration.proxy.is_some(),
         contacts: configuration.contacts.clone(),
         max_in_flight: configuration.engine.max_in_flight,
         files: files(),
-        key_file: Emitter::key_file(configuration.database.expose(), &context.options())
-            .filter(|file| is_open(file)),
+        key_file: Emitter::key_file(configuration.database.expose(), &context.options()).map(
+            |file| {
+                let is_open = is_open(&file);
+                (file, is_open)
+            },
+        ),
         mail: mail::smtp(configuration).map(|smtp| smtp.is_some()),
         client: client.map(drop),
         opened,

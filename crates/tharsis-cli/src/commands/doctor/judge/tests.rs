@@ -72,10 +72,11 @@ fn well() -> Facts {
         database: "postgres://tharsis:***@db/shop".to_owned(),
         egress: Policy::default(),
         seen_from: None,
+        is_proxied: false,
         contacts: Contacts::default(),
         max_in_flight: 256,
         files: Some(65_536),
-        key_file: None,
+        key_file: Some(("/etc/tharsis.key".into(), false)),
         mail: Ok(false),
         client: Ok(()),
         opened: Ok(()),
@@ -217,7 +218,7 @@ fn what_could_not_be_read_is_not_said_to_be_well() {
 
 #[test]
 fn a_key_file_that_others_may_read() {
-    insta::assert_snapshot!(planted(|facts| facts.key_file = Some("/etc/my tharsis.key".into())), @"warning key_file_open: Others than its owner may read the key file /etc/my tharsis.key. [chmod 600 '/etc/my tharsis.key']");
+    insta::assert_snapshot!(planted(|facts| facts.key_file = Some(("/etc/my tharsis.key".into(), true))), @"warning key_file_open: Others than its owner may read the key file /etc/my tharsis.key. [chmod 600 '/etc/my tharsis.key']");
 }
 
 #[test]
