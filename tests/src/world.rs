@@ -5,6 +5,7 @@ use std::{
     fmt::Write as _,
     fs::{self, File},
     future::Future,
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
@@ -916,8 +917,9 @@ impl Drop for World {
             // Whatever it was that failed.
             let _ = self.runtime.block_on(self.place.remove());
         } else {
-            let found = self.search().found;
+            let found = panic::catch_unwind(AssertUnwindSafe(|| self.search().found));
             let removed = self.runtime.block_on(self.place.remove());
+            let found = found.unwrap_or_else(|panic| panic::resume_unwind(panic));
             assert!(found.is_empty(), "a secret is in {found:?}");
             removed.expect("nobody works on the story's outbox any more");
             return;
