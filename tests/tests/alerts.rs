@@ -18,6 +18,7 @@ on_both_databases! {
     who_listens_hears_once_also_when_mail_fails,
     two_who_listen_to_each_other_and_fail_are_told_no_more_for_that,
     a_certificate_that_ends_soon_is_told_while_it_is_good,
+    a_secret_that_does_not_open_is_told_once_and_nothing_is_sent,
 }
 
 const SOON: Duration = Duration::from_secs(40);
@@ -384,4 +385,55 @@ fn a_certificate_that_ends_soon_is_told_while_it_is_good(on: Database) {
         "{all:?}"
     );
     drop(run);
+}
+
+/// Somebody has written to the database what only we write there.
+fn a_secret_that_does_not_open_is_told_once_and_nothing_is_sent(on: Database) {
+    let world = World::on(on);
+    let server = MailServer::up(&world, Tls::None);
+    let (shop, partner) = (
+        world.receiver("shop").start(),
+        world.receiver("partner").start(),
+    );
+    let wanted = Subscribe::new(ALPHA, &shop).flag(format!("--alert-mail={SHOP}"));
+    let id = world.subscribe(&wanted).id;
+    world.subscribe(&Subscribe::new(BETA, &partner));
+    let secret = world.table("secret");
+    world.execute(&format!(
+        "UPDATE {secret} SET sealed = (SELECT other.sealed FROM {secret} other
+                                       WHERE other.subscription = (SELECT max(subscription) FROM {secret}))
+         WHERE subscription = (SELECT min(subscription) FROM {secret})"
+    ));
+    world.publish(&[world.predictions(ALPHA, 2), world.predictions(BETA, 2)].concat());
+    let run = world.spawn_run();
+    wait_until("it is told", SOON, || {
+        (count(&world, "subscription.suspended", "told") == 1).then_some(())
+    });
+    assert_eq!(server.subjects(SHOP), ["[Tharsis] shop cannot be sent to"]);
+    let text = &server.letters()[0].text;
+    for part in [
+        "2 deliveries are held.",
+        "secret_unreadable",
+        "tharsis doctor",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(!text.contains("subscription resume"), "{text}");
+    partner.wait_for(2, SOON);
+    assert_eq!((shop.count(), partner.count()), (0, 2));
+    let audit = world.ask(["audit", "list"]);
+    let entry = &audit["entries"][0];
+    assert_eq!(
+        (&entry["action"], &entry["subject"], &entry["actor"]),
+        (
+            &"subscription.suspended".into(),
+            &id.into(),
+            &"worker".into()
+        )
+    );
+
+    // Another worker finds it so too, and nobody is told again.
+    drop(run);
+    world.run_until_idle();
+    assert_eq!(alerts(&world).len(), 1);
 }

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use tharsis_tests::{
-    ALPHA, BETA, Database, Inbox, Line, Subscribe, World, on_both_databases, pause, wait_until,
+    ALPHA, BETA, Database, Inbox, Line, Subscribe, World, on_both_databases, wait_until,
 };
 
 /// What a machine under load may need for anything that takes milliseconds.
@@ -15,7 +15,7 @@ on_both_databases! {
     a_key_that_is_lost_for_good_costs_the_secrets_and_nothing_else,
     a_key_takes_the_place_of_another_while_a_worker_delivers,
     keys_may_be_given_in_place_of_a_file,
-    a_worker_without_the_new_key_sends_nothing_unsigned,
+    a_worker_without_the_new_key_sends_nothing_until_it_has_it,
     a_weak_secret_is_taken_from_who_insists_and_noted,
 }
 
@@ -332,7 +332,7 @@ fn keys_may_be_given_in_place_of_a_file(on: Database) {
 }
 
 /// The key was made on another host, and nobody has given it to this one.
-fn a_worker_without_the_new_key_sends_nothing_unsigned(on: Database) {
+fn a_worker_without_the_new_key_sends_nothing_until_it_has_it(on: Database) {
     let world = World::on(on);
     let mut shops = Shops::start(&world);
     let file = key_file(&world, on);
@@ -340,10 +340,10 @@ fn a_worker_without_the_new_key_sends_nothing_unsigned(on: Database) {
     let first = text.split(' ').next().expect("a key").to_owned();
     let made = world.ask(["key", "rotate", "--prepare", "--print"]);
     let both = format!("{first},{}", made["secret"].as_str().expect("a key"));
-    world.set_environment("THARSIS_KEYS", &first);
     let worker = world.spawn_run();
     shops.deliver(&world);
 
+    // The worker has the file alone.
     world.set_environment("THARSIS_KEYS", &both);
     world.ask(["key", "rotate"]);
     let listed = world.ask(["subscription", "list"]);
@@ -359,14 +359,27 @@ fn a_worker_without_the_new_key_sends_nothing_unsigned(on: Database) {
         ));
         (waits == ["0"]).then_some(())
     });
-    pause(Duration::from_millis(500));
+    wait_until("people are told of both", SOON, || {
+        let alerts = world.ask(["alert", "list"]);
+        let raised = alerts["alerts"].as_array().expect("a list");
+        let told = |alert: &&serde_json::Value| {
+            alert["type"] == "subscription.suspended" && alert["reason"] == "secret_unreadable"
+        };
+        (raised.iter().filter(told).count() == 2).then_some(())
+    });
     for (_, inbox) in &shops.inboxes {
         assert_eq!(inbox.count(), 3);
     }
+
+    // It looks again now and then, and nobody has to start it anew.
+    let second = made["secret"].as_str().expect("a key");
+    fs::write(&file, format!("{text}{second}\n")).expect("the folder is the world's");
+    for ((_, inbox), lines) in shops.inboxes.iter().zip(&shops.lines) {
+        inbox.wait_for(lines.len(), SOON);
+    }
+    shops.assert_signed();
     worker.terminate();
     worker.finish(SOON).ok();
-    world.run_until_idle();
-    shops.assert_signed();
 }
 
 /// Its fingerprint is in the audit, and the secret is not.

@@ -102,7 +102,8 @@ impl Contacts {
 /// What people are told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Cause {
-    /// Its receiver was suspended: nothing is sent until an admin resumes it.
+    /// Its receiver was suspended: nothing is sent until an admin resumes it. Or a worker [cannot read all of
+    /// it](crate::subscription::Unreadable), as the code says then.
     Suspended,
     /// Its breaker opened, or a delivery ended dead; and again on the way to suspension.
     Failing,

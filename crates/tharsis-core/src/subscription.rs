@@ -21,10 +21,12 @@ mod credentials;
 mod draft;
 mod fields;
 pub mod header;
+mod unreadable;
 
 pub use credentials::{Credentials, MAX_OVERLAP, MOST_RETIRING, Retiring};
 pub use draft::{Draft, name_key};
 pub use fields::Fields;
+pub use unreadable::Unreadable;
 
 /// The requests of one subscription that may be under way at once, unless it says otherwise.
 pub const MAX_IN_FLIGHT: u32 = 8;
@@ -128,6 +130,8 @@ pub struct Subscription {
     pub resuming: Option<Held>,
     /// The first 8 hex digits of the SHA-256 of its secret, if it has one.
     pub secret_fingerprint: Option<String>,
+    /// When it was given the secret that it has.
+    pub secret_set_at: Option<Timestamp>,
     /// The public key that its requests are verified with, where they are signed with the private one of a pair.
     pub public_key: Option<String>,
     /// When the last of the secrets that were replaced ceases to sign, or did, if they were given time.
@@ -159,6 +163,7 @@ impl Subscription {
             health,
             resuming: None,
             secret_fingerprint: secret.map(Secret::fingerprint),
+            secret_set_at: secret.map(|_| updated_at),
             public_key: secret.and_then(public_key),
             overlap_until: until,
             headers: names.collect(),
@@ -198,6 +203,11 @@ impl State {
             Self::Active | Self::Paused => None,
             Self::Suspended { reason } => Some(reason),
         }
+    }
+
+    /// Why it is suspended, where that is because this process cannot read all of it.
+    pub fn unreadable(&self) -> Option<Unreadable> {
+        self.reason().and_then(Unreadable::parse)
     }
 
     /// Reads [`Self::as_str`] and [`Self::reason`] back.

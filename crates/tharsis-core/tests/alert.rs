@@ -13,7 +13,7 @@ use tharsis_core::{
     event::Event,
     health::{Condition, Health, Limits},
     profile::Profiles,
-    subscription::{Credentials, Draft, State, Subscription},
+    subscription::{Credentials, Draft, State, Subscription, Unreadable},
 };
 
 const CLIENT: &str = "36011017-0e00-4e29-a054-7a1fbb8b60a2";
@@ -344,6 +344,36 @@ fn what_is_said_on_the_way_to_suspension_and_of_it() {
       timeout_connect: no connection was made before the deadline; check that the receiver is up and that its firewall lets us in
       tharsis subscription health 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
       tharsis subscription resume 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
+    ");
+}
+
+#[test]
+fn what_is_said_where_a_worker_cannot_read_it() {
+    let mut unreadable = alert(Cause::Suspended, 0);
+    unreadable.code = Some("secret_unreadable".to_owned());
+    let state = Unreadable::Secret.state();
+    let text = said(state, &[&unreadable], &facts(Condition::Healthy, 2));
+    insta::assert_snapshot!(text, @r"
+    [Tharsis] Shop cannot be sent to
+
+    Shop, the webhook to hooks.example.com
+    subscription 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42 of client 36011017-0e00-4e29-a054-7a1fbb8b60a2
+
+    * subscription.suspended
+      Nothing has been sent to it since 2025-11-20T12:00:00.000Z: its secret, or the value of a header, does not open with the keys of the process that delivers. It goes on by itself once that is mended.
+
+    2 deliveries are held.
+
+    The last answers:
+      http_503                     23 times, last 2025-11-20T12:04:00.000Z
+      timeout_connect               2 times, last 2025-11-20T12:01:00.000Z
+
+    What to do:
+      secret_unreadable: its secret, or the value of a header, does not open with the keys of the process that delivers; give the process the right keys, or rotate the secret
+      http_503: the receiver is not available; nothing, it is tried again
+      timeout_connect: no connection was made before the deadline; check that the receiver is up and that its firewall lets us in
+      tharsis subscription health 019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
+      tharsis doctor
     ");
 }
 

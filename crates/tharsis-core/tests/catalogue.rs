@@ -26,7 +26,7 @@ fn each_documented_type_is_listed_once() {
     custom_activity | smartech | What a user did elsewhere: an activity that the customer defined.
     reward.earned | nudge | What a user has earned: coins or coupons.
     subscription.failing | tharsis | A subscription fails: its breaker opened or a delivery ended dead; again on the way to its suspension.
-    subscription.suspended | tharsis | A subscription was suspended: nothing is sent to it until an admin resumes it.
+    subscription.suspended | tharsis | A subscription was suspended: nothing is sent to it until an admin resumes it, or until a worker can read it again.
     subscription.recovered | tharsis | A subscription of which it was told that it fails takes what is sent to it again.
     delivery.dead | tharsis | Deliveries of a subscription ended dead: how many since the last event of this type.
     address.blocked | tharsis | The host of a subscription leads to an address that must not be reached.

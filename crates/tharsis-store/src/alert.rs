@@ -1,12 +1,13 @@
 //! What people are to be told, as both databases hold it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use tharsis_core::{
     ClientId, EventId, SubscriptionId, Timestamp,
     alert::{Alert, Case, Cause, Turn},
     delivery::{End, codes},
     event::Event,
+    subscription::Unreadable,
 };
 
 use crate::{Fate, Settlement, StoreError, error::corrupt};
@@ -94,6 +95,14 @@ pub(crate) const MOST_LISTED: u32 = 100;
 /// Subscriptions of one look.
 pub(crate) const MOST_CASES: u32 = 100;
 
+/// What a worker cannot read is raised again after so long.
+const UNREADABLE_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Raised since then, it is not raised again.
+pub(crate) fn unreadable_since(now: Timestamp) -> Timestamp {
+    now - UNREADABLE_AGAIN
+}
+
 /// Deliveries whose last answers are told.
 pub(crate) const MOST_ASKED: u32 = 100;
 
@@ -115,6 +124,16 @@ pub(crate) struct Raised {
 }
 
 impl Raised {
+    /// That a worker cannot read all of a subscription, which it does not deliver to therefore.
+    pub(crate) fn unreadable(subscription: i64, why: Unreadable, now: Timestamp) -> Self {
+        let turn = Turn {
+            cause: Cause::Suspended,
+            since: now,
+            stage: 0,
+        };
+        Self::of_turn(subscription, turn, now, Some(why.as_str()))
+    }
+
     pub(crate) fn of_turn(
         subscription: i64,
         turn: Turn,

@@ -14,7 +14,7 @@ use tharsis_core::{
     retry::RetryPolicy,
     secret::{Secret, SecretRow},
     subscription::{
-        Credentials, Fields, Held, Retiring, Settings, State, Subscription, Target,
+        Credentials, Fields, Held, Retiring, Settings, State, Subscription, Target, Unreadable,
         header::OwnHeader,
     },
 };
@@ -25,18 +25,6 @@ use crate::{
     error::corrupt,
     key::{Ring, Sealed},
 };
-
-/// Why a subscription is held whose secret, or a header of whose, does not open.
-const UNREADABLE: &str = "secret_unreadable";
-
-/// Why a subscription is held whose profile this process does not know.
-const UNKNOWN_PROFILE: &str = "profile_unknown";
-
-/// Why a subscription is held that its profile asks for more than it was when it was added, as a declared one may.
-const CHANGED_PROFILE: &str = "profile_changed";
-
-/// Why a subscription is held whose filter this process does not understand: a newer one wrote it.
-const UNKNOWN_FILTER: &str = "filter_unknown";
 
 /// What reads rows of the registry: the keys that open what is sealed in them, and the profiles that they name.
 #[derive(Clone, Copy)]
@@ -84,6 +72,7 @@ pub(crate) struct SubscriptionRow {
     pub(crate) state: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) secret: Option<Sealed>,
+    pub(crate) secret_set_at: Option<Timestamp>,
     /// Names and sealed values, in order.
     pub(crate) headers: Vec<(String, Sealed)>,
     /// Newest first.
@@ -97,9 +86,9 @@ impl SubscriptionRow {
         let filter = filter.as_deref().map(Filter::parse).transpose();
         let profile = reader.profiles.named(&self.profile);
         let held = match (&credentials, &profile, &filter) {
-            (None, _, _) => Some(UNREADABLE),
-            (_, Err(_), _) => Some(UNKNOWN_PROFILE),
-            (_, _, Err(_)) => Some(UNKNOWN_FILTER),
+            (None, _, _) => Some(Unreadable::Secret),
+            (_, Err(_), _) => Some(Unreadable::Profile),
+            (_, _, Err(_)) => Some(Unreadable::Filter),
             (Some(_), Ok(_), Ok(_)) => None,
         };
         let state = match self.state.as_deref() {
@@ -114,17 +103,17 @@ impl SubscriptionRow {
         let times = (self.created_at, self.updated_at);
         let health = std::mem::take(&mut self.health);
         let resuming = self.resuming.as_deref().and_then(Held::parse);
+        let secret_set_at = self.secret_set_at;
         let settings = self.into_settings(profile, filter.unwrap_or_default())?;
         let held = held.or_else(|| {
             let fits = settings.fits(&credentials);
-            fits.is_err().then_some(CHANGED_PROFILE)
+            fits.is_err().then_some(Unreadable::ChangedProfile)
         });
-        let state = held.map_or(state, |reason| State::Suspended {
-            reason: reason.to_owned(),
-        });
+        let state = held.map_or(state, Unreadable::state);
         Ok(Target {
             subscription: Subscription {
                 resuming,
+                secret_set_at,
                 ..Subscription::new(id, settings, (state, health), &credentials, times)
             },
             credentials,
@@ -351,7 +340,7 @@ pub(crate) fn may_follow(
     now: Timestamp,
 ) -> Result<(), Invalid> {
     let settings = &present.subscription.settings;
-    if present.subscription.state.reason() == Some(UNKNOWN_PROFILE) {
+    if present.subscription.state.unreadable() == Some(Unreadable::Profile) {
         return Err(Invalid::new(
             "unknown_profile",
             format!("there is no profile {} here", settings.profile.name),

@@ -60,6 +60,7 @@ pub(crate) struct SubscriptionDocument<'a> {
     resuming: Option<&'static str>,
     health: HealthDocument<'a>,
     secret_fingerprint: Option<&'a str>,
+    secret_set_at: Option<String>,
     /// What verifies its requests, where they are signed with the private key of a pair.
     public_key: Option<&'a str>,
     /// Until when a former secret signs beside the present one.
@@ -128,6 +129,7 @@ impl<'a> From<&'a Subscription> for SubscriptionDocument<'a> {
             resuming: subscription.resuming.map(Held::as_str),
             health: HealthDocument::from(&subscription.health),
             secret_fingerprint: subscription.secret_fingerprint.as_deref(),
+            secret_set_at: subscription.secret_set_at.map(|at| at.to_string()),
             public_key: subscription.public_key.as_deref(),
             overlap_until: subscription.overlap_until.map(|at| at.to_string()),
             created_at: subscription.created_at.to_string(),

@@ -55,6 +55,7 @@ fn smartech_asks_for_a_panel_and_keeps_credentials_to_itself() {
     secret        none: the profile signs nothing
     added         TIME
     changed       TIME
+    last attempt  none of late
     ");
     for said in [&added, &shown] {
         assert!(!said.all().contains("opensesame") && !said.all().contains("c2hvcDpvcGVuc2VzYW1l"));

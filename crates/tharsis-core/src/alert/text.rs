@@ -2,7 +2,10 @@ use std::{fmt::Write as _, time::Duration};
 
 use super::{Alert, Cause};
 use crate::{
-    Timestamp, delivery::codes, health::Condition, subscription::Subscription,
+    Timestamp,
+    delivery::codes,
+    health::Condition,
+    subscription::{Subscription, Unreadable},
     time::format_duration,
 };
 
@@ -82,6 +85,7 @@ pub fn message(
 
 fn headline(alert: &Alert) -> String {
     match alert.cause {
+        Cause::Suspended if unreadable(alert).is_some() => "cannot be sent to".to_owned(),
         Cause::Suspended => "is suspended".to_owned(),
         Cause::Failing if alert.stage > 0 => {
             format!("is failing: {} % of the way to suspension", alert.stage)
@@ -105,9 +109,17 @@ pub(super) fn sentence(
     let since = alert.since;
     let suspend_after = subscription.settings.limits.suspend_after;
     match alert.cause {
-        Cause::Suspended => {
-            format!("It has failed since {since}. Nothing is sent to it until an admin resumes it.")
-        }
+        Cause::Suspended => match unreadable(alert) {
+            Some(unreadable) => format!(
+                "Nothing has been sent to it since {since}: {}. It goes on by itself once that is mended.",
+                unreadable.meaning()
+            ),
+            None => {
+                format!(
+                    "It has failed since {since}. Nothing is sent to it until an admin resumes it."
+                )
+            }
+        },
         Cause::Failing => {
             let is_held = matches!(facts.condition, Condition::Open | Condition::HalfOpen);
             let mut text = format!(
@@ -147,6 +159,15 @@ pub(super) fn sentence(
     }
 }
 
+/// Where it is no receiver that is in the way, but what a worker cannot read.
+fn unreadable(alert: &Alert) -> Option<Unreadable> {
+    let code = alert
+        .code
+        .as_deref()
+        .filter(|_| alert.cause == Cause::Suspended);
+    code.and_then(Unreadable::parse)
+}
+
 /// Whether what waits is held.
 pub(super) fn is_held(facts: &Facts, subscription: &Subscription) -> bool {
     let condition = facts.condition;
@@ -184,7 +205,18 @@ pub(super) fn advice(alerts: &[&Alert], facts: &Facts) -> Vec<String> {
     }
     let is_ending = alerts.iter().any(|alert| alert.cause == Cause::Certificate);
     let renew = "Renew the receiver's certificate, and reload its server.";
-    let raised = alerts.iter().filter_map(|alert| alert.code.as_deref());
+    let mend = alerts.iter().find_map(|alert| unreadable(alert));
+    let mend = mend.map(|unreadable| {
+        let (code, meaning, advice) = (
+            unreadable.as_str(),
+            unreadable.meaning(),
+            unreadable.advice(),
+        );
+        format!("{code}: {meaning}; {advice}")
+    });
+    let raised = (alerts.iter())
+        .filter(|alert| unreadable(alert).is_none())
+        .filter_map(|alert| alert.code.as_deref());
     let answered = facts.answers.iter().map(|answer| &*answer.code);
     let mut seen: Vec<&str> = Vec::new();
     for code in raised.chain(answered) {
@@ -199,6 +231,7 @@ pub(super) fn advice(alerts: &[&Alert], facts: &Facts) -> Vec<String> {
         Some(format!("{code}: {}; {}", known.meaning, known.advice))
     });
     (is_ending.then(|| renew.to_owned()).into_iter())
+        .chain(mend)
         .chain(of_codes)
         .collect()
 }
@@ -216,7 +249,11 @@ pub(super) fn commands(
             "tharsis delivery list --status held --subscription {id}"
         ));
     }
-    if has(Cause::Suspended) || facts.condition == Condition::Suspended {
+    let is_unreadable = alerts.iter().any(|alert| unreadable(alert).is_some());
+    if is_unreadable {
+        commands.push("tharsis doctor".to_owned());
+    }
+    if (has(Cause::Suspended) && !is_unreadable) || facts.condition == Condition::Suspended {
         commands.push(format!("tharsis subscription resume {id}"));
     }
     if has(Cause::Failing) || has(Cause::Blocked) || has(Cause::Certificate) {

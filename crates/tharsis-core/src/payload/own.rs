@@ -56,7 +56,7 @@ pub(super) static FAILING: Documented = Documented {
 pub(super) static SUSPENDED: Documented = Documented {
     name: Cause::Suspended.as_str(),
     profile: SENDER,
-    summary: "A subscription was suspended: nothing is sent to it until an admin resumes it.",
+    summary: "A subscription was suspended: nothing is sent to it until an admin resumes it, or until a worker can read it again.",
     shape: &shape(Cause::Suspended.as_str()),
     facts,
     example: || example(Cause::Suspended),

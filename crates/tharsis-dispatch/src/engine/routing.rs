@@ -25,6 +25,8 @@ pub(super) struct Routes {
     by_client: BTreeMap<ClientId, Vec<(i64, Arc<Target>)>>,
     /// Those of them who filter events.
     filtering: BTreeSet<ClientId>,
+    /// Those of which this process cannot read all.
+    pub(super) unreadable: BTreeSet<i64>,
     /// The campaigns of which nothing is sent.
     pub(super) stops: Arc<Stops>,
 }
@@ -32,11 +34,14 @@ pub(super) struct Routes {
 impl Routes {
     pub(super) fn new(snapshot: &Snapshot) -> Self {
         let mut by_client: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        let mut filtering = BTreeSet::new();
+        let (mut filtering, mut unreadable) = (BTreeSet::new(), BTreeSet::new());
         for (id, target) in &snapshot.targets {
             let settings = &target.subscription.settings;
             if settings.filter.is_some() {
                 filtering.insert(settings.client);
+            }
+            if target.subscription.state.unreadable().is_some() {
+                unreadable.insert(*id);
             }
             by_client
                 .entry(settings.client)
@@ -47,6 +52,7 @@ impl Routes {
             revision: snapshot.revision,
             by_client,
             filtering,
+            unreadable,
             stops: Arc::new(Stops::new(&snapshot.stops)),
         }
     }

@@ -214,13 +214,16 @@ impl Model {
         let target = self.targets.get_mut(&number).expect("it is present");
         change(target);
         let present = &target.subscription;
-        let subscription = Subscription::new(
+        let mut subscription = Subscription::new(
             present.id,
             present.settings.clone(),
             (present.state.clone(), present.health.clone()),
             &target.credentials,
             (present.created_at, now),
         );
+        if subscription.secret_fingerprint == present.secret_fingerprint {
+            subscription.secret_set_at = present.secret_set_at;
+        }
         target.subscription = subscription.clone();
         self.registry_written();
         Ok(subscription)

@@ -155,6 +155,7 @@ impl Outbox for PostgresStore {
         partition::maintain(self, now).await?;
         registry::forget_secrets(self, now).await?;
         health::forget(self, now).await?;
+        alert::raise_unreadable(self, now).await?;
         alert::forget(self, now).await
     }
 

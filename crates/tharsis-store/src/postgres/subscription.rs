@@ -6,7 +6,7 @@ use sqlx::{FromRow, PgConnection, PgExecutor, Row as _, postgres::PgRow};
 use tharsis_core::{
     ClientId, SubscriptionId,
     health::{Condition, Health},
-    subscription::{State, Subscription, Target},
+    subscription::{Subscription, Target, Unreadable},
 };
 
 use super::{PostgresStore, campaign, value::Instant};
@@ -29,7 +29,8 @@ macro_rules! columns {
          sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version, rl.keeps,
          s.alert_mail, s.alert_every_ms, s.order_by, s.on_dead, k.key,
          ARRAY(SELECT h.key FROM header h WHERE h.subscription = s.seq ORDER BY h.place),
-         ARRAY(SELECT r.key FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed)"
+         ARRAY(SELECT r.key FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed),
+         k.created_at"
     };
 }
 
@@ -72,6 +73,7 @@ impl<'r> FromRow<'r, PgRow> for SubscriptionRow {
                 }),
                 None => None,
             },
+            secret_set_at: row.try_get::<Option<Instant>, _>(46)?.map(|Instant(at)| at),
             payload_limit: row.try_get(16)?,
             batch_items: row.try_get(17)?,
             linger_ms: row.try_get(18)?,
@@ -203,7 +205,7 @@ impl<'r> FromRow<'r, PgRow> for SnapshotRow {
     fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(46)?,
+            revision: row.try_get(47)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,
@@ -244,6 +246,15 @@ pub(super) async fn unreadable(
     conn: &mut PgConnection,
     reader: Reader<'_>,
 ) -> Result<Vec<i64>, StoreError> {
+    let unreadable = why_unreadable(conn, reader).await?;
+    Ok(unreadable.into_iter().map(|(seq, _)| seq).collect())
+}
+
+/// The same, with why each is.
+pub(super) async fn why_unreadable(
+    conn: &mut PgConnection,
+    reader: Reader<'_>,
+) -> Result<Vec<(i64, Unreadable)>, StoreError> {
     let rows: Vec<SubscriptionRow> = sqlx::query_as(concat!(
         "SELECT ",
         columns!(),
@@ -256,9 +267,9 @@ pub(super) async fn unreadable(
     let mut unreadable = Vec::new();
     for row in rows {
         let (seq, is_said) = (row.seq, row.state.is_some());
-        let target = row.into_target(reader)?;
-        if !is_said && target.subscription.state != State::Active {
-            unreadable.push(seq);
+        let why = row.into_target(reader)?.subscription.state.unreadable();
+        if let Some(why) = why.filter(|_| !is_said) {
+            unreadable.push((seq, why));
         }
     }
     Ok(unreadable)

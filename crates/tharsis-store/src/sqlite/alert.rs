@@ -10,11 +10,15 @@ use tharsis_core::{
 
 use super::{
     SqliteStore, audit, owner, publish_in,
+    subscription::why_unreadable,
     value::{Id, Millis, blob, corrupt, json},
 };
 use crate::{
     AlertRecord, Claim, Claimed, Lease, StoreError, Telling, Told, Transition,
-    alert::{MOST_ANSWERS, MOST_ASKED, MOST_CASES, MOST_LISTED, Raised, cases, cause, claimed},
+    alert::{
+        MOST_ANSWERS, MOST_ASKED, MOST_CASES, MOST_LISTED, Raised, cases, cause, claimed,
+        unreadable_since,
+    },
     audit::WORKER,
     failpoint,
     health::{MOST_FORGOTTEN, condition, forgotten_before},
@@ -58,25 +62,59 @@ pub(super) async fn raise(
         // Once for each message, as people are told.
         let is_new = count == i64::try_from(one.count).ok();
         if one.cause == Cause::Blocked && is_new {
-            audit_blocked(conn, one).await?;
+            audit_raised(conn, one).await?;
         }
     }
     Ok(())
 }
 
 /// What might have been an attack outlives the message of it.
-async fn audit_blocked(conn: &mut SqliteConnection, blocked: &Raised) -> Result<(), StoreError> {
+async fn audit_raised(conn: &mut SqliteConnection, raised: &Raised) -> Result<(), StoreError> {
     let id: Option<Id> = sqlx::query_scalar("SELECT id FROM tharsis_subscription WHERE seq = ?1")
-        .bind(blocked.subscription)
+        .bind(raised.subscription)
         .fetch_optional(&mut *conn)
         .await?;
     let Some(Id(id)) = id else {
         return Ok(());
     };
     let subject = SubscriptionId::from_uuid(id).to_string();
-    let action = blocked.cause.as_str();
-    let detail = serde_json::json!({ "code": blocked.code });
-    audit::write(conn, WORKER, action, &subject, &detail, blocked.at).await
+    let action = raised.cause.as_str();
+    let detail = serde_json::json!({ "code": raised.code });
+    audit::write(conn, WORKER, action, &subject, &detail, raised.at).await
+}
+
+/// Raises what this process cannot read, once a day.
+pub(super) async fn raise_unreadable(
+    store: &SqliteStore,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut read = store.0.lists.acquire().await?;
+    let unreadable = why_unreadable(&mut read, store.reader()).await?;
+    drop(read);
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    let mut write = store.0.writer.begin().await?;
+    for (subscription, why) in unreadable {
+        let is_raised: bool = sqlx::query_scalar(
+            "SELECT EXISTS (
+                 SELECT 1
+                 FROM tharsis_alert
+                 WHERE subscription = ?1 AND cause = ?2 AND code = ?3 AND raised_at > ?4)",
+        )
+        .bind(subscription)
+        .bind(Cause::Suspended.as_str())
+        .bind(why.as_str())
+        .bind(unreadable_since(now).as_millis())
+        .fetch_one(&mut *write)
+        .await?;
+        if !is_raised {
+            let raised = Raised::unreadable(subscription, why, now);
+            raise(&mut write, std::slice::from_ref(&raised)).await?;
+            audit_raised(&mut write, &raised).await?;
+        }
+    }
+    write.commit(failpoint::ALERT).await
 }
 
 /// What a transition that was just written raises.

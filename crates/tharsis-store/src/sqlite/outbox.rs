@@ -73,6 +73,7 @@ impl Outbox for SqliteStore {
     async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
         registry::forget_secrets(self, now).await?;
         health::forget(self, now).await?;
+        alert::raise_unreadable(self, now).await?;
         alert::forget(self, now).await
     }
 

@@ -7,7 +7,7 @@ use sqlx::{FromRow, Row as _, SqliteConnection, SqliteExecutor, sqlite::SqliteRo
 use tharsis_core::{
     ClientId, SubscriptionId, Timestamp,
     health::{Condition, Health},
-    subscription::{State, Subscription, Target},
+    subscription::{Subscription, Target, Unreadable},
 };
 
 use super::{
@@ -31,7 +31,7 @@ macro_rules! columns {
           FROM tharsis_retiring_secret r WHERE r.subscription = s.seq),
          s.rate, s.breaker, s.suspend_after_ms, s.retry_window_ms,
          sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version, rl.keeps,
-         s.alert_mail, s.alert_every_ms, s.order_by, s.on_dead, k.key"
+         s.alert_mail, s.alert_every_ms, s.order_by, s.on_dead, k.key, k.created_at"
     };
 }
 
@@ -73,6 +73,7 @@ impl<'r> FromRow<'r, SqliteRow> for SubscriptionRow {
                 }),
                 None => None,
             },
+            secret_set_at: row.try_get::<Option<Millis>, _>(42)?.map(|Millis(at)| at),
             payload_limit: row.try_get(16)?,
             batch_items: row.try_get(17)?,
             linger_ms: row.try_get(18)?,
@@ -222,7 +223,7 @@ impl<'r> FromRow<'r, SqliteRow> for SnapshotRow {
     fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(42)?,
+            revision: row.try_get(43)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,
@@ -262,6 +263,15 @@ pub(super) async fn unreadable(
     conn: &mut SqliteConnection,
     reader: Reader<'_>,
 ) -> Result<Vec<i64>, StoreError> {
+    let unreadable = why_unreadable(conn, reader).await?;
+    Ok(unreadable.into_iter().map(|(seq, _)| seq).collect())
+}
+
+/// The same, with why each is.
+pub(super) async fn why_unreadable(
+    conn: &mut SqliteConnection,
+    reader: Reader<'_>,
+) -> Result<Vec<(i64, Unreadable)>, StoreError> {
     let rows: Vec<SubscriptionRow> = sqlx::query_as(concat!(
         "SELECT ",
         columns!(),
@@ -274,9 +284,9 @@ pub(super) async fn unreadable(
     let mut unreadable = Vec::new();
     for row in rows {
         let (seq, is_said) = (row.seq, row.state.is_some());
-        let target = row.into_target(reader)?;
-        if !is_said && target.subscription.state != State::Active {
-            unreadable.push(seq);
+        let why = row.into_target(reader)?.subscription.state.unreadable();
+        if let Some(why) = why.filter(|_| !is_said) {
+            unreadable.push((seq, why));
         }
     }
     Ok(unreadable)

@@ -14,7 +14,7 @@ use crate::{
         egress::seen_from,
         secret::{Chosen, Insisting, SecretOptions},
     },
-    output::{Exit, Failure, Output, text::inert},
+    output::{Exit, Failure, Output, fields, text::inert},
 };
 
 /// Register a URL
@@ -165,7 +165,7 @@ fn print(output: Output, subscription: &Subscription, secret: Option<&str>) -> R
             secret,
         });
     }
-    output.line(for_people(subscription, system_now()))?;
+    output.line(fields(for_people(subscription, system_now())))?;
     if let Some(secret) = secret {
         output.line(format_args!(
             "Its secret, which is not shown again. Give it to the receiver:\n\n  {secret}\n"

@@ -30,7 +30,7 @@ use tharsis::{
 
 use super::{Context, actor, secret::Chosen};
 use crate::output::{
-    Exit, Failure, fields,
+    Exit, Failure,
     text::{inert, moment},
 };
 
@@ -155,15 +155,6 @@ impl From<Check> for CheckMethod {
     }
 }
 
-/// Whether this is why a subscription is suspended that this process cannot read whole. No table says so: it goes on by
-/// itself as soon as the process can.
-pub(crate) fn is_unreadable(reason: &str) -> bool {
-    matches!(
-        reason,
-        "secret_unreadable" | "profile_unknown" | "profile_changed" | "filter_unknown"
-    )
-}
-
 /// When its deliveries are held, and when it is suspended.
 fn breaker(limits: Limits) -> String {
     let opens = match limits.breaker {
@@ -193,7 +184,7 @@ fn alerts(alerts: &Alerts) -> String {
 }
 
 /// A subscription as people read it.
-fn for_people(subscription: &Subscription, now: Timestamp) -> String {
+fn for_people(subscription: &Subscription, now: Timestamp) -> Vec<[String; 2]> {
     let settings = &subscription.settings;
     let events = if settings.events.is_empty() && settings.profile.events.is_empty() {
         "all".to_owned()
@@ -225,7 +216,10 @@ fn for_people(subscription: &Subscription, now: Timestamp) -> String {
         None => settings.retry.to_string(),
     };
     let secret = match &subscription.secret_fingerprint {
-        Some(fingerprint) => format!("fingerprint {fingerprint}"),
+        Some(fingerprint) => match subscription.secret_set_at {
+            Some(at) => format!("fingerprint {fingerprint}, set {}", moment(at, now)),
+            None => format!("fingerprint {fingerprint}"),
+        },
         None if settings.profile.signature.is_none() => {
             "none: the profile signs nothing".to_owned()
         }
@@ -293,5 +287,5 @@ fn for_people(subscription: &Subscription, now: Timestamp) -> String {
     }
     row("added", moment(subscription.created_at, now));
     row("changed", moment(subscription.updated_at, now));
-    fields(rows)
+    rows
 }

@@ -13,11 +13,11 @@ use tharsis::{
         ASIDE, Candidate, DeliveryDetail, EventRecord, KEPT, PARKED, Place, Shard, Status, Stop,
         StopState, Whereabouts,
     },
-    subscription::{Held, State, Subscription},
+    subscription::{Held, State, Subscription, Unreadable},
 };
 
 use crate::{
-    commands::{documents, subscription::is_unreadable},
+    commands::documents,
     output::text::{counted, in_shell, moment},
 };
 
@@ -495,7 +495,7 @@ impl Facts<'_> {
                     format!("its subscription is suspended{since} ({reason}): {what}"),
                 )
                 .hint(hint);
-                if is_unreadable(reason) {
+                if Unreadable::parse(reason).is_some() {
                     finding
                 } else {
                     finding.run(resume)
@@ -701,23 +701,10 @@ fn suspended(reason: &str) -> (&'static str, &'static str) {
             "the receiver has failed for too long",
             "mend the receiver, then resume the subscription",
         ),
-        "secret_unreadable" => (
-            "its secret does not open with the key of this process",
-            "give the process the right key file, or rotate the secret",
+        _ => Unreadable::parse(reason).map_or(
+            ("see its reason", "look at tharsis subscription health"),
+            |unreadable| (unreadable.meaning(), unreadable.advice()),
         ),
-        "profile_unknown" => (
-            "this process does not know its profile",
-            "give the process the tharsis.toml that declares the profile",
-        ),
-        "profile_changed" => (
-            "its profile asks for more than it has",
-            "give the subscription what the profile asks for: tharsis subscription set",
-        ),
-        "filter_unknown" => (
-            "this process does not understand its filter",
-            "run the version of the program that wrote it, or a newer one",
-        ),
-        _ => ("see its reason", "look at tharsis subscription health"),
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use tharsis_core::{delivery::End, subscription::State};
+use tharsis_core::{
+    delivery::End,
+    subscription::{State, Unreadable},
+};
 use tharsis_store::StoreError;
 
 use super::{
     SEC, end_of, owner, run_until_idle, stories, world,
-    world::{Faults, Receiver},
+    world::{Faults, Receiver, World},
 };
 use crate::engine::{
     Until,
@@ -498,6 +501,31 @@ fn maintenance_is_seen_to_at_the_start_and_hourly_and_stops_nothing_where_it_fai
     assert_eq!(world.model.maintained, 2, "tried again within a minute");
     world.run_for(3_599 * SEC);
     assert_eq!(world.model.maintained, 3);
+}
+
+#[test]
+fn what_cannot_be_read_is_told_at_once_and_read_again_until_it_can() {
+    let mut world = world(1, &[Receiver::Healthy, Receiver::Healthy]);
+    world.start_engine();
+    world.run_for(SEC);
+    assert_eq!(world.model.maintained, 1);
+    let state = |world: &mut World, state| {
+        let target = world.model.targets.get_mut(&1).expect("it is there");
+        target.subscription.state = state;
+    };
+    state(&mut world, Unreadable::Secret.state());
+    // The registry is written, by whomever.
+    world.pause(2);
+    world.run_for(SEC);
+    assert_eq!(world.model.maintained, 2);
+    let event = world.publish(client(1));
+    world.run_for(60 * SEC);
+    assert_eq!(end_of(&world, event, 1), None);
+    assert_eq!(world.model.maintained, 2);
+    // This process was given the key. The registry is as it was.
+    state(&mut world, State::Active);
+    world.run_for(11 * SEC);
+    assert_eq!(end_of(&world, event, 1), Some(End::Delivered));
 }
 
 #[test]

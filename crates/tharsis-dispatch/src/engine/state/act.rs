@@ -8,11 +8,12 @@ use std::{
 use tharsis_store::{Lease, StopState};
 use tracing::warn;
 
-use super::{DISCOVERY, MAINTENANCE, REVIEW, SAFETY, State, Stopping, TELLING, Trust};
+use super::{DISCOVERY, MAINTENANCE, READ_AGAIN, REVIEW, SAFETY, State, Stopping, TELLING, Trust};
 use crate::engine::{
     Until,
     lanes::Pick,
     now::{Alarm, Now},
+    routing::Routes,
     settling,
     step::{Effect, Flight},
 };
@@ -113,6 +114,12 @@ impl State {
         if alarm.rings_every(DISCOVERY, &mut self.discover_at) {
             does.discover.want();
             self.lanes.look_at_all();
+        }
+        let is_unreadable = |routes: &Arc<Routes>| !routes.unreadable.is_empty();
+        if self.routes.as_ref().is_some_and(is_unreadable)
+            && alarm.rings_every(READ_AGAIN, &mut self.read_again_at)
+        {
+            does.load.want();
         }
         if does.load.starts(alarm) {
             if self.trust == Trust::None {

@@ -33,6 +33,9 @@ const SAFETY: Duration = Duration::from_secs(5);
 /// All lanes are discovered this often: rows written by another router may be in lanes that we think empty.
 const DISCOVERY: Duration = Duration::from_secs(60);
 
+/// A registry of which this process cannot read all is read again this often: it may have been given a key since.
+const READ_AGAIN: Duration = Duration::from_secs(10);
+
 /// Lanes that hang are looked for this often.
 const REVIEW: Duration = Duration::from_millis(250);
 
@@ -74,6 +77,7 @@ pub(super) struct State {
     /// There is more to work off then.
     work_off_at: Option<Instant>,
     discover_at: Instant,
+    read_again_at: Instant,
     tell_at: Instant,
     weigh_at: Instant,
     maintain_at: Instant,
@@ -149,6 +153,7 @@ impl State {
             safety_at: now + SAFETY,
             work_off_at: None,
             discover_at: now + DISCOVERY,
+            read_again_at: now,
             tell_at: now,
             weigh_at: now,
             maintain_at: now,

@@ -110,6 +110,12 @@ impl State {
             self.does.work_off.want();
         }
         let routes = Routes::new(&snapshot);
+        let former = self.routes.as_deref().map(|routes| &routes.unreadable);
+        let is_known = |id: &i64| former.is_some_and(|former| former.contains(id));
+        if !routes.unreadable.iter().all(is_known) {
+            // People are told of it by whoever sees to what has to be done now and then.
+            self.maintain_at = now;
+        }
         self.lanes.stop(&routes.stops);
         self.routes = Some(Arc::new(routes));
         if self.trust == Trust::Soon {
