@@ -18,7 +18,7 @@ use crate::{
     egress::{PayloadUrl, Policy},
     event,
     payload::test_event,
-    profile::{HeaderValue, KeyKind, PANEL, Profile, Profiles, Requirement},
+    profile::{Content, Fallback, HeaderValue, KeyKind, Profile, Profiles, Requirement},
     secret::Secret,
     subscription::{Credentials, Draft, Settings},
 };
@@ -157,9 +157,10 @@ pub fn request(
         headers.push(Header::new(header.name.clone(), value));
     }
     if let (Some(signature), Some(secret)) = (&profile.signature, &credentials.secret) {
-        let id = match first {
-            Some(item) if profile.is_of_one_event() => Cow::Owned(item.key()),
-            _ => Cow::Borrowed(""),
+        // It is written anew for each request, so only where it is signed.
+        let id = match (signature.content, first) {
+            (Content::IdTimestampBody, Some(item)) => item.key(),
+            _ => String::new(),
         };
         let signed = Signed {
             id: &id,
@@ -258,11 +259,10 @@ pub(crate) fn try_out(profile: &Profile, known: &Profiles) -> Result<(), Invalid
         profile: Some(profile.name.to_string()),
         ..Draft::default()
     };
-    if profile.settings.iter().any(|setting| setting.name == PANEL) {
-        draft
-            .profile_settings
-            .insert(PANEL.to_owned(), "sample".to_owned());
-    }
+    let asked = (profile.settings.iter())
+        .filter(|setting| setting.fallback == Fallback::Required)
+        .map(|setting| (setting.name.to_string(), "sample".to_owned()));
+    draft.profile_settings.extend(asked);
     let settings = draft.settings(&Policy::default(), known)?;
     let secret = match (profile.secret, &profile.signature) {
         (Requirement::Required | Requirement::Optional, Some(signature)) => {

@@ -640,6 +640,64 @@ fn a_pair_signs_with_its_private_key_and_is_verified_with_the_public_one() {
     assert_eq!(by_other, Err(Rejected::Mismatch(None)));
 }
 
+/// As Standard Webhooks says, and not by what verifies here.
+#[test]
+fn a_pair_signs_the_id_the_time_and_the_body() {
+    use ed25519_dalek::{Signature, Signer as _, SigningKey};
+
+    let private = format!("whsk_{}", base64(&[9; 32]));
+    let private = Secret::of(KeyKind::Standard, &private).unwrap();
+    let sent = request(&of("standard"), Some(private), BODY).unwrap();
+    let given = |name: &str| header(&sent, name).unwrap();
+    let signed = [
+        given("webhook-id").as_bytes(),
+        b".",
+        given("webhook-timestamp").as_bytes(),
+        b".",
+        BODY,
+    ]
+    .concat();
+    let expected: Signature = SigningKey::from_bytes(&[9; 32]).sign(&signed);
+    let expected = format!("v1a,{}", base64(&expected.to_bytes()));
+    assert_eq!(given("webhook-signature"), expected);
+    assert!(!given("webhook-id").is_empty());
+}
+
+#[test]
+fn two_events_in_a_form_are_a_list() {
+    let payloads = [
+        Bytes::from_static(br#"{"a":1}"#),
+        Bytes::from_static(br#"{"b":2}"#),
+    ];
+    let items: Vec<_> = (payloads.iter())
+        .map(|payload| item("channel_activity", payload))
+        .collect();
+    let sent = signer::request(&of("smartech"), &Credentials::default(), &items, now()).unwrap();
+    let panel = of("smartech").profile_settings["panel"].clone();
+    let expected = format!(r#"{{"{panel}":[{{"a":1}},{{"b":2}}]}}"#);
+    assert_eq!(decoded(&sent.body), expected);
+}
+
+#[test]
+fn where_the_url_is_signed_it_has_to_be_told() {
+    let settings = of("insightarc");
+    let sent = request(&settings, Some(secret()), BODY).unwrap();
+    let headers: Vec<_> = (sent.headers.iter())
+        .map(|header| (&*header.name, header.value.as_bytes()))
+        .collect();
+    let judged = |url| {
+        let incoming = Incoming {
+            headers: &headers,
+            body: &sent.body,
+            url,
+            now: None,
+        };
+        signer::verify(&settings.profile, Some(&secret()), &incoming)
+    };
+    assert_eq!(judged(None), Err(Rejected::NoUrl));
+    assert_eq!(judged(Some(settings.url.given())), Ok(()));
+}
+
 #[test]
 fn what_is_no_key_of_standard_webhooks_is_refused() {
     for text in [
@@ -809,6 +867,15 @@ fn headers_of_its_own_go_out_and_are_not_shown() {
         !debugged.contains("c2hvcDphOmI") && !debugged.contains("t0ken"),
         "{debugged}"
     );
+    let own = |name: &str| {
+        let header = sent.headers.iter().find(|header| header.name == name);
+        header.expect("it is sent")
+    };
+    assert_eq!(own("x-shop-token").shown(), "[REDACTED]");
+    let kind = own("content-type");
+    assert_eq!(kind.shown(), "application/x-www-form-urlencoded");
+    let written = format!("{kind:?}");
+    assert_eq!(written, "content-type: application/x-www-form-urlencoded");
 }
 
 #[test]
