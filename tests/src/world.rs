@@ -438,6 +438,12 @@ impl World {
         self.pages(flags, |answer| !answer["searched_until"].is_null())
     }
 
+    /// Who did what to what, newest first.
+    pub fn audit(&self) -> Vec<Value> {
+        let page = self.ask(["audit", "list"]);
+        page["entries"].as_array().expect("a list").clone()
+    }
+
     /// All of them, however many there are.
     #[track_caller]
     pub fn all_deliveries(&self, flags: &[&str]) -> Vec<Value> {

@@ -93,7 +93,7 @@ pub(crate) async fn measure(plan: &Plan, rate: Option<Rate>) -> anyhow::Result<V
     let began = Instant::now();
     let mut filter = DeliveryFilter::default();
     filter.client = Some(payload::client(REPLAYED).parse()?);
-    let mut draft = ReplayDraft::new(ReplayChoice::Filter(filter), "bench");
+    let mut draft = ReplayDraft::new(ReplayChoice::Filter(filter));
     draft.rate = rate;
     draft.expected = Some(plan.events as u64);
     let replay = emitter.registry().replay(&draft, system_now()).await?.id;

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tharsis_core::{ClientId, Invalid, SubscriptionId, Timestamp};
+use tharsis_core::{ClientId, Invalid, SubscriptionId, Timestamp, erasure::Erasure};
 
-use crate::StoreError;
+use crate::{Deed, StoreError};
 
 /// A campaign of a client, or one recipient in it. Campaigns of two clients with the same name are two.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,6 +92,14 @@ impl StopState {
         }
     }
 
+    /// The word for it in the audit.
+    pub(crate) const fn action(self) -> &'static str {
+        match self {
+            Self::Paused => "campaign.paused",
+            Self::Cancelled => "campaign.cancelled",
+        }
+    }
+
     pub(crate) fn parse(word: &str) -> Option<Self> {
         [Self::Paused, Self::Cancelled]
             .into_iter()
@@ -103,6 +111,20 @@ impl Campaign {
     /// The recipient as tables keep it: empty for all.
     pub(crate) fn recipient_or_all(&self) -> &str {
         self.recipient.as_deref().unwrap_or_default()
+    }
+
+    /// What was done to it, for the audit. A recipient is named as its [erasure](Erasure) would be.
+    pub(crate) fn deed(&self, action: &'static str) -> Deed {
+        let recipient = self.recipient.clone().map(|recipient| {
+            let erasure = Erasure::Recipient {
+                recipient,
+                client: Some(self.client),
+            };
+            erasure.subject()
+        });
+        Deed::new(action, &self.name)
+            .of(self.client)
+            .with(serde_json::json!({ "recipient": recipient }))
     }
 
     /// Whether it is a recipient of that one.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use tharsis_core::{ClientId, Timestamp, erasure::Erasure};
+use serde_json::json;
+use tharsis_core::erasure::Erasure;
 
-use crate::{Registry, StoreError};
+use crate::Deed;
 
 /// What was erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,7 +32,7 @@ impl Erased {
     }
 
     /// The word for what was done, and what of it the audit keeps.
-    pub(crate) fn audited(&self, whose: &Erasure) -> (&'static str, Value) {
+    pub(crate) fn deed(&self, whose: &Erasure) -> Deed {
         let action = match whose {
             Erasure::Recipient { .. } => "recipient.erased",
             Erasure::Client(_) => "client.erased",
@@ -44,20 +44,12 @@ impl Erased {
             "attempts": self.attempts,
             "subscriptions": self.subscriptions,
         });
-        (action, detail)
+        let deed = Deed::new(action, &whose.subject()).with(detail);
+        Deed {
+            client: whose.client(),
+            ..deed
+        }
     }
-}
-
-/// So that nobody routes to them from now on.
-pub(crate) async fn remove_subscriptions(
-    registry: &impl Registry,
-    client: ClientId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    for subscription in registry.list(Some(client)).await? {
-        registry.remove(subscription.id, now).await?;
-    }
-    Ok(())
 }
 
 /// A request that was under way when its event was erased has ended by then.

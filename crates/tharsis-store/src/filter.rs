@@ -78,7 +78,11 @@ struct FilterRow {
 
 pub(crate) fn to_text(filter: &DeliveryFilter) -> Result<String, StoreError> {
     let row = FilterRow {
-        status: filter.status.iter().map(|s| s.word().to_owned()).collect(),
+        status: filter
+            .status
+            .iter()
+            .map(|s| s.as_str().to_owned())
+            .collect(),
         subscription: filter
             .subscription
             .iter()

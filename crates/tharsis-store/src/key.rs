@@ -8,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use tharsis_core::{
     Timestamp,
     secret::{Keyring, SealingKey, Secret, SecretRow},
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::{
-    Random, StoreError,
+    Deed, Random, StoreError,
     failpoint::{Failpoint, reached},
     subscription::{header_id, header_row, secret_row},
 };
@@ -82,9 +82,9 @@ pub struct KeyRotated {
 
 impl KeyRotated {
     /// The word for what was done, and what of it the audit keeps.
-    pub(crate) fn audited(&self) -> (&'static str, Json) {
+    pub(crate) fn deed(&self) -> Deed {
         let detail = json!({ "former": self.former, "made": self.is_made });
-        ("key.rotated", detail)
+        Deed::new("key.rotated", &self.key).with(detail)
     }
 }
 

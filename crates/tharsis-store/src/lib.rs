@@ -37,7 +37,7 @@ mod whereabouts;
 mod worker;
 
 pub use alert::{AlertRecord, Claim, Claimed, Telling, Told};
-pub use audit::AuditRecord;
+pub use audit::{AuditRecord, By, Deed};
 pub use backlog::FullBacklog;
 pub use campaign::{Campaign, CampaignReport, Slow, Stop, StopState};
 pub use erasure::Erased;

@@ -10,8 +10,8 @@ use tharsis_core::{
 };
 
 use crate::{
-    AlertRecord, Attempt, AuditRecord, Campaign, CampaignReport, Erased, KeyRecord, KeyRotated,
-    Outlived, Replay, ReplayChoice, ReplayDraft, Retention, Stop, StoreError, Survey,
+    AlertRecord, Attempt, AuditRecord, By, Campaign, CampaignReport, Deed, Erased, KeyRecord,
+    KeyRotated, Outlived, Replay, ReplayChoice, ReplayDraft, Retention, Stop, StoreError, Survey,
     TransitionRecord, Whereabouts,
 };
 
@@ -29,15 +29,16 @@ use crate::{
 ///   the owner carries out.
 /// - Lists come newest event first and are paged by cursor. A cursor of another filter, or one that no list gave, is
 ///   refused with `bad_cursor`.
+/// - Who asks for a change is kept in the audit, in the transaction of the change, with what was before and what is after.
 /// - A removed subscription is found by nothing but the history, which keeps its name; its own name is free again.
 pub trait Registry: Send + Sync + 'static {
     /// Adds a subscription whose check has passed. Refused with `name_taken` when another one of the client has this
     /// name (compared after NFC and case folding).
-    fn add(
+    fn add<'a>(
         &self,
         settings: &Settings,
         credentials: &Credentials,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
 
     /// One subscription.
@@ -56,47 +57,47 @@ pub trait Registry: Send + Sync + 'static {
     /// anew. Where the URL leads to another host, headers that are not given go, for they are not that host's; a secret that is
     /// not given is refused (`secret_of_another_host`), so that nobody loses one unasked. Refused with `not_changeable` when
     /// `client` or `profile` is another one: deliveries that wait were routed under these.
-    fn set(
+    fn set<'a>(
         &self,
         id: SubscriptionId,
         settings: &Settings,
         anew: Anew<'_>,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
 
     /// Holds its deliveries.
-    fn pause(
+    fn pause<'a>(
         &self,
         id: SubscriptionId,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
 
     /// Lets them go again, also after it was suspended; of those that were held what is chosen. Where that is not all of them,
     /// it stays held until the owner has ended the others `cancelled`, in chunks. A receiver that did not answer well is sent one first, and the rest
     /// once it has answered that.
-    fn resume(
+    fn resume<'a>(
         &self,
         id: SubscriptionId,
         held: Held,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
 
     /// Replaces its secret; `None` removes it. Refused with `secret_reused` when it is the present one. The one that was
     /// there goes on signing beside it `until` then, and so do those that do so already; refused with `one_signature` where
     /// the profile's header carries one signature only. Without `until` the new one signs alone at once.
-    fn rotate(
+    fn rotate<'a>(
         &self,
         id: SubscriptionId,
         secret: Option<&Secret>,
         until: Option<Timestamp>,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
 
     /// Removes it. The owner ends its unfinished deliveries `cancelled`.
-    fn remove(
+    fn remove<'a>(
         &self,
         id: SubscriptionId,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Removed, StoreError>> + Send;
 
     /// What its requests prove themselves with, for the check and the test send alone.
@@ -140,17 +141,17 @@ pub trait Registry: Send + Sync + 'static {
     fn alerts(&self) -> impl Future<Output = Result<Vec<AlertRecord>, StoreError>> + Send;
 
     /// Asks the owner to make one unfinished delivery due now. Refused with `delivery_ended` when it is finished.
-    fn retry(
+    fn retry<'a>(
         &self,
         id: DeliveryId,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<CommandAccepted, StoreError>> + Send;
 
     /// Asks the owner to end one unfinished delivery `cancelled`. Refused with `delivery_ended` when it is finished.
-    fn cancel(
+    fn cancel<'a>(
         &self,
         id: DeliveryId,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<CommandAccepted, StoreError>> + Send;
 
     /// Writes a replay down. The owner works it off: each chosen delivery that has ended becomes due again with a new
@@ -158,34 +159,31 @@ pub trait Registry: Send + Sync + 'static {
     /// whose subscription is gone, or that ended `refused`, is skipped and counted; so is one that has ended under a replay
     /// which was not through when this one was asked for, or came later, so that of two replays of the same one sends it. A
     /// filter looks only at what has ended. A subscription has some hundred unfinished deliveries of a replay at a time.
-    fn replay(
+    fn replay<'a>(
         &self,
         draft: &ReplayDraft,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Replay, StoreError>> + Send;
 
     /// Holds a replay: nothing more of it becomes due until it is resumed. Refused with `replay_over` when it is.
-    fn pause_replay(
+    fn pause_replay<'a>(
         &self,
         id: ReplayId,
-        actor: &str,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Replay, StoreError>> + Send;
 
     /// Lets it go on. Refused with `replay_over` when it is.
-    fn resume_replay(
+    fn resume_replay<'a>(
         &self,
         id: ReplayId,
-        actor: &str,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Replay, StoreError>> + Send;
 
     /// Calls it off for ever: what it made due already goes on. Refused with `replay_over` when it is.
-    fn cancel_replay(
+    fn cancel_replay<'a>(
         &self,
         id: ReplayId,
-        actor: &str,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Replay, StoreError>> + Send;
 
     /// What is to be expected of a replay of this: how many there are for each subscription. Goes through all that can match.
@@ -194,11 +192,20 @@ pub trait Registry: Send + Sync + 'static {
         choice: &ReplayChoice,
     ) -> impl Future<Output = Result<Vec<(SubscriptionId, u64)>, StoreError>> + Send;
 
-    /// Who asked for what, newest first, at most 100.
-    fn audit(&self) -> impl Future<Output = Result<Vec<AuditRecord>, StoreError>> + Send;
+    /// Who asked for what, newest first: of one client, or all of it. `after` is a page's [`next`](Page::next).
+    fn audit(
+        &self,
+        client: Option<ClientId>,
+        after: Option<&str>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Page<AuditRecord>, StoreError>> + Send;
 
     /// Writes down what somebody asked for and was refused, for those who look for attacks. It changes nothing else.
-    fn record(&self, entry: &AuditRecord) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn record<'a>(
+        &self,
+        deed: &Deed,
+        by: impl Into<By<'a>> + Send,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// One replay.
     fn replay_state(&self, id: ReplayId)
@@ -209,26 +216,26 @@ pub trait Registry: Send + Sync + 'static {
 
     /// Holds what there is of a campaign and what comes, until it is resumed. One that is paused already stays so since
     /// then. Refused with `campaign_cancelled` when it is cancelled.
-    fn pause_campaign(
+    fn pause_campaign<'a>(
         &self,
         campaign: &Campaign,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Stop, StoreError>> + Send;
 
     /// Ends what there is of a campaign `cancelled`, held or not, and what comes as long as it is not resumed. One that is
     /// cancelled already stays so since then.
-    fn cancel_campaign(
+    fn cancel_campaign<'a>(
         &self,
         campaign: &Campaign,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Stop, StoreError>> + Send;
 
     /// Lifts the stop of this very campaign, or recipient, and returns it if there was one. What was held goes on unless
     /// another stop holds it; what was cancelled stays so.
-    fn resume_campaign(
+    fn resume_campaign<'a>(
         &self,
         campaign: &Campaign,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Option<Stop>, StoreError>> + Send;
 
     /// How a campaign does. Goes through all events.
@@ -262,8 +269,7 @@ pub trait Registry: Send + Sync + 'static {
     fn erase(
         &self,
         whose: &Erasure,
-        actor: &str,
-        now: Timestamp,
+        by: By<'_>,
         tell: &(dyn Fn(&Erased) + Sync),
     ) -> impl Future<Output = Result<Erased, StoreError>> + Send;
 
@@ -294,8 +300,7 @@ pub trait Registry: Send + Sync + 'static {
     /// anew (`secret_unreadable`).
     fn rotate_key(
         &self,
-        actor: &str,
-        now: Timestamp,
+        by: By<'_>,
         tell: &(dyn Fn(u64) + Sync),
     ) -> impl Future<Output = Result<KeyRotated, StoreError>> + Send;
 }

@@ -16,7 +16,7 @@ use tharsis_core::{
     subscription::Settings,
 };
 
-use crate::{DeliveryFilter, Status, StoreError, filter::to_text};
+use crate::{Deed, DeliveryFilter, Status, StoreError, filter::to_text};
 
 /// A replay as somebody asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,20 +33,17 @@ pub struct ReplayDraft {
     pub rate: Option<Rate>,
     /// How many deliveries it would be at most, where that was counted: for those who watch.
     pub expected: Option<u64>,
-    /// Who asks, for the audit.
-    pub actor: String,
 }
 
 impl ReplayDraft {
     /// Of what is chosen: under the events' own keys, as fast as receivers take it.
-    pub fn new(choice: ReplayChoice, actor: impl Into<String>) -> Self {
+    pub fn new(choice: ReplayChoice) -> Self {
         Self {
             choice,
             key: ReplayKey::Same,
             to: None,
             rate: None,
             expected: None,
-            actor: actor.into(),
         }
     }
 }
@@ -196,7 +193,7 @@ pub(crate) fn check(choice: &ReplayChoice) -> Result<(), Invalid> {
 }
 
 /// What the audit says of a replay that is asked for.
-pub(crate) fn detail(draft: &ReplayDraft) -> Result<serde_json::Value, StoreError> {
+pub(crate) fn deed(draft: &ReplayDraft, id: ReplayId) -> Result<Deed, StoreError> {
     let (takes, filter) = match &draft.choice {
         ReplayChoice::Deliveries(ids) => (format!("{} deliveries", ids.len()), None),
         ReplayChoice::Filter(filter) => ("what matches".to_owned(), Some(filter)),
@@ -204,14 +201,17 @@ pub(crate) fn detail(draft: &ReplayDraft) -> Result<serde_json::Value, StoreErro
             (format!("what {of} was never delivered"), Some(filter))
         }
     };
+    let client = filter.and_then(|filter| filter.client);
     let filter = filter.map(to_text).transpose()?;
-    Ok(serde_json::json!({
+    let detail = serde_json::json!({
         "takes": takes,
         "filter": filter,
         "key": draft.key.as_str(),
         "to": draft.to.map(|to| to.to_string()),
         "rate": draft.rate.map(|rate| rate.to_string()),
-    }))
+    });
+    let deed = Deed::new("replay.asked", &id).with(detail);
+    Ok(Deed { client, ..deed })
 }
 
 /// Why a replay cannot be paused, resumed or cancelled.

@@ -25,8 +25,8 @@ impl Status {
             .ok_or_else(|| corrupt("a delivery that is not in the outbox and did not end"))
     }
 
-    /// As statements and filters write it.
-    pub(crate) fn word(self) -> &'static str {
+    /// The word for it in filters, JSON and the CLI.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Retrying => "retrying",
@@ -35,10 +35,11 @@ impl Status {
         }
     }
 
-    pub(crate) fn parse(word: &str) -> Option<Self> {
+    /// Reads [`Self::as_str`] back.
+    pub fn parse(word: &str) -> Option<Self> {
         [Self::Pending, Self::Retrying, Self::Held]
             .into_iter()
-            .find(|status| status.word() == word)
+            .find(|status| status.as_str() == word)
             .or_else(|| End::parse(word).map(Self::Ended))
     }
 }

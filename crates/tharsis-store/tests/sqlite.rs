@@ -13,8 +13,8 @@ use tharsis_core::{
     subscription::{Credentials, Draft, Settings, State, header::OwnHeader},
 };
 use tharsis_store::{
-    Attempt, DeliveryFilter, Fate, LaneRead, Outbox, Registry, RouteTo, Routed, Settlement, Shards,
-    Status, StoreError,
+    Attempt, By, DeliveryFilter, Fate, LaneRead, Outbox, Registry, RouteTo, Routed, Settlement,
+    Shards, Status, StoreError,
     sqlite::{self, SqliteStore},
 };
 
@@ -297,10 +297,10 @@ async fn a_file_of_several_keys_must_hold_the_one_that_seals() {
     let store = SqliteStore::open_with(&url(&path), given(&both)).await;
     let store = store.expect("opens");
     let before = store.keys().await.expect("the keys");
-    let rotated = store.rotate_key("sre", NOW, &|_| ()).await;
+    let rotated = store.rotate_key(By::new("sre", NOW), &|_| ()).await;
     let rotated = rotated.expect("the other one is here");
     assert_eq!((&rotated.key, rotated.is_made), (&before[1].id, false));
-    let another = store.rotate_key("sre", NOW, &|_| ()).await;
+    let another = store.rotate_key(By::new("sre", NOW), &|_| ()).await;
     assert_eq!(
         code(&another.expect_err("there is no other")),
         "key_not_prepared"
@@ -318,8 +318,9 @@ async fn a_file_of_several_keys_must_hold_the_one_that_seals() {
 async fn a_first_key_is_made_once_and_before_the_database_if_asked_for() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, key) = (folder.path().join("t.db"), folder.path().join("t.db.key"));
-    let init =
-        async || SqliteStore::init_key(&url(&path), sqlite::Options::default(), "sre", NOW).await;
+    let init = async || {
+        SqliteStore::init_key(&url(&path), sqlite::Options::default(), By::new("sre", NOW)).await
+    };
     let known = async || SqliteStore::known_key(&url(&path), sqlite::Options::default()).await;
     assert_eq!(known().await.expect("asked"), None);
     let made = init().await.expect("made");
@@ -342,7 +343,7 @@ async fn a_first_key_is_made_once_and_before_the_database_if_asked_for() {
     let made = init().await.expect("made");
     let store = open(&path).await;
     assert_eq!(store.keys().await.expect("the keys")[0].id, made);
-    let audit = store.audit().await.expect("the audit");
+    let audit = store.audit(None, None, 100).await.expect("the audit").items;
     assert_eq!((&*audit[0].action, &audit[0].subject), ("key.made", &made));
 }
 

@@ -22,8 +22,8 @@ use tharsis_dispatch::{
     Wake, check, system_now,
 };
 use tharsis_store::{
-    Forgotten, Lease, Outbox, PublishOn, Published, Registry, Remaining, Shards, Store, StoreError,
-    StoreOptions, WorkerRecord,
+    By, Forgotten, Lease, Outbox, PublishOn, Published, Registry, Remaining, Shards, Store,
+    StoreError, StoreOptions, WorkerRecord,
 };
 
 use crate::Error;
@@ -176,13 +176,8 @@ impl Emitter {
     /// # Errors
     /// `key_known` where the database seals with a key already, `key_file_exists` where there is such a file; as
     /// [`Emitter::open`].
-    pub async fn init_key(
-        url: &str,
-        options: &Options,
-        actor: &str,
-        now: Timestamp,
-    ) -> Result<String, Error> {
-        Ok(Store::init_key(url, &options.store(), actor, now).await?)
+    pub async fn init_key(url: &str, options: &Options, by: By<'_>) -> Result<String, Error> {
+        Ok(Store::init_key(url, &options.store(), by).await?)
     }
 
     /// The id of the key that the database seals with, if it is there and knows one. Needs no key.
@@ -287,17 +282,32 @@ impl Emitter {
         credentials: &Credentials,
         method: Option<CheckMethod>,
     ) -> Result<Subscription, Error> {
+        let by = By::from(system_now());
+        self.subscribe_by(settings, credentials, method, by).await
+    }
+
+    /// [`Self::subscribe`], asked for by somebody whom the audit is to name.
+    ///
+    /// # Errors
+    /// As that.
+    pub async fn subscribe_by(
+        &self,
+        settings: &Settings,
+        credentials: &Credentials,
+        method: Option<CheckMethod>,
+        by: By<'_>,
+    ) -> Result<Subscription, Error> {
         settings.accepts(credentials.secret.as_ref())?;
         settings.accepts_headers(&credentials.headers)?;
         let method = CheckMethod::of(&settings.profile, method)?;
-        let now = system_now();
+        let now = by.at;
         // Of an event and a subscription that nobody else hears of.
         let id = DeliveryId {
             event: EventId::new(now, random()?),
             subscription: SubscriptionId::new(now, random()?),
         };
         check(self.client()?, settings, credentials, method, id, now).await?;
-        let subscription = self.0.store.add(settings, credentials, now).await?;
+        let subscription = self.0.store.add(settings, credentials, by).await?;
         self.wake();
         Ok(subscription)
     }

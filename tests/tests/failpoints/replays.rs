@@ -72,7 +72,7 @@ fn ask(world: &World) {
     let asked = world.block_on(
         emitter
             .registry()
-            .replay(&ReplayDraft::new(choice, "sre"), system_now()),
+            .replay(&ReplayDraft::new(choice), system_now()),
     );
     asked.expect("it can be asked for");
 }

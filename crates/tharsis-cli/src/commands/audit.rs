@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
-use tharsis::{Registry, system_now};
+use tharsis::{ClientId, Registry, system_now};
 
 use super::Context;
 use crate::output::{
@@ -20,30 +20,48 @@ pub(crate) enum Command {
     List(List),
 }
 
-/// List what people asked for, newest first, at most 100
+/// List who did what to what, newest first
 ///
-/// Replays, and what was done to them.
+/// What people changed, and what workers saw that may be an attack.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   tharsis audit list
   tharsis audit list --json | jq '.entries[] | select(.action == \"replay.asked\")'")]
-pub(crate) struct List {}
+pub(crate) struct List {
+    /// Of this client alone
+    #[arg(long, value_name = "UUID")]
+    client: Option<ClientId>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    limit: u32,
+    /// The entries after those of another list, which named it as `next`
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<String>,
+}
 
 pub(crate) async fn run(context: &Context, command: &Command) -> Result<Exit, Failure> {
-    let Command::List(List {}) = command;
+    let Command::List(wanted) = command;
     let (output, now) = (context.output, system_now());
     let emitter = context.open_without_key().await?;
-    let entries = emitter.registry().audit().await?;
+    let page = (emitter.registry())
+        .audit(wanted.client, wanted.after.as_deref(), wanted.limit)
+        .await?;
+    let entries = page.items;
     if output.json {
         #[derive(Serialize)]
         struct Document {
             entries: Vec<Entry>,
+            /// Hand it over as `--after`; null at the end.
+            next: Option<String>,
         }
         #[derive(Serialize)]
         struct Entry {
             at: String,
             actor: String,
+            /// From where, where it was asked over a network.
+            address: Option<String>,
+            client: Option<String>,
             action: String,
             subject: String,
             detail: Value,
@@ -54,11 +72,14 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<Exit, Fa
                 .map(|entry| Entry {
                     at: entry.at.to_string(),
                     actor: entry.actor,
+                    address: entry.address,
+                    client: entry.client.map(|client| client.to_string()),
                     action: entry.action,
                     subject: entry.subject,
                     detail: serde_json::from_str(&entry.detail).unwrap_or(Value::Null),
                 })
                 .collect(),
+            next: page.next,
         })?;
     } else if entries.is_empty() {
         output.note("Nothing was asked for.");

@@ -10,7 +10,7 @@ use tharsis::{
     system_now,
 };
 
-use super::{Context, documents::millis};
+use super::{Context, by, documents::millis};
 use crate::output::{
     Exit, Failure, Output, Table, fields,
     text::{count, counted, inert, measured, moment},
@@ -159,17 +159,17 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
     let (campaign, stop, what) = match command {
         Command::Pause(Pause { which }) => {
             let campaign = which.campaign(&emitter).await?;
-            let stop = registry.pause_campaign(&campaign, now).await?;
+            let stop = registry.pause_campaign(&campaign, by()).await?;
             (campaign, Some(stop), "is paused")
         }
         Command::Cancel(Cancel { which }) => {
             let campaign = which.campaign(&emitter).await?;
-            let stop = registry.cancel_campaign(&campaign, now).await?;
+            let stop = registry.cancel_campaign(&campaign, by()).await?;
             (campaign, Some(stop), "is cancelled")
         }
         Command::Resume(Resume { which }) | Command::Show(Show { which }) => {
             let campaign = which.campaign(&emitter).await?;
-            registry.resume_campaign(&campaign, now).await?;
+            registry.resume_campaign(&campaign, by()).await?;
             (campaign, None, "goes on")
         }
     };

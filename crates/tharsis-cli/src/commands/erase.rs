@@ -4,9 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, builder::NonEmptyStringValueParser};
 use serde::Serialize;
-use tharsis::{ClientId, Registry, erasure::Erasure, store::Erased, system_now};
+use tharsis::{ClientId, Registry, erasure::Erasure, store::Erased};
 
-use super::{Context, actor};
+use super::{Context, by};
 use crate::output::{
     Exit, Failure, fields,
     text::{count, inert},
@@ -67,8 +67,7 @@ pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
     let tell = |erased: &Erased| {
         *so_far.lock().unwrap_or_else(PoisonError::into_inner) = *erased;
     };
-    let actor = actor();
-    let erasing = (emitter.registry()).erase(&whose, &actor, system_now(), &tell);
+    let erasing = (emitter.registry()).erase(&whose, by(), &tell);
     let erased = output
         .progress()
         .during(erasing, || {

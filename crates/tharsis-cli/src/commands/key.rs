@@ -10,7 +10,7 @@ use serde::Serialize;
 use tharsis::{Emitter, Registry, secret::SealingKey, store::KeyRecord, system_now};
 use zeroize::Zeroizing;
 
-use super::{Context, actor, not_opened, random};
+use super::{Context, by, not_opened, random};
 use crate::output::{
     Exit, Failure, Table, fields,
     text::{count, counted, inert, moment_or_dash},
@@ -171,8 +171,8 @@ async fn init(context: &Context, wanted: &Init) -> Result<Exit, Failure> {
         .at("THARSIS_KEYS")
         .hint("leave them out, or print a key with --print"));
     }
-    let (options, actor) = (context.options(), actor());
-    let key = Emitter::init_key(database.expose(), &options, &actor, system_now())
+    let options = context.options();
+    let key = Emitter::init_key(database.expose(), &options, by())
         .await
         .map_err(not_opened)?;
     let file = key_file(context);
@@ -239,8 +239,7 @@ async fn rotate(context: &Context) -> Result<Exit, Failure> {
     let emitter = context.open().await?;
     let so_far = AtomicU64::new(0);
     let tell = |values| so_far.store(values, Relaxed);
-    let actor = actor();
-    let rotating = (emitter.registry()).rotate_key(&actor, system_now(), &tell);
+    let rotating = (emitter.registry()).rotate_key(by(), &tell);
     let rotated = output
         .progress()
         .during(rotating, || {

@@ -54,6 +54,10 @@ CREATE TABLE audit (
     at timestamptz(3) NOT NULL,
     -- As the caller names itself.
     actor text NOT NULL,
+    -- From where, where it was asked over a network.
+    address text,
+    -- Whose it is, where it is one client's.
+    client uuid,
     action text NOT NULL,
     -- The id of what it was done to.
     subject text NOT NULL,

@@ -52,6 +52,10 @@ CREATE TABLE tharsis_audit (
     at INTEGER NOT NULL,
     -- As the caller names itself.
     actor TEXT NOT NULL,
+    -- From where, where it was asked over a network.
+    address TEXT,
+    -- Whose it is, where it is one client's.
+    client BLOB,
     action TEXT NOT NULL,
     -- The id of what it was done to.
     subject TEXT NOT NULL,

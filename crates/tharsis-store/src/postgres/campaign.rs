@@ -7,7 +7,7 @@ use tharsis_core::{ClientId, SubscriptionId, Timestamp};
 use uuid::Uuid;
 
 use super::{
-    PostgresStore,
+    PostgresStore, audit,
     command::CHUNK,
     history::look,
     release,
@@ -15,7 +15,7 @@ use super::{
     value::{Instant, corrupt, expect_changed, text},
 };
 use crate::{
-    Campaign, CampaignReport, Shard, Slow, Stop, StopState, StoreError, campaign::is_cancelled,
+    By, Campaign, CampaignReport, Shard, Slow, Stop, StopState, StoreError, campaign::is_cancelled,
     failpoint,
 };
 
@@ -70,8 +70,9 @@ pub(super) async fn stop(
     store: &PostgresStore,
     campaign: &Campaign,
     state: StopState,
-    now: Timestamp,
+    by: By<'_>,
 ) -> Result<Stop, StoreError> {
+    let now = by.at;
     let mut write = store.turn().await?;
     match find(&mut write, campaign).await? {
         Some(stop) if stop.state == state => {
@@ -100,6 +101,7 @@ pub(super) async fn stop(
         ask(&mut write, "cancel_campaign", campaign, now).await?;
     }
     let stop = find(&mut write, campaign).await?;
+    audit::write(&mut write, by, &campaign.deed(state.action())).await?;
     write.commit(failpoint::REGISTRY).await?;
     stop.ok_or_else(|| corrupt("a stop that was just written"))
 }
@@ -108,8 +110,9 @@ pub(super) async fn stop(
 pub(super) async fn resume(
     store: &PostgresStore,
     campaign: &Campaign,
-    now: Timestamp,
+    by: By<'_>,
 ) -> Result<Option<Stop>, StoreError> {
+    let now = by.at;
     let mut write = store.turn().await?;
     let Some(stop) = find(&mut write, campaign).await? else {
         write.roll_back().await?;
@@ -123,6 +126,7 @@ pub(super) async fn resume(
         .rows_affected();
     expect_changed("a stop", 1, lifted)?;
     ask(&mut write, "resume_campaign", campaign, now).await?;
+    audit::write(&mut write, by, &campaign.deed("campaign.resumed")).await?;
     write.commit(failpoint::REGISTRY).await?;
     Ok(Some(stop))
 }

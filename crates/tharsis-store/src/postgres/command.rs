@@ -6,18 +6,18 @@
 use std::collections::BTreeSet;
 
 use sqlx::PgConnection;
-use tharsis_core::{DeliveryId, Timestamp};
+use tharsis_core::{ClientId, DeliveryId, Timestamp};
 use uuid::Uuid;
 
 use super::{
-    PostgresStore, campaign,
+    PostgresStore, audit, campaign,
     filter::{Pair, columns},
     history::pair,
     owner, poke, registry, release, replay,
     value::{Instant, corrupt, expect_changed},
 };
 use crate::{
-    CommandAccepted, Lease, Pending, Shard, Shards, StoreError, WorkedOff, failpoint,
+    By, CommandAccepted, Deed, Lease, Pending, Shard, Shards, StoreError, WorkedOff, failpoint,
     replay::{DUE_WITHIN, SOON},
     status,
 };
@@ -30,13 +30,24 @@ pub(super) async fn ask(
     store: &PostgresStore,
     kind: &'static str,
     id: DeliveryId,
-    now: Timestamp,
+    by: By<'_>,
 ) -> Result<CommandAccepted, StoreError> {
+    let now = by.at;
     let mut write = store.0.lists.begin().await?;
     let pair = pair(&mut write, id).await?;
     check_unfinished(&mut write, pair, id).await?;
     insert(&mut write, kind, pair.1, Some(pair.0), now).await?;
     registry::bump(&mut write).await?;
+    let client: Uuid = sqlx::query_scalar("SELECT client FROM subscription WHERE seq = $1")
+        .bind(pair.1)
+        .fetch_one(&mut *write)
+        .await?;
+    let action = match kind {
+        "retry" => "delivery.retried",
+        _ => "delivery.cancelled",
+    };
+    let deed = Deed::new(action, &id).of(ClientId::from_uuid(client));
+    audit::write(&mut write, by, &deed).await?;
     write.commit(failpoint::ASK_COMMAND).await?;
     Ok(CommandAccepted {
         owned: owner::owned(store).await?,

@@ -14,23 +14,22 @@ use super::{
     registry,
     value::Instant,
 };
-use crate::{
-    Erased, StoreError,
-    erasure::{CHUNK, remove_subscriptions},
-    failpoint,
-};
+use crate::{By, Erased, Registry as _, StoreError, erasure::CHUNK, failpoint};
 
 /// Erases it, and tells how far it has come.
 pub(super) async fn erase(
     store: &PostgresStore,
     whose: &Erasure,
-    actor: &str,
-    now: Timestamp,
+    by: By<'_>,
     tell: &(dyn Fn(&Erased) + Sync),
 ) -> Result<Erased, StoreError> {
+    let now = by.at;
     let mut erased = Erased::default();
     if let Erasure::Client(client) = whose {
-        remove_subscriptions(store, *client, now).await?;
+        // So that nobody routes to them from now on.
+        for subscription in store.list(Some(*client)).await? {
+            registry::remove(store, subscription.id, by).await?;
+        }
     }
     let mut before: Vec<Uuid> = Vec::new();
     for part in parts(store).await? {
@@ -48,7 +47,7 @@ pub(super) async fn erase(
     }
     delete_keys_of_erased(store).await?;
     again_where_locked(|| erase_late(store, &before, now)).await?;
-    close(store, whose, actor, now, &mut erased).await?;
+    close(store, whose, by, &mut erased).await?;
     Ok(erased)
 }
 
@@ -189,8 +188,7 @@ async fn give_up(
 async fn close(
     store: &PostgresStore,
     whose: &Erasure,
-    actor: &str,
-    now: Timestamp,
+    by: By<'_>,
     erased: &mut Erased,
 ) -> Result<(), StoreError> {
     let mut write = store.0.lists.begin().await?;
@@ -227,14 +225,15 @@ async fn close(
             }
         }
     }
-    let (action, detail) = erased.audited(whose);
-    audit::write(&mut write, actor, action, &whose.subject(), &detail, now).await?;
+    audit::write(&mut write, by, &erased.deed(whose)).await?;
     write.commit(failpoint::RETENTION).await
 }
 
-const OF_CLIENT: [&str; 5] = [
+const OF_CLIENT: [&str; 6] = [
     "DELETE FROM transition WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)",
     "DELETE FROM alert WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)",
+    // Who did what to them, and when, stays.
+    "UPDATE audit SET detail = '{}' WHERE client = $1 AND action LIKE 'subscription.%'",
     "DELETE FROM full_backlog WHERE client = $1",
     "DELETE FROM campaign_stop WHERE client = $1",
     "DELETE FROM subscription WHERE client = $1 AND removed_at IS NOT NULL",

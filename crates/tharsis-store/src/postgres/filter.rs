@@ -247,7 +247,7 @@ impl Matching {
         filter: &DeliveryFilter,
         unreadable: &[i64],
     ) -> Result<Self, StoreError> {
-        let words: Vec<&str> = filter.status.iter().map(|status| status.word()).collect();
+        let words: Vec<&str> = filter.status.iter().map(|status| status.as_str()).collect();
         Ok(Self {
             within: Ids::of(filter),
             client: filter.client.map(|c| *c.as_uuid()),

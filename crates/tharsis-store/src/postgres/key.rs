@@ -1,13 +1,12 @@
 //! The sealing keys, as the database knows them.
 
-use serde_json::json;
 use sqlx::PgConnection;
-use tharsis_core::{Timestamp, secret::SealingKey};
+use tharsis_core::secret::SealingKey;
 use uuid::Uuid;
 
 use super::{Options, PostgresStore, audit, error::explain, value::Instant};
 use crate::{
-    KeyRecord, KeyRotated, Random, StoreError,
+    By, Deed, KeyRecord, KeyRotated, Random, StoreError,
     error::expect_changed,
     failpoint::{self, Failpoint, reached},
     key::{self, CHUNK, KeyRow, Known, Place, Resealed, Ring, Sealed, Value},
@@ -41,12 +40,8 @@ pub(super) async fn make(
 
 /// Makes the first key of a database that knows none, in a file that is not there yet. Where there is no schema it is for
 /// the migration to tell the database of it. Returns its id.
-pub(super) async fn init(
-    url: &str,
-    options: Options,
-    actor: &str,
-    now: Timestamp,
-) -> Result<String, StoreError> {
+pub(super) async fn init(url: &str, options: Options, by: By<'_>) -> Result<String, StoreError> {
+    let now = by.at;
     let (random, ring) = (options.random, options.ring().ok_or_else(not_given)?);
     let Some(store) = keyless(url, options).await? else {
         return Ok(ring.init(random)?.id());
@@ -62,7 +57,7 @@ pub(super) async fn init(
         .bind(Instant(now))
         .execute(&mut *write)
         .await?;
-    audit::write(&mut write, actor, key::MADE, &known.id, &json!({}), now).await?;
+    audit::write(&mut write, by, &Deed::new(key::MADE, &known.id)).await?;
     write.commit(failpoint::KEY).await?;
     Ok(known.id)
 }
@@ -168,15 +163,14 @@ pub(super) async fn prepare(store: &PostgresStore) -> Result<String, StoreError>
 
 pub(super) async fn rotate(
     store: &PostgresStore,
-    actor: &str,
-    now: Timestamp,
+    by: By<'_>,
     tell: &(dyn Fn(u64) + Sync),
 ) -> Result<KeyRotated, StoreError> {
-    let mut rotated = take_prepared(store, false, actor, now).await?;
+    let mut rotated = take_prepared(store, false, by).await?;
     let mut resealed = reseal(store, tell).await?;
     // Where nothing was prepared, and no rotation was cut short, it begins here.
     if rotated.former.is_none() && resealed.values == 0 {
-        rotated = take_prepared(store, true, actor, now).await?;
+        rotated = take_prepared(store, true, by).await?;
         resealed = reseal(store, tell).await?;
     }
     Ok(KeyRotated {
@@ -190,9 +184,9 @@ pub(super) async fn rotate(
 async fn take_prepared(
     store: &PostgresStore,
     may_make: bool,
-    actor: &str,
-    now: Timestamp,
+    by: By<'_>,
 ) -> Result<KeyRotated, StoreError> {
+    let now = by.at;
     let (ring, random) = (store.ring()?, store.0.options.random);
     let mut write = store.turn().await?;
     let Some(sealing) = sealing(&mut write).await? else {
@@ -234,8 +228,7 @@ async fn take_prepared(
         is_made,
         ..KeyRotated::default()
     };
-    let (action, detail) = rotated.audited();
-    audit::write(&mut write, actor, action, &rotated.key, &detail, now).await?;
+    audit::write(&mut write, by, &rotated.deed()).await?;
     write.commit(failpoint::KEY).await?;
     Ok(rotated)
 }

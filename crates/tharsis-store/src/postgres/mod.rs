@@ -67,7 +67,7 @@ mod whereabouts;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use sqlx::PgConnection;
-use tharsis_core::{EventId, Timestamp, event::Event, profile::Profiles, secret::Keyring};
+use tharsis_core::{EventId, event::Event, profile::Profiles, secret::Keyring};
 
 use self::{
     connect::{Database, Pool, Pools, Schema},
@@ -77,8 +77,8 @@ use self::{
     publish::Clock,
 };
 use crate::{
-    Published, Random, StoreError, WorkerRecord, key::Ring, publishing::Waiting, random::entropy,
-    subscription::Reader, worker,
+    By, Published, Random, StoreError, WorkerRecord, key::Ring, publishing::Waiting,
+    random::entropy, subscription::Reader, worker,
 };
 
 /// What a store is opened with.
@@ -191,13 +191,8 @@ impl PostgresStore {
     /// # Errors
     /// `key_known` where the database seals with a key already, `key_file_exists` where there is such a file; as
     /// [`Self::open`].
-    pub async fn init_key(
-        url: &str,
-        options: Options,
-        actor: &str,
-        now: Timestamp,
-    ) -> Result<String, StoreError> {
-        key::init(url, options, actor, now).await
+    pub async fn init_key(url: &str, options: Options, by: By<'_>) -> Result<String, StoreError> {
+        key::init(url, options, by).await
     }
 
     /// The id of the key that the database seals with, if its schema is there and knows one. Needs no key.

@@ -313,7 +313,7 @@ impl World {
             ReplayChoice::Filter(dead),
             ReplayChoice::Missing(of, DeliveryFilter::default()),
         ] {
-            let draft = ReplayDraft::new(choice, "sre");
+            let draft = ReplayDraft::new(choice);
             let asked = self.store.replay(&draft, self.now).await.expect("asked");
             let mut chunks = 0;
             loop {
@@ -330,7 +330,7 @@ impl World {
                 }
             }
             assert!(chunks > 0, "nothing was looked at");
-            drop(self.store.cancel_replay(asked.id, "sre", self.now).await);
+            drop(self.store.cancel_replay(asked.id, self.now).await);
         }
         run(&mut self.conn, "DELETE FROM delivery WHERE replay > 0").await;
     }

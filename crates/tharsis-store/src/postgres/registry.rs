@@ -22,10 +22,12 @@ use super::{
     whereabouts,
 };
 use crate::{
-    AlertRecord, Anew, AuditRecord, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
+    AlertRecord, Anew, AuditRecord, By, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
     DeliveryFilter, DeliveryRow, Erased, EventRecord, KeyRecord, KeyRotated, Outlived, Page,
     Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention, Stop, StopState,
-    StoreError, Survey, TransitionRecord, Whereabouts, failpoint,
+    StoreError, Survey, TransitionRecord, Whereabouts,
+    audit::Deed,
+    failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
     key::nonce,
     replay::Order,
@@ -36,12 +38,14 @@ use crate::{
 };
 
 impl Registry for PostgresStore {
-    async fn add(
+    async fn add<'a>(
         &self,
         settings: &Settings,
         credentials: &Credentials,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Subscription, StoreError> {
+        let by = by.into();
+        let now = by.at;
         settings.accepts(credentials.secret.as_ref())?;
         settings.accepts_headers(&credentials.headers)?;
         let id = SubscriptionId::new(now, self.random_id_bytes()?);
@@ -92,7 +96,8 @@ impl Registry for PostgresStore {
         }
         self.seal_headers(&mut write, seq, id, &credentials.headers)
             .await?;
-        self.registered(write, id).await
+        self.registered(write, by, ("subscription.added", None), id)
+            .await
     }
 
     async fn find(&self, id: SubscriptionId) -> Result<Subscription, StoreError> {
@@ -105,13 +110,15 @@ impl Registry for PostgresStore {
         subscription::list(self, client).await
     }
 
-    async fn set(
+    async fn set<'a>(
         &self,
         id: SubscriptionId,
         settings: &Settings,
         anew: Anew<'_>,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Subscription, StoreError> {
+        let by = by.into();
+        let now = by.at;
         settings.accepts_headers(anew.headers.unwrap_or_default())?;
         let row = SettingsRow::of(settings)?;
         let mut write = self.turn().await?;
@@ -181,12 +188,24 @@ impl Registry for PostgresStore {
                 .await?;
             self.seal_headers(&mut write, seq, id, headers).await?;
         }
-        self.registered(write, id).await
+        self.registered(
+            write,
+            by,
+            ("subscription.changed", Some(&target.subscription)),
+            id,
+        )
+        .await
     }
 
-    async fn pause(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
+    async fn pause<'a>(
+        &self,
+        id: SubscriptionId,
+        by: impl Into<By<'a>> + Send,
+    ) -> Result<Subscription, StoreError> {
+        let by = by.into();
+        let now = by.at;
         let mut write = self.turn().await?;
-        let (seq, _) = subscription::find(&mut *write, self.reader()?, id).await?;
+        let (seq, target) = subscription::find(&mut *write, self.reader()?, id).await?;
         release::withdraw(&mut write, seq).await?;
         sqlx::query(
             "INSERT INTO subscription_state AS st (subscription, state, since)
@@ -200,21 +219,36 @@ impl Registry for PostgresStore {
         .execute(&mut *write)
         .await?;
         touch(&mut write, seq, now).await?;
-        self.registered(write, id).await
+        self.registered(
+            write,
+            by,
+            ("subscription.paused", Some(&target.subscription)),
+            id,
+        )
+        .await
     }
 
-    async fn resume(
+    async fn resume<'a>(
         &self,
         id: SubscriptionId,
         held: Held,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Subscription, StoreError> {
+        let by = by.into();
+        let now = by.at;
         let mut write = self.turn().await?;
         let (seq, target) = subscription::find(&mut *write, self.reader()?, id).await?;
         if held != Held::All {
             // Asked again, after a lost answer: what came since goes out.
             if target.subscription.resuming == Some(held) {
-                return self.registered(write, id).await;
+                return self
+                    .registered(
+                        write,
+                        by,
+                        ("subscription.resumed", Some(&target.subscription)),
+                        id,
+                    )
+                    .await;
             }
             if !is_held(&target.subscription) {
                 return Err(not_held());
@@ -222,7 +256,14 @@ impl Registry for PostgresStore {
             release::withdraw(&mut write, seq).await?;
             release::ask(&mut write, seq, held, now).await?;
             touch(&mut write, seq, now).await?;
-            return self.registered(write, id).await;
+            return self
+                .registered(
+                    write,
+                    by,
+                    ("subscription.resumed", Some(&target.subscription)),
+                    id,
+                )
+                .await;
         }
         release::withdraw(&mut write, seq).await?;
         sqlx::query("DELETE FROM subscription_state WHERE subscription = $1")
@@ -233,16 +274,24 @@ impl Registry for PostgresStore {
             health::half_open(&mut write, seq, RESUMED, now).await?;
         }
         touch(&mut write, seq, now).await?;
-        self.registered(write, id).await
+        self.registered(
+            write,
+            by,
+            ("subscription.resumed", Some(&target.subscription)),
+            id,
+        )
+        .await
     }
 
-    async fn rotate(
+    async fn rotate<'a>(
         &self,
         id: SubscriptionId,
         secret: Option<&Secret>,
         until: Option<Timestamp>,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Subscription, StoreError> {
+        let by = by.into();
+        let now = by.at;
         let mut write = self.turn().await?;
         let (seq, target) = subscription::find(&mut *write, self.reader()?, id).await?;
         may_follow(&target, secret, until, now)?;
@@ -271,56 +320,21 @@ impl Registry for PostgresStore {
             health::half_open(&mut write, seq, CHANGED, now).await?;
         }
         touch(&mut write, seq, now).await?;
-        self.registered(write, id).await
+        self.registered(
+            write,
+            by,
+            ("subscription.rotated", Some(&target.subscription)),
+            id,
+        )
+        .await
     }
 
-    async fn remove(&self, id: SubscriptionId, now: Timestamp) -> Result<Removed, StoreError> {
-        // Before anybody is kept waiting: it may be a long lane.
-        let unfinished: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM delivery
-             WHERE subscription = (SELECT seq FROM subscription WHERE id = $1)",
-        )
-        .bind(id.as_uuid())
-        .fetch_one(&mut *self.0.lists.get().await?)
-        .await?;
-
-        let mut write = self.turn().await?;
-        let (seq, _) = subscription::find(&mut *write, self.reader()?, id).await?;
-        // Routers hold the key of a row for whose lane they write: what they have written is there to be ended from here
-        // on, and who comes later sees it removed.
-        sqlx::query("SELECT FROM subscription WHERE seq = $1 FOR UPDATE")
-            .bind(seq)
-            .execute(&mut *write)
-            .await?;
-        let removed = sqlx::query(
-            "UPDATE subscription SET removed_at = $2, updated_at = $2
-             WHERE seq = $1 AND removed_at IS NULL",
-        )
-        .bind(seq)
-        .bind(Instant(now))
-        .execute(&mut *write)
-        .await?
-        .rows_affected();
-        expect_changed("remove", 1, removed)?;
-        for statement in [
-            "DELETE FROM secret WHERE subscription = $1",
-            "DELETE FROM retiring_secret WHERE subscription = $1",
-            "DELETE FROM header WHERE subscription = $1",
-            "DELETE FROM subscription_state WHERE subscription = $1",
-            "DELETE FROM subscription_health WHERE subscription = $1",
-            "DELETE FROM release WHERE subscription = $1",
-            "DELETE FROM latest WHERE subscription = $1",
-        ] {
-            sqlx::query(statement)
-                .bind(seq)
-                .execute(&mut *write)
-                .await?;
-        }
-        command::ask_remains(&mut write, seq, now).await?;
-        write.commit(failpoint::REGISTRY).await?;
-        Ok(Removed {
-            unfinished: unfinished.unsigned_abs(),
-        })
+    async fn remove<'a>(
+        &self,
+        id: SubscriptionId,
+        by: impl Into<By<'a>> + Send,
+    ) -> Result<Removed, StoreError> {
+        remove(self, id, by.into()).await
     }
 
     async fn credentials(&self, id: SubscriptionId) -> Result<Credentials, StoreError> {
@@ -358,55 +372,73 @@ impl Registry for PostgresStore {
         alert::list(self).await
     }
 
-    async fn retry(&self, id: DeliveryId, now: Timestamp) -> Result<CommandAccepted, StoreError> {
-        command::ask(self, "retry", id, now).await
+    async fn retry<'a>(
+        &self,
+        id: DeliveryId,
+        by: impl Into<By<'a>> + Send,
+    ) -> Result<CommandAccepted, StoreError> {
+        command::ask(self, "retry", id, by.into()).await
     }
 
-    async fn cancel(&self, id: DeliveryId, now: Timestamp) -> Result<CommandAccepted, StoreError> {
-        command::ask(self, "cancel", id, now).await
+    async fn cancel<'a>(
+        &self,
+        id: DeliveryId,
+        by: impl Into<By<'a>> + Send,
+    ) -> Result<CommandAccepted, StoreError> {
+        command::ask(self, "cancel", id, by.into()).await
     }
 
-    async fn replay(&self, draft: &ReplayDraft, now: Timestamp) -> Result<Replay, StoreError> {
-        replay::ask(self, draft, now).await
+    async fn replay<'a>(
+        &self,
+        draft: &ReplayDraft,
+        by: impl Into<By<'a>> + Send,
+    ) -> Result<Replay, StoreError> {
+        replay::ask(self, draft, by.into()).await
     }
 
-    async fn pause_replay(
+    async fn pause_replay<'a>(
         &self,
         id: ReplayId,
-        actor: &str,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Replay, StoreError> {
-        replay::order(self, id, Order::Pause, actor, now).await
+        replay::order(self, id, Order::Pause, by.into()).await
     }
 
-    async fn resume_replay(
+    async fn resume_replay<'a>(
         &self,
         id: ReplayId,
-        actor: &str,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Replay, StoreError> {
-        replay::order(self, id, Order::Resume, actor, now).await
+        replay::order(self, id, Order::Resume, by.into()).await
     }
 
-    async fn cancel_replay(
+    async fn cancel_replay<'a>(
         &self,
         id: ReplayId,
-        actor: &str,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Replay, StoreError> {
-        replay::order(self, id, Order::Cancel, actor, now).await
+        replay::order(self, id, Order::Cancel, by.into()).await
     }
 
     async fn tally(&self, choice: &ReplayChoice) -> Result<Vec<(SubscriptionId, u64)>, StoreError> {
         replay::tally(self, choice).await
     }
 
-    async fn audit(&self) -> Result<Vec<AuditRecord>, StoreError> {
-        audit::list(self).await
+    async fn audit(
+        &self,
+        client: Option<ClientId>,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<AuditRecord>, StoreError> {
+        audit::list(self, client, after, limit).await
     }
 
-    async fn record(&self, entry: &AuditRecord) -> Result<(), StoreError> {
-        audit::record(self, entry).await
+    async fn record<'a>(
+        &self,
+        deed: &Deed,
+        by: impl Into<By<'a>> + Send,
+    ) -> Result<(), StoreError> {
+        audit::record(self, by.into(), deed).await
     }
 
     async fn replay_state(&self, id: ReplayId) -> Result<Replay, StoreError> {
@@ -417,28 +449,28 @@ impl Registry for PostgresStore {
         replay::list(self).await
     }
 
-    async fn pause_campaign(
+    async fn pause_campaign<'a>(
         &self,
         campaign: &Campaign,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Stop, StoreError> {
-        campaign::stop(self, campaign, StopState::Paused, now).await
+        campaign::stop(self, campaign, StopState::Paused, by.into()).await
     }
 
-    async fn cancel_campaign(
+    async fn cancel_campaign<'a>(
         &self,
         campaign: &Campaign,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Stop, StoreError> {
-        campaign::stop(self, campaign, StopState::Cancelled, now).await
+        campaign::stop(self, campaign, StopState::Cancelled, by.into()).await
     }
 
-    async fn resume_campaign(
+    async fn resume_campaign<'a>(
         &self,
         campaign: &Campaign,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Option<Stop>, StoreError> {
-        campaign::resume(self, campaign, now).await
+        campaign::resume(self, campaign, by.into()).await
     }
 
     async fn campaign(&self, campaign: &Campaign) -> Result<CampaignReport, StoreError> {
@@ -460,11 +492,10 @@ impl Registry for PostgresStore {
     async fn erase(
         &self,
         whose: &Erasure,
-        actor: &str,
-        now: Timestamp,
+        by: By<'_>,
         tell: &(dyn Fn(&Erased) + Sync),
     ) -> Result<Erased, StoreError> {
-        erasure::erase(self, whose, actor, now, tell).await
+        erasure::erase(self, whose, by, tell).await
     }
 
     async fn outlived(
@@ -489,11 +520,10 @@ impl Registry for PostgresStore {
 
     async fn rotate_key(
         &self,
-        actor: &str,
-        now: Timestamp,
+        by: By<'_>,
         tell: &(dyn Fn(u64) + Sync),
     ) -> Result<KeyRotated, StoreError> {
-        key::rotate(self, actor, now, tell).await
+        key::rotate(self, by, tell).await
     }
 }
 
@@ -560,12 +590,73 @@ impl PostgresStore {
     async fn registered(
         &self,
         mut write: Write,
+        by: By<'_>,
+        (action, before): (&'static str, Option<&Subscription>),
         id: SubscriptionId,
     ) -> Result<Subscription, StoreError> {
         let (_, target) = subscription::find(&mut *write, self.reader()?, id).await?;
+        let deed = Deed::to_subscription(action, before, Some(&target.subscription));
+        audit::write(&mut write, by, &deed).await?;
         write.commit(failpoint::REGISTRY).await?;
         Ok(target.subscription)
     }
+}
+
+/// Removes it, and asks for the end of what it leaves behind.
+pub(super) async fn remove(
+    store: &PostgresStore,
+    id: SubscriptionId,
+    by: By<'_>,
+) -> Result<Removed, StoreError> {
+    let now = by.at;
+    // Before anybody is kept waiting: it may be a long lane.
+    let unfinished: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM delivery
+         WHERE subscription = (SELECT seq FROM subscription WHERE id = $1)",
+    )
+    .bind(id.as_uuid())
+    .fetch_one(&mut *store.0.lists.get().await?)
+    .await?;
+
+    let mut write = store.turn().await?;
+    let (seq, target) = subscription::find(&mut *write, store.reader()?, id).await?;
+    // Routers hold the key of a row for whose lane they write: what they have written is there to be ended from here
+    // on, and who comes later sees it removed.
+    sqlx::query("SELECT FROM subscription WHERE seq = $1 FOR UPDATE")
+        .bind(seq)
+        .execute(&mut *write)
+        .await?;
+    let removed = sqlx::query(
+        "UPDATE subscription SET removed_at = $2, updated_at = $2
+         WHERE seq = $1 AND removed_at IS NULL",
+    )
+    .bind(seq)
+    .bind(Instant(now))
+    .execute(&mut *write)
+    .await?
+    .rows_affected();
+    expect_changed("remove", 1, removed)?;
+    for statement in [
+        "DELETE FROM secret WHERE subscription = $1",
+        "DELETE FROM retiring_secret WHERE subscription = $1",
+        "DELETE FROM header WHERE subscription = $1",
+        "DELETE FROM subscription_state WHERE subscription = $1",
+        "DELETE FROM subscription_health WHERE subscription = $1",
+        "DELETE FROM release WHERE subscription = $1",
+        "DELETE FROM latest WHERE subscription = $1",
+    ] {
+        sqlx::query(statement)
+            .bind(seq)
+            .execute(&mut *write)
+            .await?;
+    }
+    command::ask_remains(&mut write, seq, now).await?;
+    let deed = Deed::to_subscription("subscription.removed", Some(&target.subscription), None);
+    audit::write(&mut write, by, &deed).await?;
+    write.commit(failpoint::REGISTRY).await?;
+    Ok(Removed {
+        unfinished: unfinished.unsigned_abs(),
+    })
 }
 
 /// Former secrets that have signed no more for a day.

@@ -20,7 +20,7 @@ use super::{
     value::{Instant, corrupt, expect_changed},
 };
 use crate::{
-    DeliveryFilter, Pending, Replay, ReplayChoice, ReplayDraft, ReplayKey, Shard, Shards,
+    By, Deed, DeliveryFilter, Pending, Replay, ReplayChoice, ReplayDraft, ReplayKey, Shard, Shards,
     StoreError, failpoint,
     filter::{from_text, to_text},
     replay::{
@@ -149,8 +149,9 @@ impl<'r> FromRow<'r, PgRow> for ReplayRow {
 pub(super) async fn ask(
     store: &PostgresStore,
     draft: &ReplayDraft,
-    now: Timestamp,
+    by: By<'_>,
 ) -> Result<Replay, StoreError> {
+    let now = by.at;
     replay::check(&draft.choice)?;
     let id = ReplayId::new(now, store.random_id_bytes()?);
     let filter = match &draft.choice {
@@ -215,15 +216,8 @@ pub(super) async fn ask(
                 .await?;
         }
     }
-    audit::write(
-        &mut write,
-        &draft.actor,
-        "replay.asked",
-        &id.to_string(),
-        &replay::detail(draft)?,
-        now,
-    )
-    .await?;
+    let deed = replay::deed(draft, id)?;
+    audit::write(&mut write, by, &deed).await?;
     let row: ReplayRow = sqlx::query_as(select!("WHERE r.seq = $1"))
         .bind(seq)
         .fetch_one(&mut *write)
@@ -307,9 +301,9 @@ pub(super) async fn order(
     store: &PostgresStore,
     id: ReplayId,
     order: Order,
-    actor: &str,
-    now: Timestamp,
+    by: By<'_>,
 ) -> Result<Replay, StoreError> {
+    let now = by.at;
     let mut write = store.turn().await?;
     sqlx::query("SELECT FROM replay WHERE id = $1 FOR UPDATE")
         .bind(id.as_uuid())
@@ -342,15 +336,8 @@ pub(super) async fn order(
         Order::Cancel => forget_parts(&mut write, row.seq).await?,
     }
     let detail = serde_json::json!({ "replayed": row.replay.replayed });
-    audit::write(
-        &mut write,
-        actor,
-        order.action(),
-        &id.to_string(),
-        &detail,
-        now,
-    )
-    .await?;
+    let deed = Deed::new(order.action(), &id).with(detail);
+    audit::write(&mut write, by, &deed).await?;
     let row: ReplayRow = sqlx::query_as(select!("WHERE r.seq = $1"))
         .bind(row.seq)
         .fetch_one(&mut *write)

@@ -14,12 +14,12 @@ use super::{
     value::{Id, Millis, blob, corrupt, json},
 };
 use crate::{
-    AlertRecord, Claim, Claimed, Lease, StoreError, Telling, Told, Transition,
+    AlertRecord, By, Claim, Claimed, Lease, StoreError, Telling, Told, Transition,
     alert::{
         MOST_ANSWERS, MOST_ASKED, MOST_CASES, MOST_LISTED, Raised, cases, cause, claimed,
         unreadable_since,
     },
-    audit::WORKER,
+    audit::Deed,
     failpoint,
     health::{MOST_FORGOTTEN, condition, forgotten_before},
 };
@@ -70,17 +70,18 @@ pub(super) async fn raise(
 
 /// What might have been an attack outlives the message of it.
 async fn audit_raised(conn: &mut SqliteConnection, raised: &Raised) -> Result<(), StoreError> {
-    let id: Option<Id> = sqlx::query_scalar("SELECT id FROM tharsis_subscription WHERE seq = ?1")
-        .bind(raised.subscription)
-        .fetch_optional(&mut *conn)
-        .await?;
-    let Some(Id(id)) = id else {
+    let row: Option<(Id, Id)> =
+        sqlx::query_as("SELECT id, client FROM tharsis_subscription WHERE seq = ?1")
+            .bind(raised.subscription)
+            .fetch_optional(&mut *conn)
+            .await?;
+    let Some((Id(id), Id(client))) = row else {
         return Ok(());
     };
-    let subject = SubscriptionId::from_uuid(id).to_string();
-    let action = raised.cause.as_str();
-    let detail = serde_json::json!({ "code": raised.code });
-    audit::write(conn, WORKER, action, &subject, &detail, raised.at).await
+    let deed = Deed::new(raised.cause.as_str(), &SubscriptionId::from_uuid(id))
+        .of(ClientId::from_uuid(client))
+        .with(serde_json::json!({ "code": raised.code }));
+    audit::write(conn, By::worker(raised.at), &deed).await
 }
 
 /// Raises what this process cannot read, once a day.

@@ -6,12 +6,13 @@ use sqlx::{FromRow, Row as _, SqliteConnection, SqliteExecutor, sqlite::SqliteRo
 use tharsis_core::{ClientId, SubscriptionId, Timestamp};
 
 use super::{
-    SqliteStore, command, registry, release,
+    SqliteStore, audit, command, registry, release,
     subscription::unreadable,
     value::{Id, Millis, blob, corrupt, expect_changed, json},
 };
 use crate::{
-    Campaign, CampaignReport, Slow, Stop, StopState, StoreError, campaign::is_cancelled, failpoint,
+    By, Campaign, CampaignReport, Slow, Stop, StopState, StoreError, campaign::is_cancelled,
+    failpoint,
 };
 
 impl FromRow<'_, SqliteRow> for Stop {
@@ -69,8 +70,9 @@ pub(super) async fn stop(
     store: &SqliteStore,
     campaign: &Campaign,
     state: StopState,
-    now: Timestamp,
+    by: By<'_>,
 ) -> Result<Stop, StoreError> {
+    let now = by.at;
     let mut write = store.0.writer.begin().await?;
     match find(&mut write, campaign).await? {
         Some(stop) if stop.state == state => return Ok(stop),
@@ -93,6 +95,7 @@ pub(super) async fn stop(
         ask(&mut write, "cancel_campaign", campaign, now).await?;
     }
     let stop = find(&mut write, campaign).await?;
+    audit::write(&mut write, by, &campaign.deed(state.action())).await?;
     registry::bump(&mut write).await?;
     write.commit(failpoint::REGISTRY).await?;
     store.wrote();
@@ -103,8 +106,9 @@ pub(super) async fn stop(
 pub(super) async fn resume(
     store: &SqliteStore,
     campaign: &Campaign,
-    now: Timestamp,
+    by: By<'_>,
 ) -> Result<Option<Stop>, StoreError> {
+    let now = by.at;
     let mut write = store.0.writer.begin().await?;
     let Some(stop) = find(&mut write, campaign).await? else {
         return Ok(None);
@@ -116,6 +120,7 @@ pub(super) async fn resume(
         .rows_affected();
     expect_changed("a stop", 1, lifted)?;
     ask(&mut write, "resume_campaign", campaign, now).await?;
+    audit::write(&mut write, by, &campaign.deed("campaign.resumed")).await?;
     registry::bump(&mut write).await?;
     write.commit(failpoint::REGISTRY).await?;
     store.wrote();

@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 
 use sqlx::SqliteConnection;
-use tharsis_core::{DeliveryId, Timestamp, delivery::End};
+use tharsis_core::{ClientId, DeliveryId, Timestamp, delivery::End};
 
 use super::{
-    SqliteStore, campaign,
+    SqliteStore, audit, campaign,
     filter::Pair,
     history::pair,
     owner, registry, release,
     replay::{self, Next},
-    value::{count, expect_changed, json},
+    value::{Id, count, expect_changed, json},
 };
-use crate::{CommandAccepted, Lease, Pending, StoreError, WorkedOff, failpoint, status};
+use crate::{By, CommandAccepted, Deed, Lease, Pending, StoreError, WorkedOff, failpoint, status};
 
 /// Rows of one chunk: a few milliseconds of the lock.
 pub(super) const CHUNK: u32 = 500;
@@ -23,8 +23,9 @@ pub(super) async fn ask(
     store: &SqliteStore,
     kind: &'static str,
     id: DeliveryId,
-    now: Timestamp,
+    by: By<'_>,
 ) -> Result<CommandAccepted, StoreError> {
+    let now = by.at;
     let mut write = store.0.writer.begin().await?;
     let pair = pair(&mut write, id).await?;
     check_unfinished(&mut write, pair, id).await?;
@@ -38,6 +39,16 @@ pub(super) async fn ask(
     .execute(&mut *write)
     .await?;
     registry::bump(&mut write).await?;
+    let Id(client) = sqlx::query_scalar("SELECT client FROM tharsis_subscription WHERE seq = ?1")
+        .bind(pair.1)
+        .fetch_one(&mut *write)
+        .await?;
+    let action = match kind {
+        "retry" => "delivery.retried",
+        _ => "delivery.cancelled",
+    };
+    let deed = Deed::new(action, &id).of(ClientId::from_uuid(client));
+    audit::write(&mut write, by, &deed).await?;
     write.commit(failpoint::ASK_COMMAND).await?;
     store.wrote();
     Ok(CommandAccepted {

@@ -11,26 +11,25 @@ use super::{
     retention::delete,
     value::{blob, json},
 };
-use crate::{
-    Erased, StoreError,
-    erasure::{CHUNK, remove_subscriptions},
-    failpoint,
-};
+use crate::{By, Erased, Registry as _, StoreError, erasure::CHUNK, failpoint};
 
 /// Erases it, and tells how far it has come.
 pub(super) async fn erase(
     store: &SqliteStore,
     whose: &Erasure,
-    actor: &str,
-    now: Timestamp,
+    by: By<'_>,
     tell: &(dyn Fn(&Erased) + Sync),
 ) -> Result<Erased, StoreError> {
+    let now = by.at;
     let mut erased = Erased::default();
     if let Erasure::Client(client) = whose {
-        remove_subscriptions(store, *client, now).await?;
+        // So that nobody routes to them from now on.
+        for subscription in store.list(Some(*client)).await? {
+            registry::remove(store, subscription.id, by).await?;
+        }
     }
     erase_events(store, whose, now, &mut erased, tell).await?;
-    close(store, whose, actor, now, &mut erased).await?;
+    close(store, whose, by, &mut erased).await?;
     empty_log(store).await?;
     Ok(erased)
 }
@@ -179,8 +178,7 @@ async fn give_up(
 async fn close(
     store: &SqliteStore,
     whose: &Erasure,
-    actor: &str,
-    now: Timestamp,
+    by: By<'_>,
     erased: &mut Erased,
 ) -> Result<(), StoreError> {
     let mut write = store.0.writer.begin().await?;
@@ -217,17 +215,18 @@ async fn close(
             registry::bump(&mut write).await?;
         }
     }
-    let (action, detail) = erased.audited(whose);
-    audit::write(&mut write, actor, action, &whose.subject(), &detail, now).await?;
+    audit::write(&mut write, by, &erased.deed(whose)).await?;
     overwriting(&mut write, false).await?;
     write.commit(failpoint::RETENTION).await?;
     store.wrote();
     Ok(())
 }
 
-const OF_CLIENT: [&str; 5] = [
+const OF_CLIENT: [&str; 6] = [
     "DELETE FROM tharsis_transition WHERE subscription IN (SELECT seq FROM tharsis_subscription WHERE client = ?1)",
     "DELETE FROM tharsis_alert WHERE subscription IN (SELECT seq FROM tharsis_subscription WHERE client = ?1)",
+    // Who did what to them, and when, stays.
+    "UPDATE tharsis_audit SET detail = '{}' WHERE client = ?1 AND action LIKE 'subscription.%'",
     "DELETE FROM tharsis_full_backlog WHERE client = ?1",
     "DELETE FROM tharsis_campaign_stop WHERE client = ?1",
     "DELETE FROM tharsis_subscription WHERE client = ?1 AND removed_at IS NOT NULL",

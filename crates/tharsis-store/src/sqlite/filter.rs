@@ -179,7 +179,7 @@ impl Matching {
         bounds: Pair,
         unreadable: &[i64],
     ) -> Result<Self, StoreError> {
-        let words: Vec<&str> = filter.status.iter().map(|status| status.word()).collect();
+        let words: Vec<&str> = filter.status.iter().map(|status| status.as_str()).collect();
         Ok(Self {
             within: bounds,
             client: filter.client.map(|c| blob(c.as_uuid())),

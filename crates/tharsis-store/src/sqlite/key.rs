@@ -1,8 +1,7 @@
 //! The sealing keys, as the database knows them: in a file beside it, or given.
 
-use serde_json::json;
 use sqlx::SqliteConnection;
-use tharsis_core::{Timestamp, secret::SealingKey};
+use tharsis_core::secret::SealingKey;
 
 use super::{
     Options, Random, SqliteStore, audit,
@@ -12,7 +11,7 @@ use super::{
     write::Writer,
 };
 use crate::{
-    KeyRecord, KeyRotated, StoreError,
+    By, Deed, KeyRecord, KeyRotated, StoreError,
     error::expect_changed,
     failpoint,
     key::{self, CHUNK, KeyRow, Known, Place, Resealed, Ring, Sealed, Value},
@@ -43,12 +42,8 @@ pub(super) async fn load_or_create(
 
 /// Makes the first key of a database that knows none, in a file that is not there yet. Where the database is not there
 /// either, it is told of it when it is made. Returns the key's id.
-pub(super) async fn init(
-    url: &str,
-    options: Options,
-    actor: &str,
-    now: Timestamp,
-) -> Result<String, StoreError> {
+pub(super) async fn init(url: &str, options: Options, by: By<'_>) -> Result<String, StoreError> {
+    let now = by.at;
     let (database, random) = (Database::at(url)?, options.random);
     if !database.is_there() {
         let file = super::beside(database.path(), ".key");
@@ -69,7 +64,7 @@ pub(super) async fn init(
         .bind(now.as_millis())
         .execute(&mut *write)
         .await?;
-    audit::write(&mut write, actor, key::MADE, &known.id, &json!({}), now).await?;
+    audit::write(&mut write, by, &Deed::new(key::MADE, &known.id)).await?;
     write.commit(failpoint::KEY).await?;
     Ok(known.id)
 }
@@ -153,15 +148,14 @@ pub(super) async fn prepare(store: &SqliteStore) -> Result<String, StoreError> {
 
 pub(super) async fn rotate(
     store: &SqliteStore,
-    actor: &str,
-    now: Timestamp,
+    by: By<'_>,
     tell: &(dyn Fn(u64) + Sync),
 ) -> Result<KeyRotated, StoreError> {
-    let mut rotated = take_prepared(store, false, actor, now).await?;
+    let mut rotated = take_prepared(store, false, by).await?;
     let mut resealed = reseal(store, tell).await?;
     // Where nothing was prepared, and no rotation was cut short, it begins here.
     if rotated.former.is_none() && resealed.values == 0 {
-        rotated = take_prepared(store, true, actor, now).await?;
+        rotated = take_prepared(store, true, by).await?;
         resealed = reseal(store, tell).await?;
     }
     Ok(KeyRotated {
@@ -175,9 +169,9 @@ pub(super) async fn rotate(
 async fn take_prepared(
     store: &SqliteStore,
     may_make: bool,
-    actor: &str,
-    now: Timestamp,
+    by: By<'_>,
 ) -> Result<KeyRotated, StoreError> {
+    let now = by.at;
     let (ring, random) = (&store.0.ring, store.0.random);
     let mut write = store.0.writer.begin().await?;
     let Some(sealing) = sealing(&mut write).await? else {
@@ -218,8 +212,7 @@ async fn take_prepared(
         is_made,
         ..KeyRotated::default()
     };
-    let (action, detail) = rotated.audited();
-    audit::write(&mut write, actor, action, &rotated.key, &detail, now).await?;
+    audit::write(&mut write, by, &rotated.deed()).await?;
     write.commit(failpoint::KEY).await?;
     Ok(rotated)
 }

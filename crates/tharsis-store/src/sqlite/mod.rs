@@ -71,12 +71,13 @@ use std::{
 };
 
 use sqlx::{SqliteConnection, SqlitePool};
-use tharsis_core::{EventId, Timestamp, event::Event, profile::Profiles, secret::Keyring};
+use tharsis_core::{EventId, event::Event, profile::Profiles, secret::Keyring};
 
 use self::{owner::Owner, retention::Walks, write::Writer};
 pub use crate::Random;
 use crate::{
-    Published, StoreError, key::Ring, publishing::Waiting, random::entropy, subscription::Reader,
+    By, Published, StoreError, key::Ring, publishing::Waiting, random::entropy,
+    subscription::Reader,
 };
 
 /// What a store is opened with.
@@ -188,13 +189,8 @@ impl SqliteStore {
     /// # Errors
     /// `key_known` where the database seals with a key already, `key_file_exists` where there is such a file; as
     /// [`Self::open_with`].
-    pub async fn init_key(
-        url: &str,
-        options: Options,
-        actor: &str,
-        now: Timestamp,
-    ) -> Result<String, StoreError> {
-        key::init(url, options, actor, now).await
+    pub async fn init_key(url: &str, options: Options, by: By<'_>) -> Result<String, StoreError> {
+        key::init(url, options, by).await
     }
 
     /// The id of the key that the database seals with, if it is there and knows one. Needs no key.

@@ -15,7 +15,7 @@ use super::{
     value::{Id, Millis, blob, expect_changed, json},
 };
 use crate::{
-    DeliveryFilter, Replay, ReplayChoice, ReplayDraft, ReplayKey, StoreError,
+    By, Deed, DeliveryFilter, Replay, ReplayChoice, ReplayDraft, ReplayKey, StoreError,
     error::corrupt,
     failpoint,
     filter::{from_text, to_text},
@@ -153,8 +153,9 @@ fn decode(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error 
 pub(super) async fn ask(
     store: &SqliteStore,
     draft: &ReplayDraft,
-    now: Timestamp,
+    by: By<'_>,
 ) -> Result<Replay, StoreError> {
+    let now = by.at;
     replay::check(&draft.choice)?;
     let id = ReplayId::new(now, store.random_id_bytes()?);
     let filter = match &draft.choice {
@@ -231,16 +232,8 @@ pub(super) async fn ask(
         .execute(&mut *write)
         .await?;
     }
-    let detail = replay::detail(draft)?;
-    audit::write(
-        &mut write,
-        &draft.actor,
-        "replay.asked",
-        &id.to_string(),
-        &detail,
-        now,
-    )
-    .await?;
+    let deed = replay::deed(draft, id)?;
+    audit::write(&mut write, by, &deed).await?;
     registry::bump(&mut write).await?;
     let row: ReplayRow = sqlx::query_as(select!("WHERE r.seq = ?1"))
         .bind(seq)
@@ -292,9 +285,9 @@ pub(super) async fn order(
     store: &SqliteStore,
     id: ReplayId,
     order: Order,
-    actor: &str,
-    now: Timestamp,
+    by: By<'_>,
 ) -> Result<Replay, StoreError> {
+    let now = by.at;
     let mut write = store.0.writer.begin().await?;
     let row: Option<ReplayRow> = sqlx::query_as(select!("WHERE r.id = ?1"))
         .bind(blob(id.as_uuid()))
@@ -323,15 +316,8 @@ pub(super) async fn order(
         Order::Cancel => forget_parts(&mut write, row.seq).await?,
     }
     let detail = serde_json::json!({ "replayed": row.replay.replayed });
-    audit::write(
-        &mut write,
-        actor,
-        order.action(),
-        &id.to_string(),
-        &detail,
-        now,
-    )
-    .await?;
+    let deed = Deed::new(order.action(), &id).with(detail);
+    audit::write(&mut write, by, &deed).await?;
     registry::bump(&mut write).await?;
     let row: ReplayRow = sqlx::query_as(select!("WHERE r.seq = ?1"))
         .bind(row.seq)

@@ -13,10 +13,10 @@ use tharsis_core::{
 
 use super::Store;
 use crate::{
-    AlertRecord, Anew, AuditRecord, Blocked, Campaign, CampaignReport, Changed, Claim, Claimed,
-    CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, Erased, EventRecord, Forgotten,
-    KeyRecord, KeyRotated, LaneRead, Lease, LetGo, Outbox, Outlived, Page, Pending, Pointers,
-    Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice, ReplayDraft,
+    AlertRecord, Anew, AuditRecord, Blocked, By, Campaign, CampaignReport, Changed, Claim, Claimed,
+    CommandAccepted, Deed, DeliveryDetail, DeliveryFilter, DeliveryRow, Erased, EventRecord,
+    Forgotten, KeyRecord, KeyRotated, LaneRead, Lease, LetGo, Outbox, Outlived, Page, Pending,
+    Pointers, Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice, ReplayDraft,
     Retention, Routed, Rows, Settlement, Shards, Snapshot, Stop, StoreError, Survey, Telling,
     Transition, TransitionRecord, Whereabouts, WorkedOff,
 };
@@ -176,13 +176,13 @@ impl Outbox for Store {
 }
 
 impl Registry for Store {
-    async fn add(
+    async fn add<'a>(
         &self,
         settings: &Settings,
         credentials: &Credentials,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Subscription, StoreError> {
-        either!(self, add(settings, credentials, now))
+        either!(self, add(settings, credentials, by))
     }
 
     async fn find(&self, id: SubscriptionId) -> Result<Subscription, StoreError> {
@@ -193,41 +193,49 @@ impl Registry for Store {
         either!(self, list(client))
     }
 
-    async fn set(
+    async fn set<'a>(
         &self,
         id: SubscriptionId,
         settings: &Settings,
         anew: Anew<'_>,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Subscription, StoreError> {
-        either!(self, set(id, settings, anew, now))
+        either!(self, set(id, settings, anew, by))
     }
 
-    async fn pause(&self, id: SubscriptionId, now: Timestamp) -> Result<Subscription, StoreError> {
-        either!(self, pause(id, now))
+    async fn pause<'a>(
+        &self,
+        id: SubscriptionId,
+        by: impl Into<By<'a>> + Send,
+    ) -> Result<Subscription, StoreError> {
+        either!(self, pause(id, by))
     }
 
-    async fn resume(
+    async fn resume<'a>(
         &self,
         id: SubscriptionId,
         held: Held,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Subscription, StoreError> {
-        either!(self, resume(id, held, now))
+        either!(self, resume(id, held, by))
     }
 
-    async fn rotate(
+    async fn rotate<'a>(
         &self,
         id: SubscriptionId,
         secret: Option<&Secret>,
         until: Option<Timestamp>,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Subscription, StoreError> {
-        either!(self, rotate(id, secret, until, now))
+        either!(self, rotate(id, secret, until, by))
     }
 
-    async fn remove(&self, id: SubscriptionId, now: Timestamp) -> Result<Removed, StoreError> {
-        either!(self, remove(id, now))
+    async fn remove<'a>(
+        &self,
+        id: SubscriptionId,
+        by: impl Into<By<'a>> + Send,
+    ) -> Result<Removed, StoreError> {
+        either!(self, remove(id, by))
     }
 
     async fn credentials(&self, id: SubscriptionId) -> Result<Credentials, StoreError> {
@@ -263,55 +271,73 @@ impl Registry for Store {
         either!(self, alerts())
     }
 
-    async fn retry(&self, id: DeliveryId, now: Timestamp) -> Result<CommandAccepted, StoreError> {
-        either!(self, retry(id, now))
+    async fn retry<'a>(
+        &self,
+        id: DeliveryId,
+        by: impl Into<By<'a>> + Send,
+    ) -> Result<CommandAccepted, StoreError> {
+        either!(self, retry(id, by))
     }
 
-    async fn cancel(&self, id: DeliveryId, now: Timestamp) -> Result<CommandAccepted, StoreError> {
-        either!(self, cancel(id, now))
+    async fn cancel<'a>(
+        &self,
+        id: DeliveryId,
+        by: impl Into<By<'a>> + Send,
+    ) -> Result<CommandAccepted, StoreError> {
+        either!(self, cancel(id, by))
     }
 
-    async fn replay(&self, draft: &ReplayDraft, now: Timestamp) -> Result<Replay, StoreError> {
-        either!(self, replay(draft, now))
+    async fn replay<'a>(
+        &self,
+        draft: &ReplayDraft,
+        by: impl Into<By<'a>> + Send,
+    ) -> Result<Replay, StoreError> {
+        either!(self, replay(draft, by))
     }
 
-    async fn pause_replay(
+    async fn pause_replay<'a>(
         &self,
         id: ReplayId,
-        actor: &str,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Replay, StoreError> {
-        either!(self, pause_replay(id, actor, now))
+        either!(self, pause_replay(id, by))
     }
 
-    async fn resume_replay(
+    async fn resume_replay<'a>(
         &self,
         id: ReplayId,
-        actor: &str,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Replay, StoreError> {
-        either!(self, resume_replay(id, actor, now))
+        either!(self, resume_replay(id, by))
     }
 
-    async fn cancel_replay(
+    async fn cancel_replay<'a>(
         &self,
         id: ReplayId,
-        actor: &str,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Replay, StoreError> {
-        either!(self, cancel_replay(id, actor, now))
+        either!(self, cancel_replay(id, by))
     }
 
     async fn tally(&self, choice: &ReplayChoice) -> Result<Vec<(SubscriptionId, u64)>, StoreError> {
         either!(self, tally(choice))
     }
 
-    async fn audit(&self) -> Result<Vec<AuditRecord>, StoreError> {
-        either!(self, audit())
+    async fn audit(
+        &self,
+        client: Option<ClientId>,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<AuditRecord>, StoreError> {
+        either!(self, audit(client, after, limit))
     }
 
-    async fn record(&self, entry: &AuditRecord) -> Result<(), StoreError> {
-        either!(self, record(entry))
+    async fn record<'a>(
+        &self,
+        deed: &Deed,
+        by: impl Into<By<'a>> + Send,
+    ) -> Result<(), StoreError> {
+        either!(self, record(deed, by))
     }
 
     async fn replay_state(&self, id: ReplayId) -> Result<Replay, StoreError> {
@@ -322,28 +348,28 @@ impl Registry for Store {
         either!(self, replays())
     }
 
-    async fn pause_campaign(
+    async fn pause_campaign<'a>(
         &self,
         campaign: &Campaign,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Stop, StoreError> {
-        either!(self, pause_campaign(campaign, now))
+        either!(self, pause_campaign(campaign, by))
     }
 
-    async fn cancel_campaign(
+    async fn cancel_campaign<'a>(
         &self,
         campaign: &Campaign,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Stop, StoreError> {
-        either!(self, cancel_campaign(campaign, now))
+        either!(self, cancel_campaign(campaign, by))
     }
 
-    async fn resume_campaign(
+    async fn resume_campaign<'a>(
         &self,
         campaign: &Campaign,
-        now: Timestamp,
+        by: impl Into<By<'a>> + Send,
     ) -> Result<Option<Stop>, StoreError> {
-        either!(self, resume_campaign(campaign, now))
+        either!(self, resume_campaign(campaign, by))
     }
 
     async fn campaign(&self, campaign: &Campaign) -> Result<CampaignReport, StoreError> {
@@ -365,11 +391,10 @@ impl Registry for Store {
     async fn erase(
         &self,
         whose: &Erasure,
-        actor: &str,
-        now: Timestamp,
+        by: By<'_>,
         tell: &(dyn Fn(&Erased) + Sync),
     ) -> Result<Erased, StoreError> {
-        either!(self, erase(whose, actor, now, tell))
+        either!(self, erase(whose, by, tell))
     }
 
     async fn outlived(
@@ -394,10 +419,9 @@ impl Registry for Store {
 
     async fn rotate_key(
         &self,
-        actor: &str,
-        now: Timestamp,
+        by: By<'_>,
         tell: &(dyn Fn(u64) + Sync),
     ) -> Result<KeyRotated, StoreError> {
-        either!(self, rotate_key(actor, now, tell))
+        either!(self, rotate_key(by, tell))
     }
 }

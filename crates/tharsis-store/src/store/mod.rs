@@ -6,12 +6,12 @@ mod url;
 
 use std::{path::PathBuf, time::Duration};
 
-use tharsis_core::{EventId, Invalid, Timestamp, event::Event, profile::Profiles, secret::Keyring};
+use tharsis_core::{EventId, Invalid, event::Event, profile::Profiles, secret::Keyring};
 
 use self::url::{Kind, beside_file};
 pub use self::{publish_on::PublishOn, url::redacted};
 use crate::{
-    Published, StoreError, WorkerRecord,
+    By, Published, StoreError, WorkerRecord,
     postgres::{self, PostgresStore},
     sqlite::{self, SqliteStore},
 };
@@ -83,12 +83,11 @@ impl Store {
     pub async fn init_key(
         url: &str,
         options: &StoreOptions,
-        actor: &str,
-        now: Timestamp,
+        by: By<'_>,
     ) -> Result<String, StoreError> {
         match Kind::of(url)? {
-            Kind::Sqlite => SqliteStore::init_key(url, options.sqlite(), actor, now).await,
-            Kind::Postgres => PostgresStore::init_key(url, options.postgres()?, actor, now).await,
+            Kind::Sqlite => SqliteStore::init_key(url, options.sqlite(), by).await,
+            Kind::Postgres => PostgresStore::init_key(url, options.postgres()?, by).await,
         }
     }
 

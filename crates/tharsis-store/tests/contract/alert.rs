@@ -217,7 +217,7 @@ pub(crate) async fn what_ends_dead_is_counted_with_its_settlement<S: Store>(stor
         (blocked.count, blocked.code.as_deref()),
         (1, Some("address_not_global"))
     );
-    let audit = house.store.audit().await.expect("listed");
+    let audit = house.audit().await;
     let subject = house.ours.id.to_string();
     assert_eq!(
         (

@@ -2,7 +2,8 @@
 
 use tharsis_core::{EventId, delivery::End, erasure::Erasure};
 use tharsis_store::{
-    Campaign, DeliveryFilter, Erased, ReplayChoice, ReplayKey, ReplayState, Retention, StoreError,
+    By, Campaign, DeliveryFilter, Erased, ReplayChoice, ReplayKey, ReplayState, Retention,
+    StoreError,
 };
 
 use crate::harness::{House, Store, asking, client, code, enveloped, seconds};
@@ -21,7 +22,10 @@ async fn is_known<S: Store>(house: &House<S>, id: EventId) -> bool {
 }
 
 async fn erase<S: Store>(house: &House<S>, whose: &Erasure) -> Erased {
-    let erased = house.store.erase(whose, "sre", house.now, &|_| ()).await;
+    let erased = house
+        .store
+        .erase(whose, By::new("sre", house.now), &|_| ())
+        .await;
     erased.expect("erased")
 }
 
@@ -111,7 +115,7 @@ pub(crate) async fn a_person_is_erased_wherever_her_events_are<S: Store>(store: 
     assert!(!again[0].duplicate);
     assert_eq!(erase(&house, &ann(None)).await.events, 2, "at both clients");
     assert!(!is_known(&house, theirs).await);
-    let audit = house.store.audit().await.expect("a list");
+    let audit = house.audit().await;
     assert_eq!(audit.len(), 2);
     assert_eq!(audit[0].action, "recipient.erased");
     assert_eq!(audit[0].subject, ann(None).subject());
@@ -128,7 +132,10 @@ pub(crate) async fn a_client_is_erased_as_a_whole<S: Store>(store: S) {
     let missing = ReplayChoice::Missing(house.ours.id, DeliveryFilter::default());
     let draft = asking(&missing, ReplayKey::Same);
     let replay = house.store.replay(&draft, house.now).await.expect("asked");
-    let paused = house.store.pause_replay(replay.id, "sre", house.now).await;
+    let paused = house
+        .store
+        .pause_replay(replay.id, By::new("sre", house.now))
+        .await;
     paused.expect("paused");
 
     let erased = erase(&house, &Erasure::Client(client(1))).await;
@@ -149,7 +156,10 @@ pub(crate) async fn a_client_is_erased_as_a_whole<S: Store>(store: S) {
             .len(),
         1
     );
-    let resumed = house.store.resume_replay(replay.id, "sre", house.now).await;
+    let resumed = house
+        .store
+        .resume_replay(replay.id, By::new("sre", house.now))
+        .await;
     resumed.expect("resumed");
     house.work_off(house.now).await;
     let replay = house.store.replay_state(replay.id).await.expect("a replay");

@@ -12,9 +12,9 @@ use tharsis_core::{
     subscription::{Draft, Settings, Subscription},
 };
 use tharsis_store::{
-    Attempt, DeliveryFilter, DeliveryRow, Due, Fate, LaneRead, Lease, Outbox, Position, Published,
-    Registry, ReplayChoice, ReplayDraft, ReplayKey, RouteTo, Routed, Settlement, Shards,
-    postgres::PostgresStore, sqlite::SqliteStore,
+    Attempt, AuditRecord, DeliveryFilter, DeliveryRow, Due, Fate, LaneRead, Lease, Outbox,
+    Position, Published, Registry, ReplayChoice, ReplayDraft, ReplayKey, RouteTo, Routed,
+    Settlement, Shards, postgres::PostgresStore, sqlite::SqliteStore,
 };
 
 pub(crate) use crate::schema::Schema;
@@ -151,6 +151,14 @@ impl<S: Store> House<S> {
     pub(crate) async fn changed(&self) -> bool {
         let changed = self.store.changed(&self.lease).await;
         changed.expect("asked").anything
+    }
+
+    /// The audit, newest first, but for the subscriptions that there were at first.
+    pub(crate) async fn audit(&self) -> Vec<AuditRecord> {
+        let page = self.store.audit(None, None, 100).await;
+        let mut entries = page.expect("the audit").items;
+        entries.retain(|entry| entry.action != "subscription.added");
+        entries
     }
 
     /// Learns the short numbers of all subscriptions.
@@ -349,7 +357,7 @@ pub(crate) fn code<T: std::fmt::Debug>(result: Result<T, tharsis_store::StoreErr
 
 /// A replay of this, as an SRE asks for it.
 pub(crate) fn asking(choice: &ReplayChoice, key: ReplayKey) -> ReplayDraft {
-    let mut draft = ReplayDraft::new(choice.clone(), "sre");
+    let mut draft = ReplayDraft::new(choice.clone());
     draft.key = key;
     draft
 }

@@ -7,7 +7,7 @@ use tharsis_core::{
     subscription::Held,
 };
 use tharsis_store::{
-    Anew, DeliveryFilter, Replay, ReplayChoice, ReplayDraft, ReplayKey, ReplayState, Status,
+    Anew, By, DeliveryFilter, Replay, ReplayChoice, ReplayDraft, ReplayKey, ReplayState, Status,
 };
 
 use crate::harness::{
@@ -187,9 +187,12 @@ pub(crate) async fn a_replay_is_paused_resumed_and_called_off<S: Store>(store: S
     let id = ask(&house, ReplayChoice::Filter(ours)).await;
     let other = ask(&house, ReplayChoice::Filter(dead())).await;
 
-    let paused = store.pause_replay(id, "ann", now).await.expect("paused");
+    let paused = store
+        .pause_replay(id, By::new("ann", now))
+        .await
+        .expect("paused");
     assert_eq!(paused.state, ReplayState::Paused);
-    let cancelled = store.cancel_replay(other, "bob", now).await;
+    let cancelled = store.cancel_replay(other, By::new("bob", now)).await;
     let cancelled = cancelled.expect("called off");
     assert_eq!(
         (cancelled.state, cancelled.finished_at),
@@ -200,27 +203,30 @@ pub(crate) async fn a_replay_is_paused_resumed_and_called_off<S: Store>(store: S
     let left = store.remaining(now).await.expect("counted");
     assert_eq!(left.commands, 0);
 
-    let resumed = store.resume_replay(id, "ann", now).await.expect("resumed");
+    let resumed = store
+        .resume_replay(id, By::new("ann", now))
+        .await
+        .expect("resumed");
     assert_eq!(resumed.state, ReplayState::Waiting);
     house.work_off(now).await;
     assert_eq!(house.due(&house.ours, now).await.len(), 4);
     assert_eq!(house.due(&house.theirs, now).await.len(), 0);
     for over in [id, other] {
         for answer in [
-            store.pause_replay(over, "ann", now).await,
-            store.resume_replay(over, "ann", now).await,
-            store.cancel_replay(over, "ann", now).await,
+            store.pause_replay(over, By::new("ann", now)).await,
+            store.resume_replay(over, By::new("ann", now)).await,
+            store.cancel_replay(over, By::new("ann", now)).await,
         ] {
             assert_eq!(code(answer), "replay_over");
         }
     }
     let nobody = ReplayId::new(now, [5; 10]);
     assert_eq!(
-        code(store.pause_replay(nobody, "ann", now).await),
+        code(store.pause_replay(nobody, By::new("ann", now)).await),
         "no replay"
     );
 
-    let audit = store.audit().await.expect("a list");
+    let audit = house.audit().await;
     let told: Vec<_> = (audit.iter())
         .map(|entry| (&*entry.actor, &*entry.action, entry.subject.clone()))
         .collect();
@@ -231,8 +237,8 @@ pub(crate) async fn a_replay_is_paused_resumed_and_called_off<S: Store>(store: S
             ("ann", "replay.resumed", id.clone()),
             ("bob", "replay.cancelled", other.clone()),
             ("ann", "replay.paused", id.clone()),
-            ("sre", "replay.asked", other),
-            ("sre", "replay.asked", id),
+            ("engine", "replay.asked", other),
+            ("engine", "replay.asked", id),
         ]
     );
     assert!(audit[4].detail.contains("what matches"), "{:?}", audit[4]);
@@ -684,7 +690,7 @@ pub(crate) async fn what_had_failed_before_a_replay_was_asked_for_is_taken_again
     house.end_all(&house.ours, End::Dead).await;
     house
         .store
-        .pause_replay(slow, "sre", house.now)
+        .pause_replay(slow, By::new("sre", house.now))
         .await
         .expect("paused");
 

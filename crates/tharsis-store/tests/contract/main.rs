@@ -4,6 +4,7 @@
 //! replay, two subscriptions of two clients stand beside each other.
 
 mod alert;
+mod audit;
 mod backlog;
 mod beside;
 mod campaign;
@@ -76,6 +77,10 @@ macro_rules! every_story {
                 gone_for_good_suspends_once,
                 what_is_not_finished_is_counted,
                 what_was_tried_before_its_time_waits_for_a_retry,
+            }
+            audit {
+                each_change_is_kept_with_what_was_before,
+                each_client_has_its_own_pages,
             }
             keys {
                 a_key_takes_the_place_of_another_and_all_is_sealed_anew,

@@ -21,7 +21,7 @@ pub(super) use self::{
     follow::{follow, settled},
     preview::preview,
 };
-use super::{Context, actor, documents::ReplayDocument, filter::Filter};
+use super::{Context, by, documents::ReplayDocument, filter::Filter};
 use crate::output::{
     Exit, Failure, Output, Table, fields,
     text::{count, counted, moment, moment_or_dash},
@@ -203,19 +203,19 @@ pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
         Some(Command::Pause(Pause { id })) => {
             let emitter = context.open().await?;
             let registry = emitter.registry();
-            let replay = registry.pause_replay(id, &actor(), system_now()).await?;
+            let replay = registry.pause_replay(id, by()).await?;
             tell(context.output, &replay)
         }
         Some(Command::Resume(Resume { id })) => {
             let emitter = context.open().await?;
             let registry = emitter.registry();
-            let replay = registry.resume_replay(id, &actor(), system_now()).await?;
+            let replay = registry.resume_replay(id, by()).await?;
             tell(context.output, &replay)
         }
         Some(Command::Cancel(Cancel { id })) => {
             let emitter = context.open().await?;
             let registry = emitter.registry();
-            let replay = registry.cancel_replay(id, &actor(), system_now()).await?;
+            let replay = registry.cancel_replay(id, by()).await?;
             tell(context.output, &replay)
         }
     }
@@ -225,7 +225,7 @@ async fn replay(context: &Context, what: What) -> Result<Exit, Failure> {
     let (output, now) = (context.output, system_now());
     let emitter = context.open().await?;
     let registry = emitter.registry();
-    let mut draft = ReplayDraft::new(what.choice(registry, now).await?, actor());
+    let mut draft = ReplayDraft::new(what.choice(registry, now).await?);
     draft.rate = what.how.rate;
     if what.fresh_key {
         draft.key = ReplayKey::Fresh;
@@ -257,7 +257,7 @@ async fn replay(context: &Context, what: What) -> Result<Exit, Failure> {
     if let (Some(to), None, Some(of)) = (&what.to, draft.to, what.only()) {
         draft.to = Some(sandbox::make(context, &emitter, to, of).await?);
     }
-    let replay = registry.replay(&draft, now).await?;
+    let replay = registry.replay(&draft, by()).await?;
     follow(output, registry, replay, what.how.wait).await
 }
 

@@ -6,7 +6,7 @@ use tharsis::{
 };
 
 use crate::{
-    commands::Context,
+    commands::{Context, by},
     output::{Failure, text::inert},
 };
 
@@ -77,9 +77,10 @@ pub(super) async fn make(
     let output = context.output;
     let made = output
         .progress()
-        .during(emitter.subscribe(&settings, &credentials, None), || {
-            format!("Checking {}", inert(to))
-        })
+        .during(
+            emitter.subscribe_by(&settings, &credentials, None, by()),
+            || format!("Checking {}", inert(to)),
+        )
         .await?;
     output.note(format_args!(
         "It goes to the subscription {id}. When it has served: tharsis subscription remove {id}",

@@ -9,7 +9,7 @@ use tharsis::{
 use super::{Check, audit_weakness, draft::DraftOptions, for_people, refused};
 use crate::{
     commands::{
-        Context,
+        Context, by,
         documents::SubscriptionDocument,
         egress::seen_from,
         secret::{Chosen, Insisting, SecretOptions},
@@ -84,7 +84,7 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     let checked = output
         .progress()
         .during(
-            emitter.subscribe(&settings, &credentials, Some(method)),
+            emitter.subscribe_by(&settings, &credentials, Some(method), by()),
             || format!("Checking {}", inert(settings.url.given())),
         )
         .await;

@@ -10,7 +10,7 @@ use tharsis::{
 use super::{audit_weakness, portable::Portable, refused};
 use crate::{
     commands::{
-        Context,
+        Context, by,
         lines::{Line, Lines, open, too_long},
         secret::{Insisting, SecretOptions},
     },
@@ -151,9 +151,10 @@ async fn import(
         ..Credentials::default()
     };
     let checked = (context.output.progress())
-        .during(emitter.subscribe(&settings, &credentials, None), || {
-            format!("Checking {}", inert(settings.url.given()))
-        })
+        .during(
+            emitter.subscribe_by(&settings, &credentials, None, by()),
+            || format!("Checking {}", inert(settings.url.given())),
+        )
         .await;
     let added = match checked {
         Ok(added) => added,

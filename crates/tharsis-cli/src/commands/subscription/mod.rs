@@ -23,12 +23,11 @@ use tharsis::{
     format_duration,
     health::Limits,
     order::{OnDead, Order},
-    store::AuditRecord,
+    store::Deed,
     subscription::{Held, Settings, Subscription},
-    system_now,
 };
 
-use super::{Context, actor, secret::Chosen};
+use super::{Context, by, secret::Chosen};
 use crate::output::{
     Exit, Failure,
     text::{inert, moment},
@@ -65,19 +64,10 @@ async fn refused(emitter: &Emitter, settings: &Settings, error: tharsis::Error) 
     if let tharsis::Error::Check(check) = &error
         && let Some(why) = &check.withheld
     {
-        let detail = serde_json::json!({
-            "client": settings.client.to_string(),
-            "name": settings.name,
-            "why": why.0,
-        });
-        let entry = AuditRecord {
-            at: system_now(),
-            actor: actor(),
-            action: "subscription.refused".to_owned(),
-            subject: settings.url.host().to_owned(),
-            detail: detail.to_string(),
-        };
-        if let Err(error) = emitter.registry().record(&entry).await {
+        let deed = Deed::new("subscription.refused", settings.url.host())
+            .of(settings.client)
+            .with(serde_json::json!({ "name": settings.name, "why": why.0 }));
+        if let Err(error) = emitter.registry().record(&deed, by()).await {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(error, "A refusal is not in the audit");
         }
@@ -96,18 +86,11 @@ async fn audit_weakness(
         return Ok(());
     };
     let detail = serde_json::json!({
-        "client": client.to_string(),
         "weakness": weakness,
         "fingerprint": secret.fingerprint(),
     });
-    let entry = AuditRecord {
-        at: system_now(),
-        actor: actor(),
-        action: "secret.weak".to_owned(),
-        subject,
-        detail: detail.to_string(),
-    };
-    Ok(emitter.registry().record(&entry).await?)
+    let deed = Deed::new("secret.weak", &subject).of(client).with(detail);
+    Ok(emitter.registry().record(&deed, by()).await?)
 }
 
 pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {

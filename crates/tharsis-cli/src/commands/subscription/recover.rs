@@ -12,7 +12,7 @@ use tharsis::{
 use super::{Which, test};
 use crate::{
     commands::{
-        Context, actor,
+        Context, by,
         documents::ReplayDocument,
         filter::When,
         replay::{FEW, follow, preview, settled},
@@ -61,7 +61,7 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     filter.status = vec![Status::Ended(End::Dead)];
     filter.subscription = vec![id];
     filter.ended_since = options.failed_since.map(|when| when.at(now));
-    let mut draft = ReplayDraft::new(ReplayChoice::Filter(filter), actor());
+    let mut draft = ReplayDraft::new(ReplayChoice::Filter(filter));
     draft.rate = options.rate;
     let preview = preview(registry, &draft, None).await?;
     draft.expected = Some(preview.count);
@@ -84,8 +84,8 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
         return Ok(Exit::Failed);
     }
     // First what is to be brought back is written down: it waits as long as the subscription is held.
-    let replay = registry.replay(&draft, now).await?;
-    registry.resume(id, Held::All, now).await?;
+    let replay = registry.replay(&draft, by()).await?;
+    registry.resume(id, Held::All, by()).await?;
     if output.json {
         let replay = if options.wait {
             settled(output, registry, replay, true).await?

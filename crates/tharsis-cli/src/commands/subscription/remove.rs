@@ -1,10 +1,10 @@
 use clap::Args;
 use serde::Serialize;
-use tharsis::{Registry, system_now};
+use tharsis::Registry;
 
 use super::Which;
 use crate::{
-    commands::Context,
+    commands::{Context, by},
     output::{
         Exit, Failure,
         text::{counted, inert},
@@ -39,7 +39,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
             return Err(Failure::new("not_confirmed", "nothing was removed"));
         }
     }
-    let removed = registry.remove(id, system_now()).await?;
+    let removed = registry.remove(id, by()).await?;
     if output.json {
         #[derive(Serialize)]
         struct Document {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     commands::{
-        Context, random,
+        Context, by, random,
         secret::{Insisting, SecretOptions},
     },
     output::{Exit, Failure, text::inert},
@@ -169,7 +169,7 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
             secret: None,
             headers: headers.as_deref(),
         };
-        let subscription = registry.set(id, &settings, anew, system_now()).await?;
+        let subscription = registry.set(id, &settings, anew, by()).await?;
         return show(context, &subscription);
     };
     audit_weakness(&emitter, &chosen, id.to_string(), settings.client).await?;
@@ -177,7 +177,7 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
         secret: Some(chosen.secret.as_ref()),
         headers: headers.as_deref(),
     };
-    let subscription = registry.set(id, &settings, anew, system_now()).await?;
+    let subscription = registry.set(id, &settings, anew, by()).await?;
     add::tell(output, &subscription, &chosen, "was changed")?;
     output.note(format_args!(
         "It leads to {} now. What {} was told is sent there no more: its secret{}.",

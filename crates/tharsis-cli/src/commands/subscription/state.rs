@@ -1,9 +1,9 @@
 use clap::{Args, ValueEnum};
-use tharsis::{Registry, subscription::Held, system_now};
+use tharsis::{Registry, subscription::Held};
 
 use super::{Which, show::show};
 use crate::{
-    commands::Context,
+    commands::{Context, by},
     output::{Exit, Failure},
 };
 
@@ -60,7 +60,7 @@ pub(super) async fn pause(context: &Context, options: &Pause) -> Result<Exit, Fa
         .open()
         .await?
         .registry()
-        .pause(options.which.id, system_now())
+        .pause(options.which.id, by())
         .await?;
     show(context, &subscription)
 }
@@ -69,9 +69,7 @@ pub(super) async fn resume(context: &Context, options: &Resume) -> Result<Exit, 
     let emitter = context.open().await?;
     let registry = emitter.registry();
     let held = options.held.into();
-    let subscription = registry
-        .resume(options.which.id, held, system_now())
-        .await?;
+    let subscription = registry.resume(options.which.id, held, by()).await?;
     show(context, &subscription)?;
     if held != Held::All {
         let owner = if registry.owned().await? {

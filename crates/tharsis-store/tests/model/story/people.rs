@@ -153,7 +153,7 @@ impl<D: Database> Story<'_, D> {
     }
 
     pub(super) async fn replay(&mut self, choice: ReplayChoice, key: ReplayKey) -> Told {
-        let mut draft = ReplayDraft::new(choice, "sre");
+        let mut draft = ReplayDraft::new(choice);
         draft.key = key;
         let answer = self.any().replay(&draft, self.now).await;
         let id = answer.as_ref().ok().map(|replay| replay.id);
