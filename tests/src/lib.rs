@@ -34,6 +34,7 @@
 //! of each test process runs `cargo build --package tharsis-cli` with the profile and the target folder that the test
 //! itself was built with, which does nothing where it is fresh. `THARSIS_TEST_PROGRAM` names another one to test.
 
+mod api;
 pub mod chaos;
 mod clock;
 mod foreign;
@@ -53,6 +54,7 @@ mod wait;
 mod wire;
 mod world;
 
+pub use api::{Answer, Api};
 pub use clock::Clock;
 pub use foreign::{node, node_example, python_example};
 pub use inbox::{Inbox, InboxBuilder, is_signed_with};

@@ -249,6 +249,7 @@ pub(crate) enum Command {
     Subscription(Box<commands::subscription::Command>),
     Publish(commands::publish::Options),
     Run(commands::run::Options),
+    Serve(commands::serve::Options),
     #[command(subcommand)]
     Worker(commands::worker::Command),
     #[command(subcommand)]

@@ -19,6 +19,7 @@ pub mod retry;
 pub mod secret;
 pub mod signer;
 pub mod subscription;
+pub mod text;
 mod time;
 
 pub use id::{ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, WorkerId};

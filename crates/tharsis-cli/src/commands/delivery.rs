@@ -9,8 +9,8 @@ use tharsis::{
 };
 
 use super::{
-    Context,
-    documents::{AttemptDocument, DeliveryDocument, status},
+    Context, by,
+    documents::{AttemptDocument, DeliveryDocument},
     filter::Filter,
     search,
 };
@@ -105,7 +105,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
                 .open_without_key()
                 .await?
                 .registry()
-                .retry(id, system_now())
+                .retry(id, by())
                 .await?;
             accept(context.output, id, accepted, "is made due now")
         }
@@ -114,7 +114,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
                 .open_without_key()
                 .await?
                 .registry()
-                .cancel(id, system_now())
+                .cancel(id, by())
                 .await?;
             accept(context.output, id, accepted, "ends cancelled")
         }
@@ -197,7 +197,7 @@ pub(crate) fn table(rows: &[DeliveryRow], now: Timestamp) -> Table {
     for row in rows {
         table.row([
             row.id.to_string(),
-            status(row.status).to_owned(),
+            row.status.as_str().to_owned(),
             row.attempts.to_string(),
             row.code.clone().unwrap_or_else(|| "-".to_owned()),
             row.event_type.clone(),
@@ -238,7 +238,7 @@ fn for_people(detail: &DeliveryDetail, now: Timestamp) -> String {
     let DeliveryDetail { row, attempts } = detail;
     let mut pairs = vec![
         ["delivery".to_owned(), row.id.to_string()],
-        ["status".to_owned(), status(row.status).to_owned()],
+        ["status".to_owned(), row.status.as_str().to_owned()],
         ["type".to_owned(), row.event_type.clone()],
         ["subscription".to_owned(), row.subscription_name.clone()],
         ["client".to_owned(), row.client.to_string()],

@@ -6,7 +6,6 @@ pub(crate) mod campaign;
 pub(crate) mod delivery;
 pub(crate) mod demo;
 pub(crate) mod doctor;
-pub(crate) mod documents;
 pub(crate) mod egress;
 pub(crate) mod erase;
 pub(crate) mod event;
@@ -23,17 +22,22 @@ pub(crate) mod replay;
 pub(crate) mod run;
 mod search;
 pub(crate) mod secret;
+pub(crate) mod serve;
 pub(crate) mod subscription;
 pub(crate) mod verify;
 pub(crate) mod why;
 pub(crate) mod worker;
 
-use std::sync::Arc;
+pub(crate) use tharsis_admin::documents;
+
+use std::sync::{Arc, LazyLock};
 
 use tharsis::{
     Emitter,
     dispatch::{Client, ClientOptions},
     profile::Profile,
+    store::By,
+    system_now,
 };
 
 use crate::{
@@ -146,11 +150,14 @@ impl Context {
 }
 
 /// Who works here, for the audit: as the system names them.
-fn actor() -> String {
-    let name = ["LOGNAME", "USER", "USERNAME"]
-        .into_iter()
-        .find_map(|variable| std::env::var(variable).ok());
-    format!("cli {}", name.as_deref().unwrap_or("somebody"))
+fn by() -> By<'static> {
+    static ACTOR: LazyLock<String> = LazyLock::new(|| {
+        let name = ["LOGNAME", "USER", "USERNAME"]
+            .into_iter()
+            .find_map(|variable| std::env::var(variable).ok());
+        format!("cli {}", name.as_deref().unwrap_or("somebody"))
+    });
+    By::new(&ACTOR, system_now())
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Failure> {
@@ -177,6 +184,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Subscription(command) => subscription::run(context, *command).await,
         Command::Publish(options) => publish::run(context, options).await,
         Command::Run(options) => run::run(context, options).await,
+        Command::Serve(options) => serve::run(context, &options).await,
         Command::Worker(command) => worker::run(context, &command).await,
         Command::Event(command) => event::run(context, command).await,
         Command::Why(options) => why::run(context, &options).await,

@@ -8,6 +8,7 @@ use std::{
 use console::style;
 use serde::Serialize;
 use tharsis::{Invalid, store::StoreError};
+use tharsis_admin::documents::Fault;
 use tharsis_receiver::ReceiverError;
 
 use super::{json as json_line, put, text::inert};
@@ -38,15 +39,6 @@ pub(crate) struct Failure {
     fault: Fault,
     /// Whoever read standard output has gone; there is nobody left to tell.
     closed_pipe: bool,
-}
-
-/// The JSON of an error, the same wherever one appears.
-#[derive(Debug, Serialize)]
-pub(crate) struct Fault {
-    pub(crate) code: String,
-    pub(crate) field: Option<String>,
-    pub(crate) message: String,
-    pub(crate) hint: Option<String>,
 }
 
 impl Failure {
@@ -134,7 +126,7 @@ impl Failure {
             }
         }
         // A failure to tell a failure has no one left to go to; the exit code stands.
-        let _ = writeln!(io::stderr().lock(), "{}", self.fault.for_people());
+        let _ = writeln!(io::stderr().lock(), "{}", for_people(&self.fault));
         self.exit
     }
 }
@@ -150,43 +142,22 @@ impl fmt::Display for Failure {
     }
 }
 
-impl Fault {
-    /// `error[code]: field: message`, and the hint on a line of its own.
-    fn for_people(&self) -> String {
-        let mut told = format!(
-            "{}{} ",
-            style("error").red().bold().for_stderr(),
-            style(format!("[{}]:", self.code)).bold().for_stderr()
-        );
-        told.push_str(&self.sentence());
-        if let Some(hint) = &self.hint {
-            told.push_str(&format!(
-                "\n  {} {}",
-                style("hint:").cyan().for_stderr(),
-                inert(hint)
-            ));
-        }
-        told
+/// `error[code]: field: message`, and the hint on a line of its own.
+fn for_people(fault: &Fault) -> String {
+    let mut told = format!(
+        "{}{} ",
+        style("error").red().bold().for_stderr(),
+        style(format!("[{}]:", fault.code)).bold().for_stderr()
+    );
+    told.push_str(&fault.sentence());
+    if let Some(hint) = &fault.hint {
+        told.push_str(&format!(
+            "\n  {} {}",
+            style("hint:").cyan().for_stderr(),
+            inert(hint)
+        ));
     }
-
-    /// `field: message`.
-    pub(crate) fn sentence(&self) -> String {
-        match &self.field {
-            Some(field) => format!("{}: {}", inert(field), inert(&self.message)),
-            None => inert(&self.message).into_owned(),
-        }
-    }
-}
-
-impl From<Invalid> for Fault {
-    fn from(invalid: Invalid) -> Self {
-        Self {
-            code: invalid.code.to_owned(),
-            field: invalid.field,
-            message: invalid.message.into_owned(),
-            hint: invalid.hint.map(std::borrow::Cow::into_owned),
-        }
-    }
+    told
 }
 
 impl From<Invalid> for Failure {

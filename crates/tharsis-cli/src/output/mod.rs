@@ -13,9 +13,10 @@ use std::{
     io::{self, BufRead, IsTerminal, Write},
 };
 
-pub(crate) use failure::{Exit, Failure, Fault};
+pub(crate) use failure::{Exit, Failure};
 pub(crate) use progress::{Aside, HERTZ, Progress};
 pub(crate) use table::{Table, fields};
+pub(crate) use tharsis_admin::documents::Fault;
 
 /// How and where to print.
 #[derive(Debug, Clone, Copy)]

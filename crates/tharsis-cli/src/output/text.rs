@@ -1,59 +1,10 @@
 //! How values are written for people.
 
-use std::{borrow::Cow, fmt::Write, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 use tharsis::Timestamp;
 
-/// Text that cannot steer a terminal: control characters, and those that turn or hide text, are shown as `\u{1b}`.
-pub(crate) fn inert(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(steers) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if steers(c) {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    Cow::Owned(shown)
-}
-
-/// JSON that cannot steer a terminal either. JSON itself escapes only what lies below U+0020; the rest can stand in
-/// strings alone, where its escape means the same.
-pub(crate) fn inert_json(json: &str) -> Cow<'_, str> {
-    if !json.chars().any(steers) {
-        return Cow::Borrowed(json);
-    }
-    let mut shown = String::with_capacity(json.len() + 8);
-    for c in json.chars() {
-        if steers(c) {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing to a string does not fail.
-                let _ = write!(shown, "\\u{unit:04x}");
-            }
-        } else {
-            shown.push(c);
-        }
-    }
-    Cow::Owned(shown)
-}
-
-/// What a receiver answered, as inert text on one line, at most `max` characters of it.
-pub(crate) fn excerpt(bytes: &[u8], max: usize) -> String {
-    let mut shown = String::new();
-    for chunk in bytes.utf8_chunks() {
-        shown.push_str(&inert(chunk.valid()));
-        for byte in chunk.invalid() {
-            let _ = write!(shown, "\\x{byte:02x}");
-        }
-    }
-    match shown.char_indices().nth(max) {
-        Some((end, _)) => format!("{} …", &shown[..end]),
-        None => shown,
-    }
-}
+pub(crate) use tharsis::text::{excerpt, inert, inert_json};
 
 /// One word of a shell's line that can be copied and pasted, quoted where it holds anything but plain characters.
 pub(crate) fn in_shell(word: &str) -> Cow<'_, str> {
@@ -62,13 +13,6 @@ pub(crate) fn in_shell(word: &str) -> Cow<'_, str> {
         return Cow::Borrowed(word);
     }
     Cow::Owned(format!("'{}'", inert(word).replace('\'', r"'\''")))
-}
-
-/// Characters that change how the text around them is shown (CWE-150, Trojan Source), and those that cannot be seen.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// An instant as people need it: to compare with logs, and to know how long ago it was.
@@ -141,16 +85,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn remote_text_cannot_steer_a_terminal() {
-        assert_eq!(inert("plain – ünïcode 😀"), "plain – ünïcode 😀");
-        assert_eq!(inert("\x1b[2Jgone\r\n"), r"\u{1b}[2Jgone\r\n");
-        assert_eq!(inert("a\u{202e}b\u{9b}c"), r"a\u{202e}b\u{9b}c");
-        assert_eq!(inert(&inert("\x1b]0;title\x07")), inert("\x1b]0;title\x07"));
-        assert_eq!(excerpt(b"ok \xff\x00end", 80), r"ok \xff\u{0}end");
-        assert_eq!(excerpt("äöüß".as_bytes(), 2), "äö …");
-    }
-
-    #[test]
     fn a_path_is_one_word_of_a_shell() {
         assert_eq!(in_shell("/etc/tharsis/ca-1.pem"), "/etc/tharsis/ca-1.pem");
         assert_eq!(in_shell("my ca.pem"), "'my ca.pem'");
@@ -158,15 +92,6 @@ mod tests {
         assert_eq!(in_shell("it's"), r"'it'\''s'");
         assert_eq!(in_shell("a\nrm\u{1b}[2J"), r"'a\nrm\u{1b}[2J'");
         assert_eq!(in_shell(""), "''");
-    }
-
-    #[test]
-    fn json_means_the_same_and_steers_nothing() {
-        let remote = "a\u{9b}2J \u{7f} \u{202e} \u{e0041} ü \u{1b}";
-        let json = serde_json::to_string(remote).unwrap();
-        let shown = inert_json(&json);
-        assert_eq!(shown, r#""a\u009b2J \u007f \u202e \udb40\udc41 ü \u001b""#);
-        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), remote);
     }
 
     #[test]

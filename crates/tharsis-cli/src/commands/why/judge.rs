@@ -361,7 +361,7 @@ impl Facts<'_> {
 
     /// How it ended.
     fn ended(&self, delivery: &DeliveryDetail) -> Said {
-        let status = documents::status(delivery.row.status);
+        let status = delivery.row.status.as_str();
         let code = delivery
             .row
             .code
@@ -422,7 +422,7 @@ impl Facts<'_> {
             .first()
             .map_or(Next::Attempt(due_at), |(_, next)| *next);
         Said {
-            status: documents::status(delivery.row.status),
+            status: delivery.row.status.as_str(),
             findings: holds.into_iter().map(|(finding, _)| finding).collect(),
             next,
         }

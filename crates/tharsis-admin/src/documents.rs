@@ -1,21 +1,21 @@
-//! The JSON documents of `--json`. Times are RFC 3339 in UTC.
+//! The JSON documents of the API and of the program's `--json`. Times are RFC 3339 in UTC.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tharsis::{
-    format_duration,
+    Invalid, format_duration,
     health::Health,
     json,
-    store::{AttemptRecord, DeliveryRow, EventRecord, Refusal, Replay, Status},
+    store::{AttemptRecord, AuditRecord, DeliveryRow, EventRecord, Refusal, Replay},
     subscription::{Held, Subscription},
+    text::{excerpt, inert},
 };
 
-use crate::output::{Fault, text::excerpt};
-
+/// A subscription. Of its secret there is a fingerprint alone, of its headers the names.
 #[derive(Debug, Serialize)]
-pub(crate) struct SubscriptionDocument<'a> {
+pub struct SubscriptionDocument<'a> {
     id: String,
     client: String,
     name: &'a str,
@@ -71,7 +71,7 @@ pub(crate) struct SubscriptionDocument<'a> {
 
 /// How its receiver does.
 #[derive(Debug, Serialize)]
-pub(crate) struct HealthDocument<'a> {
+pub struct HealthDocument<'a> {
     condition: &'static str,
     /// Null: it has never been anything else.
     since: Option<String>,
@@ -138,8 +138,9 @@ impl<'a> From<&'a Subscription> for SubscriptionDocument<'a> {
     }
 }
 
+/// A delivery as lists tell it.
 #[derive(Debug, Serialize)]
-pub(crate) struct DeliveryDocument<'a> {
+pub struct DeliveryDocument<'a> {
     id: String,
     event: String,
     subscription: String,
@@ -166,7 +167,7 @@ impl<'a> From<&'a DeliveryRow> for DeliveryDocument<'a> {
             client: row.client.to_string(),
             event_type: &row.event_type,
             campaign: row.campaign.as_deref(),
-            status: status(row.status),
+            status: row.status.as_str(),
             attempts: row.attempts,
             reason: row.code.as_deref(),
             published_at: row.published_at.to_string(),
@@ -176,18 +177,9 @@ impl<'a> From<&'a DeliveryRow> for DeliveryDocument<'a> {
     }
 }
 
-/// The word for a status.
-pub(crate) fn status(status: Status) -> &'static str {
-    match status {
-        Status::Pending => "pending",
-        Status::Retrying => "retrying",
-        Status::Held => "held",
-        Status::Ended(end) => end.as_str(),
-    }
-}
-
+/// An attempt, and what came of it.
 #[derive(Debug, Serialize)]
-pub(crate) struct AttemptDocument<'a> {
+pub struct AttemptDocument<'a> {
     /// 0 is an end without a request.
     number: u32,
     at: String,
@@ -219,8 +211,9 @@ impl<'a> From<&'a AttemptRecord> for AttemptDocument<'a> {
     }
 }
 
+/// An event with the state of each of its deliveries.
 #[derive(Debug, Serialize)]
-pub(crate) struct EventDocument<'a> {
+pub struct EventDocument<'a> {
     id: String,
     #[serde(rename = "type")]
     event_type: &'a str,
@@ -279,8 +272,9 @@ impl<'a> From<&'a EventRecord> for EventDocument<'a> {
     }
 }
 
+/// A replay, and how far it is.
 #[derive(Debug, Serialize)]
-pub(crate) struct ReplayDocument {
+pub struct ReplayDocument {
     id: String,
     state: &'static str,
     key: &'static str,
@@ -316,12 +310,74 @@ impl From<&Replay> for ReplayDocument {
     }
 }
 
-pub(crate) fn millis(span: std::time::Duration) -> u64 {
+/// In whole milliseconds.
+pub fn millis(span: std::time::Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The JSON of an error, the same wherever one appears.
+#[derive(Debug, Serialize)]
+pub struct Fault {
+    /// Stable, snake case: what programs match on.
+    pub code: String,
+    /// The place, where there is one.
+    pub field: Option<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Fault {
+    /// `field: message`, inert.
+    pub fn sentence(&self) -> String {
+        match &self.field {
+            Some(field) => format!("{}: {}", inert(field), inert(&self.message)),
+            None => inert(&self.message).into_owned(),
+        }
+    }
+}
+
+impl From<Invalid> for Fault {
+    fn from(invalid: Invalid) -> Self {
+        Self {
+            code: invalid.code.to_owned(),
+            field: invalid.field,
+            message: invalid.message.into_owned(),
+            hint: invalid.hint.map(std::borrow::Cow::into_owned),
+        }
+    }
+}
+
+/// A line of the audit.
+#[derive(Debug, Serialize)]
+pub struct AuditDocument<'a> {
+    at: String,
+    actor: &'a str,
+    /// From where, where it was asked over a network.
+    address: Option<&'a str>,
+    client: Option<String>,
+    action: &'a str,
+    subject: &'a str,
+    detail: serde_json::Value,
+}
+
+impl<'a> From<&'a AuditRecord> for AuditDocument<'a> {
+    fn from(entry: &'a AuditRecord) -> Self {
+        Self {
+            at: entry.at.to_string(),
+            actor: &entry.actor,
+            address: entry.address.as_deref(),
+            client: entry.client.map(|client| client.to_string()),
+            action: &entry.action,
+            subject: &entry.subject,
+            detail: serde_json::from_str(&entry.detail).unwrap_or_default(),
+        }
+    }
+}
+
 /// Why an event could not be frozen, as an error.
-pub(crate) fn refusal(refusal: &Refusal) -> Fault {
+pub fn refusal(refusal: &Refusal) -> Fault {
     Fault {
         code: refusal.code.clone(),
         field: refusal.field.clone(),

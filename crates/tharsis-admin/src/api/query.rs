@@ -1,0 +1,103 @@
+//! What stands behind the question mark of a URL.
+
+use std::str::FromStr;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{StatusCode, request::Parts},
+};
+use tharsis::{Invalid, Timestamp};
+
+use crate::Problem;
+
+/// The pages of lists hold so many unless it is said.
+const LIMIT: u32 = 50;
+
+/// Names and values, in order. Whoever reads them takes out what it knows; the rest is refused.
+#[derive(Debug)]
+pub(crate) struct Parameters(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Parameters {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default();
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        Ok(Self(pairs.into_owned().collect()))
+    }
+}
+
+impl Parameters {
+    /// Each value of this name.
+    pub(crate) fn all<T>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, Invalid>,
+    ) -> Result<Vec<T>, Problem> {
+        let (found, rest) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|(key, _)| key == name);
+        self.0 = rest;
+        let found: Vec<(String, String)> = found;
+        let values = found
+            .iter()
+            .map(|(_, text)| parse(text).map_err(|e| e.at(name)));
+        Ok(values.collect::<Result<_, Invalid>>()?)
+    }
+
+    /// The value of this name, which comes once at most.
+    pub(crate) fn one<T>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, Invalid>,
+    ) -> Result<Option<T>, Problem> {
+        let mut values = self.all(name, parse)?;
+        if values.len() > 1 {
+            let problem = Problem::new(StatusCode::BAD_REQUEST, "given_twice", "is given twice");
+            return Err(problem.at(name));
+        }
+        Ok(values.pop())
+    }
+
+    /// An id or another word that reads itself.
+    pub(crate) fn word<T: FromStr<Err = Invalid>>(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<T>, Problem> {
+        self.one(name, str::parse)
+    }
+
+    /// Text as it is.
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, Problem> {
+        self.one(name, |text| Ok(text.to_owned()))
+    }
+
+    /// An instant, in RFC 3339.
+    pub(crate) fn instant(&mut self, name: &str) -> Result<Option<Timestamp>, Problem> {
+        self.one(name, Timestamp::parse)
+    }
+
+    /// How many, from 1 to this.
+    pub(crate) fn limit(&mut self, most: u32) -> Result<u32, Problem> {
+        let limit = self.one("limit", |text| {
+            let number = text.parse().ok().filter(|limit| (1..=most).contains(limit));
+            number.ok_or_else(|| {
+                Invalid::new("out_of_range", format!("is no number from 1 to {most}"))
+            })
+        })?;
+        Ok(limit.unwrap_or(LIMIT))
+    }
+
+    /// Nothing may be left.
+    pub(crate) fn end(self) -> Result<(), Problem> {
+        match self.0.into_iter().next() {
+            None => Ok(()),
+            Some((name, _)) => Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "unknown_parameter",
+                "is no parameter here",
+            )
+            .at(&name)),
+        }
+    }
+}

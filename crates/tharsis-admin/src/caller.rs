@@ -1,0 +1,112 @@
+//! Who asks, and what of it they may have.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use axum::http::{HeaderMap, StatusCode, header};
+use tharsis::{
+    ClientId, Registry, Timestamp,
+    store::{By, TokenRecord},
+    token::{Permission, Token},
+};
+
+use crate::Problem;
+
+/// That a token is used is written down so often.
+const NOTED: Duration = Duration::from_secs(60);
+
+/// Whoever holds the token that a request bears.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    token: TokenRecord,
+    /// As the audit names it.
+    actor: String,
+    address: IpAddr,
+    /// When the request came.
+    pub(crate) at: Timestamp,
+}
+
+impl Caller {
+    /// Of a request from there.
+    pub(crate) async fn of(
+        headers: &HeaderMap,
+        from: SocketAddr,
+        registry: &impl Registry,
+        at: Timestamp,
+    ) -> Result<Self, Problem> {
+        let token = bearer(headers)?;
+        let hash = Token::parse(token).map_err(|_| unknown())?.hash();
+        let record = registry.token(&hash, at).await?.ok_or_else(unknown)?;
+        if record.used_at.is_none_or(|used| used + NOTED <= at) {
+            registry.used_token(record.id, at).await?;
+        }
+        Ok(Self {
+            actor: format!("token {} {}", record.prefix, record.name),
+            token: record,
+            address: from.ip(),
+            at,
+        })
+    }
+
+    /// Whether they may.
+    pub(crate) fn check(&self, permission: Permission) -> Result<(), Problem> {
+        let role = self.token.grant.role;
+        if role.may(permission) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "not_allowed",
+            format!("is not for a token of the role {}", role.as_str()),
+        )
+        .hint("ask an admin for a token of another role"))
+    }
+
+    /// Whom the audit is to name.
+    pub(crate) fn by(&self) -> By<'_> {
+        By::new(&self.actor, self.at).from_address(self.address)
+    }
+
+    /// Whether what is this client's is theirs to see.
+    pub(crate) fn covers(&self, client: ClientId) -> bool {
+        self.token.grant.covers(client)
+    }
+
+    /// The client that a list is of: that of the token, where it has one, whatever is asked for.
+    pub(crate) fn client(&self, asked: Option<ClientId>) -> Result<Option<ClientId>, Problem> {
+        match (self.token.grant.client, asked) {
+            (Some(own), Some(asked)) if own != asked => Err(Problem::not_found("client", asked)),
+            (own, asked) => Ok(own.or(asked)),
+        }
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let missing = || {
+        Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "token_missing",
+            "the request bears no token",
+        )
+        .hint("send the header Authorization: Bearer TOKEN; tharsis token create makes one")
+    };
+    let value = headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
+    let (scheme, token) = (value.to_str().ok())
+        .and_then(|text| text.split_once(' '))
+        .ok_or_else(missing)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(missing());
+    }
+    Ok(token.trim())
+}
+
+/// Nobody is told whether there ever was such a token.
+fn unknown() -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "token_unknown",
+        "the token is none that counts: there is no such token, or it has expired, or it was revoked",
+    )
+}

@@ -1,0 +1,174 @@
+//! Why something was refused, or failed, as an answer: problem details (RFC 9457).
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use tharsis::{Error, Invalid, store::StoreError};
+
+/// An answer that says why not. Programs match on `code`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    status: StatusCode,
+    code: String,
+    field: Option<String>,
+    message: String,
+    hint: Option<String>,
+    /// Seconds after which to try again.
+    retry_after: Option<u32>,
+}
+
+/// The JSON of it.
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    field: Option<&'a str>,
+    hint: Option<&'a str>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code: code.to_owned(),
+            field: None,
+            message: message.into(),
+            hint: None,
+            retry_after: None,
+        }
+    }
+
+    /// There is none, or it is another client's: nobody is told which.
+    pub(crate) fn not_found(what: &str, id: impl std::fmt::Display) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            format!("no {what} {id}"),
+        )
+    }
+
+    pub(crate) fn at(self, field: &str) -> Self {
+        Self {
+            field: Some(field.to_owned()),
+            ..self
+        }
+    }
+
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    pub(crate) fn retry_after(self, seconds: u32) -> Self {
+        Self {
+            retry_after: Some(seconds),
+            ..self
+        }
+    }
+}
+
+/// Codes of what clashes with what is there.
+const CONFLICTS: [&str; 9] = [
+    "campaign_cancelled",
+    "delivery_ended",
+    "idempotency_conflict",
+    "name_taken",
+    "not_changeable",
+    "not_held",
+    "replay_over",
+    "secret_of_another_host",
+    "one_signature",
+];
+
+impl From<Invalid> for Problem {
+    fn from(invalid: Invalid) -> Self {
+        let status = match invalid.code {
+            "backlog_full" => StatusCode::TOO_MANY_REQUESTS,
+            "client_not_allowed" => StatusCode::FORBIDDEN,
+            code if CONFLICTS.contains(&code) => StatusCode::CONFLICT,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        let problem = Self {
+            field: invalid.field,
+            hint: invalid.hint.map(std::borrow::Cow::into_owned),
+            ..Self::new(status, invalid.code, invalid.message)
+        };
+        match status {
+            StatusCode::TOO_MANY_REQUESTS => problem.retry_after(10),
+            _ => problem,
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Invalid(invalid) | Error::Store(StoreError::Invalid(invalid)) => invalid.into(),
+            Error::Store(error) => error.into(),
+            error => {
+                let hint = error.hint().map(str::to_owned);
+                let problem = Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    error.code(),
+                    error.to_string(),
+                );
+                Self { hint, ..problem }
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Invalid(invalid) => invalid.into(),
+            StoreError::NotFound { what, id } => Self::not_found(what, id),
+            error => {
+                // What the database says is for those who run it.
+                let source: &dyn std::error::Error = &error;
+                tracing::error!(error = source, "a request failed");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "database_failed",
+                    "the database did not do it",
+                )
+                .hint("try again; the log of this process says why")
+                .retry_after(1)
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let document = Document {
+            r#type: format!("urn:tharsis:problem:{}", self.code),
+            title: self.status.canonical_reason().unwrap_or("Refused"),
+            status: self.status.as_u16(),
+            detail: &self.message,
+            code: &self.code,
+            field: self.field.as_deref(),
+            hint: self.hint.as_deref(),
+        };
+        let body = serde_json::to_string(&document).unwrap_or_default();
+        let mut response = (self.status, body).into_response();
+        let headers = response.headers_mut();
+        let kind = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, kind);
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            headers.insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        response
+    }
+}
