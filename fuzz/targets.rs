@@ -16,6 +16,7 @@ use tharsis_core::{
     secret::{Keyring, Secret},
     signer::{self, Incoming},
     subscription::{header::OwnHeader, name_key},
+    token::Token,
 };
 
 /// A URL that somebody registers.
@@ -213,7 +214,7 @@ pub(crate) fn profile(bytes: &[u8]) {
     }
 }
 
-/// Text that may be a secret or the file of one, or the file of a key.
+/// Text that may be a secret or the file of one, the file of a key, or a token.
 pub(crate) fn secret(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for secret in [Secret::new(&text), Secret::from_file_text(bytes)] {
@@ -226,6 +227,13 @@ pub(crate) fn secret(bytes: &[u8]) {
         }
     }
     let _ = Keyring::parse(bytes);
+    match Token::parse(&text) {
+        Ok(token) => assert_eq!(token.expose(), text),
+        Err(refused) => {
+            is_fit_to_show(&refused);
+            assert!(text.len() < 20 || !refused.to_string().contains(&*text));
+        }
+    }
 }
 
 /// Whatever else is read from a word.

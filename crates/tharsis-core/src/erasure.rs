@@ -16,7 +16,7 @@ pub enum Erasure {
         /// Of this client alone.
         client: Option<ClientId>,
     },
-    /// Everything of a client: its events, and its subscriptions.
+    /// Everything of a client: its events, its subscriptions and its tokens.
     Client(ClientId),
 }
 

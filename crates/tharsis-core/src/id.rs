@@ -85,6 +85,10 @@ id!(
     /// Names one process that delivers.
     WorkerId
 );
+id!(
+    /// Names an access token without giving it away.
+    TokenId
+);
 
 impl EventId {
     /// The instant that it holds: about when its event was published, as all ids say that this program gives (UUIDv7).

@@ -21,7 +21,8 @@ pub mod signer;
 pub mod subscription;
 pub mod text;
 mod time;
+pub mod token;
 
-pub use id::{ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, WorkerId};
+pub use id::{ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, TokenId, WorkerId};
 pub use invalid::Invalid;
 pub use time::{Timestamp, format_duration, parse_duration};

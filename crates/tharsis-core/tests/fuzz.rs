@@ -122,6 +122,7 @@ fn fuzz_secret() {
             b"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b\n",
             b"whsec_HQVpwMPJsBxjIF/kRr1ZRP+EbA3wUicPvAXAIGVNNAM=",
             b"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\n",
+            b"tharsis_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
         ],
         targets::secret,
     );

@@ -33,6 +33,7 @@ mod status;
 mod store;
 mod subscription;
 mod survey;
+mod token;
 mod whereabouts;
 mod worker;
 
@@ -60,5 +61,6 @@ pub use replay::{Replay, ReplayChoice, ReplayDraft, ReplayKey, ReplayState};
 pub use retention::{Forgotten, Outlived, Retention};
 pub use store::{PublishOn, Store, StoreOptions, redacted};
 pub use survey::{Engine, MOST_COUNTED, PostgresEngine, SqliteEngine, Survey};
+pub use token::{TokenDraft, TokenRecord, TokenState};
 pub use whereabouts::{Candidate, Place, Whereabouts};
 pub use worker::WorkerRecord;

@@ -26,7 +26,7 @@ const BYTES: usize = 1024 * 1024;
 const TRYING: usize = 2;
 
 /// The milliseconds of the years 1970 to 9999, which everything that an event goes through can write.
-const YEARS: RangeInclusive<i64> = 0..=253_402_300_799_999;
+pub(crate) const YEARS: RangeInclusive<i64> = 0..=253_402_300_799_999;
 
 /// An event and what the store knows it by.
 pub(crate) type Ready = (Event, Idempotency);

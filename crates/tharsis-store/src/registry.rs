@@ -2,24 +2,26 @@ use std::future::Future;
 
 use bytes::Bytes;
 use tharsis_core::{
-    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp,
+    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, TokenId,
     delivery::End,
     erasure::Erasure,
     secret::Secret,
     subscription::{Credentials, Held, Settings, Subscription, Target, header::OwnHeader},
+    token::Token,
 };
 
 use crate::{
     AlertRecord, Attempt, AuditRecord, By, Campaign, CampaignReport, Deed, Erased, KeyRecord,
     KeyRotated, Outlived, Replay, ReplayChoice, ReplayDraft, Retention, Stop, StoreError, Survey,
-    TransitionRecord, Whereabouts,
+    TokenDraft, TokenRecord, TransitionRecord, Whereabouts,
 };
 
-/// What people ask for: subscriptions and their secrets, the history, commands to the owner.
+/// What people ask for: subscriptions and their secrets, the history, commands to the owner, and who may ask.
 ///
 /// # Contract
 /// - Each write is one transaction and bumps the registry's revision in it, commands too, so that a worker sees it within
-///   one poll, and what is published after `add` returned is offered to the new subscription.
+///   one poll, and what is published after `add` returned is offered to the new subscription. Writes to tokens bump nothing:
+///   no worker goes by them.
 /// - Secrets and the values of headers are sealed before they are written (see [`tharsis_core::secret`]) and are returned
 ///   by `credentials` alone. A subscription of which one does not open reads as `Suspended { reason: "secret_unreadable" }`,
 ///   and its deliveries as held, until it is replaced or the right key is there.
@@ -261,7 +263,7 @@ pub trait Registry: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Whereabouts, StoreError>> + Send;
 
     /// Erases the events of somebody, routed or not, with what became of them; of a [client](Erasure::Client) its subscriptions
-    /// too. What is not delivered is not sent any more, but for what is under way: what is recorded of that goes within two
+    /// and tokens too. What is not delivered is not sent any more, but for what is under way: what is recorded of that goes within two
     /// hours, by [`Outbox::forget`](crate::Outbox::forget). It may be asked for again where it was cut short. The audit keeps
     /// [whose](Erasure::subject) it was and how much. `tell` is told how far it has come.
     ///
@@ -303,6 +305,47 @@ pub trait Registry: Send + Sync + 'static {
         by: By<'_>,
         tell: &(dyn Fn(u64) + Sync),
     ) -> impl Future<Output = Result<KeyRotated, StoreError>> + Send;
+
+    /// Makes a token usable. Only its hash is kept, so it is not shown again. Refused with `empty`, `too_long` or
+    /// `control_character` for its name, `already_expired` or `bad_time` for its end. The audit keeps it.
+    fn add_token(
+        &self,
+        token: &Token,
+        draft: &TokenDraft,
+        by: By<'_>,
+    ) -> impl Future<Output = Result<TokenRecord, StoreError>> + Send;
+
+    /// The tokens, newest first, also those that are expired or revoked; of one client those that are for it alone.
+    fn tokens(
+        &self,
+        client: Option<ClientId>,
+    ) -> impl Future<Output = Result<Vec<TokenRecord>, StoreError>> + Send;
+
+    /// Has it let nobody in any more, for ever. One that is revoked already stays so since then. The audit keeps it.
+    fn revoke_token(
+        &self,
+        id: TokenId,
+        by: By<'_>,
+    ) -> impl Future<Output = Result<TokenRecord, StoreError>> + Send;
+
+    /// The token of this [hash](Token::hash), if it lets somebody in: it is neither revoked nor expired, which it is from its
+    /// last instant on.
+    fn token(
+        &self,
+        hash: &[u8; 32],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<TokenRecord>, StoreError>> + Send;
+
+    /// Notes that it was used, in a transaction of its own. Writes once a minute at most, and nothing to the audit; of one that
+    /// is gone there is nothing to note.
+    fn used_token(
+        &self,
+        id: TokenId,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Whether any token lets somebody in.
+    fn has_tokens(&self, now: Timestamp) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
 /// What of its credentials a subscription is given anew, with its settings.

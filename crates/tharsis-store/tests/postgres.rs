@@ -28,7 +28,7 @@ use crate::schema::Schema;
 
 const CLIENT: &str = "b4aeba4e-a4c0-4896-866a-56f8bcb372fc";
 /// The migrations.
-const ALL: [&str; 11] = [
+const ALL: [&str; 12] = [
     "outbox",
     "profiles",
     "rate",
@@ -40,6 +40,7 @@ const ALL: [&str; 11] = [
     "order",
     "replay",
     "retention",
+    "token",
 ];
 const DAY: Duration = Duration::from_secs(86_400);
 

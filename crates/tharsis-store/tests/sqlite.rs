@@ -149,6 +149,7 @@ async fn a_file_that_must_exist_is_not_made() {
             "order",
             "replay",
             "retention",
+            "token",
         ]
     );
     assert_eq!(migrate().await.expect("migrates"), [""; 0]);

@@ -8,10 +8,10 @@ pub use error::Error;
 
 pub use sqlx;
 pub use tharsis_core::{
-    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, WorkerId, alert,
-    delivery, egress, erasure, event, event::Event, filter, format_duration, health, json, order,
-    parse_duration, payload, profile, rate, retry, secret, secret::Secret, signer, subscription,
-    text,
+    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, TokenId, WorkerId,
+    alert, delivery, egress, erasure, event, event::Event, filter, format_duration, health, json,
+    order, parse_duration, payload, profile, rate, retry, secret, secret::Secret, signer,
+    subscription, text, token,
 };
 pub use tharsis_dispatch::{
     self as dispatch, CheckMethod, Options as EngineOptions, Summary, system_now,

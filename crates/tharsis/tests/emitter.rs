@@ -147,6 +147,7 @@ async fn a_file_that_must_exist_is_made_by_migrate_alone() {
             "order",
             "replay",
             "retention",
+            "token",
         ]
     );
     let emitter = Emitter::open(&url, options).await.unwrap();

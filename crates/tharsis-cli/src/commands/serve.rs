@@ -1,10 +1,10 @@
 //! `tharsis serve`: the HTTP API, and the worker beside it.
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use clap::Args;
 use serde::Serialize;
-use tharsis::{Emitter, Registry, system_now};
+use tharsis::{Registry, system_now};
 use tokio::{net::TcpListener, sync::watch};
 
 use super::Context;
@@ -105,19 +105,19 @@ pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
     };
     // Where one of them fails, both end.
     let both = async {
-        tokio::try_join!(async { serving.await.map_err(Failure::from) }, async {
-            delivering.await.map_err(Failure::from)
-        })
+        let serving = async { serving.await.map_err(Failure::from) };
+        let delivering = async { delivering.await.map_err(Failure::from) };
+        tokio::try_join!(serving, delivering).map(drop)
     };
     tokio::pin!(both);
     tokio::select! {
-        done = &mut both => done.map(drop)?,
-        () = ending => both.await.map(drop)?,
+        done = &mut both => done?,
+        () = ending => both.await?,
     }
     Ok(Exit::Done)
 }
 
 /// Resolves once the sender is gone.
-fn told(mut ended: watch::Receiver<()>) -> impl Future<Output = ()> + Send + 'static {
-    async move { while ended.changed().await.is_ok() {} }
+async fn told(mut ended: watch::Receiver<()>) {
+    while ended.changed().await.is_ok() {}
 }

@@ -71,6 +71,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "retention",
         sql: include_str!("../../migrations/postgres/0011_retention.sql"),
     },
+    Migration {
+        version: 12,
+        name: "token",
+        sql: include_str!("../../migrations/postgres/0012_token.sql"),
+    },
 ];
 
 struct Migration {

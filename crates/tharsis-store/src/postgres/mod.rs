@@ -61,6 +61,7 @@ mod settle;
 mod share;
 mod subscription;
 mod survey;
+mod token;
 mod value;
 mod whereabouts;
 

@@ -66,6 +66,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "retention",
         sql: include_str!("../../migrations/sqlite/0011_retention.sql"),
     },
+    Migration {
+        version: 12,
+        name: "token",
+        sql: include_str!("../../migrations/sqlite/0012_token.sql"),
+    },
 ];
 
 struct Migration {

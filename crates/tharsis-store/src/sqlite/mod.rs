@@ -57,6 +57,7 @@ mod route;
 mod settle;
 mod subscription;
 mod survey;
+mod token;
 mod value;
 mod whereabouts;
 mod write;

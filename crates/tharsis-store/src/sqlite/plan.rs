@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{
     SqliteStore, campaign, command, due, filter, history, order, publish, replay, retention, route,
-    settle, survey, whereabouts,
+    settle, survey, token, whereabouts,
 };
 
 /// Table-valued functions over an argument are walked, that is what they are for; so are subqueries of what was read.
@@ -43,6 +43,7 @@ const HOT: &[&str] = &[
     filter::ENDED_BETWEEN,
     history::ROWS,
     history::ATTEMPTS_OF_ALL,
+    token::FIND,
     whereabouts::BEFORE,
     retention::HELD,
     retention::EXPIRING,

@@ -2,16 +2,17 @@
 
 use sqlx::SqliteConnection;
 use tharsis_core::{
-    ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp,
+    ClientId, DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp, TokenId,
     erasure::Erasure,
     health::RESUMED,
     secret::Secret,
     subscription::{Credentials, Held, Settings, Subscription, header::OwnHeader, name_key},
+    token::Token,
 };
 
 use super::{
     SqliteStore, alert, audit, campaign, command, erasure, health, history, key, release, replay,
-    retention, subscription, survey,
+    retention, subscription, survey, token,
     value::{blob, expect_changed, json},
     whereabouts,
     write::{Write, result_code},
@@ -20,7 +21,7 @@ use crate::{
     AlertRecord, Anew, AuditRecord, By, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
     DeliveryFilter, DeliveryRow, Erased, EventRecord, KeyRecord, KeyRotated, Outlived, Page,
     Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention, Stop, StopState,
-    StoreError, Survey, TransitionRecord, Whereabouts,
+    StoreError, Survey, TokenDraft, TokenRecord, TransitionRecord, Whereabouts,
     audit::Deed,
     failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
@@ -513,6 +514,39 @@ impl Registry for SqliteStore {
         tell: &(dyn Fn(u64) + Sync),
     ) -> Result<KeyRotated, StoreError> {
         key::rotate(self, by, tell).await
+    }
+
+    async fn add_token(
+        &self,
+        token: &Token,
+        draft: &TokenDraft,
+        by: By<'_>,
+    ) -> Result<TokenRecord, StoreError> {
+        token::add(self, token, draft, by).await
+    }
+
+    async fn tokens(&self, client: Option<ClientId>) -> Result<Vec<TokenRecord>, StoreError> {
+        token::list(self, client).await
+    }
+
+    async fn revoke_token(&self, id: TokenId, by: By<'_>) -> Result<TokenRecord, StoreError> {
+        token::revoke(self, id, by).await
+    }
+
+    async fn token(
+        &self,
+        hash: &[u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<TokenRecord>, StoreError> {
+        token::usable(self, hash, now).await
+    }
+
+    async fn used_token(&self, id: TokenId, now: Timestamp) -> Result<(), StoreError> {
+        token::used(self, id, now).await
+    }
+
+    async fn has_tokens(&self, now: Timestamp) -> Result<bool, StoreError> {
+        token::is_any_usable(self, now).await
     }
 }
 

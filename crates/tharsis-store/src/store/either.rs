@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use tharsis_core::{
-    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, WorkerId,
+    ClientId, DeliveryId, EventId, Invalid, ReplayId, SubscriptionId, Timestamp, TokenId, WorkerId,
     alert::{Case, Facts},
     erasure::Erasure,
     event::Event,
     order::OrderKey,
     secret::Secret,
     subscription::{Credentials, Held, Settings, Subscription},
+    token::Token,
 };
 
 use super::Store;
@@ -18,7 +19,7 @@ use crate::{
     Forgotten, KeyRecord, KeyRotated, LaneRead, Lease, LetGo, Outbox, Outlived, Page, Pending,
     Pointers, Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice, ReplayDraft,
     Retention, Routed, Rows, Settlement, Shards, Snapshot, Stop, StoreError, Survey, Telling,
-    Transition, TransitionRecord, Whereabouts, WorkedOff,
+    TokenDraft, TokenRecord, Transition, TransitionRecord, Whereabouts, WorkedOff,
 };
 
 /// Asks the one it is.
@@ -423,5 +424,38 @@ impl Registry for Store {
         tell: &(dyn Fn(u64) + Sync),
     ) -> Result<KeyRotated, StoreError> {
         either!(self, rotate_key(by, tell))
+    }
+
+    async fn add_token(
+        &self,
+        token: &Token,
+        draft: &TokenDraft,
+        by: By<'_>,
+    ) -> Result<TokenRecord, StoreError> {
+        either!(self, add_token(token, draft, by))
+    }
+
+    async fn tokens(&self, client: Option<ClientId>) -> Result<Vec<TokenRecord>, StoreError> {
+        either!(self, tokens(client))
+    }
+
+    async fn revoke_token(&self, id: TokenId, by: By<'_>) -> Result<TokenRecord, StoreError> {
+        either!(self, revoke_token(id, by))
+    }
+
+    async fn token(
+        &self,
+        hash: &[u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<TokenRecord>, StoreError> {
+        either!(self, token(hash, now))
+    }
+
+    async fn used_token(&self, id: TokenId, now: Timestamp) -> Result<(), StoreError> {
+        either!(self, used_token(id, now))
+    }
+
+    async fn has_tokens(&self, now: Timestamp) -> Result<bool, StoreError> {
+        either!(self, has_tokens(now))
     }
 }

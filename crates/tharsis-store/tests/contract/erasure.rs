@@ -115,11 +115,12 @@ pub(crate) async fn a_person_is_erased_wherever_her_events_are<S: Store>(store: 
     assert!(!again[0].duplicate);
     assert_eq!(erase(&house, &ann(None)).await.events, 2, "at both clients");
     assert!(!is_known(&house, theirs).await);
-    let audit = house.audit().await;
+    let mut audit = house.audit().await;
+    assert!(!format!("{audit:?}").contains("ann"));
+    audit.retain(|entry| entry.action == "recipient.erased");
     assert_eq!(audit.len(), 2);
     assert_eq!(audit[0].action, "recipient.erased");
     assert_eq!(audit[0].subject, ann(None).subject());
-    assert!(!format!("{audit:?}").contains("ann"));
 }
 
 pub(crate) async fn a_client_is_erased_as_a_whole<S: Store>(store: S) {

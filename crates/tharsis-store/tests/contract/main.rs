@@ -24,6 +24,7 @@ mod routing;
 mod schema;
 mod settling;
 mod survey;
+mod token;
 mod whereabouts;
 mod workers;
 
@@ -202,6 +203,16 @@ macro_rules! every_story {
             erasure {
                 a_person_is_erased_wherever_her_events_are,
                 a_client_is_erased_as_a_whole,
+            }
+            token {
+                a_token_comes_back_as_it_was_made,
+                what_cannot_be_a_token_is_refused,
+                a_token_ends_at_its_very_instant,
+                a_token_that_is_revoked_lets_nobody_in,
+                a_use_is_noted_once_a_minute,
+                whether_anybody_is_let_in_is_told,
+                the_tokens_of_a_client_go_with_it,
+                no_worker_is_told_of_tokens,
             }
             survey {
                 what_waits_and_who_delivers_is_counted,
