@@ -275,6 +275,8 @@ pub(crate) enum Command {
     Migrate(commands::migrate::Options),
     #[command(subcommand)]
     Key(commands::key::Command),
+    #[command(subcommand)]
+    Token(commands::token::Command),
     Doctor(commands::doctor::Options),
     Listen(commands::listen::Options),
     Verify(commands::verify::Options),

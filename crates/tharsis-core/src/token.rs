@@ -168,7 +168,7 @@ pub fn check_name(name: &str) -> Result<(), Invalid> {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Publishes events, and reads back those that it published; nothing else.
+    /// Publishes events, and nothing else.
     Publisher,
     /// Reads everything but secrets.
     Viewer,
@@ -254,7 +254,7 @@ impl fmt::Display for Role {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Permission {
-    /// To publish events, and to read back those that one published.
+    /// To publish events.
     Publish,
     /// To read everything but secrets.
     Read,

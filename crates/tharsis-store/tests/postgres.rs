@@ -891,6 +891,7 @@ async fn a_publisher_may_publish_and_nothing_else() {
     assert_eq!(left.unrouted, 1);
     for statement in [
         format!("SELECT * FROM {tharsis}.event"),
+        format!("SELECT hash FROM {tharsis}.token"),
         format!("INSERT INTO {tharsis}.outbox DEFAULT VALUES"),
         format!("SELECT {tharsis}.new_id()"),
         format!(

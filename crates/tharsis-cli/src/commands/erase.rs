@@ -14,9 +14,9 @@ use crate::output::{
 
 /// Erase what there is of a person, or of a client as a whole
 ///
-/// Events with their payloads, deliveries, attempts and what receivers answered; of a client its subscriptions and secrets
-/// too. What is not delivered is not sent any more. It goes by the recipient that an event was published with. The audit
-/// keeps how much it was and, in place of a recipient, the SHA-256 of it. It cannot be undone.
+/// Events with their payloads, deliveries, attempts and what receivers answered; of a client its subscriptions, secrets and
+/// tokens too. What is not delivered is not sent any more. It goes by the recipient that an event was published with. The
+/// audit keeps how much it was and, in place of a recipient, the SHA-256 of it. It cannot be undone.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -126,7 +126,9 @@ fn question(whose: &Erasure) -> String {
             inert(recipient)
         ),
         Erasure::Client(client) => {
-            format!("Erase client {client}, its subscriptions and secrets? It cannot be undone.")
+            format!(
+                "Erase client {client}, its subscriptions, secrets and tokens? It cannot be undone."
+            )
         }
     }
 }

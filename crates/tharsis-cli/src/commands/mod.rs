@@ -24,6 +24,7 @@ mod search;
 pub(crate) mod secret;
 pub(crate) mod serve;
 pub(crate) mod subscription;
+pub(crate) mod token;
 pub(crate) mod verify;
 pub(crate) mod why;
 pub(crate) mod worker;
@@ -199,6 +200,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Erase(options) => erase::run(context, &options).await,
         Command::Egress(command) => egress::run(context, &command),
         Command::Key(command) => key::run(context, &command).await,
+        Command::Token(command) => token::run(context, command).await,
         Command::Migrate(options) => migrate::run(context, &options).await,
         Command::Doctor(options) => doctor::run(context, &options).await,
         Command::Listen(options) => listen::run(context, options).await,

@@ -18,6 +18,7 @@ mod profiles;
 mod publish;
 mod run;
 mod subscription;
+mod token;
 mod verify;
 mod worker;
 

@@ -19,6 +19,7 @@ fn a_file_is_migrated_once() {
     Applied the migration `order` to sqlite://tharsis.db.
     Applied the migration `replay` to sqlite://tharsis.db.
     Applied the migration `retention` to sqlite://tharsis.db.
+    Applied the migration `token` to sqlite://tharsis.db.
     Made the key file HERE/tharsis.db.key: keep a copy of it, apart from the database's.
     ");
     insta::assert_snapshot!(here(desk.run("migrate").all()), @"
@@ -28,7 +29,7 @@ fn a_file_is_migrated_once() {
     The key file is HERE/tharsis.db.key.
     ");
     insta::assert_snapshot!(here(desk.run("migrate --json").stdout), @r#"{"applied":[],"key_file":{"path":"HERE/tharsis.db.key","state":"there"}}"#);
-    insta::assert_snapshot!(here(desk.run("--database sqlite://other.db migrate --json").stdout), @r#"{"applied":["outbox","profiles","rate","health","release","campaign","alert","own_events","order","replay","retention"],"key_file":{"path":"HERE/other.db.key","state":"made"}}"#);
+    insta::assert_snapshot!(here(desk.run("--database sqlite://other.db migrate --json").stdout), @r#"{"applied":["outbox","profiles","rate","health","release","campaign","alert","own_events","order","replay","retention","token"],"key_file":{"path":"HERE/other.db.key","state":"made"}}"#);
 }
 
 /// A mistyped path must not look like an empty outbox.
@@ -60,6 +61,9 @@ fn what_only_looks_or_changes_makes_no_database() {
         "replay --status dead --yes".to_owned(),
         "replay list".to_owned(),
         format!("replay show {id}"),
+        "token create --name ops --role viewer".to_owned(),
+        "token list".to_owned(),
+        format!("token revoke {id}"),
     ] {
         let said = desk.run(&format!("{line} --json"));
         assert_eq!(said.code, Some(1), "{line}");
