@@ -11,8 +11,13 @@ use tharsis::{
     store::{By, TokenRecord},
     token::{Permission, Token},
 };
+use tokio::time::timeout;
+use tracing::warn;
 
 use crate::Problem;
+
+/// So long it is tried to note it.
+const NOTING: Duration = Duration::from_secs(1);
 
 /// That a token is used is written down so often.
 const NOTED: Duration = Duration::from_secs(60);
@@ -40,7 +45,11 @@ impl Caller {
         let hash = Token::parse(token).map_err(|_| unknown())?.hash();
         let record = registry.token(&hash, at).await?.ok_or_else(unknown)?;
         if record.used_at.is_none_or(|used| used + NOTED <= at) {
-            registry.used_token(record.id, at).await?;
+            // Who asks is not to wait for that, nor to be refused where nothing can be written.
+            let noted = timeout(NOTING, registry.used_token(record.id, at)).await;
+            if !matches!(noted, Ok(Ok(()))) {
+                warn!(token.id = %record.id, "that a token was used could not be noted");
+            }
         }
         Ok(Self {
             actor: format!("token {} {}", record.prefix, record.name),
@@ -77,7 +86,7 @@ impl Caller {
     /// The client that a list is of: that of the token, where it has one, whatever is asked for.
     pub(crate) fn client(&self, asked: Option<ClientId>) -> Result<Option<ClientId>, Problem> {
         match (self.token.grant.client, asked) {
-            (Some(own), Some(asked)) if own != asked => Err(Problem::not_found("client", asked)),
+            (Some(own), Some(asked)) if own != asked => Err(Problem::not_found("client")),
             (own, asked) => Ok(own.or(asked)),
         }
     }

@@ -43,12 +43,12 @@ impl Problem {
         }
     }
 
-    /// There is none, or it is another client's: nobody is told which.
-    pub(crate) fn not_found(what: &str, id: impl std::fmt::Display) -> Self {
+    /// There is none, or it is another client's: nobody is told which. So the answer is the same to the letter.
+    pub(crate) fn not_found(what: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
             "not_found",
-            format!("no {what} {id}"),
+            format!("there is no such {what}"),
         )
     }
 
@@ -114,11 +114,11 @@ impl From<Error> for Problem {
             Error::Store(error) => error.into(),
             error => {
                 let hint = error.hint().map(str::to_owned);
-                let problem = Self::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    error.code(),
-                    error.to_string(),
-                );
+                let status = match &error {
+                    Error::Check(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                    _ => StatusCode::INTERNAL_SERVER_ERROR,
+                };
+                let problem = Self::new(status, error.code(), error.to_string());
                 Self { hint, ..problem }
             }
         }
@@ -129,18 +129,24 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Invalid(invalid) => invalid.into(),
-            StoreError::NotFound { what, id } => Self::not_found(what, id),
+            StoreError::NotFound { what, .. } => Self::not_found(what),
             error => {
                 // What the database says is for those who run it.
                 let source: &dyn std::error::Error = &error;
                 tracing::error!(error = source, "a request failed");
+                let seconds = match &error {
+                    StoreError::Database(_) => 1,
+                    // Somebody has to see to it.
+                    _ => 60,
+                };
+                let error = Error::from(error);
                 Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
-                    "database_failed",
+                    error.code(),
                     "the database did not do it",
                 )
-                .hint("try again; the log of this process says why")
-                .retry_after(1)
+                .hint("try again later; the log of this process says why")
+                .retry_after(seconds)
             }
         }
     }

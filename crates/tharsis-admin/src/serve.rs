@@ -1,17 +1,27 @@
 //! The server: who comes in, how many at once, and for how long.
 
-use std::{fmt, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::{Future, IntoFuture as _},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
     extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
 use tharsis::{Emitter, Registry, Timestamp};
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 
 use crate::{Problem, Route, caller::Caller, routes::served};
 
@@ -25,17 +35,20 @@ pub struct Options {
     pub deadline: Duration,
     /// The largest body, in bytes.
     pub body_limit: usize,
+    /// How long the last requests may take once it ends.
+    pub grace: Duration,
     /// What time it is.
     pub clock: fn() -> Timestamp,
 }
 
 impl Options {
-    /// 512 requests at once, 30 s, 8 MiB.
+    /// 512 requests at once, 30 s, 8 MiB, 10 s.
     pub const fn new(clock: fn() -> Timestamp) -> Self {
         Self {
             at_once: 512,
             deadline: Duration::from_secs(30),
             body_limit: 8 * 1024 * 1024,
+            grace: Duration::from_secs(10),
             clock,
         }
     }
@@ -62,7 +75,8 @@ impl House {
     }
 }
 
-/// Serves the API until `shutdown` resolves, and the requests that came before are answered.
+/// Serves the API until `shutdown` resolves, and the requests that came before are answered; nobody is waited for longer than
+/// [`Options::grace`].
 ///
 /// # Errors
 /// When the listener fails.
@@ -72,10 +86,21 @@ pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    let grace = options.grace;
     let service = router(emitter, options).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service)
-        .with_graceful_shutdown(shutdown)
-        .await
+    let (end, mut ended) = watch::channel(());
+    let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
+        shutdown.await;
+        drop(end);
+    });
+    let serving = serving.into_future();
+    tokio::pin!(serving);
+    tokio::select! {
+        served = &mut serving => return served,
+        _ = ended.changed() => {}
+    }
+    // Whoever has sent half a request, or reads no answer, keeps nobody from ending.
+    timeout(grace, serving).await.unwrap_or(Ok(()))
 }
 
 fn router(emitter: Arc<Emitter>, options: Options) -> Router {
@@ -131,13 +156,18 @@ async fn admit(
     };
     let answer = async {
         // What is not in the table is nobody's.
-        let is_asked =
-            |door: &&Route| (&door.method, door.path) == (request.method(), path.as_str());
+        // A HEAD is a GET of which the body is not wanted.
+        let method = match request.method() {
+            &Method::HEAD => &Method::GET,
+            method => method,
+        };
+        let is_asked = |door: &&Route| (&door.method, door.path) == (method, path.as_str());
         let door = house.doors.iter().find(is_asked);
-        let door = door.ok_or_else(|| Problem::not_found("path", path.as_str()))?;
+        let door = door.ok_or_else(|| Problem::not_found("path"))?;
         let at = (house.options.clock)();
         let caller = Caller::of(request.headers(), from, house.registry(), at).await?;
         caller.check(door.permission)?;
+        fits(&request, door, house.options.body_limit)?;
         request.extensions_mut().insert(caller);
         Ok::<_, Problem>(next.run(request).await)
     };
@@ -152,6 +182,28 @@ async fn admit(
         .retry_after(1)
         .into_response(),
     }
+}
+
+/// What no route has to see to.
+fn fits(request: &Request, door: &Route, body_limit: usize) -> Result<(), Problem> {
+    let is_list = door.method == Method::GET && !door.path.contains('{');
+    if !is_list && request.uri().query().is_some_and(|query| !query.is_empty()) {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "unknown_parameter",
+            "takes nothing behind a question mark",
+        ));
+    }
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > body_limit) {
+        return Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("is larger than {body_limit} bytes"),
+        ));
+    }
+    Ok(())
 }
 
 /// Whatever it is, a browser is to make nothing of it, and nobody is to keep it.

@@ -176,9 +176,13 @@ fn a_keyring_is_keys_in_hex_in_their_order() {
         let expected = Ok(vec![first.id(), second.id()]);
         assert_eq!(ids(both.as_bytes()), expected, "{both}");
     }
-    let swallowed = format!("{one} # the first, of old, {two}");
-    let expected = "has a key after a # and a comma in line 1".to_owned();
-    assert_eq!(ids(swallowed.as_bytes()), Err(("bad_key", expected)));
+    for swallowed in [
+        format!("{one} # the first, of old, {two}"),
+        format!("{one} # old, {two} {one}"),
+    ] {
+        let expected = "has a key after a # and a comma in line 1".to_owned();
+        assert_eq!(ids(swallowed.as_bytes()), Err(("bad_key", expected)));
+    }
     for none in ["", "\n", "# a remark\n", " , ,"] {
         let expected = Err(("bad_key", "holds no key".to_owned()));
         assert_eq!(ids(none.as_bytes()), expected, "{none:?}");

@@ -119,7 +119,7 @@ async fn own(
     (event, subscription): &(String, String),
 ) -> Result<DeliveryDetail, Problem> {
     let text = format!("{event}/{subscription}");
-    let unknown = || Problem::not_found("delivery", &text);
+    let unknown = || Problem::not_found("delivery");
     let id: DeliveryId = text.parse().map_err(|_| unknown())?;
     let detail = house.registry().delivery(id).await?;
     match caller.covers(detail.row.client) {

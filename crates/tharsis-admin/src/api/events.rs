@@ -43,13 +43,22 @@ pub(crate) async fn publish(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok());
-    let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim());
+    // One that is no text is none that is known.
+    let kind = (headers.get(header::CONTENT_TYPE))
+        .map(|kind| kind.to_str().unwrap_or("?").to_ascii_lowercase());
+    let kind = (kind.as_deref()).map(|kind| kind.split(';').next().unwrap_or_default().trim());
     match kind {
         None | Some("application/json") => one(&house, &caller, &headers, &body).await,
-        Some("application/x-ndjson" | "application/ndjson") => many(&house, &caller, &body).await,
+        Some("application/x-ndjson" | "application/ndjson") => {
+            if headers.contains_key("idempotency-key") {
+                let twice = Invalid::new("key_of_many", "is of one event, and here are many");
+                return Err(twice
+                    .at("idempotency-key")
+                    .hint("give each event its own key")
+                    .into());
+            }
+            many(&house, &caller, &body).await
+        }
         Some(_) => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "content_type",
@@ -171,7 +180,7 @@ pub(crate) async fn show(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let unknown = || Problem::not_found("event", &id);
+    let unknown = || Problem::not_found("event");
     let event_id: EventId = id.parse().map_err(|_| unknown())?;
     let event = house.registry().event(event_id).await?;
     if !caller.covers(event.client) {

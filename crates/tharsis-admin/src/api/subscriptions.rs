@@ -93,7 +93,7 @@ fn shown(subscription: &Subscription) -> Response {
 
 /// One that the caller may know of.
 pub(super) async fn own(house: &House, caller: &Caller, id: &str) -> Result<Subscription, Problem> {
-    let unknown = || Problem::not_found("subscription", id);
+    let unknown = || Problem::not_found("subscription");
     let parsed: SubscriptionId = id.parse().map_err(|_| unknown())?;
     let subscription = house.registry().find(parsed).await?;
     match caller.covers(subscription.settings.client) {

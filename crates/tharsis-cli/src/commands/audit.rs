@@ -2,10 +2,9 @@
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use serde_json::Value;
 use tharsis::{ClientId, Registry, system_now};
 
-use super::Context;
+use super::{Context, documents::AuditDocument};
 use crate::output::{
     Exit, Failure, Table,
     text::{inert, moment},
@@ -50,35 +49,13 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<Exit, Fa
     let entries = page.items;
     if output.json {
         #[derive(Serialize)]
-        struct Document {
-            entries: Vec<Entry>,
+        struct Document<'a> {
+            entries: Vec<AuditDocument<'a>>,
             /// Hand it over as `--after`; null at the end.
             next: Option<String>,
         }
-        #[derive(Serialize)]
-        struct Entry {
-            at: String,
-            actor: String,
-            /// From where, where it was asked over a network.
-            address: Option<String>,
-            client: Option<String>,
-            action: String,
-            subject: String,
-            detail: Value,
-        }
         output.document(&Document {
-            entries: entries
-                .into_iter()
-                .map(|entry| Entry {
-                    at: entry.at.to_string(),
-                    actor: entry.actor,
-                    address: entry.address,
-                    client: entry.client.map(|client| client.to_string()),
-                    action: entry.action,
-                    subject: entry.subject,
-                    detail: serde_json::from_str(&entry.detail).unwrap_or(Value::Null),
-                })
-                .collect(),
+            entries: entries.iter().map(AuditDocument::from).collect(),
             next: page.next,
         })?;
     } else if entries.is_empty() {

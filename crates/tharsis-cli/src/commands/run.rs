@@ -88,7 +88,7 @@ pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
 }
 
 /// What this process owns from now on. Where the database was there a moment ago and fails now, the engine waits for it.
-async fn own(emitter: &Emitter) -> Result<Shards, Failure> {
+pub(super) async fn own(emitter: &Emitter) -> Result<Shards, Failure> {
     match emitter.own().await {
         Ok(lease) => Ok(lease.shards),
         Err(error) if error.code() == "database_failed" => {
@@ -173,7 +173,7 @@ async fn announce(
 }
 
 /// What of egress is not as it comes.
-fn opened(configuration: &Configuration) -> Option<String> {
+pub(super) fn opened(configuration: &Configuration) -> Option<String> {
     let egress = &configuration.egress;
     let opened = (egress.allow_addresses.iter().map(ToString::to_string))
         .chain(egress.allow_hosts.iter().cloned())

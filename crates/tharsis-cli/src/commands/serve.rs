@@ -7,7 +7,10 @@ use serde::Serialize;
 use tharsis::{Registry, system_now};
 use tokio::{net::TcpListener, sync::watch};
 
-use super::Context;
+use super::{
+    Context,
+    run::{opened, own},
+};
 use crate::{
     mail,
     output::{Exit, Failure},
@@ -56,16 +59,19 @@ pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
     let mut configured = context.options();
     configured.engine.alerts = mail::alerts(&context.configuration)?;
     let emitter = context.open_with(configured).await?;
-    if !options.no_worker {
-        // What is wrong with the client, or with owning, is said before anybody is answered.
-        emitter.client()?;
-        emitter.own().await?;
-    }
     let listener = TcpListener::bind(options.listen).await.map_err(|error| {
         Failure::new("not_listening", format!("cannot be listened on: {error}"))
             .at(options.listen.to_string())
     })?;
     let address = listener.local_addr()?;
+    if !options.no_worker {
+        // What is wrong with the client, or with owning, is said before anybody is answered.
+        emitter.client()?;
+        own(&emitter).await?;
+        if let Some(opened) = opened(&context.configuration) {
+            output.note(opened);
+        }
+    }
     if output.json {
         #[derive(Serialize)]
         struct Document {

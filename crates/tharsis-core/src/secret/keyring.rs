@@ -39,8 +39,11 @@ impl Keyring {
         for (number, line) in (1..).zip(text.split(|&byte| byte == b'\n')) {
             let mut parts = line.splitn(2, |&byte| byte == b'#');
             let line = parts.next().unwrap_or_default();
-            let remarked = parts.next().unwrap_or_default().split(|&byte| byte == b',');
-            if remarked.skip(1).any(|part| is_key(part.trim_ascii())) {
+            let remark = parts.next().unwrap_or_default();
+            let comma = remark.iter().position(|&byte| byte == b',');
+            let after = comma.map_or(&[][..], |comma| &remark[comma..]);
+            let mut words = after.split(|&byte| byte == b',' || byte.is_ascii_whitespace());
+            if words.any(is_key) {
                 return Err(
                     bad(format!("has a key after a # and a comma in line {number}"))
                         .hint("leave out the remark, or begin another line for the key"),

@@ -92,6 +92,11 @@ pub(super) async fn raise_unreadable(
         return Ok(());
     }
     let mut write = store.0.lists.begin().await?;
+    // Several workers may find it so at the same moment: one after the other, the second finds it raised.
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('tharsis unreadable ' || $1, 0))")
+        .bind(store.0.schema.name())
+        .execute(&mut *write)
+        .await?;
     for (subscription, why) in unreadable {
         let is_raised: bool = sqlx::query_scalar(
             "SELECT EXISTS (

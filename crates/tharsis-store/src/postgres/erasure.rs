@@ -233,7 +233,7 @@ const OF_CLIENT: [&str; 7] = [
     "DELETE FROM transition WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)",
     "DELETE FROM alert WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)",
     // Who did what to them, and when, stays.
-    "UPDATE audit SET detail = '{}' WHERE client = $1 AND action LIKE 'subscription.%'",
+    "UPDATE audit SET detail = '{}' WHERE client = $1 AND action <> 'client.erased'",
     "DELETE FROM full_backlog WHERE client = $1",
     "DELETE FROM campaign_stop WHERE client = $1",
     "DELETE FROM token WHERE client = $1",
