@@ -314,6 +314,7 @@ fn go(api: &Api, token: &str, route: &Route, of: &Theirs, is_own: bool) -> thars
 
 fn a_token_ceases_to_count_when_it_is_revoked(on: Database) {
     let world = World::on(on);
+    world.ask(["migrate"]);
     let [kept, revoked] = [ALPHA, BETA].map(|client| token(&world, "viewer", Some(client)));
     let api = Api::start(&world, &["--no-worker"]);
     for token in [&kept, &revoked] {
@@ -344,6 +345,7 @@ fn a_token_ceases_to_count_when_it_is_revoked(on: Database) {
 
 fn what_is_asked_wrongly_is_told_by_its_place(on: Database) {
     let world = World::on(on);
+    world.ask(["migrate"]);
     let (admin, viewer) = (
         token(&world, "admin", None),
         token(&world, "viewer", Some(ALPHA)),
