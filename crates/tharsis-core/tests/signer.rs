@@ -698,6 +698,72 @@ fn where_the_url_is_signed_it_has_to_be_told() {
     assert_eq!(judged(Some(settings.url.given())), Ok(()));
 }
 
+/// A receiver may get signatures of keys that it does not know beside its own.
+#[test]
+fn one_signature_of_several_is_enough_and_none_is_told_by_what_is_wrong_with_it() {
+    let settings = of("standard");
+    let secret = Secret::generate_standard([7; 32]);
+    let sent = request(&settings, Some(secret.clone()), BODY).unwrap();
+    let good = header(&sent, "webhook-signature").unwrap().to_owned();
+    let judged = |value: &str| {
+        let mut sent = sent.clone();
+        for header in &mut sent.headers {
+            if header.name == "webhook-signature" {
+                header.value = value.to_owned().into();
+            }
+        }
+        received(&settings, &secret, &sent, now())
+    };
+    assert_eq!(judged(&good), Ok(()));
+    assert_eq!(judged(&format!("v2,whatever {good}")), Ok(()));
+    assert_eq!(judged(&format!("{good} v1,short")), Ok(()));
+    let code = |value: &str| judged(value).unwrap_err().code();
+    assert_eq!(code("v1,short v1,short"), "signature_length");
+}
+
+#[test]
+fn a_rejection_says_what_to_do_where_that_is_known() {
+    let hint = |rejected: Rejected| rejected.hint().map(std::borrow::Cow::into_owned);
+    let told = [
+        (
+            Rejected::Mismatch(None),
+            "compare the secret with the one of the subscription",
+        ),
+        (Rejected::NoUrl, "give the URL exactly as it was registered"),
+        (
+            Rejected::TooOld,
+            "set the clock; to judge an old request say when it came",
+        ),
+        (
+            Rejected::TooNew,
+            "set the clock; to judge an old request say when it came",
+        ),
+        (
+            Rejected::Mismatch(Some(Change::NewlineAdded)),
+            "take the body's bytes as they came, without adding a line break",
+        ),
+        (
+            Rejected::Mismatch(Some(Change::Reserialised)),
+            "verify the body's bytes as they came, before any parser reads them",
+        ),
+    ];
+    for (rejected, expected) in told {
+        assert_eq!(hint(rejected).as_deref(), Some(expected));
+    }
+    assert_eq!(hint(Rejected::NotHex), None);
+}
+
+#[test]
+fn a_declared_form_is_tried_out_with_its_panel() {
+    let form = Declaration {
+        encoding: Some("form".into()),
+        signature_header: Some("X-Acme-Signature".into()),
+        ..Declaration::default()
+    };
+    let declared = form.profile("acme").map(|profile| profile.settings.len());
+    assert_eq!(declared, Ok(1));
+}
+
 #[test]
 fn what_is_no_key_of_standard_webhooks_is_refused() {
     for text in [
