@@ -398,13 +398,17 @@ fn a_secret_that_does_not_open_is_told_once_and_nothing_is_sent(on: Database) {
     let wanted = Subscribe::new(ALPHA, &shop).flag(format!("--alert-mail={SHOP}"));
     let id = world.subscribe(&wanted).id;
     world.subscribe(&Subscribe::new(BETA, &partner));
+    // Held before it is tampered with, so that the message counts them.
+    world.ask(["subscription", "pause", &id]);
+    world.publish(&[world.predictions(ALPHA, 2), world.predictions(BETA, 2)].concat());
+    world.run_until_idle();
+    world.ask(["subscription", "resume", &id]);
     let secret = world.table("secret");
     world.execute(&format!(
         "UPDATE {secret} SET sealed = (SELECT other.sealed FROM {secret} other
                                        WHERE other.subscription = (SELECT max(subscription) FROM {secret}))
          WHERE subscription = (SELECT min(subscription) FROM {secret})"
     ));
-    world.publish(&[world.predictions(ALPHA, 2), world.predictions(BETA, 2)].concat());
     let run = world.spawn_run();
     wait_until("it is told", SOON, || {
         (count(&world, "subscription.suspended", "told") == 1).then_some(())
