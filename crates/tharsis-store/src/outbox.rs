@@ -448,9 +448,9 @@ pub trait Outbox: Send + Sync + 'static {
     /// Publishes a batch in transactions of its own, some hundred events each; publishes that come together may share
     /// one. Events that are refused (another payload under the same key) are reported by their place; the others are
     /// durable.
-    fn publish(
-        &self,
-        events: &[Event],
+    fn publish<'a>(
+        &'a self,
+        events: &'a [Event],
     ) -> impl Future<Output = Result<Vec<Result<Published, Invalid>>, StoreError>> + Send;
 
     /// Takes the lease, or renews it if this store holds it for this worker, and gives back what of its
@@ -469,99 +469,104 @@ pub trait Outbox: Send + Sync + 'static {
     /// asking again; the others' shares are counted without this worker. A lease that comes to be without shards records
     /// successes still; with `None` it is over, whether anything of it was left or not. Returns what is left of it. Where
     /// only one process may own, it owns all until then.
-    fn release(
-        &self,
-        lease: &Lease,
+    fn release<'a>(
+        &'a self,
+        lease: &'a Lease,
         keep: Option<Shards>,
     ) -> impl Future<Output = Result<Option<Lease>, StoreError>> + Send;
 
     /// What may have been committed since the last call that this worker did not commit itself. Cheap; asked at every
     /// poll.
-    fn changed(&self, lease: &Lease) -> impl Future<Output = Result<Changed, StoreError>> + Send;
+    fn changed<'a>(
+        &'a self,
+        lease: &'a Lease,
+    ) -> impl Future<Output = Result<Changed, StoreError>> + Send;
 
     /// The registry with secrets opened.
     fn snapshot(&self) -> impl Future<Output = Result<Snapshot, StoreError>> + Send;
 
     /// Up to `limit` pointers, oldest first, and the registry's revision.
-    fn pointers(
-        &self,
-        lease: &Lease,
+    fn pointers<'a>(
+        &'a self,
+        lease: &'a Lease,
         limit: u32,
     ) -> impl Future<Output = Result<Pointers, StoreError>> + Send;
 
     /// The frozen payloads of these events, in their order: for the filters of subscriptions.
-    fn payloads(
-        &self,
-        events: &[EventId],
+    fn payloads<'a>(
+        &'a self,
+        events: &'a [EventId],
     ) -> impl Future<Output = Result<Vec<Bytes>, StoreError>> + Send;
 
     /// Writes what routing decided.
-    fn route(
-        &self,
-        lease: &Lease,
-        routed: &[Routed],
+    fn route<'a>(
+        &'a self,
+        lease: &'a Lease,
+        routed: &'a [Routed],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Every lane with unfinished deliveries that did not go aside, but for those of removed subscriptions, and when its first
     /// one is due. Asked after taking the lease, and once a minute.
-    fn lanes(&self, lease: &Lease)
-    -> impl Future<Output = Result<Vec<Pending>, StoreError>> + Send;
+    fn lanes<'a>(
+        &'a self,
+        lease: &'a Lease,
+    ) -> impl Future<Output = Result<Vec<Pending>, StoreError>> + Send;
 
     /// The due rows of these lanes, and what comes after them in lanes that were read to their end.
-    fn due(
-        &self,
-        lease: &Lease,
-        lanes: &[LaneRead],
+    fn due<'a>(
+        &'a self,
+        lease: &'a Lease,
+        lanes: &'a [LaneRead],
         now: Timestamp,
     ) -> impl Future<Output = Result<Rows, StoreError>> + Send;
 
     /// Records attempts and moves or ends deliveries. Returns the positions of rows that it left alone.
-    fn settle(
-        &self,
-        lease: &Lease,
-        settlements: &[Settlement],
+    fn settle<'a>(
+        &'a self,
+        lease: &'a Lease,
+        settlements: &'a [Settlement],
     ) -> impl Future<Output = Result<Vec<Position>, StoreError>> + Send;
 
     /// The keys of these subscriptions of which somebody waits; of all subscriptions, where none is named.
-    fn blocked(
-        &self,
-        lease: &Lease,
-        subscriptions: &[i64],
+    fn blocked<'a>(
+        &'a self,
+        lease: &'a Lease,
+        subscriptions: &'a [i64],
     ) -> impl Future<Output = Result<Vec<Blocked>, StoreError>> + Send;
 
     /// Lets the next deliveries of these keys go that are [parked](PARKED), some at a time and in order, where none that was
     /// put back is before them: in a subscription without an order all the same, and where nothing is held for a dead one,
     /// what was kept goes too. Of a subscription that is about to go on without all that it held nothing is let go, and
     /// nothing is said.
-    fn let_go(
-        &self,
-        lease: &Lease,
-        keys: &[(i64, OrderKey)],
+    fn let_go<'a>(
+        &'a self,
+        lease: &'a Lease,
+        keys: &'a [(i64, OrderKey)],
     ) -> impl Future<Output = Result<Vec<LetGo>, StoreError>> + Send;
 
     /// Writes down how receivers do from now on, each after the version before it; the history grows where the condition is
     /// another. Returns the subscriptions of which somebody had written something since: what came after that in the batch
     /// is left alone too. One that is suspended by it bumps the registry's revision, and so do no others: whoever takes its
     /// lane over reads the registry anew before it sends. It reaches the surplus too.
-    fn transition(
-        &self,
-        lease: &Lease,
-        transitions: &[Transition],
+    fn transition<'a>(
+        &'a self,
+        lease: &'a Lease,
+        transitions: &'a [Transition],
     ) -> impl Future<Output = Result<Vec<i64>, StoreError>> + Send;
 
     /// Of subscriptions of which something is to be told now, all that is not told yet. Cheap when there is none.
-    fn cases(
-        &self,
-        lease: &Lease,
+    fn cases<'a>(
+        &'a self,
+        lease: &'a Lease,
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<Case>, StoreError>> + Send;
 
     /// Claims what is to be told now until then, so that nobody else tells it, and publishes what tells of it in the same
     /// transaction, once. Returns what it got.
-    fn claim(
-        &self,
-        lease: &Lease,
-        claims: &[Claim],
+    fn claim<'a>(
+        &'a self,
+        lease: &'a Lease,
+        claims: &'a [Claim],
         now: Timestamp,
         until: Timestamp,
     ) -> impl Future<Output = Result<Vec<Claimed>, StoreError>> + Send;
@@ -571,17 +576,17 @@ pub trait Outbox: Send + Sync + 'static {
 
     /// Writes down what became of what was to be told. What was added to it since it was read is still to be told, also by
     /// an event of its own.
-    fn told(
-        &self,
-        tellings: &[Telling],
+    fn told<'a>(
+        &'a self,
+        tellings: &'a [Telling],
         now: Timestamp,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Carries out one chunk (some hundreds of rows) of what was asked for: replays, retries now, cancellations,
     /// remains of removed subscriptions, campaigns that are resumed or cancelled. Call it again at once while there is more, and at the instant that it names.
-    fn work_off(
-        &self,
-        lease: &Lease,
+    fn work_off<'a>(
+        &'a self,
+        lease: &'a Lease,
         now: Timestamp,
     ) -> impl Future<Output = Result<WorkedOff, StoreError>> + Send;
 
@@ -589,27 +594,27 @@ pub trait Outbox: Send + Sync + 'static {
     /// from now on with `backlog_full`, but for events that were published before and for our
     /// [own](tharsis_core::alert::is_own), until a tenth of it is free again, or nobody has looked for a minute; without a limit none are. It reads up to `limit`
     /// rows of a client.
-    fn weigh(
-        &self,
-        lease: &Lease,
+    fn weigh<'a>(
+        &'a self,
+        lease: &'a Lease,
         limit: Option<u64>,
         now: Timestamp,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Ends a chunk of what is held of events that are [kept no longer](Retention) `expired`, with the code `retention`. Where
     /// there is none, raises that there will be, once a day for a subscription. Call it again while there is more.
-    fn expire(
-        &self,
-        lease: &Lease,
-        retention: &Retention,
+    fn expire<'a>(
+        &'a self,
+        lease: &'a Lease,
+        retention: &'a Retention,
         now: Timestamp,
     ) -> impl Future<Output = Result<WorkedOff, StoreError>> + Send;
 
     /// Forgets a chunk of what is [kept no longer](Retention). Ends nothing, and needs no owner. Call it again while there is
     /// more.
-    fn forget(
-        &self,
-        retention: &Retention,
+    fn forget<'a>(
+        &'a self,
+        retention: &'a Retention,
         now: Timestamp,
     ) -> impl Future<Output = Result<Forgotten, StoreError>> + Send;
 

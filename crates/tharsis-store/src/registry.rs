@@ -37,9 +37,9 @@ pub trait Registry: Send + Sync + 'static {
     /// Adds a subscription whose check has passed. Refused with `name_taken` when another one of the client has this
     /// name (compared after NFC and case folding).
     fn add<'a>(
-        &self,
-        settings: &Settings,
-        credentials: &Credentials,
+        &'a self,
+        settings: &'a Settings,
+        credentials: &'a Credentials,
         by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
 
@@ -60,16 +60,16 @@ pub trait Registry: Send + Sync + 'static {
     /// not given is refused (`secret_of_another_host`), so that nobody loses one unasked. Refused with `not_changeable` when
     /// `client` or `profile` is another one: deliveries that wait were routed under these.
     fn set<'a>(
-        &self,
+        &'a self,
         id: SubscriptionId,
-        settings: &Settings,
-        anew: Anew<'_>,
+        settings: &'a Settings,
+        anew: Anew<'a>,
         by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
 
     /// Holds its deliveries.
     fn pause<'a>(
-        &self,
+        &'a self,
         id: SubscriptionId,
         by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
@@ -78,7 +78,7 @@ pub trait Registry: Send + Sync + 'static {
     /// it stays held until the owner has ended the others `cancelled`, in chunks. A receiver that did not answer well is sent one first, and the rest
     /// once it has answered that.
     fn resume<'a>(
-        &self,
+        &'a self,
         id: SubscriptionId,
         held: Held,
         by: impl Into<By<'a>> + Send,
@@ -88,16 +88,16 @@ pub trait Registry: Send + Sync + 'static {
     /// there goes on signing beside it `until` then, and so do those that do so already; refused with `one_signature` where
     /// the profile's header carries one signature only. Without `until` the new one signs alone at once.
     fn rotate<'a>(
-        &self,
+        &'a self,
         id: SubscriptionId,
-        secret: Option<&Secret>,
+        secret: Option<&'a Secret>,
         until: Option<Timestamp>,
         by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Subscription, StoreError>> + Send;
 
     /// Removes it. The owner ends its unfinished deliveries `cancelled`.
     fn remove<'a>(
-        &self,
+        &'a self,
         id: SubscriptionId,
         by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Removed, StoreError>> + Send;
@@ -114,17 +114,17 @@ pub trait Registry: Send + Sync + 'static {
     /// Deliveries that match, newest event first. A page looks back over a bounded number of rows, however few of them
     /// match: it may hold fewer than asked for, or none, and still have a next one. No delivery is told twice over the
     /// pages, or missed.
-    fn deliveries(
-        &self,
-        filter: &DeliveryFilter,
-        after: Option<&str>,
+    fn deliveries<'a>(
+        &'a self,
+        filter: &'a DeliveryFilter,
+        after: Option<&'a str>,
         limit: u32,
     ) -> impl Future<Output = Result<Page<DeliveryRow>, StoreError>> + Send;
 
     /// How many match.
-    fn count(
-        &self,
-        filter: &DeliveryFilter,
+    fn count<'a>(
+        &'a self,
+        filter: &'a DeliveryFilter,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
     /// One delivery with its attempts.
@@ -144,14 +144,14 @@ pub trait Registry: Send + Sync + 'static {
 
     /// Asks the owner to make one unfinished delivery due now. Refused with `delivery_ended` when it is finished.
     fn retry<'a>(
-        &self,
+        &'a self,
         id: DeliveryId,
         by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<CommandAccepted, StoreError>> + Send;
 
     /// Asks the owner to end one unfinished delivery `cancelled`. Refused with `delivery_ended` when it is finished.
     fn cancel<'a>(
-        &self,
+        &'a self,
         id: DeliveryId,
         by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<CommandAccepted, StoreError>> + Send;
@@ -162,50 +162,50 @@ pub trait Registry: Send + Sync + 'static {
     /// which was not through when this one was asked for, or came later, so that of two replays of the same one sends it. A
     /// filter looks only at what has ended. A subscription has some hundred unfinished deliveries of a replay at a time.
     fn replay<'a>(
-        &self,
-        draft: &ReplayDraft,
+        &'a self,
+        draft: &'a ReplayDraft,
         by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Replay, StoreError>> + Send;
 
     /// Holds a replay: nothing more of it becomes due until it is resumed. Refused with `replay_over` when it is.
     fn pause_replay<'a>(
-        &self,
+        &'a self,
         id: ReplayId,
         by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Replay, StoreError>> + Send;
 
     /// Lets it go on. Refused with `replay_over` when it is.
     fn resume_replay<'a>(
-        &self,
+        &'a self,
         id: ReplayId,
         by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Replay, StoreError>> + Send;
 
     /// Calls it off for ever: what it made due already goes on. Refused with `replay_over` when it is.
     fn cancel_replay<'a>(
-        &self,
+        &'a self,
         id: ReplayId,
         by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Replay, StoreError>> + Send;
 
     /// What is to be expected of a replay of this: how many there are for each subscription. Goes through all that can match.
-    fn tally(
-        &self,
-        choice: &ReplayChoice,
+    fn tally<'a>(
+        &'a self,
+        choice: &'a ReplayChoice,
     ) -> impl Future<Output = Result<Vec<(SubscriptionId, u64)>, StoreError>> + Send;
 
     /// Who asked for what, newest first: of one client, or all of it. `after` is a page's [`next`](Page::next).
-    fn audit(
-        &self,
+    fn audit<'a>(
+        &'a self,
         client: Option<ClientId>,
-        after: Option<&str>,
+        after: Option<&'a str>,
         limit: u32,
     ) -> impl Future<Output = Result<Page<AuditRecord>, StoreError>> + Send;
 
     /// Writes down what somebody asked for and was refused, for those who look for attacks. It changes nothing else.
     fn record<'a>(
-        &self,
-        deed: &Deed,
+        &'a self,
+        deed: &'a Deed,
         by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
@@ -219,37 +219,37 @@ pub trait Registry: Send + Sync + 'static {
     /// Holds what there is of a campaign and what comes, until it is resumed. One that is paused already stays so since
     /// then. Refused with `campaign_cancelled` when it is cancelled.
     fn pause_campaign<'a>(
-        &self,
-        campaign: &Campaign,
+        &'a self,
+        campaign: &'a Campaign,
         by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Stop, StoreError>> + Send;
 
     /// Ends what there is of a campaign `cancelled`, held or not, and what comes as long as it is not resumed. One that is
     /// cancelled already stays so since then.
     fn cancel_campaign<'a>(
-        &self,
-        campaign: &Campaign,
+        &'a self,
+        campaign: &'a Campaign,
         by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Stop, StoreError>> + Send;
 
     /// Lifts the stop of this very campaign, or recipient, and returns it if there was one. What was held goes on unless
     /// another stop holds it; what was cancelled stays so.
     fn resume_campaign<'a>(
-        &self,
-        campaign: &Campaign,
+        &'a self,
+        campaign: &'a Campaign,
         by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Option<Stop>, StoreError>> + Send;
 
     /// How a campaign does. Goes through all events.
-    fn campaign(
-        &self,
-        campaign: &Campaign,
+    fn campaign<'a>(
+        &'a self,
+        campaign: &'a Campaign,
     ) -> impl Future<Output = Result<CampaignReport, StoreError>> + Send;
 
     /// The clients that published events of a campaign of this name, or for whom one is stopped. Goes through all events.
-    fn campaign_clients(
-        &self,
-        campaign: &str,
+    fn campaign_clients<'a>(
+        &'a self,
+        campaign: &'a str,
     ) -> impl Future<Output = Result<Vec<ClientId>, StoreError>> + Send;
 
     /// Whether some process owns delivery at present.
@@ -268,17 +268,17 @@ pub trait Registry: Send + Sync + 'static {
     /// [whose](Erasure::subject) it was and how much. `tell` is told how far it has come.
     ///
     /// On SQLite what is deleted is overwritten in the file; on PostgreSQL that is for vacuum to do.
-    fn erase(
-        &self,
-        whose: &Erasure,
-        by: By<'_>,
-        tell: &(dyn Fn(&Erased) + Sync),
+    fn erase<'a>(
+        &'a self,
+        whose: &'a Erasure,
+        by: By<'a>,
+        tell: &'a (dyn Fn(&Erased) + Sync),
     ) -> impl Future<Output = Result<Erased, StoreError>> + Send;
 
     /// What there is now that is [kept no longer](Retention). Goes through all that is as old.
-    fn outlived(
-        &self,
-        retention: &Retention,
+    fn outlived<'a>(
+        &'a self,
+        retention: &'a Retention,
         now: Timestamp,
     ) -> impl Future<Output = Result<Outlived, StoreError>> + Send;
 
@@ -300,19 +300,19 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// A process needs the key before this is asked for, or has to find it in its key file; else it holds what was sealed
     /// anew (`secret_unreadable`).
-    fn rotate_key(
-        &self,
-        by: By<'_>,
-        tell: &(dyn Fn(u64) + Sync),
+    fn rotate_key<'a>(
+        &'a self,
+        by: By<'a>,
+        tell: &'a (dyn Fn(u64) + Sync),
     ) -> impl Future<Output = Result<KeyRotated, StoreError>> + Send;
 
     /// Makes a token usable. Only its hash is kept, so it is not shown again. Refused with `empty`, `too_long` or
     /// `control_character` for its name, `already_expired` or `bad_time` for its end. The audit keeps it.
-    fn add_token(
-        &self,
-        token: &Token,
-        draft: &TokenDraft,
-        by: By<'_>,
+    fn add_token<'a>(
+        &'a self,
+        token: &'a Token,
+        draft: &'a TokenDraft,
+        by: By<'a>,
     ) -> impl Future<Output = Result<TokenRecord, StoreError>> + Send;
 
     /// The tokens, newest first, also those that are expired or revoked; of one client those that are for it alone.
@@ -322,17 +322,17 @@ pub trait Registry: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<TokenRecord>, StoreError>> + Send;
 
     /// Has it let nobody in any more, for ever. One that is revoked already stays so since then. The audit keeps it.
-    fn revoke_token(
-        &self,
+    fn revoke_token<'a>(
+        &'a self,
         id: TokenId,
-        by: By<'_>,
+        by: By<'a>,
     ) -> impl Future<Output = Result<TokenRecord, StoreError>> + Send;
 
     /// The token of this [hash](Token::hash), if it lets somebody in: it is neither revoked nor expired, which it is from its
     /// last instant on.
-    fn token(
-        &self,
-        hash: &[u8; 32],
+    fn token<'a>(
+        &'a self,
+        hash: &'a [u8; 32],
         now: Timestamp,
     ) -> impl Future<Output = Result<Option<TokenRecord>, StoreError>> + Send;
 

@@ -2,6 +2,7 @@ use std::{
     future::Future,
     net::IpAddr,
     path::PathBuf,
+    pin::Pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -319,7 +320,7 @@ impl Emitter {
     /// `already_owned` when another run of this emitter delivers already, or another process on SQLite; when the database
     /// is unusable.
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) -> Result<Summary, Error> {
-        self.deliver(Until::Shutdown, shutdown).await
+        self.deliver(Until::Shutdown, Box::pin(shutdown)).await
     }
 
     /// Delivers until nothing is left to do, or `shutdown` resolves. It waits for retries, not for what is paused,
@@ -331,22 +332,28 @@ impl Emitter {
         &self,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<Summary, Error> {
-        self.deliver(Until::Idle, shutdown).await
+        self.deliver(Until::Idle, Box::pin(shutdown)).await
     }
 
-    async fn deliver(
-        &self,
+    /// Boxed, so that the engine is compiled here and not again in every program that runs it.
+    fn deliver<'a>(
+        &'a self,
         until: Until,
-        shutdown: impl Future<Output = ()> + Send,
-    ) -> Result<Summary, Error> {
-        let options = EngineOptions {
-            until,
-            ..self.0.options.engine.clone()
-        };
-        let (client, wake) = (self.client()?.clone(), self.0.wake.clone());
-        let store = self.0.store.clone();
-        let _running = Running::begin(&self.0)?;
-        Ok(tharsis_dispatch::run(store, client, self.0.worker, options, wake, shutdown).await?)
+        shutdown: Pin<Box<dyn Future<Output = ()> + Send + 'a>>,
+    ) -> Pin<Box<dyn Future<Output = Result<Summary, Error>> + Send + 'a>> {
+        Box::pin(async move {
+            let options = EngineOptions {
+                until,
+                ..self.0.options.engine.clone()
+            };
+            let (client, wake) = (self.client()?.clone(), self.0.wake.clone());
+            let store = self.0.store.clone();
+            let _running = Running::begin(&self.0)?;
+            Ok(
+                tharsis_dispatch::run(store, client, self.0.worker, options, wake, shutdown)
+                    .await?,
+            )
+        })
     }
 
     /// Takes ownership of delivery now: of all of it on SQLite, of a share beside other workers on PostgreSQL.

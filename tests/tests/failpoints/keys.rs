@@ -18,7 +18,7 @@ on_both_databases! { a_rotation_that_dies_is_gone_on_with_and_all_is_signed_mean
 fn a_rotation_that_dies_is_gone_on_with_and_all_is_signed_meanwhile(on: Database) {
     let world = World::on(on);
     let [alpha, beta] = ["alpha", "beta"].map(|name| world.receiver(name).start());
-    world.subscribe(&Subscribe::new(ALPHA, &alpha));
+    let of_a = world.subscribe(&Subscribe::new(ALPHA, &alpha));
     world.subscribe(&Subscribe::new(BETA, &beta));
     // More than are sealed anew at once.
     others(&world, 130);
@@ -65,6 +65,11 @@ fn a_rotation_that_dies_is_gone_on_with_and_all_is_signed_meanwhile(on: Database
                 _ => 0,
             };
             assert_eq!(left, expected, "{name}:{nth}");
+            // The worker reads the registry anew, of which some is sealed with one key and some with the other.
+            for (change, state) in [("pause", "paused"), ("resume", "active")] {
+                let changed = world.ask(["subscription", change, &of_a.id]);
+                assert_eq!(changed["state"], state, "{name}:{nth}: {changed}");
+            }
 
             let lines = [world.predictions(ALPHA, 1), world.predictions(BETA, 1)];
             world.publish(&lines.concat());

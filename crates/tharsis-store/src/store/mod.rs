@@ -4,7 +4,7 @@ mod either;
 mod publish_on;
 mod url;
 
-use std::{path::PathBuf, time::Duration};
+use std::{future::Future, path::PathBuf, pin::Pin, time::Duration};
 
 use tharsis_core::{EventId, Invalid, event::Event, profile::Profiles, secret::Keyring};
 
@@ -53,10 +53,17 @@ impl Store {
     /// # Errors
     /// `bad_database_url` for any other URL; what the store of each kind fails with. On PostgreSQL `search_path_lost` where
     /// a pooler drops what a connection asks for at its start.
-    pub async fn open(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
-        Ok(match Kind::of(url)? {
-            Kind::Sqlite => Self::Sqlite(SqliteStore::open_with(url, options.sqlite()).await?),
-            Kind::Postgres => Self::Postgres(PostgresStore::open(url, options.postgres()?).await?),
+    pub fn open<'a>(
+        url: &'a str,
+        options: &'a StoreOptions,
+    ) -> impl Future<Output = Result<Self, StoreError>> + Send {
+        boxed(async move {
+            Ok(match Kind::of(url)? {
+                Kind::Sqlite => Self::Sqlite(SqliteStore::open_with(url, options.sqlite()).await?),
+                Kind::Postgres => {
+                    Self::Postgres(PostgresStore::open(url, options.postgres()?).await?)
+                }
+            })
         })
     }
 
@@ -67,11 +74,16 @@ impl Store {
     /// # Errors
     /// As [`Self::open`], and `schema_too_new`; on PostgreSQL `not_permitted` where this user may not make what is
     /// missing, and `schema_open` where everybody may make something in the schema.
-    pub async fn migrate(url: &str, options: &StoreOptions) -> Result<Vec<String>, StoreError> {
-        match Kind::of(url)? {
-            Kind::Sqlite => SqliteStore::migrate(url, options.sqlite()).await,
-            Kind::Postgres => PostgresStore::migrate(url, options.postgres()?).await,
-        }
+    pub fn migrate<'a>(
+        url: &'a str,
+        options: &'a StoreOptions,
+    ) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send {
+        boxed(async move {
+            match Kind::of(url)? {
+                Kind::Sqlite => SqliteStore::migrate(url, options.sqlite()).await,
+                Kind::Postgres => PostgresStore::migrate(url, options.postgres()?).await,
+            }
+        })
     }
 
     /// Makes the first key that secrets are sealed with, in the [key file](Self::key_file), and returns its id. It is needed
@@ -80,15 +92,17 @@ impl Store {
     /// # Errors
     /// `key_known` where the database seals with a key already, `key_file_exists` where there is such a file, `key_missing`
     /// where none is named; as [`Self::open`].
-    pub async fn init_key(
-        url: &str,
-        options: &StoreOptions,
-        by: By<'_>,
-    ) -> Result<String, StoreError> {
-        match Kind::of(url)? {
-            Kind::Sqlite => SqliteStore::init_key(url, options.sqlite(), by).await,
-            Kind::Postgres => PostgresStore::init_key(url, options.postgres()?, by).await,
-        }
+    pub fn init_key<'a>(
+        url: &'a str,
+        options: &'a StoreOptions,
+        by: By<'a>,
+    ) -> impl Future<Output = Result<String, StoreError>> + Send {
+        boxed(async move {
+            match Kind::of(url)? {
+                Kind::Sqlite => SqliteStore::init_key(url, options.sqlite(), by).await,
+                Kind::Postgres => PostgresStore::init_key(url, options.postgres()?, by).await,
+            }
+        })
     }
 
     /// The id of the key that the database seals with, if it is there and knows one. Needs no key.
@@ -159,6 +173,13 @@ impl Store {
             Self::Postgres(_) => false,
         }
     }
+}
+
+/// What is compiled here and not again where it is waited for.
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+fn boxed<'a, T>(asked: impl Future<Output = Result<T, StoreError>> + Send + 'a) -> Boxed<'a, T> {
+    Box::pin(asked)
 }
 
 impl StoreOptions {

@@ -28,7 +28,7 @@ fn turned(condition: Condition, version: i64, at: Timestamp, failing_since: Time
     }
 }
 
-impl<S: Store> House<S> {
+impl House {
     async fn comes_to(&self, of: &Subscription, health: Health) {
         let transition = Transition {
             subscription: self.number(of),
@@ -93,7 +93,7 @@ impl<S: Store> House<S> {
     }
 }
 
-pub(crate) async fn contacts_come_back<S: Store>(store: S) {
+pub(crate) async fn contacts_come_back(store: Store) {
     let house = House::new(store).await;
     assert_eq!(
         house.ours.settings.alerts,
@@ -113,7 +113,7 @@ pub(crate) async fn contacts_come_back<S: Store>(store: S) {
     assert_eq!(found.settings.alerts, changed.alerts);
 }
 
-pub(crate) async fn a_failure_is_raised_once_with_its_transition<S: Store>(store: S) {
+pub(crate) async fn a_failure_is_raised_once_with_its_transition(store: Store) {
     let house = House::new(store).await;
     let at = |n| house.now + seconds(n);
     assert_eq!(house.untold(&house.ours, at(0)).await, BTreeMap::new());
@@ -175,7 +175,7 @@ pub(crate) async fn a_failure_is_raised_once_with_its_transition<S: Store>(store
     assert!(untold.contains_key(&Cause::Suspended));
 }
 
-pub(crate) async fn what_ends_dead_is_counted_with_its_settlement<S: Store>(store: S) {
+pub(crate) async fn what_ends_dead_is_counted_with_its_settlement(store: Store) {
     let house = House::new(store).await;
     house.routed(14).await;
     let now = house.now + seconds(10);
@@ -245,7 +245,7 @@ pub(crate) async fn what_ends_dead_is_counted_with_its_settlement<S: Store>(stor
     assert_eq!((certificate.count, certificate.code.as_deref()), (0, None));
 }
 
-pub(crate) async fn what_is_claimed_is_told_by_nobody_else<S: Store>(store: S) {
+pub(crate) async fn what_is_claimed_is_told_by_nobody_else(store: Store) {
     let house = House::new(store).await;
     let at = |n| house.now + seconds(n);
     house
@@ -284,7 +284,7 @@ pub(crate) async fn what_is_claimed_is_told_by_nobody_else<S: Store>(store: S) {
     assert_eq!(house.outcomes().await, [nobody]);
 }
 
-pub(crate) async fn who_listens_does_not_wait_for_mail_that_nobody_takes<S: Store>(store: S) {
+pub(crate) async fn who_listens_does_not_wait_for_mail_that_nobody_takes(store: Store) {
     let house = House::new(store).await;
     house.routed(12).await;
     let due = house.due(&house.ours, house.now).await;
@@ -343,7 +343,7 @@ pub(crate) async fn who_listens_does_not_wait_for_mail_that_nobody_takes<S: Stor
     assert_eq!(dead(now).await, None);
 }
 
-pub(crate) async fn a_message_says_what_waits_and_what_was_answered<S: Store>(store: S) {
+pub(crate) async fn a_message_says_what_waits_and_what_was_answered(store: Store) {
     let house = House::new(store).await;
     house.routed(8).await;
     let due = house.due(&house.ours, house.now).await;
@@ -374,7 +374,7 @@ pub(crate) async fn a_message_says_what_waits_and_what_was_answered<S: Store>(st
     );
 }
 
-pub(crate) async fn what_tells_of_it_is_published_once_with_its_claim<S: Store>(store: S) {
+pub(crate) async fn what_tells_of_it_is_published_once_with_its_claim(store: Store) {
     let house = House::new(store).await;
     let at = |n| house.now + seconds(n);
     house
@@ -444,7 +444,7 @@ pub(crate) async fn what_tells_of_it_is_published_once_with_its_claim<S: Store>(
     assert_eq!(listed[0].alert.event, Some(id));
 }
 
-pub(crate) async fn what_is_added_while_it_is_told_has_an_event_of_its_own<S: Store>(store: S) {
+pub(crate) async fn what_is_added_while_it_is_told_has_an_event_of_its_own(store: Store) {
     let house = House::new(store).await;
     house.routed(12).await;
     let at = |n| house.now + seconds(n);
@@ -484,7 +484,7 @@ pub(crate) async fn what_is_added_while_it_is_told_has_an_event_of_its_own<S: St
     assert!(listed.contains(&told(1, second)), "{listed:?}");
 }
 
-pub(crate) async fn the_next_stage_of_a_failure_is_told_though_mail_has_failed<S: Store>(store: S) {
+pub(crate) async fn the_next_stage_of_a_failure_is_told_though_mail_has_failed(store: Store) {
     let house = House::new(store).await;
     let at = |n| house.now + seconds(n);
     let failing = async |n| {

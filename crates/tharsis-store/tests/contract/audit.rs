@@ -15,7 +15,7 @@ fn told(entry: &AuditRecord) -> Value {
     ])
 }
 
-pub(crate) async fn each_change_is_kept_with_what_was_before<S: Store>(store: S) {
+pub(crate) async fn each_change_is_kept_with_what_was_before(store: Store) {
     let house = House::new(store).await;
     let (store, now) = (&house.store, house.now);
     let ann = By::new("ann", now).from_address("192.0.2.7".parse().expect("an address"));
@@ -73,7 +73,7 @@ pub(crate) async fn each_change_is_kept_with_what_was_before<S: Store>(store: S)
     }
 }
 
-pub(crate) async fn each_client_has_its_own_pages<S: Store>(store: S) {
+pub(crate) async fn each_client_has_its_own_pages(store: Store) {
     let house = House::new(store).await;
     let (store, now) = (&house.store, house.now);
     for _ in 0..3 {

@@ -4,9 +4,7 @@ use tharsis_core::delivery::End;
 
 use crate::harness::{House, Store, client, event};
 
-pub(crate) async fn a_client_whose_backlog_is_full_is_refused_until_a_tenth_is_free<S: Store>(
-    store: S,
-) {
+pub(crate) async fn a_client_whose_backlog_is_full_is_refused_until_a_tenth_is_free(store: Store) {
     let house = House::new(store).await;
     let weigh = async |limit: Option<u64>| {
         let weighed = house.store.weigh(&house.lease, limit, house.now).await;

@@ -10,7 +10,7 @@ use tharsis_core::{
 };
 use tharsis_store::{
     Anew, Attempt, DeliveryFilter, Due, Fate, LaneRead, Lease, Outbox, Registry, ReplayChoice,
-    ReplayKey, ReplayState, Settlement, Shard, Shards, Status, WorkedOff, postgres::PostgresStore,
+    ReplayKey, ReplayState, Settlement, Shard, Shards, Status, Store, WorkedOff,
 };
 use tokio::time::{sleep, timeout};
 
@@ -69,7 +69,7 @@ async fn until_wait(conn: &mut PgConnection, count: i64) {
     panic!("fewer than {count} wait");
 }
 
-async fn filter_count(store: &PostgresStore, status: Status) -> u64 {
+async fn filter_count(store: &Store, status: Status) -> u64 {
     let mut filter = DeliveryFilter::default();
     filter.status = vec![status];
     store.count(&filter).await.expect("counted")
@@ -83,7 +83,7 @@ async fn two_registries_take_turns() {
     let (id, now) = (house.ours.id, house.now);
     let before = house.store.snapshot().await.expect("a snapshot").revision;
 
-    let write = async |store: &PostgresStore, who: u8| {
+    let write = async |store: &Store, who: u8| {
         let mut written = 0;
         for n in 0..20 {
             // Each name is wanted by both.
@@ -314,7 +314,7 @@ async fn remains_that_were_locked_or_moved_are_ended_too() {
 
 /// Two workers that have half of the shards each, and a subscription in each half.
 struct Two {
-    stores: [PostgresStore; 2],
+    stores: [Store; 2],
     leases: [Lease; 2],
     subscriptions: [Subscription; 2],
     due: [Vec<Due>; 2],

@@ -55,7 +55,7 @@ fn id(event: Published, of: &Subscription) -> DeliveryId {
     }
 }
 
-impl<S: Store> House<S> {
+impl House {
     /// Of each client one of spring for Ann, one of spring for Bob, and one of no campaign, in this order.
     async fn campaigns(&self) -> [Vec<Published>; 2] {
         let mut all = Vec::new();
@@ -116,9 +116,7 @@ impl<S: Store> House<S> {
     }
 }
 
-pub(crate) async fn what_rows_and_pointers_are_of_is_told_while_something_is_stopped<S: Store>(
-    store: S,
-) {
+pub(crate) async fn what_rows_and_pointers_are_of_is_told_while_something_is_stopped(store: Store) {
     let house = House::new(store).await;
     house.campaigns().await;
     let named = async || -> Vec<Option<Named>> {
@@ -180,7 +178,7 @@ pub(crate) async fn what_rows_and_pointers_are_of_is_told_while_something_is_sto
     assert_ne!(snapshot.stops[0].seq, first.seq, "it is another one");
 }
 
-pub(crate) async fn what_is_paused_goes_aside_and_comes_back<S: Store>(store: S) {
+pub(crate) async fn what_is_paused_goes_aside_and_comes_back(store: Store) {
     let house = House::new(store).await;
     let [ours, theirs] = house.campaigns().await;
     // One was tried before.
@@ -237,9 +235,7 @@ pub(crate) async fn what_is_paused_goes_aside_and_comes_back<S: Store>(store: S)
     assert_eq!(house.due(&house.ours, house.now).await.len(), 3);
 }
 
-pub(crate) async fn a_cancelled_campaign_ends_what_there_is_of_it_wherever_it_lies<S: Store>(
-    store: S,
-) {
+pub(crate) async fn a_cancelled_campaign_ends_what_there_is_of_it_wherever_it_lies(store: Store) {
     let house = House::new(store).await;
     let [ours, theirs] = house.campaigns().await;
     house.pause_campaign(&for_ann(client(1))).await;
@@ -288,7 +284,7 @@ pub(crate) async fn a_cancelled_campaign_ends_what_there_is_of_it_wherever_it_li
     assert_eq!(house.status(ours[1], &house.ours).await, Status::Pending);
 }
 
-pub(crate) async fn a_recipient_is_held_by_a_stop_of_its_own<S: Store>(store: S) {
+pub(crate) async fn a_recipient_is_held_by_a_stop_of_its_own(store: Store) {
     let house = House::new(store).await;
     let [ours, _] = house.campaigns().await;
     house.pause_campaign(&spring(client(1))).await;
@@ -318,7 +314,7 @@ pub(crate) async fn a_recipient_is_held_by_a_stop_of_its_own<S: Store>(store: S)
     assert_eq!(house.status(ours[1], &house.ours).await, Status::Pending);
 }
 
-pub(crate) async fn what_lies_aside_ends_like_all_else<S: Store>(store: S) {
+pub(crate) async fn what_lies_aside_ends_like_all_else(store: Store) {
     let house = House::new(store).await;
     let [ours, theirs] = house.campaigns().await;
     let read = house.due(&house.ours, house.now).await;
@@ -373,7 +369,7 @@ pub(crate) async fn what_lies_aside_ends_like_all_else<S: Store>(store: S) {
     );
 }
 
-pub(crate) async fn a_long_campaign_is_let_go_and_ended_in_chunks<S: Store>(store: S) {
+pub(crate) async fn a_long_campaign_is_let_go_and_ended_in_chunks(store: Store) {
     let house = House::new(store).await;
     let events: Vec<Event> = (0..1_300)
         .map(|n| match n % 4 {
@@ -416,7 +412,7 @@ pub(crate) async fn a_long_campaign_is_let_go_and_ended_in_chunks<S: Store>(stor
     assert_eq!(house.due(&house.ours, house.now).await.len(), 325);
 }
 
-pub(crate) async fn what_has_expired_is_told_as_such_whatever_holds_it<S: Store>(store: S) {
+pub(crate) async fn what_has_expired_is_told_as_such_whatever_holds_it(store: Store) {
     let house = House::new(store).await;
     let expired = r#""campaign":"spring","expires_at":"2020-01-01T00:00:00Z","#;
     let to_come = r#""campaign":"spring","expires_at":"2999-01-01T00:00:00Z","#;
@@ -451,7 +447,7 @@ pub(crate) async fn what_has_expired_is_told_as_such_whatever_holds_it<S: Store>
     assert_eq!(by(Status::Ended(End::Dead)).await, 0);
 }
 
-pub(crate) async fn a_report_counts_one_clients_campaign<S: Store>(store: S) {
+pub(crate) async fn a_report_counts_one_clients_campaign(store: Store) {
     let house = House::new(store).await;
     let [_, theirs] = house.campaigns().await;
     let report = async |campaign: &Campaign| house.store.campaign(campaign).await.expect("told");
@@ -499,7 +495,7 @@ pub(crate) async fn a_report_counts_one_clients_campaign<S: Store>(store: S) {
     );
 }
 
-pub(crate) async fn the_clients_of_a_campaign_are_found<S: Store>(store: S) {
+pub(crate) async fn the_clients_of_a_campaign_are_found(store: Store) {
     let house = House::new(store).await;
     let clients = async |name: &str| house.store.campaign_clients(name).await.expect("found");
     assert_eq!(clients("spring").await, []);

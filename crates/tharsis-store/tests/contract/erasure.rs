@@ -8,12 +8,12 @@ use tharsis_store::{
 
 use crate::harness::{House, Store, asking, client, code, enveloped, seconds};
 
-async fn published<S: Store>(house: &House<S>, of: u8, n: u32, recipient: &str) -> EventId {
+async fn published(house: &House, of: u8, n: u32, recipient: &str) -> EventId {
     let fields = format!(r#""recipient":"{recipient}","#);
     house.publish(&[enveloped(client(of), n, &fields)]).await[0].id
 }
 
-async fn is_known<S: Store>(house: &House<S>, id: EventId) -> bool {
+async fn is_known(house: &House, id: EventId) -> bool {
     match house.store.event(id).await {
         Ok(_) => true,
         Err(StoreError::NotFound { .. }) => false,
@@ -21,7 +21,7 @@ async fn is_known<S: Store>(house: &House<S>, id: EventId) -> bool {
     }
 }
 
-async fn erase<S: Store>(house: &House<S>, whose: &Erasure) -> Erased {
+async fn erase(house: &House, whose: &Erasure) -> Erased {
     let erased = house
         .store
         .erase(whose, By::new("sre", house.now), &|_| ())
@@ -36,7 +36,7 @@ fn ann(of: Option<u8>) -> Erasure {
     }
 }
 
-pub(crate) async fn a_person_is_erased_wherever_her_events_are<S: Store>(store: S) {
+pub(crate) async fn a_person_is_erased_wherever_her_events_are(store: Store) {
     let house = House::new(store).await;
     let delivered = published(&house, 1, 1, "ann").await;
     let of_bob = published(&house, 1, 2, "bob").await;
@@ -123,7 +123,7 @@ pub(crate) async fn a_person_is_erased_wherever_her_events_are<S: Store>(store: 
     assert_eq!(audit[0].subject, ann(None).subject());
 }
 
-pub(crate) async fn a_client_is_erased_as_a_whole<S: Store>(store: S) {
+pub(crate) async fn a_client_is_erased_as_a_whole(store: Store) {
     let house = House::new(store).await;
     let ours = published(&house, 1, 1, "ann").await;
     let theirs = published(&house, 2, 2, "ann").await;

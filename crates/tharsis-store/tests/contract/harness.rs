@@ -14,35 +14,34 @@ use tharsis_core::{
 use tharsis_store::{
     Attempt, AuditRecord, DeliveryFilter, DeliveryRow, Due, Fate, LaneRead, Lease, Outbox,
     Position, Published, Registry, ReplayChoice, ReplayDraft, ReplayKey, RouteTo, Routed,
-    Settlement, Shards, postgres::PostgresStore, sqlite::SqliteStore,
+    Settlement, Shards, StoreOptions, postgres::PostgresStore,
 };
+
+pub(crate) use tharsis_store::Store;
 
 pub(crate) use crate::schema::Schema;
 
 /// An empty store in a folder that goes with the guard.
-pub(crate) async fn sqlite() -> (SqliteStore, tempfile::TempDir) {
+pub(crate) async fn sqlite() -> (Store, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let url = format!("sqlite://{}", folder.path().join("tharsis.db").display());
-    (SqliteStore::open(&url).await.expect("opens"), folder)
+    let store = Store::open(&url, &StoreOptions::default()).await;
+    (store.expect("opens"), folder)
 }
 
 /// An empty store in a schema that goes with the guard.
-pub(crate) async fn postgres() -> (PostgresStore, Schema) {
+pub(crate) async fn postgres() -> (Store, Schema) {
     let schema = Schema::new().await;
     (schema.open().await, schema)
 }
 
 impl Schema {
     /// A store on it, as another process would have it.
-    pub(crate) async fn open(&self) -> PostgresStore {
-        PostgresStore::open(&self.url(), self.options())
-            .await
-            .expect("opens")
+    pub(crate) async fn open(&self) -> Store {
+        let store = PostgresStore::open(&self.url(), self.options()).await;
+        Store::Postgres(store.expect("opens"))
     }
 }
-
-pub(crate) trait Store: Registry + Outbox {}
-impl<S: Registry + Outbox> Store for S {}
 
 pub(crate) fn client(n: u8) -> ClientId {
     format!("b4aeba4e-a4c0-4896-866a-0000000000{n:02x}")
@@ -118,8 +117,8 @@ pub(crate) fn seconds(n: u64) -> Duration {
 }
 
 /// A store with its owner, two clients and a subscription of each.
-pub(crate) struct House<S> {
-    pub(crate) store: S,
+pub(crate) struct House {
+    pub(crate) store: Store,
     pub(crate) lease: Lease,
     /// The database's clock when the story began.
     pub(crate) now: Timestamp,
@@ -128,8 +127,8 @@ pub(crate) struct House<S> {
     numbers: BTreeMap<SubscriptionId, i64>,
 }
 
-impl<S: Store> House<S> {
-    pub(crate) async fn new(store: S) -> Self {
+impl House {
+    pub(crate) async fn new(store: Store) -> Self {
         let lease = store
             .hold(worker(1), Shards::default())
             .await
@@ -336,7 +335,7 @@ impl<S: Store> House<S> {
     }
 }
 
-pub(crate) async fn add<S: Store>(store: &S, of: u8, name: &str, now: Timestamp) -> Subscription {
+pub(crate) async fn add(store: &Store, of: u8, name: &str, now: Timestamp) -> Subscription {
     store
         .add(&settings(client(of), name), &secret(of).into(), now)
         .await

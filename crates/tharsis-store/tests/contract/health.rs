@@ -26,7 +26,7 @@ fn open(version: i64, at: Timestamp) -> Health {
     }
 }
 
-impl<S: Store> House<S> {
+impl House {
     /// How many deliveries of it ended so.
     async fn ends_of(&self, of: &Subscription, code: &str) -> usize {
         let mut filter = DeliveryFilter::default();
@@ -76,7 +76,7 @@ impl<S: Store> House<S> {
     }
 }
 
-pub(crate) async fn transitions_are_kept_and_the_newer_one_counts<S: Store>(store: S) {
+pub(crate) async fn transitions_are_kept_and_the_newer_one_counts(store: Store) {
     let house = House::new(store).await;
     let revision = house.revision().await;
     assert_eq!(house.health(&house.ours).await, Health::default());
@@ -126,7 +126,7 @@ pub(crate) async fn transitions_are_kept_and_the_newer_one_counts<S: Store>(stor
     );
 }
 
-pub(crate) async fn an_open_breaker_holds_until_its_probe_is_due<S: Store>(store: S) {
+pub(crate) async fn an_open_breaker_holds_until_its_probe_is_due(store: Store) {
     let house = House::new(store).await;
     house.routed(6).await;
     house.turn(&house.ours, open(1, house.now)).await;
@@ -156,7 +156,7 @@ pub(crate) async fn an_open_breaker_holds_until_its_probe_is_due<S: Store>(store
     assert_eq!(counted(house.now + seconds(60)).await, remaining(0));
 }
 
-pub(crate) async fn failing_for_long_suspends_and_resuming_probes<S: Store>(store: S) {
+pub(crate) async fn failing_for_long_suspends_and_resuming_probes(store: Store) {
     let house = House::new(store).await;
     house.routed(2).await;
     let revision = house.revision().await;
@@ -206,7 +206,7 @@ pub(crate) async fn failing_for_long_suspends_and_resuming_probes<S: Store>(stor
     assert_eq!(theirs.state.reason(), Some("http_410"));
 }
 
-pub(crate) async fn whoever_changes_a_subscription_in_doubt_has_it_probed<S: Store>(store: S) {
+pub(crate) async fn whoever_changes_a_subscription_in_doubt_has_it_probed(store: Store) {
     let house = House::new(store).await;
     house.turn(&house.ours, open(1, house.now)).await;
     let (id, now) = (house.ours.id, house.now);
@@ -239,7 +239,7 @@ pub(crate) async fn whoever_changes_a_subscription_in_doubt_has_it_probed<S: Sto
 }
 
 /// Ours is paused, `count` events are for three recipients and nobody in turn, and one is routed after `held` was asked for.
-async fn resumed<S: Store>(store: S, count: u32, held: Held) -> House<S> {
+async fn resumed(store: Store, count: u32, held: Held) -> House {
     let house = House::new(store).await;
     let (id, now) = (house.ours.id, house.now);
     house.store.pause(id, now).await.expect("paused");
@@ -273,9 +273,7 @@ fn for_one_of_three(n: u32) -> Event {
     enveloped(client(1), 10_000 + n, fields)
 }
 
-pub(crate) async fn who_resumes_without_what_was_held_gets_only_what_comes_later<S: Store>(
-    store: S,
-) {
+pub(crate) async fn who_resumes_without_what_was_held_gets_only_what_comes_later(store: Store) {
     let house = resumed(store, 1_300, Held::None).await;
     let due = house.due(&house.ours, house.now).await;
     assert_eq!(due.len(), 1, "what was routed later");
@@ -284,7 +282,7 @@ pub(crate) async fn who_resumes_without_what_was_held_gets_only_what_comes_later
     assert_eq!(house.due(&house.theirs, house.now).await.len(), 1);
 }
 
-pub(crate) async fn who_resumes_with_the_latest_gets_one_for_each_recipient<S: Store>(store: S) {
+pub(crate) async fn who_resumes_with_the_latest_gets_one_for_each_recipient(store: Store) {
     let house = resumed(store, 1_300, Held::Latest).await;
     let due = house.due(&house.ours, house.now).await;
     // 325 are for nobody, and one of those that came beside; three latest; and one came later.

@@ -4,7 +4,7 @@ use tharsis_store::{DeliveryFilter, Status};
 use crate::harness::{House, Store, add, client, code, enveloped, event, seconds};
 
 /// 12 events of two clients; of ours 1 is delivered, 1 dead, 1 retrying, 1 cancelled, 2 pending; theirs are delivered.
-async fn mixed<S: Store>(store: S) -> House<S> {
+async fn mixed(store: Store) -> House {
     let house = House::new(store).await;
     let events: Vec<_> = (0..12)
         .map(|n| {
@@ -36,7 +36,7 @@ async fn mixed<S: Store>(store: S) -> House<S> {
     house
 }
 
-pub(crate) async fn lists_are_newest_first_and_paged<S: Store>(store: S) {
+pub(crate) async fn lists_are_newest_first_and_paged(store: Store) {
     let house = mixed(store).await;
     let filter = DeliveryFilter::default();
     let all = house.all(&filter).await;
@@ -71,7 +71,7 @@ pub(crate) async fn lists_are_newest_first_and_paged<S: Store>(store: S) {
     assert!(times.is_sorted_by(|a, b| a >= b));
 }
 
-pub(crate) async fn filters_restrict<S: Store>(store: S) {
+pub(crate) async fn filters_restrict(store: Store) {
     let house = mixed(store).await;
     let count = async |filter: DeliveryFilter| house.all(&filter).await.len();
     let with = |change: &dyn Fn(&mut DeliveryFilter)| {
@@ -158,7 +158,7 @@ pub(crate) async fn filters_restrict<S: Store>(store: S) {
 }
 
 /// Many events of theirs, which go to five, and some of ours among them, at the beginning, in the middle and at the end.
-async fn a_few_among_many<S: Store>(store: S) -> (House<S>, Vec<EventId>) {
+async fn a_few_among_many(store: Store) -> (House, Vec<EventId>) {
     /// Twice as many of them, each five times, are more than two looks at the history take in.
     const MANY: u32 = 900;
     let mut house = House::new(store).await;
@@ -196,7 +196,7 @@ async fn a_few_among_many<S: Store>(store: S) -> (House<S>, Vec<EventId>) {
     (house, ours)
 }
 
-pub(crate) async fn what_is_rare_is_found_over_several_pages<S: Store>(store: S) {
+pub(crate) async fn what_is_rare_is_found_over_several_pages(store: Store) {
     let (house, ours) = a_few_among_many(store).await;
     let all = house.all(&DeliveryFilter::default()).await;
     assert_eq!(all.len(), 9 + 5 * 1_800);
@@ -270,7 +270,7 @@ pub(crate) async fn what_is_rare_is_found_over_several_pages<S: Store>(store: S)
     );
 }
 
-pub(crate) async fn cursors_are_checked<S: Store>(store: S) {
+pub(crate) async fn cursors_are_checked(store: Store) {
     let house = mixed(store).await;
     let filter = DeliveryFilter::default();
     let page = house
@@ -303,7 +303,7 @@ pub(crate) async fn cursors_are_checked<S: Store>(store: S) {
         .expect("the next page");
 }
 
-pub(crate) async fn a_delivery_shows_its_attempts<S: Store>(store: S) {
+pub(crate) async fn a_delivery_shows_its_attempts(store: Store) {
     let house = House::new(store).await;
     house.routed(2).await;
     let mut due = house.due(&house.ours, house.now).await.remove(0);
@@ -328,7 +328,7 @@ pub(crate) async fn a_delivery_shows_its_attempts<S: Store>(store: S) {
     assert_eq!(detail.attempts[3].due_at, None);
 }
 
-pub(crate) async fn an_event_shows_its_deliveries<S: Store>(store: S) {
+pub(crate) async fn an_event_shows_its_deliveries(store: Store) {
     let mut house = House::new(store).await;
     let second = crate::harness::add(&house.store, 1, "second", house.now).await;
     house.reload().await;

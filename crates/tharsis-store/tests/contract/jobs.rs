@@ -20,21 +20,21 @@ fn dead() -> DeliveryFilter {
     filter
 }
 
-async fn asked<S: Store>(house: &House<S>, draft: &ReplayDraft) -> ReplayId {
+async fn asked(house: &House, draft: &ReplayDraft) -> ReplayId {
     let asked = house.store.replay(draft, house.now).await;
     asked.expect("asked").id
 }
 
-async fn ask<S: Store>(house: &House<S>, choice: ReplayChoice) -> ReplayId {
+async fn ask(house: &House, choice: ReplayChoice) -> ReplayId {
     asked(house, &asking(&choice, ReplayKey::Same)).await
 }
 
-async fn state<S: Store>(house: &House<S>, id: ReplayId) -> Replay {
+async fn state(house: &House, id: ReplayId) -> Replay {
     house.store.replay_state(id).await.expect("a replay")
 }
 
 /// Does all that can be done now, and says when there is more to do.
-async fn until_then<S: Store>(house: &House<S>, now: Timestamp) -> Option<Timestamp> {
+async fn until_then(house: &House, now: Timestamp) -> Option<Timestamp> {
     for _ in 0..1_000 {
         let done = house.store.work_off(&house.lease, now).await;
         let done = done.expect("worked off");
@@ -46,7 +46,7 @@ async fn until_then<S: Store>(house: &House<S>, now: Timestamp) -> Option<Timest
 }
 
 /// A subscription of the first client that is sent one at a time: so it has room for 64 of a replay.
-async fn narrow<S: Store>(house: &mut House<S>) -> tharsis_core::subscription::Subscription {
+async fn narrow(house: &mut House) -> tharsis_core::subscription::Subscription {
     let added = add(&house.store, 1, "narrow", house.now).await;
     let mut settings = added.settings.clone();
     settings.max_in_flight = 1;
@@ -58,7 +58,7 @@ async fn narrow<S: Store>(house: &mut House<S>) -> tharsis_core::subscription::S
     set.expect("changed")
 }
 
-pub(crate) async fn a_subscription_has_some_of_a_replay_at_a_time<S: Store>(store: S) {
+pub(crate) async fn a_subscription_has_some_of_a_replay_at_a_time(store: Store) {
     let mut house = House::new(store).await;
     let narrow = narrow(&mut house).await;
     house.routed(400).await;
@@ -94,7 +94,7 @@ pub(crate) async fn a_subscription_has_some_of_a_replay_at_a_time<S: Store>(stor
     assert_eq!(house.due(&house.theirs, now).await.len(), 0);
 }
 
-pub(crate) async fn one_that_is_held_does_not_hold_up_the_others<S: Store>(store: S) {
+pub(crate) async fn one_that_is_held_does_not_hold_up_the_others(store: Store) {
     let mut house = House::new(store).await;
     let narrow = narrow(&mut house).await;
     house.routed(1_600).await;
@@ -137,7 +137,7 @@ pub(crate) async fn one_that_is_held_does_not_hold_up_the_others<S: Store>(store
     assert_eq!(house.all(&dead()).await.len(), 800, "the other client's");
 }
 
-pub(crate) async fn a_rate_spreads_what_becomes_due<S: Store>(store: S) {
+pub(crate) async fn a_rate_spreads_what_becomes_due(store: Store) {
     let house = House::new(store).await;
     house.routed(20).await;
     house.end_all(&house.ours, End::Dead).await;
@@ -176,7 +176,7 @@ pub(crate) async fn a_rate_spreads_what_becomes_due<S: Store>(store: S) {
     }
 }
 
-pub(crate) async fn a_replay_is_paused_resumed_and_called_off<S: Store>(store: S) {
+pub(crate) async fn a_replay_is_paused_resumed_and_called_off(store: Store) {
     let house = House::new(store).await;
     house.routed(8).await;
     house.end_all(&house.ours, End::Dead).await;
@@ -244,7 +244,7 @@ pub(crate) async fn a_replay_is_paused_resumed_and_called_off<S: Store>(store: S
     assert!(audit[4].detail.contains("what matches"), "{:?}", audit[4]);
 }
 
-pub(crate) async fn of_two_replays_of_the_same_one_sends_it<S: Store>(store: S) {
+pub(crate) async fn of_two_replays_of_the_same_one_sends_it(store: Store) {
     let house = House::new(store).await;
     house.routed(6).await;
     let ids: Vec<DeliveryId> = (house.due(&house.ours, house.now).await.iter())
@@ -280,9 +280,7 @@ pub(crate) async fn of_two_replays_of_the_same_one_sends_it<S: Store>(store: S) 
     assert_eq!(counts(later).await, (3, 3));
 }
 
-pub(crate) async fn what_is_on_its_way_when_a_replay_is_asked_for_is_not_sent_twice<S: Store>(
-    store: S,
-) {
+pub(crate) async fn what_is_on_its_way_when_a_replay_is_asked_for_is_not_sent_twice(store: Store) {
     let house = House::new(store).await;
     house.routed(4).await;
     let ids: Vec<DeliveryId> = (house.due(&house.ours, house.now).await.iter())
@@ -300,7 +298,7 @@ pub(crate) async fn what_is_on_its_way_when_a_replay_is_asked_for_is_not_sent_tw
     assert_eq!(house.due(&house.theirs, house.now).await.len(), 2);
 }
 
-pub(crate) async fn what_was_never_delivered_goes_to_a_newer_subscription<S: Store>(store: S) {
+pub(crate) async fn what_was_never_delivered_goes_to_a_newer_subscription(store: Store) {
     let mut house = House::new(store).await;
     let soon = house.now + seconds(60);
     let mut events: Vec<_> = (0..12)
@@ -366,7 +364,7 @@ pub(crate) async fn what_was_never_delivered_goes_to_a_newer_subscription<S: Sto
     assert_eq!(code(refused), "no subscription");
 }
 
-pub(crate) async fn only_what_its_filter_wants_is_missing<S: Store>(store: S) {
+pub(crate) async fn only_what_its_filter_wants_is_missing(store: Store) {
     let mut house = House::new(store).await;
     let mut draft = draft(client(1), "picky");
     let events: Vec<_> = (0..200).map(|n| event(client(1), n)).collect();
@@ -401,7 +399,7 @@ pub(crate) async fn only_what_its_filter_wants_is_missing<S: Store>(store: S) {
     assert_eq!(state(&house, id).await.replayed, 200);
 }
 
-pub(crate) async fn what_failed_since_then_is_chosen_and_counted<S: Store>(store: S) {
+pub(crate) async fn what_failed_since_then_is_chosen_and_counted(store: Store) {
     let house = House::new(store).await;
     house.routed(8).await;
     for of in [&house.ours, &house.theirs] {
@@ -433,9 +431,7 @@ pub(crate) async fn what_failed_since_then_is_chosen_and_counted<S: Store>(store
     assert_eq!(house.due(&house.ours, house.now).await.len(), 0);
 }
 
-pub(crate) async fn another_subscription_of_the_client_gets_it_in_place_of_its_own<S: Store>(
-    store: S,
-) {
+pub(crate) async fn another_subscription_of_the_client_gets_it_in_place_of_its_own(store: Store) {
     let mut house = House::new(store).await;
     house.routed(8).await;
     let other = add(&house.store, 1, "other", house.now).await;
@@ -482,7 +478,7 @@ pub(crate) async fn another_subscription_of_the_client_gets_it_in_place_of_its_o
     assert_eq!(code(refused), "no subscription");
 }
 
-pub(crate) async fn a_burst_for_one_that_is_held_does_not_hide_the_others<S: Store>(store: S) {
+pub(crate) async fn a_burst_for_one_that_is_held_does_not_hide_the_others(store: Store) {
     let house = House::new(store).await;
     let bursts: Vec<_> = (0..3_000).map(|n| event(client(1), n)).collect();
     house.publish(&bursts).await;
@@ -515,7 +511,7 @@ pub(crate) async fn a_burst_for_one_that_is_held_does_not_hide_the_others<S: Sto
     );
 }
 
-pub(crate) async fn a_replay_waits_for_what_lies_aside_and_nobody_waits_for_it<S: Store>(store: S) {
+pub(crate) async fn a_replay_waits_for_what_lies_aside_and_nobody_waits_for_it(store: Store) {
     let mut house = House::new(store).await;
     let narrow = narrow(&mut house).await;
     let soon = house.now + seconds(3_600);
@@ -543,7 +539,7 @@ pub(crate) async fn a_replay_waits_for_what_lies_aside_and_nobody_waits_for_it<S
     assert_eq!(house.due(&house.theirs, now).await.len(), 0);
 }
 
-pub(crate) async fn of_two_that_are_asked_for_at_the_same_moment_one_sends_it<S: Store>(store: S) {
+pub(crate) async fn of_two_that_are_asked_for_at_the_same_moment_one_sends_it(store: Store) {
     let house = House::new(store).await;
     house.routed(20).await;
     house.end_all(&house.ours, End::Dead).await;
@@ -579,7 +575,7 @@ pub(crate) async fn of_two_that_are_asked_for_at_the_same_moment_one_sends_it<S:
     assert_eq!(house.due(&house.theirs, house.now).await.len(), 0);
 }
 
-pub(crate) async fn what_is_missing_of_a_campaign_is_found_among_what_has_none<S: Store>(store: S) {
+pub(crate) async fn what_is_missing_of_a_campaign_is_found_among_what_has_none(store: Store) {
     let mut house = House::new(store).await;
     let of_spring = |n| enveloped(client(1), n, r#""campaign":"spring","#);
     house
@@ -607,9 +603,7 @@ pub(crate) async fn what_is_missing_of_a_campaign_is_found_among_what_has_none<S
     assert_eq!(house.due(&house.theirs, house.now).await.len(), 0);
 }
 
-pub(crate) async fn nothing_is_passed_by_where_it_goes_to_another_one_at_a_rate<S: Store>(
-    store: S,
-) {
+pub(crate) async fn nothing_is_passed_by_where_it_goes_to_another_one_at_a_rate(store: Store) {
     let mut house = House::new(store).await;
     let other = add(&house.store, 1, "other", house.now).await;
     let sandbox = add(&house.store, 1, "sandbox", house.now).await;
@@ -637,8 +631,8 @@ pub(crate) async fn nothing_is_passed_by_where_it_goes_to_another_one_at_a_rate<
     assert_eq!(house.due(&house.theirs, now).await.len(), 0);
 }
 
-pub(crate) async fn one_that_is_held_while_it_is_waited_for_does_not_hold_up_the_other<S: Store>(
-    store: S,
+pub(crate) async fn one_that_is_held_while_it_is_waited_for_does_not_hold_up_the_other(
+    store: Store,
 ) {
     let mut house = House::new(store).await;
     let narrow = narrow(&mut house).await;
@@ -673,9 +667,7 @@ pub(crate) async fn one_that_is_held_while_it_is_waited_for_does_not_hold_up_the
     assert_eq!(house.due(&house.theirs, now).await.len(), 0);
 }
 
-pub(crate) async fn what_had_failed_before_a_replay_was_asked_for_is_taken_again<S: Store>(
-    store: S,
-) {
+pub(crate) async fn what_had_failed_before_a_replay_was_asked_for_is_taken_again(store: Store) {
     let house = House::new(store).await;
     house.routed(8).await;
     house.end_all(&house.ours, End::Dead).await;

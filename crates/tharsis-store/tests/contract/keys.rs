@@ -10,11 +10,11 @@ use tharsis_store::{By, KeyRecord, KeyRotated, KeyState};
 
 use crate::harness::{House, Store, client, seconds, secret, standard, standard_secret};
 
-async fn keys<S: Store>(house: &House<S>) -> Vec<KeyRecord> {
+async fn keys(house: &House) -> Vec<KeyRecord> {
     house.store.keys().await.expect("the keys")
 }
 
-async fn rotate<S: Store>(house: &House<S>, now: Timestamp) -> KeyRotated {
+async fn rotate(house: &House, now: Timestamp) -> KeyRotated {
     let rotated = house.store.rotate_key(By::new("sre", now), &|_| ()).await;
     rotated.expect("rotated")
 }
@@ -23,7 +23,7 @@ fn header(name: &str, value: &str) -> OwnHeader {
     OwnHeader::new(name, value).expect("a header")
 }
 
-pub(crate) async fn a_key_takes_the_place_of_another_and_all_is_sealed_anew<S: Store>(store: S) {
+pub(crate) async fn a_key_takes_the_place_of_another_and_all_is_sealed_anew(store: Store) {
     let house = House::new(store).await;
     let headers = [header("x-shop", "one"), header("x-till", "two")];
     let credentials = Credentials {
@@ -114,7 +114,7 @@ pub(crate) async fn a_key_takes_the_place_of_another_and_all_is_sealed_anew<S: S
     assert!(audit[1].detail.contains(&only.id), "{}", audit[1].detail);
 }
 
-pub(crate) async fn a_rotation_goes_on_where_one_was_cut_short<S: Store>(store: S) {
+pub(crate) async fn a_rotation_goes_on_where_one_was_cut_short(store: Store) {
     let house = House::new(store).await;
     // Dropped in its midst, at each of its waits, until one comes to its end.
     let mut waits = 0;

@@ -41,9 +41,9 @@ fn settled(due: &Due, fate: Fate) -> Settlement {
     }
 }
 
-impl<S: Store> House<S> {
+impl House {
     /// In which ours are in this order.
-    async fn in_order(store: S, by: By, on_dead: OnDead) -> Self {
+    async fn in_order(store: Store, by: By, on_dead: OnDead) -> Self {
         let mut house = Self::new(store).await;
         house.ours = house.set_order(Some(Order { by, on_dead })).await;
         house
@@ -90,8 +90,8 @@ fn seqs(dues: &[Due]) -> Vec<i64> {
     dues.iter().map(|due| due.position.seq).collect()
 }
 
-pub(crate) async fn what_waits_for_one_that_is_put_back_is_parked_and_let_go_in_order<S: Store>(
-    store: S,
+pub(crate) async fn what_waits_for_one_that_is_put_back_is_parked_and_let_go_in_order(
+    store: Store,
 ) {
     let house = House::in_order(store, By::Recipient, OnDead::GiveUp).await;
     house.routed(8).await;
@@ -150,7 +150,7 @@ pub(crate) async fn what_waits_for_one_that_is_put_back_is_parked_and_let_go_in_
     assert_eq!(house.blocked(&[&house.theirs]).await, [of_theirs]);
 }
 
-pub(crate) async fn keys_do_not_wait_for_each_other<S: Store>(store: S) {
+pub(crate) async fn keys_do_not_wait_for_each_other(store: Store) {
     let key = By::Field("order.id".into());
     let house = House::in_order(store, key, OnDead::GiveUp).await;
     house.routed(12).await;
@@ -196,7 +196,7 @@ pub(crate) async fn keys_do_not_wait_for_each_other<S: Store>(store: S) {
     assert_eq!(seqs(&now), [seqs(&ours[3..5]), seqs(&ours[5..])].concat());
 }
 
-pub(crate) async fn some_are_let_go_at_a_time_and_before_what_is_due_later<S: Store>(store: S) {
+pub(crate) async fn some_are_let_go_at_a_time_and_before_what_is_due_later(store: Store) {
     let house = House::new(store).await;
     let events: Vec<_> = (0..70).map(|n| event(client(1), n)).collect();
     house.publish(&events).await;
@@ -225,10 +225,8 @@ pub(crate) async fn some_are_let_go_at_a_time_and_before_what_is_due_later<S: St
     assert_eq!(seqs(&house.due(&house.ours, house.now).await), seqs(&ours));
 }
 
-pub(crate) async fn one_whose_retries_are_used_up_is_kept_until_it_is_retried_or_cancelled<
-    S: Store,
->(
-    store: S,
+pub(crate) async fn one_whose_retries_are_used_up_is_kept_until_it_is_retried_or_cancelled(
+    store: Store,
 ) {
     let house = House::in_order(store, By::Recipient, OnDead::Hold).await;
     house.routed(6).await;
@@ -296,7 +294,7 @@ pub(crate) async fn one_whose_retries_are_used_up_is_kept_until_it_is_retried_or
     assert_eq!(house.row(theirs[0].id).await.status, Status::Held);
 }
 
-pub(crate) async fn a_retry_does_not_have_one_go_before_others<S: Store>(store: S) {
+pub(crate) async fn a_retry_does_not_have_one_go_before_others(store: Store) {
     let house = House::in_order(store, By::Strict, OnDead::GiveUp).await;
     house.routed(6).await;
     let [ours, theirs] = house.dues().await;
@@ -327,7 +325,7 @@ pub(crate) async fn a_retry_does_not_have_one_go_before_others<S: Store>(store: 
     );
 }
 
-pub(crate) async fn without_an_order_nobody_waits_any_more<S: Store>(store: S) {
+pub(crate) async fn without_an_order_nobody_waits_any_more(store: Store) {
     let house = House::in_order(store, By::Strict, OnDead::GiveUp).await;
     house.routed(6).await;
     let [ours, _] = house.dues().await;
@@ -342,7 +340,7 @@ pub(crate) async fn without_an_order_nobody_waits_any_more<S: Store>(store: S) {
     assert_eq!(seqs(&now), seqs(&ours[1..]));
 }
 
-pub(crate) async fn what_was_kept_goes_when_nothing_is_to_be_held_any_more<S: Store>(store: S) {
+pub(crate) async fn what_was_kept_goes_when_nothing_is_to_be_held_any_more(store: Store) {
     let house = House::in_order(store, By::Recipient, OnDead::Hold).await;
     house.routed(6).await;
     let [ours, _] = house.dues().await;
@@ -368,7 +366,7 @@ pub(crate) async fn what_was_kept_goes_when_nothing_is_to_be_held_any_more<S: St
     assert_eq!(seqs(&now), seqs(&ours));
 }
 
-pub(crate) async fn nobody_is_let_go_behind_the_back_of_a_release<S: Store>(store: S) {
+pub(crate) async fn nobody_is_let_go_behind_the_back_of_a_release(store: Store) {
     let house = House::in_order(store, By::Recipient, OnDead::GiveUp).await;
     house.routed(6).await;
     let [ours, _] = house.dues().await;
@@ -399,7 +397,7 @@ pub(crate) async fn nobody_is_let_go_behind_the_back_of_a_release<S: Store>(stor
     assert_eq!((left.held, left.pending), (0, 3), "theirs");
 }
 
-pub(crate) async fn whoever_asks_is_told_the_recipient<S: Store>(store: S) {
+pub(crate) async fn whoever_asks_is_told_the_recipient(store: Store) {
     let house = House::new(store).await;
     let for_ann = [client(1), client(2)].map(|of| enveloped(of, 1, r#""recipient":"ann","#));
     house.publish(&for_ann).await;
@@ -434,7 +432,7 @@ pub(crate) async fn whoever_asks_is_told_the_recipient<S: Store>(store: S) {
     );
 }
 
-pub(crate) async fn only_the_owner_lets_anybody_go<S: Store>(store: S) {
+pub(crate) async fn only_the_owner_lets_anybody_go(store: Store) {
     let house = House::new(store).await;
     house.routed(4).await;
     let [ours, _] = house.dues().await;

@@ -3,7 +3,7 @@ use tharsis_store::{LaneRead, Lease, Shards};
 
 use crate::harness::{House, Store, client, code, event, worker};
 
-pub(crate) async fn a_lease_is_held_renewed_and_given_back<S: Store>(store: S) {
+pub(crate) async fn a_lease_is_held_renewed_and_given_back(store: Store) {
     assert!(!store.owned().await.expect("asked"));
     let first = store
         .hold(worker(1), Shards::default())
@@ -41,7 +41,7 @@ pub(crate) async fn a_lease_is_held_renewed_and_given_back<S: Store>(store: S) {
     assert!(next.epoch > first.epoch);
 }
 
-pub(crate) async fn without_the_lease_nothing_moves<S: Store>(store: S) {
+pub(crate) async fn without_the_lease_nothing_moves(store: Store) {
     let house = House::new(store).await;
     house.routed(2).await;
     let due = house.due(&house.ours, house.now).await.remove(0);
@@ -79,7 +79,7 @@ pub(crate) async fn without_the_lease_nothing_moves<S: Store>(store: S) {
     house.publish(&[event(client(1), 10)]).await;
 }
 
-pub(crate) async fn publishers_do_not_disturb_the_owner<S: Store>(store: S) {
+pub(crate) async fn publishers_do_not_disturb_the_owner(store: Store) {
     let house = House::new(store).await;
     let publishing = async {
         for n in 0..200 {
@@ -108,7 +108,7 @@ pub(crate) async fn publishers_do_not_disturb_the_owner<S: Store>(store: S) {
     assert_eq!(left, tharsis_store::Remaining::default());
 }
 
-pub(crate) async fn under_a_lease_without_shards_nothing_is_found<S: Store>(store: S) {
+pub(crate) async fn under_a_lease_without_shards_nothing_is_found(store: Store) {
     let mut house = House::new(store).await;
     house.routed(2).await;
     let due = house.due(&house.ours, house.now).await.remove(0);

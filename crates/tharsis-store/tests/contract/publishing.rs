@@ -8,7 +8,7 @@ fn keyed(n: u32, key: &str) -> tharsis_core::event::Event {
     event(client(1), n).with_key(IdempotencyKey::new(key).expect("a key"))
 }
 
-pub(crate) async fn an_event_is_published_once<S: Store>(store: S) {
+pub(crate) async fn an_event_is_published_once(store: Store) {
     let house = House::new(store).await;
     let first = house.publish(&[event(client(1), 1)]).await[0];
     let again = house.publish(&[event(client(1), 1)]).await[0];
@@ -28,7 +28,7 @@ pub(crate) async fn an_event_is_published_once<S: Store>(store: S) {
     assert_eq!(ids, [first.id, other.id]);
 }
 
-pub(crate) async fn a_batch_reports_what_it_refuses_by_its_place<S: Store>(store: S) {
+pub(crate) async fn a_batch_reports_what_it_refuses_by_its_place(store: Store) {
     let house = House::new(store).await;
     let batch = [
         keyed(1, "a"),
@@ -63,7 +63,7 @@ pub(crate) async fn a_batch_reports_what_it_refuses_by_its_place<S: Store>(store
     );
 }
 
-pub(crate) async fn instants_beyond_the_years_1970_to_9999_are_refused<S: Store>(store: S) {
+pub(crate) async fn instants_beyond_the_years_1970_to_9999_are_refused(store: Store) {
     let house = House::new(store).await;
     let last = Timestamp::parse("9999-12-31T23:59:59.999Z").expect("a time");
     let not_before = |n, at| event(client(1), n).with_not_before(at).expect("an event");
@@ -101,7 +101,7 @@ pub(crate) async fn instants_beyond_the_years_1970_to_9999_are_refused<S: Store>
     assert_eq!(pointers[2].expires_at, Some(last));
 }
 
-pub(crate) async fn another_payload_under_a_key_is_refused<S: Store>(store: S) {
+pub(crate) async fn another_payload_under_a_key_is_refused(store: Store) {
     let house = House::new(store).await;
     let first = house.publish(&[keyed(1, "order-1")]).await[0];
 
@@ -121,7 +121,7 @@ pub(crate) async fn another_payload_under_a_key_is_refused<S: Store>(store: S) {
     assert!(!house.publish(&[keyed(1, "order-2")]).await[0].duplicate);
 }
 
-pub(crate) async fn keys_belong_to_their_client<S: Store>(store: S) {
+pub(crate) async fn keys_belong_to_their_client(store: Store) {
     let house = House::new(store).await;
     let key = || IdempotencyKey::new("same").expect("a key");
     let published = house
@@ -133,7 +133,7 @@ pub(crate) async fn keys_belong_to_their_client<S: Store>(store: S) {
     assert!(published.iter().all(|p| !p.duplicate));
 }
 
-pub(crate) async fn one_key_from_a_hundred_tasks_is_one_event<S: Store>(store: S) {
+pub(crate) async fn one_key_from_a_hundred_tasks_is_one_event(store: Store) {
     let house = House::new(store).await;
     let event = keyed(1, "race");
     let posts = (0..100).map(|_| house.store.publish(std::slice::from_ref(&event)));
@@ -157,7 +157,7 @@ pub(crate) async fn one_key_from_a_hundred_tasks_is_one_event<S: Store>(store: S
     );
 }
 
-pub(crate) async fn many_small_publishes_keep_their_answers_apart<S: Store>(store: S) {
+pub(crate) async fn many_small_publishes_keep_their_answers_apart(store: Store) {
     let house = House::new(store).await;
     let batches: Vec<Vec<_>> = (0..40)
         .map(|n| {
@@ -186,7 +186,7 @@ pub(crate) async fn many_small_publishes_keep_their_answers_apart<S: Store>(stor
     assert_eq!(conflicts, 39, "one of them has the key");
 }
 
-pub(crate) async fn a_large_batch_is_published_whole<S: Store>(store: S) {
+pub(crate) async fn a_large_batch_is_published_whole(store: Store) {
     let house = House::new(store).await;
     let events: Vec<_> = (0..1_000)
         .map(|n| enveloped(client(1), n, r#""campaign":"spring","#))

@@ -16,7 +16,7 @@ use crate::harness::{
     standard_secret,
 };
 
-pub(crate) async fn a_subscription_comes_back_as_it_was_added<S: Store>(store: S) {
+pub(crate) async fn a_subscription_comes_back_as_it_was_added(store: Store) {
     let house = House::new(store).await;
     let mut wanted = settings(client(1), "Café 5");
     wanted.retry =
@@ -56,7 +56,7 @@ pub(crate) async fn a_subscription_comes_back_as_it_was_added<S: Store>(store: S
     assert_eq!(code(house.store.find(unknown).await), "no subscription");
 }
 
-pub(crate) async fn what_a_profile_leaves_to_it_comes_back<S: Store>(store: S) {
+pub(crate) async fn what_a_profile_leaves_to_it_comes_back(store: Store) {
     let house = House::new(store).await;
     let checked = |draft: Draft| {
         let settings = draft.settings(&Policy::default(), &Profiles::default());
@@ -125,7 +125,7 @@ pub(crate) async fn what_a_profile_leaves_to_it_comes_back<S: Store>(store: S) {
     assert_eq!(target.map(|found| &found.settings), Some(&alone));
 }
 
-pub(crate) async fn headers_of_its_own_are_kept_and_replaced<S: Store>(store: S) {
+pub(crate) async fn headers_of_its_own_are_kept_and_replaced(store: Store) {
     let house = House::new(store).await;
     let wanted = settings(client(1), "with headers");
     let header = |name, value| OwnHeader::new(name, value).expect("a header");
@@ -194,7 +194,7 @@ pub(crate) async fn headers_of_its_own_are_kept_and_replaced<S: Store>(store: S)
     );
 }
 
-pub(crate) async fn names_are_taken_once_for_each_client<S: Store>(store: S) {
+pub(crate) async fn names_are_taken_once_for_each_client(store: Store) {
     let house = House::new(store).await;
     let add = async |of, name| {
         house
@@ -232,7 +232,7 @@ pub(crate) async fn names_are_taken_once_for_each_client<S: Store>(store: S) {
     add(1, "tea").await.expect("free again");
 }
 
-pub(crate) async fn settings_change_but_not_whose_they_are<S: Store>(store: S) {
+pub(crate) async fn settings_change_but_not_whose_they_are(store: Store) {
     let house = House::new(store).await;
     let later = house.now + seconds(9);
     let changed = house
@@ -260,7 +260,7 @@ pub(crate) async fn settings_change_but_not_whose_they_are<S: Store>(store: S) {
     assert_eq!(code(stolen), "not_changeable");
 }
 
-pub(crate) async fn pause_and_resume<S: Store>(store: S) {
+pub(crate) async fn pause_and_resume(store: Store) {
     let house = House::new(store).await;
     house.routed(2).await;
     let id = house.due(&house.ours, house.now).await[0].id;
@@ -295,7 +295,7 @@ pub(crate) async fn pause_and_resume<S: Store>(store: S) {
     assert_eq!(house.row(id).await.status, Status::Pending);
 }
 
-pub(crate) async fn secrets_are_sealed_and_rotated<S: Store>(store: S) {
+pub(crate) async fn secrets_are_sealed_and_rotated(store: Store) {
     let house = House::new(store).await;
     let id = house.ours.id;
     let present = async |id| {
@@ -337,7 +337,7 @@ pub(crate) async fn secrets_are_sealed_and_rotated<S: Store>(store: S) {
     assert_eq!(present(house.theirs.id).await, Some(secret(2)));
 }
 
-pub(crate) async fn a_secret_may_sign_beside_the_next_for_a_while<S: Store>(store: S) {
+pub(crate) async fn a_secret_may_sign_beside_the_next_for_a_while(store: Store) {
     let house = House::new(store).await;
     let wanted = standard(client(1), "several signatures");
     let added = house
@@ -408,7 +408,7 @@ pub(crate) async fn a_secret_may_sign_beside_the_next_for_a_while<S: Store>(stor
     assert_eq!(present.expect("credentials"), secret(1).into());
 }
 
-pub(crate) async fn what_is_under_an_unknown_profile_is_held<S: Store>(store: S) {
+pub(crate) async fn what_is_under_an_unknown_profile_is_held(store: Store) {
     let mut house = House::new(store).await;
     // As a process leaves it that knows the profile.
     let acme = Declaration::default().profile("acme").expect("a profile");
@@ -452,7 +452,7 @@ pub(crate) async fn what_is_under_an_unknown_profile_is_held<S: Store>(store: S)
     assert_eq!(code(rotated.await), "unknown_profile");
 }
 
-pub(crate) async fn what_its_profile_asks_too_much_of_is_held<S: Store>(store: S) {
+pub(crate) async fn what_its_profile_asks_too_much_of_is_held(store: Store) {
     let mut house = House::new(store).await;
     // As it was before the profile came to want a secret, and quicker answers.
     let mut before = NUDGE.clone();
@@ -485,7 +485,7 @@ pub(crate) async fn what_its_profile_asks_too_much_of_is_held<S: Store>(store: S
     assert_eq!((left.pending, left.held), (2, 0));
 }
 
-pub(crate) async fn removing_ends_what_is_unfinished<S: Store>(store: S) {
+pub(crate) async fn removing_ends_what_is_unfinished(store: Store) {
     let house = House::new(store).await;
     let published = house.routed(1_400).await;
     let due = house.due(&house.ours, house.now).await;
@@ -546,7 +546,7 @@ pub(crate) async fn removing_ends_what_is_unfinished<S: Store>(store: S) {
     assert_eq!(record.deliveries[0].status, Status::Ended(End::Cancelled));
 }
 
-pub(crate) async fn every_write_is_seen_by_the_owner<S: Store>(store: S) {
+pub(crate) async fn every_write_is_seen_by_the_owner(store: Store) {
     let house = House::new(store).await;
     house.routed(4).await;
     let ids: Vec<_> = house
@@ -623,7 +623,7 @@ pub(crate) async fn every_write_is_seen_by_the_owner<S: Store>(store: S) {
     assert!(house.changed().await, "publish");
 }
 
-pub(crate) async fn retry_makes_one_due_now<S: Store>(store: S) {
+pub(crate) async fn retry_makes_one_due_now(store: Store) {
     let house = House::new(store).await;
     house.routed(4).await;
     let due = house.due(&house.ours, house.now).await;
@@ -661,7 +661,7 @@ pub(crate) async fn retry_makes_one_due_now<S: Store>(store: S) {
     assert_eq!((now_due[0].id, now_due[0].spent.tries), (due[0].id, 1));
 }
 
-pub(crate) async fn cancel_ends_one_for_good<S: Store>(store: S) {
+pub(crate) async fn cancel_ends_one_for_good(store: Store) {
     let house = House::new(store).await;
     let published = house.routed(4).await;
     let due = house.due(&house.ours, house.now).await;
@@ -706,7 +706,7 @@ pub(crate) async fn cancel_ends_one_for_good<S: Store>(store: S) {
     );
 }
 
-pub(crate) async fn what_is_asked_twice_is_done_once<S: Store>(store: S) {
+pub(crate) async fn what_is_asked_twice_is_done_once(store: Store) {
     let house = House::new(store).await;
     house.routed(6).await;
     let due = house.due(&house.ours, house.now).await;
@@ -737,7 +737,7 @@ pub(crate) async fn what_is_asked_twice_is_done_once<S: Store>(store: S) {
 }
 
 /// What is another host's is not sent to this one. On its own host a URL may change and keep them.
-pub(crate) async fn credentials_stay_with_their_host<S: Store>(store: S) {
+pub(crate) async fn credentials_stay_with_their_host(store: Store) {
     let house = House::new(store).await;
     let (here, there) = (settings(client(1), "moves"), {
         let mut there = settings(client(1), "moves");

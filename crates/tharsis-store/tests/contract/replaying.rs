@@ -11,7 +11,7 @@ fn dead() -> DeliveryFilter {
     filter
 }
 
-pub(crate) async fn chosen_deliveries_become_due_again<S: Store>(store: S) {
+pub(crate) async fn chosen_deliveries_become_due_again(store: Store) {
     let house = House::new(store).await;
     house.routed(8).await;
     let due = house.due(&house.ours, house.now).await;
@@ -79,7 +79,7 @@ pub(crate) async fn chosen_deliveries_become_due_again<S: Store>(store: S) {
     assert_eq!(list, [done]);
 }
 
-pub(crate) async fn a_filter_takes_what_has_ended<S: Store>(store: S) {
+pub(crate) async fn a_filter_takes_what_has_ended(store: Store) {
     let house = House::new(store).await;
     house.routed(12).await;
     let due = house.due(&house.ours, house.now).await;
@@ -130,7 +130,7 @@ pub(crate) async fn a_filter_takes_what_has_ended<S: Store>(store: S) {
     assert_eq!(house.due(&house.theirs, house.now).await.len(), 6);
 }
 
-pub(crate) async fn a_replay_does_not_touch_what_comes_after_it<S: Store>(store: S) {
+pub(crate) async fn a_replay_does_not_touch_what_comes_after_it(store: Store) {
     let house = House::new(store).await;
     house.routed(2).await;
     house.end_all(&house.ours, End::Dead).await;
@@ -152,7 +152,7 @@ pub(crate) async fn a_replay_does_not_touch_what_comes_after_it<S: Store>(store:
     assert_eq!(house.all(&dead()).await.len(), 1);
 }
 
-pub(crate) async fn what_cannot_be_sent_again_is_skipped<S: Store>(store: S) {
+pub(crate) async fn what_cannot_be_sent_again_is_skipped(store: Store) {
     let house = House::new(store).await;
     let soon: Timestamp = house.now + seconds(60);
     let later = house.now + seconds(3_600);
@@ -196,7 +196,7 @@ pub(crate) async fn what_cannot_be_sent_again_is_skipped<S: Store>(store: S) {
     assert_eq!(due[0].position.due_at, later, "not before its time");
 }
 
-pub(crate) async fn a_long_replay_goes_in_chunks_and_takes_each_once<S: Store>(store: S) {
+pub(crate) async fn a_long_replay_goes_in_chunks_and_takes_each_once(store: Store) {
     let house = House::new(store).await;
     house.routed(2_400).await;
     house.end_all(&house.ours, End::Dead).await;
@@ -258,7 +258,7 @@ pub(crate) async fn a_long_replay_goes_in_chunks_and_takes_each_once<S: Store>(s
     assert_eq!((done.examined, done.replayed), (1_000, 1_000));
 }
 
-pub(crate) async fn a_filter_goes_straight_to_what_can_match<S: Store>(store: S) {
+pub(crate) async fn a_filter_goes_straight_to_what_can_match(store: Store) {
     let house = House::new(store).await;
     let published = house.routed(1_800).await;
     house.end_all(&house.ours, End::Dead).await;
@@ -284,7 +284,7 @@ pub(crate) async fn a_filter_goes_straight_to_what_can_match<S: Store>(store: S)
     }
 }
 
-pub(crate) async fn a_fresh_key_is_of_its_replay_alone<S: Store>(store: S) {
+pub(crate) async fn a_fresh_key_is_of_its_replay_alone(store: Store) {
     let house = House::new(store).await;
     house.routed(4).await;
     let first = house.due(&house.ours, house.now).await;
@@ -329,7 +329,7 @@ pub(crate) async fn a_fresh_key_is_of_its_replay_alone<S: Store>(store: S) {
     assert_eq!(house.due(&house.theirs, house.now).await.len(), 0);
 }
 
-pub(crate) async fn unknown_deliveries_are_not_found<S: Store>(store: S) {
+pub(crate) async fn unknown_deliveries_are_not_found(store: Store) {
     let house = House::new(store).await;
     let published = house.routed(2).await;
     for event in [published[1].id, EventId::new(house.now, [5; 10])] {

@@ -20,7 +20,7 @@ fn history(days: u32) -> Retention {
 }
 
 /// Forgets all that there is to forget.
-async fn forget<S: Store>(house: &House<S>, retention: &Retention, now: Timestamp) -> Forgotten {
+async fn forget(house: &House, retention: &Retention, now: Timestamp) -> Forgotten {
     let mut all = Forgotten::default();
     for _ in 0..1_000 {
         let gone = house.store.forget(retention, now).await.expect("forgotten");
@@ -34,7 +34,7 @@ async fn forget<S: Store>(house: &House<S>, retention: &Retention, now: Timestam
     panic!("there is always more");
 }
 
-async fn is_known<S: Store>(house: &House<S>, id: EventId) -> bool {
+async fn is_known(house: &House, id: EventId) -> bool {
     match house.store.event(id).await {
         Ok(_) => true,
         Err(StoreError::NotFound { .. }) => false,
@@ -43,13 +43,13 @@ async fn is_known<S: Store>(house: &House<S>, id: EventId) -> bool {
 }
 
 /// Publishes one event of each client.
-async fn published<S: Store>(house: &House<S>, n: u32) -> [EventId; 2] {
+async fn published(house: &House, n: u32) -> [EventId; 2] {
     let both = [1, 2].map(|of| event(client(of), n));
     let ids = house.publish(&both).await;
     [ids[0].id, ids[1].id]
 }
 
-pub(crate) async fn what_is_over_is_forgotten_with_all_that_is_known_of_it<S: Store>(store: S) {
+pub(crate) async fn what_is_over_is_forgotten_with_all_that_is_known_of_it(store: Store) {
     let house = House::new(store).await;
     let mut old = Vec::new();
     for n in 0..3 {
@@ -89,7 +89,7 @@ pub(crate) async fn what_is_over_is_forgotten_with_all_that_is_known_of_it<S: St
     assert_eq!(house.due(&house.ours, house.now + DAY).await.len(), 1);
 }
 
-pub(crate) async fn what_a_replay_is_to_look_at_is_kept<S: Store>(store: S) {
+pub(crate) async fn what_a_replay_is_to_look_at_is_kept(store: Store) {
     let house = House::new(store).await;
     let [first, _] = published(&house, 1).await;
     published(&house, 2).await;
@@ -123,7 +123,7 @@ pub(crate) async fn what_a_replay_is_to_look_at_is_kept<S: Store>(store: S) {
 }
 
 /// How many deliveries of the first client are in each state.
-async fn states<S: Store>(house: &House<S>) -> HashMap<Status, usize> {
+async fn states(house: &House) -> HashMap<Status, usize> {
     let mut states = HashMap::new();
     for row in house.all(&DeliveryFilter::default()).await {
         if row.client == client(1) {
@@ -134,7 +134,7 @@ async fn states<S: Store>(house: &House<S>) -> HashMap<Status, usize> {
 }
 
 /// People are told what is to be told.
-async fn tell<S: Store>(house: &House<S>, now: Timestamp) {
+async fn tell(house: &House, now: Timestamp) {
     let cases = house.store.cases(&house.lease, now).await.expect("cases");
     let alerts = cases.into_iter().flat_map(|case| case.alerts);
     let told: Vec<Telling> = alerts
@@ -147,7 +147,7 @@ async fn tell<S: Store>(house: &House<S>, now: Timestamp) {
     house.store.told(&told, now).await.expect("told");
 }
 
-pub(crate) async fn what_is_held_for_too_long_ends_and_is_told_before<S: Store>(store: S) {
+pub(crate) async fn what_is_held_for_too_long_ends_and_is_told_before(store: Store) {
     let house = House::new(store).await;
     for n in 0..3 {
         published(&house, n).await;
@@ -203,7 +203,7 @@ pub(crate) async fn what_is_held_for_too_long_ends_and_is_told_before<S: Store>(
     assert_eq!(house.due(&house.theirs, over).await.len(), 3);
 }
 
-pub(crate) async fn what_was_not_told_does_not_end<S: Store>(store: S) {
+pub(crate) async fn what_was_not_told_does_not_end(store: Store) {
     let house = House::new(store).await;
     published(&house, 1).await;
     house.route().await;
@@ -223,7 +223,7 @@ pub(crate) async fn what_was_not_told_does_not_end<S: Store>(store: S) {
     }
 }
 
-pub(crate) async fn answers_and_the_audit_have_ages_of_their_own<S: Store>(store: S) {
+pub(crate) async fn answers_and_the_audit_have_ages_of_their_own(store: Store) {
     let house = House::new(store).await;
     let [ours, theirs] = published(&house, 1).await;
     house.route().await;

@@ -6,7 +6,7 @@ use tharsis_store::{LaneRead, RouteTo, Routed, Status};
 
 use crate::harness::{House, Store, add, client, enveloped, event, seconds};
 
-pub(crate) async fn pointers_come_in_order_of_publication<S: Store>(store: S) {
+pub(crate) async fn pointers_come_in_order_of_publication(store: Store) {
     let house = House::new(store).await;
     let late = Timestamp::from_millis(4_000_000_000_000);
     let first = enveloped(
@@ -48,7 +48,7 @@ pub(crate) async fn pointers_come_in_order_of_publication<S: Store>(store: S) {
     assert!(!record.routed);
 }
 
-pub(crate) async fn payloads_come_in_the_order_in_which_they_are_asked_for<S: Store>(store: S) {
+pub(crate) async fn payloads_come_in_the_order_in_which_they_are_asked_for(store: Store) {
     let house = House::new(store).await;
     let events: Vec<_> = (0..12).map(|n| event(client(1), n)).collect();
     let published = house.publish(&events).await;
@@ -69,7 +69,7 @@ pub(crate) async fn payloads_come_in_the_order_in_which_they_are_asked_for<S: St
     missing.expect_err("one is not there");
 }
 
-pub(crate) async fn an_event_is_routed_to_those_who_want_it<S: Store>(store: S) {
+pub(crate) async fn an_event_is_routed_to_those_who_want_it(store: Store) {
     let mut house = House::new(store).await;
     let second = add(&house.store, 1, "second", house.now).await;
     house.reload().await;
@@ -111,7 +111,7 @@ pub(crate) async fn an_event_is_routed_to_those_who_want_it<S: Store>(store: S) 
     );
 }
 
-pub(crate) async fn routing_again_makes_no_second_delivery<S: Store>(store: S) {
+pub(crate) async fn routing_again_makes_no_second_delivery(store: Store) {
     let house = House::new(store).await;
     house.publish(&[event(client(1), 1)]).await;
     let plan = house.route_plan(10).await;
@@ -139,7 +139,7 @@ pub(crate) async fn routing_again_makes_no_second_delivery<S: Store>(store: S) {
     assert_eq!(house.due(&house.ours, house.now).await.len(), 0);
 }
 
-pub(crate) async fn what_cannot_be_sent_ends_without_a_request<S: Store>(store: S) {
+pub(crate) async fn what_cannot_be_sent_ends_without_a_request(store: Store) {
     let house = House::new(store).await;
     let published = house
         .publish(&[event(client(1), 1), event(client(1), 2)])
@@ -189,7 +189,7 @@ pub(crate) async fn what_cannot_be_sent_ends_without_a_request<S: Store>(store: 
     }
 }
 
-pub(crate) async fn a_subscription_removed_meanwhile_ends_what_is_routed_to_it<S: Store>(store: S) {
+pub(crate) async fn a_subscription_removed_meanwhile_ends_what_is_routed_to_it(store: Store) {
     let house = House::new(store).await;
     let published = house
         .publish(&[event(client(1), 1), event(client(2), 2)])
@@ -225,7 +225,7 @@ pub(crate) async fn a_subscription_removed_meanwhile_ends_what_is_routed_to_it<S
     );
 }
 
-pub(crate) async fn rows_come_due_in_order_and_lanes_say_when_they_are_due<S: Store>(store: S) {
+pub(crate) async fn rows_come_due_in_order_and_lanes_say_when_they_are_due(store: Store) {
     let house = House::new(store).await;
     let published = house
         .publish(&(0..5).map(|n| event(client(1), n)).collect::<Vec<_>>())
@@ -279,7 +279,7 @@ pub(crate) async fn rows_come_due_in_order_and_lanes_say_when_they_are_due<S: St
     assert_eq!(all.later, []);
 }
 
-pub(crate) async fn a_read_goes_on_after_a_position_and_keeps_to_each_limit<S: Store>(store: S) {
+pub(crate) async fn a_read_goes_on_after_a_position_and_keeps_to_each_limit(store: Store) {
     let house = House::new(store).await;
     house.routed(20).await;
     let (ours, theirs) = (house.number(&house.ours), house.number(&house.theirs));

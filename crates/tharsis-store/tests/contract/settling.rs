@@ -6,7 +6,7 @@ use tharsis_store::{Fate, Remaining, ReplayChoice, ReplayKey, Settlement, Status
 
 use crate::harness::{House, Store, asking, client, enveloped, event, seconds};
 
-pub(crate) async fn a_success_ends_a_delivery<S: Store>(store: S) {
+pub(crate) async fn a_success_ends_a_delivery(store: Store) {
     let house = House::new(store).await;
     house.routed(6).await;
     let due = house.due(&house.ours, house.now).await;
@@ -24,7 +24,7 @@ pub(crate) async fn a_success_ends_a_delivery<S: Store>(store: S) {
     assert_eq!(row.last_at, Some(house.now + seconds(1)));
 }
 
-pub(crate) async fn a_failure_moves_it_and_is_remembered<S: Store>(store: S) {
+pub(crate) async fn a_failure_moves_it_and_is_remembered(store: Store) {
     let house = House::new(store).await;
     house.routed(2).await;
     let due = house.due(&house.ours, house.now).await.remove(0);
@@ -55,7 +55,7 @@ pub(crate) async fn a_failure_moves_it_and_is_remembered<S: Store>(store: S) {
     );
 }
 
-pub(crate) async fn a_row_that_moved_is_left_alone<S: Store>(store: S) {
+pub(crate) async fn a_row_that_moved_is_left_alone(store: Store) {
     let house = House::new(store).await;
     house.routed(6).await;
     let due = house.due(&house.ours, house.now).await;
@@ -78,7 +78,7 @@ pub(crate) async fn a_row_that_moved_is_left_alone<S: Store>(store: S) {
     assert_eq!(house.row(due[2].id).await.status, Status::Ended(End::Dead));
 }
 
-pub(crate) async fn a_success_counts_wherever_its_row_has_gone<S: Store>(store: S) {
+pub(crate) async fn a_success_counts_wherever_its_row_has_gone(store: Store) {
     let house = House::new(store).await;
     house.routed(6).await;
     let due = house.due(&house.ours, house.now).await;
@@ -125,7 +125,7 @@ pub(crate) async fn a_success_counts_wherever_its_row_has_gone<S: Store>(store: 
     assert_eq!(left, [due[2].id]);
 }
 
-pub(crate) async fn what_is_written_again_after_a_lost_answer_is_there_once<S: Store>(store: S) {
+pub(crate) async fn what_is_written_again_after_a_lost_answer_is_there_once(store: Store) {
     let house = House::new(store).await;
     house.routed(6).await;
     let due = house.due(&house.ours, house.now).await;
@@ -149,7 +149,7 @@ pub(crate) async fn what_is_written_again_after_a_lost_answer_is_there_once<S: S
     assert_eq!(again, [due[0].id]);
 }
 
-pub(crate) async fn a_late_success_does_not_undo_a_replay<S: Store>(store: S) {
+pub(crate) async fn a_late_success_does_not_undo_a_replay(store: Store) {
     let house = House::new(store).await;
     house.routed(2).await;
     let in_flight = house.due(&house.ours, house.now).await.remove(0);
@@ -179,7 +179,7 @@ pub(crate) async fn a_late_success_does_not_undo_a_replay<S: Store>(store: S) {
     assert_eq!(detail.row.status, Status::Ended(End::Dead));
 }
 
-pub(crate) async fn a_replay_ends_with_its_own_success_after_a_late_one<S: Store>(store: S) {
+pub(crate) async fn a_replay_ends_with_its_own_success_after_a_late_one(store: Store) {
     let house = House::new(store).await;
     house.routed(2).await;
     let in_flight = house.due(&house.ours, house.now).await.remove(0);
@@ -214,7 +214,7 @@ pub(crate) async fn a_replay_ends_with_its_own_success_after_a_late_one<S: Store
     );
 }
 
-pub(crate) async fn a_fault_of_ours_records_nothing<S: Store>(store: S) {
+pub(crate) async fn a_fault_of_ours_records_nothing(store: Store) {
     let house = House::new(store).await;
     house.routed(2).await;
     let due = house.due(&house.ours, house.now).await.remove(0);
@@ -238,7 +238,7 @@ pub(crate) async fn a_fault_of_ours_records_nothing<S: Store>(store: S) {
     assert_eq!((left.pending, left.scheduled), (2, 0), "it is waited for");
 }
 
-pub(crate) async fn an_end_without_a_request_can_come_twice<S: Store>(store: S) {
+pub(crate) async fn an_end_without_a_request_can_come_twice(store: Store) {
     let house = House::new(store).await;
     house.routed(2).await;
     let due = house.due(&house.ours, house.now).await.remove(0);
@@ -283,7 +283,7 @@ pub(crate) async fn an_end_without_a_request_can_come_twice<S: Store>(store: S) 
     assert_eq!(numbers, [1, 2, 0], "in the order in which it happened");
 }
 
-pub(crate) async fn gone_for_good_suspends_once<S: Store>(store: S) {
+pub(crate) async fn gone_for_good_suspends_once(store: Store) {
     let house = House::new(store).await;
     house.routed(6).await;
     let revision = house.store.snapshot().await.expect("a snapshot").revision;
@@ -328,7 +328,7 @@ pub(crate) async fn gone_for_good_suspends_once<S: Store>(store: S) {
     assert_eq!(house.row(due[2].id).await.status, Status::Pending);
 }
 
-pub(crate) async fn what_was_tried_before_its_time_waits_for_a_retry<S: Store>(store: S) {
+pub(crate) async fn what_was_tried_before_its_time_waits_for_a_retry(store: Store) {
     let house = House::new(store).await;
     let later = event(client(1), 1).with_not_before(house.now + seconds(600));
     house.publish(&[later.expect("it never expires")]).await;
@@ -356,7 +356,7 @@ pub(crate) async fn what_was_tried_before_its_time_waits_for_a_retry<S: Store>(s
     assert_eq!(left().await, (1, 0), "it is waited for");
 }
 
-pub(crate) async fn what_is_not_finished_is_counted<S: Store>(store: S) {
+pub(crate) async fn what_is_not_finished_is_counted(store: Store) {
     let house = House::new(store).await;
     let counted = async || house.store.remaining(house.now).await.expect("counted");
     assert_eq!(counted().await, Remaining::default());

@@ -5,13 +5,13 @@ use tharsis_store::{Engine, Shards, Survey, Transition};
 
 use crate::harness::{House, Schema, Store, client, enveloped, event, seconds};
 
-impl<S: Store> House<S> {
+impl House {
     async fn survey(&self) -> Survey {
         self.store.survey().await.expect("a survey")
     }
 }
 
-pub(crate) async fn what_waits_and_who_delivers_is_counted<S: Store>(store: S) {
+pub(crate) async fn what_waits_and_who_delivers_is_counted(store: Store) {
     let empty = store.survey().await.expect("a survey");
     assert_eq!(
         (empty.unrouted, empty.unfinished, empty.commands),
@@ -57,7 +57,7 @@ pub(crate) async fn what_waits_and_who_delivers_is_counted<S: Store>(store: S) {
     assert_eq!(house.survey().await.commands, 1);
 }
 
-pub(crate) async fn what_is_held_is_not_overdue<S: Store>(store: S) {
+pub(crate) async fn what_is_held_is_not_overdue(store: Store) {
     let house = House::new(store).await;
     house.routed(2).await;
     house

@@ -26,7 +26,7 @@ fn draft(name: &str, role: Role, of: Option<u8>, expires_at: Option<Timestamp>) 
     }
 }
 
-impl<S: Store> House<S> {
+impl House {
     /// Makes the token of this number.
     async fn made(&self, n: u8, draft: &TokenDraft) -> TokenRecord {
         let token = token(n);
@@ -49,7 +49,7 @@ impl<S: Store> House<S> {
     }
 
     /// Of one client each, and one for all of them.
-    async fn with_tokens(store: S) -> (Self, [TokenRecord; 3]) {
+    async fn with_tokens(store: Store) -> (Self, [TokenRecord; 3]) {
         let house = Self::new(store).await;
         let until = house.now + seconds(3_600);
         let ours = draft("our engine", Role::Publisher, Some(1), Some(until));
@@ -64,7 +64,7 @@ impl<S: Store> House<S> {
     }
 }
 
-pub(crate) async fn a_token_comes_back_as_it_was_made<S: Store>(store: S) {
+pub(crate) async fn a_token_comes_back_as_it_was_made(store: Store) {
     let (house, [ours, theirs, everywhere]) = House::with_tokens(store).await;
     let until = house.now + seconds(3_600);
     let expected = TokenRecord {
@@ -99,7 +99,7 @@ pub(crate) async fn a_token_comes_back_as_it_was_made<S: Store>(store: S) {
     }
 }
 
-pub(crate) async fn what_cannot_be_a_token_is_refused<S: Store>(store: S) {
+pub(crate) async fn what_cannot_be_a_token_is_refused(store: Store) {
     let (house, [ours, ..]) = House::with_tokens(store).await;
     let refused = async |n: u8, draft: &TokenDraft| {
         let token = token(n);
@@ -137,7 +137,7 @@ pub(crate) async fn what_cannot_be_a_token_is_refused<S: Store>(store: S) {
     assert_eq!(house.tokens(Some(1)).await[0], made);
 }
 
-pub(crate) async fn a_token_ends_at_its_very_instant<S: Store>(store: S) {
+pub(crate) async fn a_token_ends_at_its_very_instant(store: Store) {
     let (house, [ours, theirs, _]) = House::with_tokens(store).await;
     let until = house.now + seconds(3_600);
     let last = until - Duration::from_millis(1);
@@ -151,7 +151,7 @@ pub(crate) async fn a_token_ends_at_its_very_instant<S: Store>(store: S) {
     assert_eq!(house.tokens(Some(1)).await, [ours], "it is listed");
 }
 
-pub(crate) async fn a_token_that_is_revoked_lets_nobody_in<S: Store>(store: S) {
+pub(crate) async fn a_token_that_is_revoked_lets_nobody_in(store: Store) {
     let (house, [ours, theirs, everywhere]) = House::with_tokens(store).await;
     let at = house.now + seconds(5);
     let revoked = house
@@ -210,7 +210,7 @@ pub(crate) async fn a_token_that_is_revoked_lets_nobody_in<S: Store>(store: S) {
     }
 }
 
-pub(crate) async fn a_use_is_noted_once_a_minute<S: Store>(store: S) {
+pub(crate) async fn a_use_is_noted_once_a_minute(store: Store) {
     let (house, [ours, theirs, _]) = House::with_tokens(store).await;
     let used = async |id: TokenId, after: u64| {
         let noted = house.store.used_token(id, house.now + seconds(after));
@@ -238,7 +238,7 @@ pub(crate) async fn a_use_is_noted_once_a_minute<S: Store>(store: S) {
     assert_eq!(house.audit().await.len(), 3);
 }
 
-pub(crate) async fn whether_anybody_is_let_in_is_told<S: Store>(store: S) {
+pub(crate) async fn whether_anybody_is_let_in_is_told(store: Store) {
     let house = House::new(store).await;
     let is_any = async |after: u64| {
         let is_any = house.store.has_tokens(house.now + seconds(after));
@@ -261,7 +261,7 @@ pub(crate) async fn whether_anybody_is_let_in_is_told<S: Store>(store: S) {
     assert!(is_any(9).await);
 }
 
-pub(crate) async fn the_tokens_of_a_client_go_with_it<S: Store>(store: S) {
+pub(crate) async fn the_tokens_of_a_client_go_with_it(store: Store) {
     let (house, [ours, theirs, everywhere]) = House::with_tokens(store).await;
     let revoked = house
         .store
@@ -289,7 +289,7 @@ pub(crate) async fn the_tokens_of_a_client_go_with_it<S: Store>(store: S) {
     assert_eq!(code(missing), "no token");
 }
 
-pub(crate) async fn no_worker_is_told_of_tokens<S: Store>(store: S) {
+pub(crate) async fn no_worker_is_told_of_tokens(store: Store) {
     let house = House::new(store).await;
     let revision = async || house.store.snapshot().await.expect("a snapshot").revision;
     let before = revision().await;

@@ -13,7 +13,7 @@ use tharsis_store::{
 
 use crate::harness::{House, Store, add, client, code, enveloped, seconds};
 
-impl<S: Store> House<S> {
+impl House {
     async fn whereabouts(&self, event: EventId) -> Whereabouts {
         let found = self.store.whereabouts(event).await;
         found.expect("it is there")
@@ -44,7 +44,7 @@ fn ids(whereabouts: &Whereabouts) -> Vec<SubscriptionId> {
     whereabouts.candidates.iter().map(|one| one.id).collect()
 }
 
-pub(crate) async fn an_event_is_found_with_all_that_it_may_have_gone_to<S: Store>(store: S) {
+pub(crate) async fn an_event_is_found_with_all_that_it_may_have_gone_to(store: Store) {
     let house = House::new(store).await;
     let ticket = enveloped(client(1), 1, "");
     let published = house.publish(&[ticket]).await;
@@ -132,7 +132,7 @@ pub(crate) async fn an_event_is_found_with_all_that_it_may_have_gone_to<S: Store
     assert_eq!(code(house.store.whereabouts(unknown).await), "no event");
 }
 
-pub(crate) async fn whoever_was_removed_before_is_no_candidate<S: Store>(store: S) {
+pub(crate) async fn whoever_was_removed_before_is_no_candidate(store: Store) {
     let house = House::new(store).await;
     let removed_at = house.now - seconds(3_600);
     let gone = add(&house.store, 1, "gone", removed_at - seconds(60)).await;
@@ -148,7 +148,7 @@ pub(crate) async fn whoever_was_removed_before_is_no_candidate<S: Store>(store: 
     );
 }
 
-pub(crate) async fn what_waits_in_order_says_for_whom<S: Store>(store: S) {
+pub(crate) async fn what_waits_in_order_says_for_whom(store: Store) {
     let mut house = House::new(store).await;
     let mut settings = house.ours.settings.clone();
     settings.order = Some(Order {
@@ -219,7 +219,7 @@ pub(crate) async fn what_waits_in_order_says_for_whom<S: Store>(store: S) {
     assert_eq!(house.place(ours[2].id.event).await, place(0, first));
 }
 
-pub(crate) async fn what_holds_an_event_is_told<S: Store>(store: S) {
+pub(crate) async fn what_holds_an_event_is_told(store: Store) {
     let house = House::new(store).await;
     let of_spring = |of, n| enveloped(of, n, r#""campaign":"spring","recipient":"ann","#);
     let events = [of_spring(client(1), 1), of_spring(client(2), 2)];

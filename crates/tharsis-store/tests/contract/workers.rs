@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tharsis_core::{delivery::End, subscription::Subscription};
 use tharsis_store::{
-    LaneRead, Lease, Outbox, Pending, Registry, Remaining, Shard, Shards, Status, StoreError,
+    LaneRead, Lease, Outbox, Pending, Registry, Remaining, Shard, Shards, Status, Store,
+    StoreError,
     postgres::{Options, PostgresStore},
 };
 
@@ -14,8 +15,8 @@ const NOTHING: Shards = Shards(0);
 
 /// Two workers that have half of the shards each: the first has those of both clients.
 struct Two {
-    first: House<PostgresStore>,
-    second: PostgresStore,
+    first: House,
+    second: Store,
     /// The second one's.
     lease: Lease,
     /// Of our client: in a shard of the first worker, and in one of the second.
@@ -43,7 +44,7 @@ impl Two {
         }
     }
 
-    async fn due(&self, store: &PostgresStore, lease: &Lease, of: &Subscription) -> usize {
+    async fn due(&self, store: &Store, lease: &Lease, of: &Subscription) -> usize {
         let lane = LaneRead {
             subscription: self.first.number(of),
             after: None,
@@ -56,7 +57,7 @@ impl Two {
 }
 
 /// A subscription of our client in one of these shards; which one it comes to lie in is chance.
-async fn in_one_of(house: &House<PostgresStore>, shards: Shards) -> Subscription {
+async fn in_one_of(house: &House, shards: Shards) -> Subscription {
     for n in 0.. {
         let name = format!("{shards:?} {n}");
         let added = add(&house.store, 1, &name, house.now).await;
@@ -67,24 +68,23 @@ async fn in_one_of(house: &House<PostgresStore>, shards: Shards) -> Subscription
     unreachable!("the range has no end")
 }
 
-async fn hold(store: &PostgresStore, n: u8, give: Shards) -> Lease {
+async fn hold(store: &Store, n: u8, give: Shards) -> Lease {
     store.hold(worker(n), give).await.expect("a lease")
 }
 
-async fn leave(house: &House<PostgresStore>, keep: Shards) -> Lease {
+async fn leave(house: &House, keep: Shards) -> Lease {
     let left = house.store.release(&house.lease, Some(keep)).await;
     left.expect("given back").expect("some is left")
 }
 
 /// A store whose leases are short.
-async fn open_short(schema: &Schema) -> PostgresStore {
+async fn open_short(schema: &Schema) -> Store {
     let options = Options {
         lease: Duration::from_millis(700),
         ..schema.options()
     };
-    PostgresStore::open(&schema.url(), options)
-        .await
-        .expect("opens")
+    let store = PostgresStore::open(&schema.url(), options).await;
+    Store::Postgres(store.expect("opens"))
 }
 
 pub(crate) async fn live_workers_share_evenly(schema: &Schema) {
@@ -246,7 +246,7 @@ pub(crate) async fn each_sees_what_lies_in_its_own_shards(schema: &Schema) {
     house.route().await;
 
     let (near, far) = (house.number(&two.near), house.number(&two.far));
-    let lanes = async |store: &PostgresStore, lease: &Lease| -> Vec<i64> {
+    let lanes = async |store: &Store, lease: &Lease| -> Vec<i64> {
         let lanes = store.lanes(lease).await.expect("lanes");
         lanes.iter().map(|lane| lane.subscription).collect()
     };

@@ -5,15 +5,13 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, sqlite};
 use tharsis_core::{ClientId, EventId, Timestamp, WorkerId};
 use tharsis_store::{
+    Store, StoreOptions,
     postgres::{Options, PostgresStore},
-    sqlite::SqliteStore,
 };
 
-use crate::harness::{Schema, Store};
+use crate::harness::Schema;
 
 pub(crate) trait Database {
-    type Store: Store;
-
     /// How many workers may deliver at the same time.
     const WORKERS: usize;
 
@@ -23,7 +21,7 @@ pub(crate) trait Database {
     async fn clear(&mut self);
 
     /// A store on it, as another process would have it.
-    async fn open(&self) -> Self::Store;
+    async fn open(&self) -> Store;
 
     /// Publishes as any program does, with a payload that nobody has frozen.
     async fn publish(&self, client: ClientId, payload: &str, expires: Option<Timestamp>)
@@ -42,8 +40,6 @@ impl Sqlite {
 }
 
 impl Database for Sqlite {
-    type Store = SqliteStore;
-
     const WORKERS: usize = 1;
 
     async fn new() -> Self {
@@ -54,9 +50,10 @@ impl Database for Sqlite {
         *self = Self::new().await;
     }
 
-    async fn open(&self) -> SqliteStore {
+    async fn open(&self) -> Store {
         let url = format!("sqlite://{}", self.path().display());
-        SqliteStore::open(&url).await.expect("opens")
+        let store = Store::open(&url, &StoreOptions::default()).await;
+        store.expect("opens")
     }
 
     async fn publish(
@@ -100,8 +97,6 @@ impl Postgres {
 }
 
 impl Database for Postgres {
-    type Store = PostgresStore;
-
     const WORKERS: usize = 2;
 
     async fn new() -> Self {
@@ -126,15 +121,14 @@ impl Database for Postgres {
         conn.close().await.expect("closed");
     }
 
-    async fn open(&self) -> PostgresStore {
+    async fn open(&self) -> Store {
         let options = Options {
             // A lease runs out when the story says so.
             lease: Duration::from_secs(3_600),
             ..self.0.options()
         };
-        PostgresStore::open(&self.0.url(), options)
-            .await
-            .expect("opens")
+        let store = PostgresStore::open(&self.0.url(), options).await;
+        Store::Postgres(store.expect("opens"))
     }
 
     async fn publish(

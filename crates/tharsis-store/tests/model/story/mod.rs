@@ -14,7 +14,8 @@ use tharsis_core::{
     DeliveryId, EventId, ReplayId, SubscriptionId, Timestamp, WorkerId, delivery::End,
 };
 use tharsis_store::{
-    DeliveryFilter, Due, Lease, ReplayChoice, ReplayKey, Routed, Settlement, Status, model::Model,
+    DeliveryFilter, Due, Lease, ReplayChoice, ReplayKey, Routed, Settlement, Status, Store,
+    model::Model,
 };
 
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
 const ALL: u32 = 10_000;
 
 pub(crate) struct Story<'a, D: Database> {
-    pub(crate) workers: Vec<Worker<D::Store>>,
+    pub(crate) workers: Vec<Worker>,
     pub(crate) model: Model,
     /// The instant that is handed over. It moves a little with each command.
     pub(crate) now: Timestamp,
@@ -49,8 +50,8 @@ pub(crate) struct Story<'a, D: Database> {
 }
 
 /// A worker's process.
-pub(crate) struct Worker<S> {
-    pub(crate) store: S,
+pub(crate) struct Worker {
+    pub(crate) store: Store,
     id: WorkerId,
     pub(crate) lease: Option<Both<Lease>>,
     plan: Vec<Both<Routed>>,
@@ -241,7 +242,7 @@ impl<'a, D: Database> Story<'a, D> {
         filter
     }
 
-    pub(crate) fn any(&self) -> &D::Store {
+    pub(crate) fn any(&self) -> &Store {
         &self.workers[0].store
     }
 
