@@ -7,9 +7,9 @@ use std::{
 
 use axum::http::{HeaderMap, StatusCode, header};
 use tharsis::{
-    ClientId, Registry, Timestamp,
+    ClientId, Registry, Timestamp, TokenId,
     store::{By, TokenRecord},
-    token::{Permission, Token},
+    token::{Permission, Role, Token},
 };
 use tokio::time::timeout;
 use tracing::warn;
@@ -71,6 +71,16 @@ impl Caller {
             format!("is not for a token of the role {}", role.as_str()),
         )
         .hint("ask an admin for a token of another role"))
+    }
+
+    /// The token that they hold.
+    pub(crate) fn token(&self) -> TokenId {
+        self.token.id
+    }
+
+    /// What they are there for.
+    pub(crate) fn role(&self) -> Role {
+        self.token.grant.role
     }
 
     /// Whom the audit is to name.

@@ -1,5 +1,16 @@
 //! The JSON documents of the API and of the program's `--json`. Times are RFC 3339 in UTC.
 
+mod alert;
+mod campaign;
+mod catalogue;
+mod preview;
+mod remaining;
+mod subscription;
+mod token;
+mod trying;
+mod why;
+mod worker;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -12,6 +23,19 @@ use tharsis::{
     subscription::{Held, Subscription},
     text::{excerpt, inert},
 };
+
+pub use alert::AlertDocument;
+pub use campaign::{
+    CampaignChangedDocument, CampaignDocument, CampaignReportDocument, delivered_per_second,
+};
+pub use catalogue::{DescribedDocument, EventTypeDocument, OutcomeDocument};
+pub use preview::PreviewDocument;
+pub use remaining::RemainingDocument;
+pub use subscription::{MadeSubscriptionDocument, ReceiverDocument, RemovedDocument};
+pub use token::{MadeTokenDocument, TokenDocument};
+pub use trying::{FilterTestDocument, JudgedDocument, TestDocument};
+pub use why::WhyDocument;
+pub use worker::WorkerDocument;
 
 /// A subscription. Of its secret there is a fingerprint alone, of its headers the names.
 #[derive(Debug, Serialize)]
@@ -67,6 +91,8 @@ pub struct SubscriptionDocument<'a> {
     overlap_until: Option<String>,
     created_at: String,
     updated_at: String,
+    /// Another one after each change.
+    version: u64,
 }
 
 /// How its receiver does.
@@ -134,6 +160,7 @@ impl<'a> From<&'a Subscription> for SubscriptionDocument<'a> {
             overlap_until: subscription.overlap_until.map(|at| at.to_string()),
             created_at: subscription.created_at.to_string(),
             updated_at: subscription.updated_at.to_string(),
+            version: subscription.version,
         }
     }
 }
@@ -276,6 +303,8 @@ impl<'a> From<&'a EventRecord> for EventDocument<'a> {
 #[derive(Debug, Serialize)]
 pub struct ReplayDocument {
     id: String,
+    /// Null: it is of no client alone.
+    client: Option<String>,
     state: &'static str,
     key: &'static str,
     rate: Option<String>,
@@ -294,6 +323,7 @@ impl From<&Replay> for ReplayDocument {
     fn from(replay: &Replay) -> Self {
         Self {
             id: replay.id.to_string(),
+            client: replay.client.map(|client| client.to_string()),
             state: replay.state.as_str(),
             key: replay.key.as_str(),
             rate: replay.rate.map(|rate| rate.to_string()),

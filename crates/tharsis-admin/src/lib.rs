@@ -2,11 +2,24 @@
 
 mod api;
 mod caller;
+mod campaign;
+mod desk;
 pub mod documents;
+mod lifetime;
+mod limit;
+mod listen;
+pub mod preview;
 mod problem;
+pub mod registering;
 mod routes;
+pub mod search;
 mod serve;
+pub mod text;
+pub mod trying;
+pub mod why;
 
+pub use campaign::only_client;
+pub use lifetime::Lifetime;
 pub use problem::Problem;
 pub use routes::{Route, routes};
 pub use serve::{Options, serve};

@@ -52,11 +52,25 @@ impl Problem {
         )
     }
 
+    /// Whether nobody is known by what the request bore.
+    pub(crate) fn is_of_nobody(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
     pub(crate) fn at(self, field: &str) -> Self {
         Self {
             field: Some(field.to_owned()),
             ..self
         }
+    }
+
+    /// The place lies in that one.
+    pub(crate) fn within(self, whole: &str) -> Self {
+        let field = match &self.field {
+            Some(field) => format!("{whole}.{field}"),
+            None => whole.to_owned(),
+        };
+        self.at(&field)
     }
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
@@ -75,23 +89,31 @@ impl Problem {
 }
 
 /// Codes of what clashes with what is there.
-const CONFLICTS: [&str; 9] = [
+const CONFLICTS: &[&str] = &[
+    "campaign_ambiguous",
     "campaign_cancelled",
     "delivery_ended",
+    "expired",
     "idempotency_conflict",
     "name_taken",
     "not_changeable",
     "not_held",
+    "one_signature",
+    "refused",
     "replay_over",
     "secret_of_another_host",
-    "one_signature",
+    "subscription_suspended",
+    "unfinished",
 ];
 
 impl From<Invalid> for Problem {
     fn from(invalid: Invalid) -> Self {
         let status = match invalid.code {
             "backlog_full" => StatusCode::TOO_MANY_REQUESTS,
+            "changed_meanwhile" => StatusCode::PRECONDITION_FAILED,
+            "campaign_unknown" => StatusCode::NOT_FOUND,
             "client_not_allowed" => StatusCode::FORBIDDEN,
+            "no_randomness" => StatusCode::SERVICE_UNAVAILABLE,
             code if CONFLICTS.contains(&code) => StatusCode::CONFLICT,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
@@ -113,13 +135,16 @@ impl From<Error> for Problem {
             Error::Invalid(invalid) | Error::Store(StoreError::Invalid(invalid)) => invalid.into(),
             Error::Store(error) => error.into(),
             error => {
-                let hint = error.hint().map(str::to_owned);
-                let status = match &error {
-                    Error::Check(_) => StatusCode::UNPROCESSABLE_ENTITY,
-                    _ => StatusCode::INTERNAL_SERVER_ERROR,
+                let hint = error.hint().filter(|hint| !hint.is_empty());
+                let (status, field) = match &error {
+                    Error::Check(_) => (StatusCode::UNPROCESSABLE_ENTITY, Some("url")),
+                    _ => (StatusCode::INTERNAL_SERVER_ERROR, None),
                 };
-                let problem = Self::new(status, error.code(), error.to_string());
-                Self { hint, ..problem }
+                Self {
+                    field: field.map(str::to_owned),
+                    hint: hint.map(str::to_owned),
+                    ..Self::new(status, error.code(), error.to_string())
+                }
             }
         }
     }

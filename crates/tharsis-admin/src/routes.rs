@@ -1,13 +1,17 @@
 //! Every door of the API, and what it takes to go through.
 
 use axum::{
+    handler::Handler,
     http::Method,
-    routing::{MethodRouter, get, post},
+    routing::{MethodFilter, MethodRouter, on},
 };
-use tharsis::token::Permission;
+use tharsis::token::Permission::{self, Administer, Operate, Publish, Read};
 
 use crate::{
-    api::{audit, deliveries, events, subscriptions},
+    api::{
+        alerts, audit, campaigns, catalogue, deliveries, events, replays, stats, subscriptions,
+        tokens,
+    },
     serve::House,
 };
 
@@ -27,67 +31,74 @@ pub fn routes() -> Vec<Route> {
     served().into_iter().map(|(route, _)| route).collect()
 }
 
-/// The same, with what answers.
-pub(crate) fn served() -> Vec<(Route, MethodRouter<House>)> {
-    use Permission::{Administer, Operate, Publish, Read};
+/// A door, and what answers behind it.
+type Door = (Route, MethodRouter<House>);
 
-    let on = |method, path, permission, answers| {
-        (
-            Route {
-                method,
-                path,
-                permission,
-            },
-            answers,
-        )
+fn door<H: Handler<T, House>, T: 'static>(
+    (method, filter): (Method, MethodFilter),
+    path: &'static str,
+    permission: Permission,
+    answers: H,
+) -> Door {
+    let route = Route {
+        method,
+        path,
+        permission,
     };
-    let (get_, post_) = (Method::GET, Method::POST);
+    (route, on(filter, answers))
+}
+
+const GET: (Method, MethodFilter) = (Method::GET, MethodFilter::GET);
+const POST: (Method, MethodFilter) = (Method::POST, MethodFilter::POST);
+const PATCH: (Method, MethodFilter) = (Method::PATCH, MethodFilter::PATCH);
+const DELETE: (Method, MethodFilter) = (Method::DELETE, MethodFilter::DELETE);
+
+/// The same, with what answers.
+#[rustfmt::skip]
+pub(crate) fn served() -> Vec<Door> {
     vec![
-        on(post_.clone(), "/v1/events", Publish, post(events::publish)),
-        on(get_.clone(), "/v1/events/{id}", Read, get(events::show)),
-        on(
-            get_.clone(),
-            "/v1/subscriptions",
-            Read,
-            get(subscriptions::list),
-        ),
-        on(
-            get_.clone(),
-            "/v1/subscriptions/{id}",
-            Read,
-            get(subscriptions::show),
-        ),
-        on(
-            post_.clone(),
-            "/v1/subscriptions/{id}/pause",
-            Operate,
-            post(subscriptions::pause),
-        ),
-        on(
-            post_.clone(),
-            "/v1/subscriptions/{id}/resume",
-            Operate,
-            post(subscriptions::resume),
-        ),
-        on(get_.clone(), "/v1/deliveries", Read, get(deliveries::list)),
-        on(
-            get_.clone(),
-            "/v1/deliveries/{event}/{subscription}",
-            Read,
-            get(deliveries::show),
-        ),
-        on(
-            post_.clone(),
-            "/v1/deliveries/{event}/{subscription}/retry",
-            Operate,
-            post(deliveries::retry),
-        ),
-        on(
-            post_,
-            "/v1/deliveries/{event}/{subscription}/cancel",
-            Operate,
-            post(deliveries::cancel),
-        ),
-        on(get_, "/v1/audit", Administer, get(audit::list)),
+        door(POST, "/v1/events", Publish, events::publish),
+        door(GET, "/v1/events/{id}", Read, events::show),
+        door(GET, "/v1/events/{id}/why", Read, events::why),
+
+        door(GET, "/v1/subscriptions", Read, subscriptions::list),
+        door(POST, "/v1/subscriptions", Administer, subscriptions::create),
+        door(GET, "/v1/subscriptions/{id}", Read, subscriptions::show),
+        door(PATCH, "/v1/subscriptions/{id}", Administer, subscriptions::change),
+        door(DELETE, "/v1/subscriptions/{id}", Administer, subscriptions::remove),
+        door(POST, "/v1/subscriptions/{id}/rotate", Administer, subscriptions::rotate),
+        door(POST, "/v1/subscriptions/{id}/test", Operate, subscriptions::test),
+        door(POST, "/v1/subscriptions/{id}/filter-test", Read, subscriptions::filter_test),
+        door(GET, "/v1/subscriptions/{id}/health", Read, subscriptions::health),
+        door(POST, "/v1/subscriptions/{id}/pause", Operate, subscriptions::pause),
+        door(POST, "/v1/subscriptions/{id}/resume", Operate, subscriptions::resume),
+
+        door(GET, "/v1/deliveries", Read, deliveries::list),
+        door(GET, "/v1/deliveries/{event}/{subscription}", Read, deliveries::show),
+        door(POST, "/v1/deliveries/{event}/{subscription}/retry", Operate, deliveries::retry),
+        door(POST, "/v1/deliveries/{event}/{subscription}/cancel", Operate, deliveries::cancel),
+
+        door(GET, "/v1/replays", Read, replays::list),
+        door(POST, "/v1/replays", Operate, replays::create),
+        door(GET, "/v1/replays/{id}", Read, replays::show),
+        door(POST, "/v1/replays/{id}/pause", Operate, replays::pause),
+        door(POST, "/v1/replays/{id}/resume", Operate, replays::resume),
+        door(POST, "/v1/replays/{id}/cancel", Operate, replays::cancel),
+
+        door(GET, "/v1/campaigns/{campaign}", Read, campaigns::show),
+        door(POST, "/v1/campaigns/{campaign}/pause", Operate, campaigns::pause),
+        door(POST, "/v1/campaigns/{campaign}/resume", Operate, campaigns::resume),
+        door(POST, "/v1/campaigns/{campaign}/cancel", Operate, campaigns::cancel),
+
+        door(GET, "/v1/alerts", Read, alerts::list),
+        door(GET, "/v1/stats", Read, stats::show),
+        door(GET, "/v1/event-types", Read, catalogue::event_types),
+        door(GET, "/v1/event-types/{name}", Read, catalogue::event_type),
+        door(GET, "/v1/outcomes", Read, catalogue::outcomes),
+
+        door(GET, "/v1/tokens", Administer, tokens::list),
+        door(POST, "/v1/tokens", Administer, tokens::create),
+        door(DELETE, "/v1/tokens/{id}", Administer, tokens::revoke),
+        door(GET, "/v1/audit", Administer, audit::list),
     ]
 }

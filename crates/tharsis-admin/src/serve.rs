@@ -1,12 +1,6 @@
 //! The server: who comes in, how many at once, and for how long.
 
-use std::{
-    fmt,
-    future::{Future, IntoFuture as _},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, future::Future, net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -16,21 +10,29 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tharsis::{Emitter, Registry, Timestamp};
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-    time::timeout,
-};
+use tharsis::{Emitter, Registry, Timestamp, egress::Policy, profile::Profiles, token::Permission};
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 
-use crate::{Problem, Route, caller::Caller, routes::served};
+use crate::{
+    Problem, Route,
+    caller::Caller,
+    limit::Limits,
+    listen::{Bounds, listen},
+    routes::served,
+};
 
 /// What the server allows.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
+    /// Connections at once; more wait until one is closed.
+    pub connections: usize,
     /// Requests at once; more are answered 503.
     pub at_once: usize,
+    /// Requests a second of one token, but for those that publish; more are answered 429.
+    pub rate: NonZeroU32,
+    /// How long the head of a request may take, and a connection be idle.
+    pub head: Duration,
     /// How long a request may take.
     pub deadline: Duration,
     /// The largest body, in bytes.
@@ -39,17 +41,27 @@ pub struct Options {
     pub grace: Duration,
     /// What time it is.
     pub clock: fn() -> Timestamp,
+    /// Which URLs may be registered.
+    pub egress: Policy,
+    /// The profiles that subscriptions may be of.
+    pub profiles: Profiles,
 }
 
 impl Options {
-    /// 512 requests at once, 30 s, 8 MiB, 10 s.
-    pub const fn new(clock: fn() -> Timestamp) -> Self {
+    /// 1,024 connections, 512 requests at once, 100 a second, 30 s for a head and 30 s for an answer, 8 MiB, 10 s; the public
+    /// internet, and the profiles that come with the program.
+    pub fn new(clock: fn() -> Timestamp) -> Self {
         Self {
+            connections: 1_024,
             at_once: 512,
+            rate: NonZeroU32::new(100).expect("is not nought"),
+            head: Duration::from_secs(30),
             deadline: Duration::from_secs(30),
             body_limit: 8 * 1024 * 1024,
             grace: Duration::from_secs(10),
             clock,
+            egress: Policy::default(),
+            profiles: Profiles::default(),
         }
     }
 }
@@ -60,7 +72,8 @@ pub(crate) struct House {
     pub(crate) emitter: Arc<Emitter>,
     doors: Arc<[Route]>,
     places: Arc<Semaphore>,
-    options: Options,
+    limits: Arc<Limits>,
+    pub(crate) options: Arc<Options>,
 }
 
 impl fmt::Debug for House {
@@ -77,30 +90,18 @@ impl House {
 
 /// Serves the API until `shutdown` resolves, and the requests that came before are answered; nobody is waited for longer than
 /// [`Options::grace`].
-///
-/// # Errors
-/// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
     emitter: Arc<Emitter>,
     options: Options,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let grace = options.grace;
-    let service = router(emitter, options).into_make_service_with_connect_info::<SocketAddr>();
-    let (end, mut ended) = watch::channel(());
-    let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
-        shutdown.await;
-        drop(end);
-    });
-    let serving = serving.into_future();
-    tokio::pin!(serving);
-    tokio::select! {
-        served = &mut serving => return served,
-        _ = ended.changed() => {}
-    }
-    // Whoever has sent half a request, or reads no answer, keeps nobody from ending.
-    timeout(grace, serving).await.unwrap_or(Ok(()))
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let bounds = Bounds {
+        connections: options.connections,
+        head: options.head,
+        grace: options.grace,
+    };
+    listen(listener, router(emitter, options), bounds, shutdown).await;
 }
 
 fn router(emitter: Arc<Emitter>, options: Options) -> Router {
@@ -109,7 +110,8 @@ fn router(emitter: Arc<Emitter>, options: Options) -> Router {
         emitter,
         doors: served.iter().map(|(route, _)| route.clone()).collect(),
         places: Arc::new(Semaphore::new(options.at_once)),
-        options,
+        limits: Arc::new(Limits::new(options.rate, options.clock)),
+        options: Arc::new(options),
     };
     let mut router = Router::new();
     for (route, answers) in served {
@@ -165,7 +167,17 @@ async fn admit(
         let door = house.doors.iter().find(is_asked);
         let door = door.ok_or_else(|| Problem::not_found("path"))?;
         let at = (house.options.clock)();
-        let caller = Caller::of(request.headers(), from, house.registry(), at).await?;
+        let caller = Caller::of(request.headers(), from, house.registry(), at).await;
+        let caller = caller.or_else(|problem| {
+            if problem.is_of_nobody() {
+                house.limits.failed(from.ip())?;
+            }
+            Err(problem)
+        })?;
+        // Publishing is what it is there for.
+        if door.permission != Permission::Publish {
+            house.limits.asked(caller.token())?;
+        }
         caller.check(door.permission)?;
         fits(&request, door, house.options.body_limit)?;
         request.extensions_mut().insert(caller);
@@ -186,8 +198,10 @@ async fn admit(
 
 /// What no route has to see to.
 fn fits(request: &Request, door: &Route, body_limit: usize) -> Result<(), Problem> {
-    let is_list = door.method == Method::GET && !door.path.contains('{');
-    if !is_list && request.uri().query().is_some_and(|query| !query.is_empty()) {
+    // Lists take parameters; so does a campaign, whose name says not whose it is.
+    let is_list = !door.path.contains('{') || door.path.starts_with("/v1/campaigns/");
+    let takes_parameters = door.method == Method::GET && is_list;
+    if !takes_parameters && request.uri().query().is_some_and(|query| !query.is_empty()) {
         return Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "unknown_parameter",

@@ -11,6 +11,7 @@ mod database;
 mod dead;
 mod drain;
 mod hostile;
+mod http;
 mod latency;
 mod lists;
 mod memory;
@@ -100,6 +101,8 @@ enum Scenario {
     Stream,
     /// Publish in batches, and one event a commit.
     Publish,
+    /// Publish over HTTP, one event a request, with and without delivery.
+    Http,
     /// From publish to receipt at 50 events a second, in one process and across two.
     Latency,
     /// A publish by each of eight processes beside a draining run.
@@ -138,6 +141,9 @@ enum Role {
     /// A worker, in a process of its own.
     #[command(hide = true)]
     Work(work::Work),
+    /// The API, in a process of its own.
+    #[command(hide = true)]
+    Serve(http::Serve),
     /// Somebody who publishes, in a process of its own.
     #[command(hide = true)]
     PublishBeside(neighbours::Neighbour),
@@ -152,6 +158,7 @@ async fn main() -> anyhow::Result<()> {
         }
         Some(Role::ReceiveHostile(receive)) => return hostile::run(receive).await,
         Some(Role::Work(work)) => return work::run(work).await,
+        Some(Role::Serve(serve)) => return http::run(serve).await,
         Some(Role::PublishBeside(neighbour)) => return neighbours::run(neighbour).await,
         None => {}
     }
@@ -176,6 +183,7 @@ async fn main() -> anyhow::Result<()> {
         Scenario::Drain => drain::measure(&plan).await?,
         Scenario::Stream => stream::measure(&plan).await?,
         Scenario::Publish => publish::measure(&plan).await?,
+        Scenario::Http => http::measure(&plan).await?,
         Scenario::Latency => latency::measure(&plan).await?,
         Scenario::Neighbours => neighbours::measure(&plan).await?,
         Scenario::Workers => workers::measure(&plan).await?,

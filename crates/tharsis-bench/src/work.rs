@@ -1,6 +1,6 @@
 //! A worker as a process of its own.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::Args;
 use tharsis::{Emitter, EngineOptions, Options};
@@ -26,19 +26,47 @@ pub(crate) struct Work {
     in_flight: usize,
 }
 
+impl Work {
+    /// An emitter as it is told.
+    pub(crate) async fn emitter(self) -> anyhow::Result<Emitter> {
+        let options = Options {
+            egress: loopback(&self.ports)?,
+            ca_file: Some(self.ca_file),
+            key_file: Some(self.key_file),
+            engine: EngineOptions {
+                max_in_flight: self.in_flight,
+                ..EngineOptions::default()
+            },
+            ..Options::default()
+        };
+        Ok(Emitter::open(&self.database, options).await?)
+    }
+
+    /// What tells it so.
+    pub(crate) fn arguments(outside: &Outside, in_flight: usize, more: &[u16]) -> [OsString; 10] {
+        let ports: Vec<String> = [&[outside.port], more]
+            .concat()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        [
+            "--database".into(),
+            outside.outbox.url.clone().into(),
+            "--key-file".into(),
+            outside.outbox.key_file.clone().into(),
+            "--ca-file".into(),
+            outside.ca_file.clone().into(),
+            "--ports".into(),
+            ports.join(",").into(),
+            "--in-flight".into(),
+            in_flight.to_string().into(),
+        ]
+    }
+}
+
 /// Delivers until standard input ends. Says when it begins and, at last, how many it has delivered.
 pub(crate) async fn run(work: Work) -> anyhow::Result<()> {
-    let options = Options {
-        egress: loopback(&work.ports)?,
-        ca_file: Some(work.ca_file),
-        key_file: Some(work.key_file),
-        engine: EngineOptions {
-            max_in_flight: work.in_flight,
-            ..EngineOptions::default()
-        },
-        ..Options::default()
-    };
-    let emitter = Emitter::open(&work.database, options).await?;
+    let emitter = work.emitter().await?;
     emitter.client()?;
     emitter.own().await?;
     say("delivers")?;
@@ -58,24 +86,8 @@ pub(crate) async fn start_reaching(
     in_flight: usize,
     more: &[u16],
 ) -> anyhow::Result<Role> {
-    let ports: Vec<String> = [&[outside.port], more]
-        .concat()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    let mut role = Role::start([
-        "work".into(),
-        "--database".into(),
-        outside.outbox.url.clone().into(),
-        "--key-file".into(),
-        outside.outbox.key_file.clone().into(),
-        "--ca-file".into(),
-        outside.ca_file.clone().into(),
-        "--ports".into(),
-        ports.join(",").into(),
-        "--in-flight".into(),
-        in_flight.to_string().into(),
-    ])?;
+    let arguments = Work::arguments(outside, in_flight, more);
+    let mut role = Role::start(["work".into()].into_iter().chain(arguments))?;
     role.hear().await?;
     Ok(role)
 }

@@ -171,8 +171,8 @@ pub(crate) struct World {
     pub(crate) secret: Secret,
     pub(crate) egress: Policy,
     pub(crate) outside: Outside,
-    // Ends with the world.
-    _receiver: Process,
+    /// Ends with the world.
+    pub(crate) receiver: Process,
 }
 
 impl World {
@@ -190,7 +190,7 @@ impl World {
             secret,
             egress: loopback(&[outside.port])?,
             outside,
-            _receiver: receiver,
+            receiver,
         })
     }
 }

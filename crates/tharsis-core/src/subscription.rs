@@ -142,10 +142,12 @@ pub struct Subscription {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+    /// Counts its changes: the next one has another.
+    pub version: u64,
 }
 
 impl Subscription {
-    /// Of these credentials it shows what may be shown.
+    /// One that was not changed yet. Of these credentials it shows what may be shown.
     pub fn new(
         id: SubscriptionId,
         settings: Settings,
@@ -169,6 +171,7 @@ impl Subscription {
             headers: names.collect(),
             created_at,
             updated_at,
+            version: 1,
         }
     }
 }

@@ -58,7 +58,8 @@ pub trait Registry: Send + Sync + 'static {
     /// Replaces the settings of a subscription, whose receiver is asked anew then, and of its credentials what is given
     /// anew. Where the URL leads to another host, headers that are not given go, for they are not that host's; a secret that is
     /// not given is refused (`secret_of_another_host`), so that nobody loses one unasked. Refused with `not_changeable` when
-    /// `client` or `profile` is another one: deliveries that wait were routed under these.
+    /// `client` or `profile` is another one: deliveries that wait were routed under these; with `changed_meanwhile` when it is
+    /// not the [version](Anew::version) any more that it is to replace.
     fn set<'a>(
         &'a self,
         id: SubscriptionId,
@@ -139,8 +140,12 @@ pub trait Registry: Send + Sync + 'static {
         id: SubscriptionId,
     ) -> impl Future<Output = Result<Vec<TransitionRecord>, StoreError>> + Send;
 
-    /// What people were told and are to be told, what is not told yet first, then the newest; at most 100 of 90 days.
-    fn alerts(&self) -> impl Future<Output = Result<Vec<AlertRecord>, StoreError>> + Send;
+    /// What people were told and are to be told of the subscriptions of one client or of all, what is not told yet first, then
+    /// the newest; at most 100 of 90 days.
+    fn alerts(
+        &self,
+        client: Option<ClientId>,
+    ) -> impl Future<Output = Result<Vec<AlertRecord>, StoreError>> + Send;
 
     /// Asks the owner to make one unfinished delivery due now. Refused with `delivery_ended` when it is finished.
     fn retry<'a>(
@@ -161,6 +166,9 @@ pub trait Registry: Send + Sync + 'static {
     /// whose subscription is gone, or that ended `refused`, is skipped and counted; so is one that has ended under a replay
     /// which was not through when this one was asked for, or came later, so that of two replays of the same one sends it. A
     /// filter looks only at what has ended. A subscription has some hundred unfinished deliveries of a replay at a time.
+    ///
+    /// One of a [client](ReplayDraft::client) takes nothing of another's, whatever the filter: what is named of another
+    /// client is not found, and a filter that names one is refused with `bad_choice`.
     fn replay<'a>(
         &'a self,
         draft: &'a ReplayDraft,
@@ -213,8 +221,11 @@ pub trait Registry: Send + Sync + 'static {
     fn replay_state(&self, id: ReplayId)
     -> impl Future<Output = Result<Replay, StoreError>> + Send;
 
-    /// The replays, newest first, at most 100.
-    fn replays(&self) -> impl Future<Output = Result<Vec<Replay>, StoreError>> + Send;
+    /// The replays, newest first, at most 100: of one client those that are of it alone.
+    fn replays(
+        &self,
+        client: Option<ClientId>,
+    ) -> impl Future<Output = Result<Vec<Replay>, StoreError>> + Send;
 
     /// Holds what there is of a campaign and what comes, until it is resumed. One that is paused already stays so since
     /// then. Refused with `campaign_cancelled` when it is cancelled.
@@ -263,7 +274,7 @@ pub trait Registry: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Whereabouts, StoreError>> + Send;
 
     /// Erases the events of somebody, routed or not, with what became of them; of a [client](Erasure::Client) its subscriptions
-    /// and tokens too. What is not delivered is not sent any more, but for what is under way: what is recorded of that goes within two
+    /// too, and its tokens, those first, so that nobody publishes for it any more. What is not delivered is not sent any more, but for what is under way: what is recorded of that goes within two
     /// hours, by [`Outbox::forget`](crate::Outbox::forget). It may be asked for again where it was cut short. The audit keeps
     /// [whose](Erasure::subject) it was and how much. `tell` is told how far it has come.
     ///
@@ -321,9 +332,11 @@ pub trait Registry: Send + Sync + 'static {
         client: Option<ClientId>,
     ) -> impl Future<Output = Result<Vec<TokenRecord>, StoreError>> + Send;
 
-    /// Has it let nobody in any more, for ever. One that is revoked already stays so since then. The audit keeps it.
+    /// Has it let nobody in any more, for ever. One that is revoked already stays so since then. The audit keeps it. Where a
+    /// `client` is named, whose tokens alone may be revoked, another's is not found, nor is one that is for all of them.
     fn revoke_token<'a>(
         &'a self,
+        client: Option<ClientId>,
         id: TokenId,
         by: By<'a>,
     ) -> impl Future<Output = Result<TokenRecord, StoreError>> + Send;
@@ -348,18 +361,31 @@ pub trait Registry: Send + Sync + 'static {
     fn has_tokens(&self, now: Timestamp) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
-/// What of its credentials a subscription is given anew, with its settings.
+/// What a subscription is given anew beside its settings, and in place of what.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Anew<'a> {
     /// In place of the one that was there, and of those that went on signing beside it; `Some(None)` for none.
     pub secret: Option<Option<&'a Secret>>,
     /// In place of all that were there.
     pub headers: Option<&'a [OwnHeader]>,
+    /// The version that it is to replace; whatever there is, where none is named.
+    pub version: Option<u64>,
 }
 
 impl<'a> Anew<'a> {
-    /// What becomes of the credentials of the present subscription.
+    /// What becomes of the credentials of the present subscription, where that is the one that is to be replaced.
     pub(crate) fn on(self, present: &Target, settings: &Settings) -> Result<Replaced<'a>, Invalid> {
+        if self
+            .version
+            .is_some_and(|version| version != present.subscription.version)
+        {
+            return Err(Invalid::new(
+                "changed_meanwhile",
+                "is not what was read: somebody has changed it since",
+            )
+            .at("if-match")
+            .hint("read it again, and make the change to what it is now"));
+        }
         let moves = present.subscription.settings.url.host() != settings.url.host();
         if moves && self.secret.is_none() && present.credentials.secret.is_some() {
             return Err(Invalid::new(

@@ -1,22 +1,23 @@
 //! Replays: how they are asked for, how far they are, and what one step of one takes.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     hash::Hash,
     time::Duration,
 };
 
 use tharsis_core::{
-    DeliveryId, Invalid, ReplayId, SubscriptionId, Timestamp,
+    ClientId, DeliveryId, Invalid, ReplayId, SubscriptionId, Timestamp,
     alert::is_own,
     delivery::End,
     filter::{Answer, Filter},
     json,
     rate::Rate,
-    subscription::Settings,
+    subscription::{Settings, Target},
 };
 
-use crate::{Deed, DeliveryFilter, Status, StoreError, filter::to_text};
+use crate::{Deed, DeliveryFilter, Status, StoreError, filter::to_text, subscription};
 
 /// A replay as somebody asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,17 +34,25 @@ pub struct ReplayDraft {
     pub rate: Option<Rate>,
     /// How many deliveries it would be at most, where that was counted: for those who watch.
     pub expected: Option<u64>,
+    /// Of this client alone, which may see it; `None` of all, for those alone who see all.
+    pub client: Option<ClientId>,
 }
 
 impl ReplayDraft {
-    /// Of what is chosen: under the events' own keys, as fast as receivers take it.
+    /// Of what is chosen: under the events' own keys, as fast as receivers take it, and of the client alone that its filter
+    /// names.
     pub fn new(choice: ReplayChoice) -> Self {
+        let client = match &choice {
+            ReplayChoice::Filter(filter) => filter.client,
+            ReplayChoice::Deliveries(_) | ReplayChoice::Missing(..) => None,
+        };
         Self {
             choice,
             key: ReplayKey::Same,
             to: None,
             rate: None,
             expected: None,
+            client,
         }
     }
 }
@@ -85,6 +94,8 @@ impl ReplayKey {
 pub struct Replay {
     /// Its name.
     pub id: ReplayId,
+    /// Of this client alone, which may see it; `None` of all, for those alone who see all.
+    pub client: Option<ClientId>,
     /// Under which idempotency value it sends.
     pub key: ReplayKey,
     /// No faster than this.
@@ -192,6 +203,63 @@ pub(crate) fn check(choice: &ReplayChoice) -> Result<(), Invalid> {
     }
 }
 
+/// As it is asked for, and where it is of one client, narrowed to what is of that client.
+///
+/// # Errors
+/// As [`check`], and `bad_choice` for a filter of another client.
+pub(crate) fn narrowed(draft: &ReplayDraft) -> Result<Cow<'_, ReplayDraft>, Invalid> {
+    let narrowed = draft.client.and_then(|client| match &draft.choice {
+        ReplayChoice::Deliveries(_) => None,
+        ReplayChoice::Filter(filter) => {
+            Some(of_client(filter, client, Some(client)).map(ReplayChoice::Filter))
+        }
+        // Whose it is, the subscription says.
+        ReplayChoice::Missing(of, filter) => {
+            Some(of_client(filter, client, None).map(|filter| ReplayChoice::Missing(*of, filter)))
+        }
+    });
+    let draft = match narrowed.transpose()? {
+        None => Cow::Borrowed(draft),
+        Some(choice) => Cow::Owned(ReplayDraft {
+            choice,
+            ..draft.clone()
+        }),
+    };
+    check(&draft.choice)?;
+    Ok(draft)
+}
+
+/// A filter that says nothing of another client, with what it says of this one from now on.
+fn of_client(
+    filter: &DeliveryFilter,
+    client: ClientId,
+    said: Option<ClientId>,
+) -> Result<DeliveryFilter, Invalid> {
+    if filter.client.is_some_and(|other| other != client) {
+        return Err(
+            Invalid::new("bad_choice", "is not the client that the replay is of")
+                .at("client")
+                .hint("leave it out, or ask for a replay of that client"),
+        );
+    }
+    Ok(DeliveryFilter {
+        client: said,
+        ..filter.clone()
+    })
+}
+
+/// The number of a subscription that was found, if it is of the client that a replay is of.
+pub(crate) fn number_of(
+    client: Option<ClientId>,
+    (number, target): &(i64, Target),
+) -> Result<i64, StoreError> {
+    let of = &target.subscription;
+    if client.is_some_and(|client| client != of.settings.client) {
+        return Err(subscription::not_found(of.id));
+    }
+    Ok(*number)
+}
+
 /// What the audit says of a replay that is asked for.
 pub(crate) fn deed(draft: &ReplayDraft, id: ReplayId) -> Result<Deed, StoreError> {
     let (takes, filter) = match &draft.choice {
@@ -201,7 +269,6 @@ pub(crate) fn deed(draft: &ReplayDraft, id: ReplayId) -> Result<Deed, StoreError
             (format!("what {of} was never delivered"), Some(filter))
         }
     };
-    let client = filter.and_then(|filter| filter.client);
     let filter = filter.map(to_text).transpose()?;
     let detail = serde_json::json!({
         "takes": takes,
@@ -211,7 +278,20 @@ pub(crate) fn deed(draft: &ReplayDraft, id: ReplayId) -> Result<Deed, StoreError
         "rate": draft.rate.map(|rate| rate.to_string()),
     });
     let deed = Deed::new("replay.asked", &id).with(detail);
-    Ok(Deed { client, ..deed })
+    Ok(Deed {
+        client: draft.client,
+        ..deed
+    })
+}
+
+/// What the audit says of a replay to which something is done.
+pub(crate) fn deed_of(order: Order, replay: &Replay) -> Deed {
+    let detail = serde_json::json!({ "replayed": replay.replayed });
+    let deed = Deed::new(order.action(), &replay.id).with(detail);
+    Deed {
+        client: replay.client,
+        ..deed
+    }
 }
 
 /// Why a replay cannot be paused, resumed or cancelled.
@@ -627,6 +707,44 @@ impl Wait {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_replay_of_one_client_takes_of_that_client_alone() {
+        let [ours, theirs] = [1, 2].map(|n| ClientId::from_uuid(uuid::Uuid::from_u128(n)));
+        let saying = |client| DeliveryFilter {
+            client,
+            ..DeliveryFilter::default()
+        };
+        let lacking = SubscriptionId::from_uuid(uuid::Uuid::from_u128(7));
+        let taken = |of: Option<ClientId>, choice: ReplayChoice| {
+            let mut draft = ReplayDraft::new(choice);
+            draft.client = of;
+            narrowed(&draft)
+                .map(|draft| draft.into_owned().choice)
+                .map_err(|refused| refused.code)
+        };
+        let all = |client| ReplayChoice::Filter(saying(client));
+        let missing = |client| ReplayChoice::Missing(lacking, saying(client));
+        assert_eq!(ReplayDraft::new(all(Some(ours))).client, Some(ours));
+        for (of, said, becomes) in [
+            (None, None, Ok(None)),
+            (None, Some(ours), Ok(Some(ours))),
+            (Some(ours), None, Ok(Some(ours))),
+            (Some(ours), Some(ours), Ok(Some(ours))),
+            (Some(ours), Some(theirs), Err("bad_choice")),
+        ] {
+            assert_eq!(taken(of, all(said)), becomes.map(all));
+        }
+        for (of, said, becomes) in [
+            (None, None, Ok(None)),
+            (None, Some(ours), Err("bad_choice")),
+            (Some(ours), None, Ok(None)),
+            (Some(ours), Some(ours), Ok(None)),
+            (Some(ours), Some(theirs), Err("bad_choice")),
+        ] {
+            assert_eq!(taken(of, missing(said)), becomes.map(missing));
+        }
+    }
 
     fn met(event: u32, subscription: i64) -> Met<u32> {
         Met {

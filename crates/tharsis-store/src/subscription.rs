@@ -69,6 +69,7 @@ pub(crate) struct SubscriptionRow {
     pub(crate) resuming: Option<String>,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
+    pub(crate) version: i64,
     pub(crate) state: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) secret: Option<Sealed>,
@@ -104,6 +105,7 @@ impl SubscriptionRow {
         let health = std::mem::take(&mut self.health);
         let resuming = self.resuming.as_deref().and_then(Held::parse);
         let secret_set_at = self.secret_set_at;
+        let version = self.version.unsigned_abs();
         let settings = self.into_settings(profile, filter.unwrap_or_default())?;
         let held = held.or_else(|| {
             let fits = settings.fits(&credentials);
@@ -114,6 +116,7 @@ impl SubscriptionRow {
             subscription: Subscription {
                 resuming,
                 secret_set_at,
+                version,
                 ..Subscription::new(id, settings, (state, health), &credentials, times)
             },
             credentials,

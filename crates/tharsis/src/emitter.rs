@@ -27,7 +27,7 @@ use tharsis_store::{
     StoreError, StoreOptions, WorkerRecord,
 };
 
-use crate::Error;
+use crate::{Error, random};
 
 /// What an [`Emitter`] is opened with. The default reaches the public internet and nothing else.
 #[derive(Debug, Clone, Default)]
@@ -426,11 +426,4 @@ impl Emitter {
         // Whoever was first wins; the other one is dropped.
         Ok(self.0.client.get_or_init(|| client))
     }
-}
-
-fn random() -> Result<[u8; 10], Invalid> {
-    let mut bytes = [0; 10];
-    getrandom::fill(&mut bytes)
-        .map_err(|_| Invalid::new("no_randomness", "the machine has no randomness to give"))?;
-    Ok(bytes)
 }

@@ -2,9 +2,11 @@
 
 mod emitter;
 mod error;
+mod random;
 
 pub use emitter::{Emitter, Options};
 pub use error::Error;
+pub use random::random;
 
 pub use sqlx;
 pub use tharsis_core::{

@@ -1,20 +1,20 @@
 //! `/v1/events`: publishing, and looking at what was published.
 
 use axum::{
-    Extension, Json,
-    extract::{Path, State},
+    Json,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use serde::Serialize;
-use tharsis::{Event, EventId, Invalid, Registry, event::IdempotencyKey, store::Published};
+use tharsis::{Event, Invalid, event::IdempotencyKey, store::Published};
 
+use super::input::Path;
 use crate::{
     Problem,
-    caller::Caller,
-    documents::{EventDocument, Fault},
-    serve::House,
+    desk::Desk,
+    documents::{EventDocument, Fault, WhyDocument},
+    why::judge,
 };
 
 /// The most events of one request.
@@ -38,8 +38,7 @@ impl From<Published> for PublishedDocument {
 
 /// One event, as JSON; or many, a line each, as newline-delimited JSON. What is answered is durable.
 pub(crate) async fn publish(
-    State(house): State<House>,
-    Extension(caller): Extension<Caller>,
+    desk: Desk,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
@@ -48,7 +47,7 @@ pub(crate) async fn publish(
         .map(|kind| kind.to_str().unwrap_or("?").to_ascii_lowercase());
     let kind = (kind.as_deref()).map(|kind| kind.split(';').next().unwrap_or_default().trim());
     match kind {
-        None | Some("application/json") => one(&house, &caller, &headers, &body).await,
+        None | Some("application/json") => one(&desk, &headers, &body).await,
         Some("application/x-ndjson" | "application/ndjson") => {
             if headers.contains_key("idempotency-key") {
                 let twice = Invalid::new("key_of_many", "is of one event, and here are many");
@@ -57,7 +56,7 @@ pub(crate) async fn publish(
                     .hint("give each event its own key")
                     .into());
             }
-            many(&house, &caller, &body).await
+            many(&desk, &body).await
         }
         Some(_) => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -68,13 +67,8 @@ pub(crate) async fn publish(
     }
 }
 
-async fn one(
-    house: &House,
-    caller: &Caller,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Response, Problem> {
-    let mut event = readable(caller, body)?;
+async fn one(desk: &Desk, headers: &HeaderMap, body: &[u8]) -> Result<Response, Problem> {
+    let mut event = readable(desk, body)?;
     if let Some(key) = headers.get("idempotency-key") {
         let bad = |invalid: Invalid| Problem::from(invalid.at("idempotency-key"));
         let key = key.to_str().unwrap_or_default();
@@ -87,7 +81,7 @@ async fn one(
         }
         event = event.with_key(key);
     }
-    let published = house.emitter.publish(&event).await?;
+    let published = desk.emitter().publish(&event).await?;
     let status = match published.duplicate {
         false => StatusCode::CREATED,
         true => StatusCode::OK,
@@ -96,9 +90,9 @@ async fn one(
 }
 
 /// An event that this caller may publish.
-fn readable(caller: &Caller, text: &[u8]) -> Result<Event, Invalid> {
+fn readable(desk: &Desk, text: &[u8]) -> Result<Event, Invalid> {
     let event = Event::parse(text)?;
-    if !caller.covers(event.client()) {
+    if !desk.caller.covers(event.client()) {
         return Err(
             Invalid::new("client_not_allowed", "is not the client of this token").at("client"),
         );
@@ -106,7 +100,7 @@ fn readable(caller: &Caller, text: &[u8]) -> Result<Event, Invalid> {
     Ok(event)
 }
 
-async fn many(house: &House, caller: &Caller, body: &[u8]) -> Result<Response, Problem> {
+async fn many(desk: &Desk, body: &[u8]) -> Result<Response, Problem> {
     #[derive(Serialize)]
     struct Line {
         /// From 1 on, as the lines of the body.
@@ -142,7 +136,7 @@ async fn many(house: &House, caller: &Caller, body: &[u8]) -> Result<Response, P
         error: Some(invalid.into()),
     };
     for (number, line) in lines {
-        match readable(caller, line) {
+        match readable(desk, line) {
             Ok(event) => {
                 numbers.push(number);
                 events.push(event);
@@ -150,7 +144,7 @@ async fn many(house: &House, caller: &Caller, body: &[u8]) -> Result<Response, P
             Err(invalid) => answers.push(refused(number, invalid)),
         }
     }
-    let published = house.emitter.publish_all(&events).await?;
+    let published = desk.emitter().publish_all(&events).await?;
     for (number, outcome) in numbers.into_iter().zip(published) {
         answers.push(match outcome {
             Ok(published) => Line {
@@ -175,16 +169,14 @@ async fn many(house: &House, caller: &Caller, body: &[u8]) -> Result<Response, P
 }
 
 /// One event with the state of each of its deliveries.
-pub(crate) async fn show(
-    State(house): State<House>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
-    let unknown = || Problem::not_found("event");
-    let event_id: EventId = id.parse().map_err(|_| unknown())?;
-    let event = house.registry().event(event_id).await?;
-    if !caller.covers(event.client) {
-        return Err(unknown());
-    }
+pub(crate) async fn show(desk: Desk, Path(id): Path<String>) -> Result<Response, Problem> {
+    let event = desk.event(&id).await?;
     Ok(Json(EventDocument::from(&event)).into_response())
+}
+
+/// To whom it went, to whom not, and what its deliveries wait for.
+pub(crate) async fn why(desk: Desk, Path(id): Path<String>) -> Result<Response, Problem> {
+    let whereabouts = desk.whereabouts(&id).await?;
+    let answer = judge(&whereabouts);
+    Ok(Json(WhyDocument::of(&whereabouts, &answer)).into_response())
 }

@@ -1,11 +1,12 @@
 //! What stands behind the question mark of a URL.
 
-use std::str::FromStr;
+use std::{collections::BTreeMap, str::FromStr};
 
 use axum::{
     extract::FromRequestParts,
     http::{StatusCode, request::Parts},
 };
+use serde::Deserialize;
 use tharsis::{Invalid, Timestamp};
 
 use crate::Problem;
@@ -14,8 +15,34 @@ use crate::Problem;
 const LIMIT: u32 = 50;
 
 /// Names and values, in order. Whoever reads them takes out what it knows; the rest is refused.
-#[derive(Debug)]
+///
+/// They may stand in a body too, as an object whose values are texts or lists of texts.
+#[derive(Debug, Deserialize)]
+#[serde(from = "BTreeMap<String, Option<Values>>")]
 pub(crate) struct Parameters(Vec<(String, String)>);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "neither text nor a list of texts")]
+enum Values {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl From<BTreeMap<String, Option<Values>>> for Parameters {
+    fn from(object: BTreeMap<String, Option<Values>>) -> Self {
+        let mut pairs = Vec::new();
+        for (name, values) in object {
+            match values {
+                None => {}
+                Some(Values::One(value)) => pairs.push((name, value)),
+                Some(Values::Many(values)) => {
+                    pairs.extend(values.into_iter().map(|value| (name.clone(), value)));
+                }
+            }
+        }
+        Self(pairs)
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     type Rejection = Problem;

@@ -5,11 +5,10 @@ use serde::Serialize;
 use tharsis::{
     Registry,
     alert::{Mail, MailAddress},
-    store::AlertRecord,
     system_now,
 };
 
-use super::Context;
+use super::{Context, documents::AlertDocument};
 use crate::{
     mail,
     output::{
@@ -60,7 +59,7 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<Exit, Fa
 async fn list(context: &Context) -> Result<Exit, Failure> {
     let (output, now) = (context.output, system_now());
     let emitter = context.open_without_key().await?;
-    let alerts = emitter.registry().alerts().await?;
+    let alerts = emitter.registry().alerts(None).await?;
     if output.json {
         #[derive(Serialize)]
         struct Document<'a> {
@@ -86,7 +85,7 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
                 moment(record.alert.raised_at, now),
                 record.alert.cause.as_str().to_owned(),
                 inert(&record.subscription_name).into_owned(),
-                status(record).to_owned(),
+                AlertDocument::from(record).status.to_owned(),
                 moment_or_dash(record.ended_at, now),
                 record.alert.tries.to_string(),
                 (record.alert.event).map_or_else(|| "-".to_owned(), |event| event.to_string()),
@@ -95,59 +94,6 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
         output.table(&table)?;
     }
     Ok(Exit::Done)
-}
-
-fn status(record: &AlertRecord) -> &str {
-    record.outcome.as_deref().unwrap_or("untold")
-}
-
-#[derive(Debug, Serialize)]
-struct AlertDocument<'a> {
-    #[serde(rename = "type")]
-    cause: &'static str,
-    subscription: String,
-    subscription_name: &'a str,
-    client: String,
-    raised_at: String,
-    since: String,
-    /// Percent of the way to suspension.
-    stage: u8,
-    /// Deliveries that it is about.
-    count: u64,
-    /// The code of the last outcome.
-    reason: Option<&'a str>,
-    /// `untold`, `told`, `moot` (overtaken before it was told), `nobody` (to tell).
-    status: &'a str,
-    /// How often telling it failed.
-    tries: u32,
-    /// The event that tells of it to those who listen; null: none does.
-    event: Option<String>,
-    /// Null: it is its turn.
-    due_at: Option<String>,
-    ended_at: Option<String>,
-}
-
-impl<'a> From<&'a AlertRecord> for AlertDocument<'a> {
-    fn from(record: &'a AlertRecord) -> Self {
-        let alert = &record.alert;
-        let is_untold = record.outcome.is_none();
-        Self {
-            cause: alert.cause.as_str(),
-            subscription: record.subscription.to_string(),
-            subscription_name: &record.subscription_name,
-            client: record.client.to_string(),
-            raised_at: alert.raised_at.to_string(),
-            since: alert.since.to_string(),
-            stage: alert.stage,
-            count: alert.count,
-            reason: alert.code.as_deref(),
-            status: status(record),
-            tries: alert.tries,
-            event: alert.event.map(|event| event.to_string()),
-            due_at: is_untold.then(|| alert.due_at.to_string()),
-            ended_at: record.ended_at.map(|at| at.to_string()),
-        }
-    }
 }
 
 async fn test(context: &Context, to: &MailAddress) -> Result<Exit, Failure> {

@@ -1,16 +1,17 @@
 //! `tharsis campaign`: how a campaign does, and stopping it.
 
-use std::collections::BTreeMap;
-
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
-use serde::Serialize;
 use tharsis::{
     ClientId, Emitter, Registry, Timestamp,
-    store::{Campaign, CampaignReport, Slow, Stop},
+    store::{Campaign, CampaignReport},
     system_now,
 };
+use tharsis_admin::only_client;
 
-use super::{Context, by, documents::millis};
+use super::{
+    Context, by,
+    documents::{CampaignChangedDocument, CampaignReportDocument, delivered_per_second},
+};
 use crate::output::{
     Exit, Failure, Output, Table, fields,
     text::{count, counted, inert, measured, moment},
@@ -110,39 +111,16 @@ impl Which {
     async fn campaign(&self, emitter: &Emitter) -> Result<Campaign, Failure> {
         let client = match self.client {
             Some(client) => client,
-            None => self.only_client(emitter).await?,
+            None => {
+                let clients = emitter.registry().campaign_clients(&self.name).await?;
+                only_client(&self.name, &clients, "--client")?
+            }
         };
         Ok(Campaign {
             client,
             name: self.name.clone(),
             recipient: self.recipient.clone(),
         })
-    }
-
-    async fn only_client(&self, emitter: &Emitter) -> Result<ClientId, Failure> {
-        let clients = emitter.registry().campaign_clients(&self.name).await?;
-        match &*clients {
-            [client] => Ok(*client),
-            [] => Err(Failure::new(
-                "campaign_unknown",
-                format!("no event of a campaign {} was published", inert(&self.name)),
-            )
-            .hint("check the name, or say whose it is with --client if it is still to come")),
-            several => {
-                let clients: Vec<String> = several.iter().map(ToString::to_string).collect();
-                Err(Failure::new(
-                    "campaign_ambiguous",
-                    format!(
-                        "{} clients have a campaign {}: {}",
-                        several.len(),
-                        inert(&self.name),
-                        clients.join(", ")
-                    ),
-                )
-                .at("--client")
-                .hint("say whose it is with --client"))
-            }
-        }
     }
 }
 
@@ -175,10 +153,11 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
     };
     let owned = registry.owned().await?;
     if output.json {
-        output.document(&Document {
-            campaign: CampaignDocument::of(&campaign, stop.as_ref()),
+        output.document(&CampaignChangedDocument::of(
+            &campaign,
+            stop.as_ref(),
             owned,
-        })?;
+        ))?;
         return Ok(Exit::Done);
     }
     let name = named(&campaign);
@@ -205,7 +184,7 @@ fn named(campaign: &Campaign) -> String {
 
 fn show(output: Output, campaign: &Campaign, report: &CampaignReport) -> Result<Exit, Failure> {
     if output.json {
-        output.document(&ReportDocument::of(campaign, report))?;
+        output.document(&CampaignReportDocument::of(campaign, report))?;
         return Ok(Exit::Done);
     }
     let now = system_now();
@@ -268,7 +247,7 @@ fn for_people(campaign: &Campaign, report: &CampaignReport, now: Timestamp) -> S
         format!(
             "{} in the last minute, {:.1}/s",
             count(report.delivered_last_minute),
-            per_second(report)
+            delivered_per_second(report)
         ),
     );
     for stop in &report.recipients {
@@ -284,113 +263,11 @@ fn for_people(campaign: &Campaign, report: &CampaignReport, now: Timestamp) -> S
     fields(rows)
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "deliveries of one minute are few enough"
-)]
-fn per_second(report: &CampaignReport) -> f64 {
-    report.delivered_last_minute as f64 / 60.0
-}
-
-#[derive(Debug, Serialize)]
-struct CampaignDocument<'a> {
-    client: String,
-    campaign: &'a str,
-    /// Null: all of it.
-    recipient: Option<&'a str>,
-    state: &'static str,
-    /// Null: it runs.
-    since: Option<String>,
-}
-
-impl<'a> CampaignDocument<'a> {
-    fn of(campaign: &'a Campaign, stop: Option<&Stop>) -> Self {
-        Self {
-            client: campaign.client.to_string(),
-            campaign: &campaign.name,
-            recipient: campaign.recipient.as_deref(),
-            state: stop.map_or("running", |stop| stop.state.as_str()),
-            since: stop.map(|stop| stop.since.to_string()),
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Document<'a> {
-    #[serde(flatten)]
-    campaign: CampaignDocument<'a>,
-    /// Whether a process delivers now; else the next `tharsis run` carries it out.
-    owned: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct ReportDocument<'a> {
-    #[serde(flatten)]
-    campaign: CampaignDocument<'a>,
-    /// Events; all that follow are deliveries.
-    published: u64,
-    delivered: u64,
-    pending: u64,
-    held: u64,
-    expired: u64,
-    cancelled: u64,
-    refused: u64,
-    /// By the code of the last outcome.
-    dead: &'a BTreeMap<String, u64>,
-    delivered_last_minute: u64,
-    delivered_per_second: f64,
-    /// By what 95 of 100 requests took, in the last hour.
-    slowest: Vec<SlowDocument<'a>>,
-    /// Those that are stopped by themselves.
-    recipients: Vec<CampaignDocument<'a>>,
-}
-
-impl<'a> ReportDocument<'a> {
-    fn of(campaign: &'a Campaign, report: &'a CampaignReport) -> Self {
-        Self {
-            campaign: CampaignDocument::of(campaign, report.stop.as_ref()),
-            published: report.published,
-            delivered: report.delivered,
-            pending: report.pending,
-            held: report.held,
-            expired: report.expired,
-            cancelled: report.cancelled,
-            refused: report.refused,
-            dead: &report.dead,
-            delivered_last_minute: report.delivered_last_minute,
-            delivered_per_second: per_second(report),
-            slowest: report.slowest.iter().map(SlowDocument::from).collect(),
-            recipients: (report.recipients.iter())
-                .map(|stop| CampaignDocument::of(&stop.campaign, Some(stop)))
-                .collect(),
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct SlowDocument<'a> {
-    subscription: String,
-    name: &'a str,
-    requests: u64,
-    mean_ms: u64,
-    p95_ms: u64,
-}
-
-impl<'a> From<&'a Slow> for SlowDocument<'a> {
-    fn from(slow: &'a Slow) -> Self {
-        Self {
-            subscription: slow.subscription.to_string(),
-            name: &slow.name,
-            requests: slow.attempts,
-            mean_ms: millis(slow.mean),
-            p95_ms: millis(slow.p95),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tharsis::store::StopState;
+    use std::collections::BTreeMap;
+
+    use tharsis::store::{Stop, StopState};
 
     use super::*;
 

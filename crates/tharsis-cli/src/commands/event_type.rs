@@ -2,10 +2,12 @@
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use serde_json::value::RawValue;
-use tharsis::payload::{CATALOGUE, Documented};
+use tharsis::payload::CATALOGUE;
 
-use super::Context;
+use super::{
+    Context,
+    documents::{DescribedDocument, EventTypeDocument},
+};
 use crate::output::{Exit, Failure, Table, text::excerpt};
 
 /// Look at the event types that are documented
@@ -41,32 +43,6 @@ pub(crate) struct Show {
     name: String,
 }
 
-#[derive(Debug, Serialize)]
-struct Line {
-    r#type: &'static str,
-    profile: &'static str,
-    summary: &'static str,
-}
-
-impl From<&&'static Documented> for Line {
-    fn from(documented: &&'static Documented) -> Self {
-        Self {
-            r#type: documented.name,
-            profile: documented.profile,
-            summary: documented.summary,
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Document {
-    #[serde(flatten)]
-    line: Line,
-    /// As it is handed over to be published; one of our own as it is sent.
-    example: Box<RawValue>,
-    schema: Box<RawValue>,
-}
-
 pub(crate) fn run(context: &Context, command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::List(_) => list(context),
@@ -76,18 +52,20 @@ pub(crate) fn run(context: &Context, command: &Command) -> Result<Exit, Failure>
 
 fn list(context: &Context) -> Result<Exit, Failure> {
     let output = context.output;
-    let lines: Vec<Line> = CATALOGUE.iter().map(Line::from).collect();
     if output.json {
         #[derive(Serialize)]
         struct Document {
-            event_types: Vec<Line>,
+            event_types: Vec<EventTypeDocument>,
         }
-        output.document(&Document { event_types: lines })?;
+        let event_types = CATALOGUE.iter().copied().map(EventTypeDocument::from);
+        output.document(&Document {
+            event_types: event_types.collect(),
+        })?;
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&["type", "profile", "summary"]);
-    for line in lines {
-        table.row([line.r#type, line.profile, line.summary].map(str::to_owned));
+    for known in CATALOGUE {
+        table.row([known.name, known.profile, known.summary].map(str::to_owned));
     }
     output.table(&table)?;
     Ok(Exit::Done)
@@ -95,8 +73,7 @@ fn list(context: &Context) -> Result<Exit, Failure> {
 
 fn show(context: &Context, name: &str) -> Result<Exit, Failure> {
     let output = context.output;
-    let documented = CATALOGUE
-        .iter()
+    let documented = (CATALOGUE.iter().copied())
         .find(|documented| documented.name == name)
         .ok_or_else(|| {
             let known: Vec<_> = CATALOGUE.iter().map(|known| known.name).collect();
@@ -104,14 +81,8 @@ fn show(context: &Context, name: &str) -> Result<Exit, Failure> {
                 .at(name)
                 .hint(format!("choose one of: {}", known.join(", ")))
         })?;
-    let example = documented.published();
-    let schema = documented.schema().to_vec();
     if output.json {
-        output.document(&Document {
-            line: Line::from(documented),
-            example: raw(&example)?,
-            schema: raw(&schema)?,
-        })?;
+        output.document(&DescribedDocument::from(documented))?;
     } else {
         let (sender, heading) = if documented.is_own() {
             let sender = "Tharsis tells it, to subscriptions that ask for it by name".to_owned();
@@ -126,13 +97,9 @@ fn show(context: &Context, name: &str) -> Result<Exit, Failure> {
             documented.summary,
             sender,
             heading,
-            excerpt(&example, usize::MAX),
-            excerpt(&schema, usize::MAX),
+            excerpt(&documented.published(), usize::MAX),
+            excerpt(&documented.schema().to_vec(), usize::MAX),
         ))?;
     }
     Ok(Exit::Done)
-}
-
-fn raw(json: &[u8]) -> Result<Box<RawValue>, Failure> {
-    serde_json::from_slice(json).map_err(|error| Failure::because("internal_error", &error))
 }

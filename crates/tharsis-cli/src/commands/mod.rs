@@ -29,6 +29,7 @@ pub(crate) mod verify;
 pub(crate) mod why;
 pub(crate) mod worker;
 
+pub(crate) use tharsis::random;
 pub(crate) use tharsis_admin::documents;
 
 use std::sync::{Arc, LazyLock};
@@ -159,12 +160,6 @@ fn by() -> By<'static> {
         format!("cli {}", name.as_deref().unwrap_or("somebody"))
     });
     By::new(&ACTOR, system_now())
-}
-
-fn random<const N: usize>() -> Result<[u8; N], Failure> {
-    let mut random = [0; N];
-    getrandom::fill(&mut random).map_err(|error| Failure::because("no_randomness", &error))?;
-    Ok(random)
 }
 
 /// A URL or a lease that is none is wrong usage, wherever it was written.

@@ -2,12 +2,9 @@
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use tharsis::delivery::{
-    Fault,
-    codes::{self, Code},
-};
+use tharsis::delivery::codes;
 
-use super::Context;
+use super::{Context, documents::OutcomeDocument};
 use crate::output::{Exit, Failure, Table, fields};
 
 /// Look up what can come of a delivery, and what follows from it
@@ -44,32 +41,6 @@ pub(crate) struct Show {
     code: String,
 }
 
-#[derive(Debug, Serialize)]
-struct Document<'a> {
-    code: &'a str,
-    /// Whose doing it is: an attempt is counted where it is not ours.
-    fault: Option<&'static str>,
-    then: &'static str,
-    meaning: &'static str,
-    advice: &'static str,
-}
-
-impl<'a> Document<'a> {
-    fn of(code: &'a str, known: &Code) -> Self {
-        Self {
-            code,
-            fault: known.fault().map(|fault| match fault {
-                Fault::None => "none",
-                Fault::Theirs => "theirs",
-                Fault::Ours => "ours",
-            }),
-            then: known.then.as_str(),
-            meaning: known.meaning,
-            advice: known.advice,
-        }
-    }
-}
-
 pub(crate) fn run(context: &Context, command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::List(_) => list(context),
@@ -81,13 +52,11 @@ fn list(context: &Context) -> Result<Exit, Failure> {
     let output = context.output;
     if output.json {
         #[derive(Serialize)]
-        struct Outcomes<'a> {
-            outcomes: Vec<Document<'a>>,
+        struct Document<'a> {
+            outcomes: Vec<OutcomeDocument<'a>>,
         }
-        let outcomes = codes::ALL
-            .iter()
-            .map(|known| Document::of(known.code, known));
-        output.document(&Outcomes {
+        let outcomes = (codes::ALL.iter()).map(|known| OutcomeDocument::of(known.code, known));
+        output.document(&Document {
             outcomes: outcomes.collect(),
         })?;
         return Ok(Exit::Done);
@@ -108,7 +77,7 @@ fn show(context: &Context, code: &str) -> Result<Exit, Failure> {
             .hint("tharsis outcome list has them all")
     })?;
     if output.json {
-        output.document(&Document::of(code, known))?;
+        output.document(&OutcomeDocument::of(code, known))?;
         return Ok(Exit::Done);
     }
     let told = fields(

@@ -12,7 +12,7 @@ use tharsis::{
     subscription::State,
 };
 
-use super::Context;
+use super::{Context, documents::RemainingDocument};
 use crate::{
     configuration::Configuration,
     mail,
@@ -251,35 +251,13 @@ struct SummaryDocument {
     remaining: RemainingDocument,
 }
 
-#[derive(Debug, Serialize)]
-struct RemainingDocument {
-    unrouted: u64,
-    pending: u64,
-    held: u64,
-    scheduled: u64,
-    commands: u64,
-}
-
 impl From<&Summary> for SummaryDocument {
     fn from(summary: &Summary) -> Self {
-        let Remaining {
-            unrouted,
-            pending,
-            held,
-            scheduled,
-            commands,
-        } = summary.remaining;
         Self {
             delivered: summary.delivered,
             retried: summary.retried,
             ended: summary.ended,
-            remaining: RemainingDocument {
-                unrouted,
-                pending,
-                held,
-                scheduled,
-                commands,
-            },
+            remaining: summary.remaining.into(),
         }
     }
 }

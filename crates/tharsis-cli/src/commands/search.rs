@@ -1,14 +1,11 @@
 //! Lists whose pages are short where little matches: a command goes on by itself for a while.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tharsis::{
     Registry,
     store::{DeliveryFilter, DeliveryRow, Page, StoreError},
 };
-
-/// The most rows that one question to the database brings.
-const PAGE: u32 = 200;
 
 /// How long somebody waits for what may not be there.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,22 +17,5 @@ pub(crate) async fn deliveries(
     after: Option<String>,
     limit: u32,
 ) -> Result<Page<DeliveryRow>, StoreError> {
-    let began = Instant::now();
-    let mut list = Page {
-        items: Vec::new(),
-        next: after,
-        searched_until: None,
-    };
-    loop {
-        let wanted = limit - u32::try_from(list.items.len()).unwrap_or(limit);
-        let page = registry
-            .deliveries(filter, list.next.as_deref(), wanted.min(PAGE))
-            .await?;
-        list.items.extend(page.items);
-        (list.next, list.searched_until) = (page.next, page.searched_until);
-        let is_given_up = list.searched_until.is_some() && began.elapsed() > PATIENCE;
-        if list.next.is_none() || list.items.len() >= limit as usize || is_given_up {
-            return Ok(list);
-        }
-    }
+    tharsis_admin::search::deliveries(registry, filter, after, limit, PATIENCE).await
 }

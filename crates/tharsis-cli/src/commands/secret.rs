@@ -9,15 +9,20 @@ use std::{
 use clap::Args;
 use tharsis::{
     Secret,
-    profile::{KeyKind, Profile, Requirement},
+    profile::{KeyKind, Profile},
 };
+use tharsis_admin::registering::{Chosen, Wanted};
 use zeroize::Zeroizing;
 
-use super::random;
 use crate::output::Failure;
+
+pub(crate) use tharsis_admin::registering::key_kind;
 
 /// No file of a secret is longer.
 const MAX_FILE: u64 = 16 * 1024;
+
+/// How a weak secret is insisted on.
+const INSIST: &str = "--accept-weak-secret";
 
 /// The secret of a subscription. Without any of these one is generated.
 #[derive(Debug, Args)]
@@ -46,15 +51,6 @@ pub(crate) struct Insisting {
     pub(crate) accept_weak_secret: bool,
 }
 
-/// A secret and whether anybody knows it yet.
-#[derive(Debug)]
-pub(crate) struct Chosen {
-    pub(crate) secret: Option<Secret>,
-    pub(crate) generated: bool,
-    /// The code of what is wrong with it, where somebody insists.
-    pub(crate) weakness: Option<&'static str>,
-}
-
 impl SecretOptions {
     /// Whether it comes on standard input, which can be read once.
     pub(crate) fn is_typed(&self) -> bool {
@@ -63,10 +59,7 @@ impl SecretOptions {
 
     /// Whether one is generated, because nothing was given and the profile signs.
     pub(crate) fn generates(&self, profile: &Profile) -> bool {
-        profile.secret != Requirement::Useless
-            && self.secret_file.is_none()
-            && !self.secret_stdin
-            && !self.no_secret
+        !self.is_given() && Wanted::Any.generates(profile)
     }
 
     /// Whether any of them was given.
@@ -80,34 +73,22 @@ impl SecretOptions {
         profile: &Profile,
         insisting: &Insisting,
     ) -> Result<Chosen, Failure> {
-        let insists = insisting.accept_weak_secret;
-        if insists && self.secret_file.is_none() && !self.secret_stdin {
-            return Err(Failure::usage("nothing_to_accept", "no secret is given")
-                .at("--accept-weak-secret")
-                .hint("give the secret with --secret-file or --secret-stdin"));
-        }
-        if !self.generates(profile) {
-            let kind = key_kind(profile);
-            let secret = match &self.secret_file {
-                Some(path) => Some(taken(kind, &text_of(path)?, insists)?),
-                None if self.secret_stdin => Some(taken(kind, &typed()?, insists)?),
-                None => None,
-            };
-            let weakness = secret.as_ref().and_then(|secret| secret.weakness(kind));
-            return Ok(Chosen {
-                secret,
-                generated: false,
-                weakness: weakness.map(|weakness| weakness.code),
-            });
-        }
-        let secret = match key_kind(profile) {
-            KeyKind::Standard => Secret::generate_standard(random()?),
-            _ => Secret::generate(random()?),
+        let text = match &self.secret_file {
+            Some(path) => Some(text_of(path)?),
+            None if self.secret_stdin => Some(typed()?),
+            None => None,
         };
-        Ok(Chosen {
-            secret: Some(secret),
-            generated: true,
-            weakness: None,
+        let wanted = match &text {
+            Some(text) => Wanted::This(text),
+            None if self.no_secret => Wanted::None,
+            None => Wanted::Any,
+        };
+        let insists = insisting.accept_weak_secret;
+        Chosen::of(profile, wanted, insists, INSIST).map_err(|refused| match refused.code {
+            "nothing_to_accept" => Failure::from(refused)
+                .into_usage()
+                .hint("give the secret with --secret-file or --secret-stdin"),
+            _ => refused.into(),
         })
     }
 }
@@ -120,11 +101,6 @@ pub(crate) fn given(options: &SecretOptions, profile: &Profile) -> Result<Option
         None if options.secret_stdin => from_stdin(kind).map(Some),
         None => Ok(None),
     }
-}
-
-/// What kind of key the secrets of a profile are.
-pub(crate) fn key_kind(profile: &Profile) -> KeyKind {
-    (profile.signature.as_ref()).map_or(KeyKind::Text, |signature| signature.key)
 }
 
 /// The secret that a file holds, or the key that verifies what was signed.
@@ -150,24 +126,6 @@ fn text_of(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
             .at(path.display().to_string())
     };
     read(File::open(path).map_err(unreadable)?).map_err(unreadable)
-}
-
-fn taken(kind: KeyKind, text: &[u8], insists: bool) -> Result<Secret, Failure> {
-    let secret = if insists {
-        Secret::brought_in_file(kind, text)
-    } else {
-        Secret::of_file(kind, text).map_err(|refused| {
-            let is_weak = Secret::brought_in_file(kind, text).is_ok();
-            if is_weak {
-                let insist = "a customer who cannot change theirs: --accept-weak-secret";
-                let hint = (refused.hint.as_deref()).map(|hint| format!("{hint}; {insist}"));
-                refused.hint(hint.unwrap_or_else(|| insist.to_owned()))
-            } else {
-                refused
-            }
-        })
-    };
-    Ok(secret?)
 }
 
 fn from_stdin(kind: KeyKind) -> Result<Secret, Failure> {

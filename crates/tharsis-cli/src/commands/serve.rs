@@ -91,11 +91,14 @@ pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
         );
     }
 
+    let mut allowed = tharsis_admin::Options::new(system_now);
+    allowed.egress = context.configuration.egress.clone();
+    allowed.profiles = context.configuration.profiles.clone();
     let (end, ended) = watch::channel(());
     let serving = tharsis_admin::serve(
         listener,
         Arc::new(emitter.clone()),
-        tharsis_admin::Options::new(system_now),
+        allowed,
         told(ended.clone()),
     );
     let delivering = async {
@@ -111,7 +114,10 @@ pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
     };
     // Where one of them fails, both end.
     let both = async {
-        let serving = async { serving.await.map_err(Failure::from) };
+        let serving = async {
+            serving.await;
+            Ok::<_, Failure>(())
+        };
         let delivering = async { delivering.await.map_err(Failure::from) };
         tokio::try_join!(serving, delivering).map(drop)
     };

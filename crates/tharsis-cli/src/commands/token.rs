@@ -1,17 +1,20 @@
 //! `tharsis token`: who may use the HTTP API.
 
-use std::{str::FromStr, time::Duration};
-
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use tharsis::{
-    ClientId, Invalid, Registry, Timestamp, TokenId, parse_duration,
+    ClientId, Registry, Timestamp, TokenId,
     store::{TokenDraft, TokenRecord},
     system_now,
     token::{Grant, Role, Token},
 };
+use tharsis_admin::Lifetime;
 
-use super::{Context, by, random};
+use super::{
+    Context, by,
+    documents::{MadeTokenDocument, TokenDocument},
+    random,
+};
 use crate::output::{
     Exit, Failure, Output, Table, fields,
     text::{inert, moment, moment_or_dash},
@@ -58,7 +61,7 @@ pub(crate) struct Create {
     client: Option<ClientId>,
 
     /// How long it lets somebody in, such as 90d, or `none` for as long as nobody revokes it
-    #[arg(long, value_name = "SPAN", default_value = "365d")]
+    #[arg(long, value_name = "SPAN", default_value_t)]
     expires: Lifetime,
 }
 
@@ -90,21 +93,6 @@ pub(crate) struct Revoke {
     id: TokenId,
 }
 
-/// How long a token lets somebody in; without end for none.
-#[derive(Debug, Clone, Copy)]
-struct Lifetime(Option<Duration>);
-
-impl FromStr for Lifetime {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        match text {
-            "none" => Ok(Self(None)),
-            span => parse_duration(span).map(|span| Self(Some(span))),
-        }
-    }
-}
-
 pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Create(options) => create(context, options).await,
@@ -123,7 +111,7 @@ async fn create(context: &Context, options: Create) -> Result<Exit, Failure> {
             role: options.role,
             client: options.client,
         },
-        expires_at: options.expires.0.map(|span| now + span),
+        expires_at: options.expires.end(now),
     };
     let record = (emitter.registry()).add_token(&token, &draft, by()).await?;
     // What was made stands, and nobody holds it: that is worth a failure even when the reader has gone.
@@ -151,16 +139,7 @@ fn show(
     now: Timestamp,
 ) -> Result<(), Failure> {
     if output.json {
-        #[derive(Serialize)]
-        struct Document<'a> {
-            #[serde(flatten)]
-            record: TokenDocument<'a>,
-            token: &'a str,
-        }
-        return output.document(&Document {
-            record: TokenDocument::of(record, now),
-            token: token.expose(),
-        });
+        return output.document(&MadeTokenDocument::of(record, token, now));
     }
     output.line(fields([
         ["token".to_owned(), record.id.to_string()],
@@ -217,7 +196,7 @@ async fn list(context: &Context, options: &List) -> Result<Exit, Failure> {
 async fn revoke(context: &Context, id: TokenId) -> Result<Exit, Failure> {
     let (output, now) = (context.output, system_now());
     let emitter = context.open_without_key().await?;
-    let revoked = (emitter.registry()).revoke_token(id, by()).await?;
+    let revoked = (emitter.registry()).revoke_token(None, id, by()).await?;
     if output.json {
         output.document(&TokenDocument::of(&revoked, now))?;
         return Ok(Exit::Done);
@@ -241,39 +220,4 @@ fn client(token: &TokenRecord) -> String {
 
 fn expires(token: &TokenRecord, now: Timestamp) -> String {
     (token.expires_at).map_or_else(|| "never".to_owned(), |at| moment(at, now))
-}
-
-#[derive(Debug, Serialize)]
-struct TokenDocument<'a> {
-    id: String,
-    prefix: &'a str,
-    name: &'a str,
-    role: &'static str,
-    /// `null` for all of them.
-    client: Option<String>,
-    /// `usable`, `expired` or `revoked`.
-    state: &'static str,
-    created_at: String,
-    /// `null`: it does not.
-    expires_at: Option<String>,
-    /// Up to a minute earlier than its last use; `null`: never.
-    used_at: Option<String>,
-    revoked_at: Option<String>,
-}
-
-impl<'a> TokenDocument<'a> {
-    fn of(token: &'a TokenRecord, now: Timestamp) -> Self {
-        Self {
-            id: token.id.to_string(),
-            prefix: &token.prefix,
-            name: &token.name,
-            role: token.grant.role.as_str(),
-            client: token.grant.client.map(|client| client.to_string()),
-            state: token.state(now).as_str(),
-            created_at: token.created_at.to_string(),
-            expires_at: token.expires_at.map(|at| at.to_string()),
-            used_at: token.used_at.map(|at| at.to_string()),
-            revoked_at: token.revoked_at.map(|at| at.to_string()),
-        }
-    }
 }

@@ -2,9 +2,9 @@
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use tharsis::{store::WorkerRecord, system_now};
+use tharsis::system_now;
 
-use super::{Context, documents::millis};
+use super::{Context, documents::WorkerDocument};
 use crate::output::{
     Exit, Failure, Table,
     text::{age, moment},
@@ -56,11 +56,12 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<Exit, Fa
             ">lease age",
         ]);
         for worker in &workers {
+            let told = WorkerDocument::from(worker);
             table.row([
                 worker.id.to_string(),
-                or_dash(known(&worker.host)),
-                or_dash(pid(worker)),
-                or_dash(known(&worker.version)),
+                or_dash(told.host),
+                or_dash(told.pid),
+                or_dash(told.version),
                 worker.shards.to_string(),
                 moment(worker.since, now),
                 or_dash(worker.lease_age.map(age)),
@@ -69,42 +70,6 @@ pub(crate) async fn run(context: &Context, command: &Command) -> Result<Exit, Fa
         output.table(&table)?;
     }
     Ok(Exit::Done)
-}
-
-#[derive(Debug, Serialize)]
-struct WorkerDocument<'a> {
-    id: String,
-    host: Option<&'a str>,
-    pid: Option<u32>,
-    version: Option<&'a str>,
-    /// How many.
-    shards: u32,
-    since: String,
-    /// `null` on SQLite.
-    lease_age_ms: Option<u64>,
-}
-
-impl<'a> From<&'a WorkerRecord> for WorkerDocument<'a> {
-    fn from(worker: &'a WorkerRecord) -> Self {
-        Self {
-            id: worker.id.to_string(),
-            host: known(&worker.host),
-            pid: pid(worker),
-            version: known(&worker.version),
-            shards: worker.shards,
-            since: worker.since.to_string(),
-            lease_age_ms: worker.lease_age.map(millis),
-        }
-    }
-}
-
-/// A worker need not have said it.
-fn known(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
-}
-
-fn pid(worker: &WorkerRecord) -> Option<u32> {
-    Some(worker.pid).filter(|pid| *pid != 0)
 }
 
 fn or_dash(value: Option<impl ToString>) -> String {

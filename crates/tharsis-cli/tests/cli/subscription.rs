@@ -278,7 +278,7 @@ fn a_subscription_is_added_looked_at_changed_and_removed() {
         .keys()
         .map(String::as_str)
         .collect();
-    insta::assert_snapshot!(keys.join(" "), @"alert_every alert_mail batch_items breaker client content_type created_at events fields filter headers health id linger max_in_flight name on_dead order overlap_until payload_limit profile profile_settings public_key rate reason resuming retry retry_window secret_fingerprint secret_set_at state suspend_after timeout traceparent updated_at url");
+    insta::assert_snapshot!(keys.join(" "), @"alert_every alert_mail batch_items breaker client content_type created_at events fields filter headers health id linger max_in_flight name on_dead order overlap_until payload_limit profile profile_settings public_key rate reason resuming retry retry_window secret_fingerprint secret_set_at state suspend_after timeout traceparent updated_at url version");
     insta::assert_snapshot!(show(&format!("remove {id}")), @"
     exit 2
     --- stderr

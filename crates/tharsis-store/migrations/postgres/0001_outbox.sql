@@ -156,6 +156,8 @@ CREATE TABLE subscription (
     max_in_flight integer NOT NULL,
     created_at timestamptz(3) NOT NULL,
     updated_at timestamptz(3) NOT NULL,
+    -- Goes up with each change, by people or by a worker, so that nobody replaces what was changed since they read it.
+    version bigint NOT NULL DEFAULT 1,
     removed_at timestamptz(3)
 );
 

@@ -11,6 +11,8 @@ ALTER TABLE replay
     ADD COLUMN missing bigint,
     -- The subscription that gets it in place of its own.
     ADD COLUMN to_subscription bigint,
+    -- The client whose it is, and of which alone it takes something; NULL for one of all of them.
+    ADD COLUMN client uuid,
     -- Replays that were not through when it was asked for: what has ended under one of them is not taken once more.
     ADD COLUMN beside bigint[] NOT NULL DEFAULT '{}',
     ADD COLUMN paused boolean NOT NULL DEFAULT false,

@@ -146,6 +146,8 @@ CREATE TABLE tharsis_subscription (
     max_in_flight INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
+    -- Goes up with each change, by people or by a worker, so that nobody replaces what was changed since they read it.
+    version INTEGER NOT NULL DEFAULT 1,
     removed_at INTEGER
 ) STRICT;
 

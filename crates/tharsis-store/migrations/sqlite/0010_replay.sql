@@ -10,6 +10,8 @@ ALTER TABLE tharsis_replay ADD COLUMN expected INTEGER;
 ALTER TABLE tharsis_replay ADD COLUMN missing INTEGER;
 -- The subscription that gets it in place of its own.
 ALTER TABLE tharsis_replay ADD COLUMN to_subscription INTEGER;
+-- The client whose it is, and of which alone it takes something; NULL for one of all of them.
+ALTER TABLE tharsis_replay ADD COLUMN client BLOB CHECK (client IS NULL OR length(client) = 16);
 -- JSON: replays that were not through when it was asked for. What has ended under one of them is not taken once more.
 ALTER TABLE tharsis_replay ADD COLUMN beside TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE tharsis_replay ADD COLUMN paused INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1));

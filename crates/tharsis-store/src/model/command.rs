@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tharsis_core::{
-    DeliveryId, Invalid, ReplayId, SubscriptionId, Timestamp,
+    ClientId, DeliveryId, Invalid, ReplayId, SubscriptionId, Timestamp,
     delivery::{End, codes},
 };
 
@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     ASIDE, Campaign, DeliveryFilter, KEPT, Lease, Replay, ReplayChoice, ReplayDraft, ReplayState,
-    Shard, Shards, StoreError, WorkedOff, replay::is_wanted,
+    Shard, Shards, StoreError, WorkedOff,
+    replay::{is_wanted, narrowed},
 };
 
 /// So many deliveries are looked at by one chunk of a replay: few, so that there are often more.
@@ -112,20 +113,34 @@ impl Model {
     /// Writes a replay down, under the id that the database gave it.
     ///
     /// # Errors
-    /// `NotFound` where a delivery that is named never was.
+    /// `NotFound` where a delivery or a subscription that is named never was, or is another client's than the replay;
+    /// `bad_choice` where its filter names another one.
     pub fn replay(
         &mut self,
         id: ReplayId,
         draft: &ReplayDraft,
         now: Timestamp,
     ) -> Result<Replay, StoreError> {
+        let draft = narrowed(draft)?;
+        let covers = |client: ClientId| draft.client.is_none_or(|of| of == client);
+        let of = match &draft.choice {
+            ReplayChoice::Missing(of, _) => Some(*of),
+            _ => None,
+        };
+        for named in of.into_iter().chain(draft.to) {
+            if !covers(self.find(named)?.settings.client) {
+                return Err(not_found("subscription", &named));
+            }
+        }
+        let is_known = |id| self.line(id).is_some_and(|line| covers(line.client));
         if let ReplayChoice::Deliveries(ids) = &draft.choice
-            && let Some(unknown) = ids.iter().find(|id| self.line(**id).is_none())
+            && let Some(unknown) = ids.iter().find(|id| !is_known(**id))
         {
             return Err(not_found("delivery", unknown));
         }
         let replay = Replay {
             id,
+            client: draft.client,
             key: draft.key,
             rate: draft.rate,
             state: ReplayState::Waiting,

@@ -51,11 +51,12 @@ impl Model {
         let Some(target) = self.targets.get_mut(&number) else {
             return;
         };
-        let state = &mut target.subscription.state;
-        if !matches!(state, State::Suspended { .. }) {
-            *state = State::Suspended {
+        let subscription = &mut target.subscription;
+        if !matches!(subscription.state, State::Suspended { .. }) {
+            subscription.state = State::Suspended {
                 reason: reason.to_owned(),
             };
+            subscription.version += 1;
             self.revision += 1;
         }
     }

@@ -109,7 +109,7 @@ impl Model {
     /// Replaces the settings of a subscription, and its own headers where some are given.
     ///
     /// # Errors
-    /// `NotFound`, `not_changeable`, `name_taken`.
+    /// `NotFound`, `not_changeable`, `changed_meanwhile`, `name_taken`.
     pub fn set(
         &mut self,
         id: SubscriptionId,
@@ -221,6 +221,7 @@ impl Model {
             &target.credentials,
             (present.created_at, now),
         );
+        subscription.version = present.version + 1;
         if subscription.secret_fingerprint == present.secret_fingerprint {
             subscription.secret_set_at = present.secret_set_at;
         }

@@ -86,7 +86,7 @@ pub(super) async fn raise_unreadable(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut read = store.0.lists.get().await?;
-    let unreadable = why_unreadable(&mut read, store.reader()?).await?;
+    let unreadable = why_unreadable(&mut read, store.reader()?, None).await?;
     drop(read);
     if unreadable.is_empty() {
         return Ok(());
@@ -455,16 +455,21 @@ impl<'r> FromRow<'r, PgRow> for ListRow {
     }
 }
 
-pub(super) async fn list(store: &PostgresStore) -> Result<Vec<AlertRecord>, StoreError> {
+pub(super) async fn list(
+    store: &PostgresStore,
+    client: Option<ClientId>,
+) -> Result<Vec<AlertRecord>, StoreError> {
     let rows: Vec<ListRow> = sqlx::query_as(
         "SELECT a.seq, a.cause, a.raised_at, a.since, a.stage, a.count, a.code, a.due_at, a.tries, a.accepted,
                 a.event, a.event_count, s.id, s.name, s.client, a.outcome, a.ended_at
          FROM alert a
          JOIN subscription s ON s.seq = a.subscription
+         WHERE $2 IS NULL OR s.client = $2
          ORDER BY a.ended_at IS NOT NULL, a.seq DESC
          LIMIT $1",
     )
     .bind(i64::from(MOST_LISTED))
+    .bind(client.map(|client| *client.as_uuid()))
     .fetch_all(&mut *store.0.lists.get().await?)
     .await?;
     Ok(rows.into_iter().map(|ListRow(record)| record).collect())

@@ -371,7 +371,7 @@ pub(super) async fn report(
     campaign: &Campaign,
 ) -> Result<CampaignReport, StoreError> {
     let mut read = look(store).await?;
-    let unreadable = unreadable(&mut read, store.reader()?).await?;
+    let unreadable = unreadable(&mut read, store.reader()?, Some(campaign.client)).await?;
     let recipient = campaign.recipient.as_deref().map(text);
     let mut report = CampaignReport::default();
     let states: Vec<(String, Option<String>, i64)> = sqlx::query_as(STATES)

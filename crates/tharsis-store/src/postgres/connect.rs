@@ -197,6 +197,7 @@ pub(super) struct Pools {
     pub(super) leases: Pool,
     pub(super) publishes: Pool,
     pub(super) lists: Pool,
+    pub(super) doors: Pool,
     pub(super) listener: PgPool,
 }
 
@@ -229,16 +230,17 @@ impl Pools {
             .options
             .clone()
             .options([("lock_timeout", "250ms")]);
+        let of_people = |options: PgConnectOptions| {
+            let pool = pool(2, 3 * PATIENCE).idle_timeout(Duration::from_secs(300));
+            Pool(pool.connect_lazy_with(options))
+        };
         let listener = pool(1, ENGINE_PATIENCE).connect_lazy_with(database.options.clone());
         Self {
             engine: Pool(pool(4, ENGINE_PATIENCE).connect_lazy_with(engine)),
             leases: Pool(pool(1, ENGINE_PATIENCE).connect_lazy_with(leases)),
             publishes: Pool(pool(3, 3 * PATIENCE).connect_lazy_with(publishes)),
-            lists: Pool(
-                pool(2, 3 * PATIENCE)
-                    .idle_timeout(Duration::from_secs(300))
-                    .connect_lazy_with(lists),
-            ),
+            lists: of_people(lists.clone()),
+            doors: of_people(lists),
             listener,
         }
     }

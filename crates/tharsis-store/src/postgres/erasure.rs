@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sqlx::PgConnection;
-use tharsis_core::{Timestamp, erasure::Erasure};
+use tharsis_core::{ClientId, Timestamp, erasure::Erasure};
 use uuid::Uuid;
 
 use super::{
@@ -26,6 +26,8 @@ pub(super) async fn erase(
     let now = by.at;
     let mut erased = Erased::default();
     if let Erasure::Client(client) = whose {
+        // So that nobody publishes for it from now on, nor looks at what is left of it.
+        erase_tokens(store, *client).await?;
         // So that nobody routes to them from now on.
         for subscription in store.list(Some(*client)).await? {
             registry::remove(store, subscription.id, by).await?;
@@ -49,6 +51,15 @@ pub(super) async fn erase(
     again_where_locked(|| erase_late(store, &before, now)).await?;
     close(store, whose, by, &mut erased).await?;
     Ok(erased)
+}
+
+async fn erase_tokens(store: &PostgresStore, client: ClientId) -> Result<(), StoreError> {
+    let mut write = store.0.lists.begin().await?;
+    sqlx::query(TOKENS)
+        .bind(client.as_uuid())
+        .execute(&mut *write)
+        .await?;
+    write.commit(failpoint::RETENTION).await
 }
 
 pub(super) const NEXT: &str = "
@@ -229,6 +240,8 @@ async fn close(
     write.commit(failpoint::RETENTION).await
 }
 
+const TOKENS: &str = "DELETE FROM token WHERE client = $1";
+
 const OF_CLIENT: [&str; 7] = [
     "DELETE FROM transition WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)",
     "DELETE FROM alert WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)",
@@ -236,7 +249,8 @@ const OF_CLIENT: [&str; 7] = [
     "UPDATE audit SET detail = '{}' WHERE client = $1 AND action <> 'client.erased'",
     "DELETE FROM full_backlog WHERE client = $1",
     "DELETE FROM campaign_stop WHERE client = $1",
-    "DELETE FROM token WHERE client = $1",
+    // Those that were made meanwhile.
+    TOKENS,
     "DELETE FROM subscription WHERE client = $1 AND removed_at IS NOT NULL",
 ];
 

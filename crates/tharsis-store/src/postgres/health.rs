@@ -114,7 +114,7 @@ async fn suspend(
     reason: &str,
     since: Option<Timestamp>,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    let suspended = sqlx::query(
         "INSERT INTO subscription_state AS st (subscription, state, reason, since)
          VALUES ($1, 'suspended', $2, $3)
          ON CONFLICT (subscription) DO UPDATE
@@ -124,8 +124,12 @@ async fn suspend(
     .bind(subscription)
     .bind(reason)
     .bind(Instant(since.unwrap_or(EPOCH)))
-    .execute(conn)
-    .await?;
+    .execute(&mut *conn)
+    .await?
+    .rows_affected();
+    if suspended > 0 {
+        registry::count_change(conn, subscription).await?;
+    }
     Ok(())
 }
 

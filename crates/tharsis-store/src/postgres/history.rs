@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use sqlx::{FromRow, PgConnection, Row as _, postgres::PgRow};
 use tharsis_core::{ClientId, DeliveryId, EventId, SubscriptionId, Timestamp, delivery::End};
+use uuid::Uuid;
 
 use super::{
     PostgresStore,
@@ -49,7 +50,7 @@ pub(super) async fn page(
     )
     .execute(&mut *read)
     .await?;
-    let unreadable = unreadable(&mut read, store.reader()?).await?;
+    let unreadable = unreadable(&mut read, store.reader()?, filter.client).await?;
     let matching = Matching::of(&mut read, filter, &unreadable).await?;
     let (mut pairs, frontier) = matching
         .newest_first(&mut read, after, limit + 1, looked)
@@ -76,7 +77,7 @@ pub(super) async fn count(
     filter: &DeliveryFilter,
 ) -> Result<u64, StoreError> {
     let mut read = look(store).await?;
-    let unreadable = unreadable(&mut read, store.reader()?).await?;
+    let unreadable = unreadable(&mut read, store.reader()?, filter.client).await?;
     let matching = Matching::of(&mut read, filter, &unreadable).await?;
     let count = matching.count(&mut read).await?;
     read.roll_back().await?;
@@ -113,7 +114,7 @@ pub(super) async fn event_on(
         .into_iter()
         .map(|subscription| (*id.as_uuid(), subscription))
         .collect();
-    let unreadable = unreadable(conn, reader).await?;
+    let unreadable = unreadable(conn, reader, Some(record.client)).await?;
     record.deliveries = rows(conn, &pairs, &unreadable).await?;
     Ok(record)
 }
@@ -124,7 +125,8 @@ pub(super) async fn delivery(
 ) -> Result<DeliveryDetail, StoreError> {
     let mut read = store.0.lists.get().await?;
     let pair = pair(&mut read, id).await?;
-    let unreadable = unreadable(&mut read, store.reader()?).await?;
+    let client = client_of(&mut read, pair.0).await?;
+    let unreadable = unreadable(&mut read, store.reader()?, client).await?;
     let row = rows(&mut read, &[pair], &unreadable).await?.pop();
     let attempts: Vec<AttemptRow> = sqlx::query_as(ATTEMPTS)
         .bind(pair.0)
@@ -177,6 +179,15 @@ pub(super) async fn pair(conn: &mut PgConnection, id: DeliveryId) -> Result<Pair
     .fetch_optional(conn)
     .await?
     .ok_or_else(|| no_delivery(id))
+}
+
+/// On whose behalf an event was published.
+async fn client_of(conn: &mut PgConnection, event: Uuid) -> Result<Option<ClientId>, StoreError> {
+    let client: Option<Uuid> = sqlx::query_scalar("SELECT client FROM event WHERE id = $1")
+        .bind(event)
+        .fetch_optional(conn)
+        .await?;
+    Ok(client.map(ClientId::from_uuid))
 }
 
 /// Its pointer, if it has one still, lies among those of its client's shard.

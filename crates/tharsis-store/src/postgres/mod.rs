@@ -144,6 +144,8 @@ struct Inner {
     publishes: Pool,
     /// What people ask for.
     lists: Pool,
+    /// Whether a token lets somebody in, which must not wait behind a long list.
+    doors: Pool,
     owner: Owner,
     /// How far pointers have been routed.
     read: Read,
@@ -215,6 +217,7 @@ impl PostgresStore {
             leases: pools.leases,
             publishes: pools.publishes,
             lists: pools.lists,
+            doors: pools.doors,
             owner: Owner::default(),
             read: Read::default(),
             waiting: Waiting::default(),

@@ -130,8 +130,9 @@ impl Registry for PostgresStore {
         let changed = sqlx::query(
             "UPDATE subscription
              SET name = $2, name_key = $3, url = $4, events = $5, content_type = $6, timeout_ms = $7,
-                 retry = $8, max_in_flight = $9, updated_at = $10, payload_limit = $11, batch_items = $12,
-                 linger_ms = $13, profile_settings = $14, fields = $15, filter = $16, traceparent = $17,
+                 retry = $8, max_in_flight = $9, updated_at = $10, version = version + 1,
+                 payload_limit = $11, batch_items = $12, linger_ms = $13, profile_settings = $14,
+                 fields = $15, filter = $16, traceparent = $17,
                  rate = $18, breaker = $19, suspend_after_ms = $20, retry_window_ms = $21,
                  alert_mail = $22, alert_every_ms = $23, order_by = $24, on_dead = $25
              WHERE seq = $1 AND removed_at IS NULL",
@@ -370,8 +371,8 @@ impl Registry for PostgresStore {
         health::transitions(self, id).await
     }
 
-    async fn alerts(&self) -> Result<Vec<AlertRecord>, StoreError> {
-        alert::list(self).await
+    async fn alerts(&self, client: Option<ClientId>) -> Result<Vec<AlertRecord>, StoreError> {
+        alert::list(self, client).await
     }
 
     async fn retry<'a>(
@@ -447,8 +448,8 @@ impl Registry for PostgresStore {
         replay::find(self, id).await
     }
 
-    async fn replays(&self) -> Result<Vec<Replay>, StoreError> {
-        replay::list(self).await
+    async fn replays(&self, client: Option<ClientId>) -> Result<Vec<Replay>, StoreError> {
+        replay::list(self, client).await
     }
 
     async fn pause_campaign<'a>(
@@ -541,8 +542,13 @@ impl Registry for PostgresStore {
         token::list(self, client).await
     }
 
-    async fn revoke_token(&self, id: TokenId, by: By<'_>) -> Result<TokenRecord, StoreError> {
-        token::revoke(self, id, by).await
+    async fn revoke_token(
+        &self,
+        client: Option<ClientId>,
+        id: TokenId,
+        by: By<'_>,
+    ) -> Result<TokenRecord, StoreError> {
+        token::revoke(self, client, id, by).await
     }
 
     async fn token(
@@ -662,7 +668,7 @@ pub(super) async fn remove(
         .execute(&mut *write)
         .await?;
     let removed = sqlx::query(
-        "UPDATE subscription SET removed_at = $2, updated_at = $2
+        "UPDATE subscription SET removed_at = $2, updated_at = $2, version = version + 1
          WHERE seq = $1 AND removed_at IS NULL",
     )
     .bind(seq)
@@ -720,9 +726,22 @@ pub(super) async fn bump(conn: &mut PgConnection) -> Result<(), StoreError> {
     expect_changed("the revision", 1, bumped)
 }
 
+/// A worker has changed it.
+pub(super) async fn count_change(
+    conn: &mut PgConnection,
+    subscription: i64,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE subscription SET version = version + 1 WHERE seq = $1")
+        .bind(subscription)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 async fn touch(conn: &mut PgConnection, seq: i64, now: Timestamp) -> Result<(), StoreError> {
     let touched = sqlx::query(
-        "UPDATE subscription SET updated_at = $2 WHERE seq = $1 AND removed_at IS NULL",
+        "UPDATE subscription SET updated_at = $2, version = version + 1
+         WHERE seq = $1 AND removed_at IS NULL",
     )
     .bind(seq)
     .bind(Instant(now))

@@ -268,5 +268,6 @@ async fn go_on(
         .bind(subscription)
         .execute(&mut *conn)
         .await?;
+    registry::count_change(conn, subscription).await?;
     withdraw(conn, subscription).await
 }

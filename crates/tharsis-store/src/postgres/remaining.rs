@@ -49,7 +49,7 @@ pub(super) async fn remaining(
 ) -> Result<Remaining, StoreError> {
     let reader = store.reader()?;
     let mut read = store.0.lists.get().await?;
-    let unreadable = unreadable(&mut read, reader).await?;
+    let unreadable = unreadable(&mut read, reader, None).await?;
     let counted: (i64, i64, i64, i64, i64) = sqlx::query_as(REMAINING)
         .bind(Instant(now))
         .bind(unreadable)

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sqlx::{FromRow, PgConnection, Row as _, postgres::PgRow};
 use tharsis_core::{
-    DeliveryId, ReplayId, SubscriptionId, Timestamp, rate::Rate, subscription::Settings,
+    ClientId, DeliveryId, ReplayId, SubscriptionId, Timestamp, rate::Rate, subscription::Settings,
 };
 use uuid::Uuid;
 
@@ -20,7 +20,7 @@ use super::{
     value::{Instant, corrupt, expect_changed},
 };
 use crate::{
-    By, Deed, DeliveryFilter, Pending, Replay, ReplayChoice, ReplayDraft, ReplayKey, Shard, Shards,
+    By, DeliveryFilter, Pending, Replay, ReplayChoice, ReplayDraft, ReplayKey, Shard, Shards,
     StoreError, failpoint,
     filter::{from_text, to_text},
     replay::{
@@ -57,7 +57,7 @@ macro_rules! columns {
     () => {
         "SELECT r.seq, r.filter::text, r.until, r.missing, r.beside, r.paced_us, r.id, r.fresh, r.rate, r.expected,
                 r.examined, r.replayed, r.created_at, r.started_at, r.finished_at, r.paused, r.cancelled,
-                r.to_subscription, "
+                r.to_subscription, r.client, "
     };
 }
 
@@ -108,7 +108,8 @@ impl<'r> FromRow<'r, PgRow> for ReplayRow {
             is_finished: finished_at.is_some(),
         };
         let rate: Option<String> = row.try_get(8)?;
-        let held_for: Vec<Uuid> = row.try_get(19)?;
+        let held_for: Vec<Uuid> = row.try_get(20)?;
+        let client: Option<Uuid> = row.try_get(18)?;
         Ok(Self {
             seq: row.try_get(0)?,
             filter: row.try_get(1)?,
@@ -119,6 +120,7 @@ impl<'r> FromRow<'r, PgRow> for ReplayRow {
             paced_us: row.try_get(5)?,
             replay: Replay {
                 id: ReplayId::from_uuid(row.try_get(6)?),
+                client: client.map(ClientId::from_uuid),
                 key: if row.try_get(7)? {
                     ReplayKey::Fresh
                 } else {
@@ -133,12 +135,12 @@ impl<'r> FromRow<'r, PgRow> for ReplayRow {
                 examined,
                 replayed,
                 skipped: examined.saturating_sub(replayed),
-                unfinished: number(18)?,
+                unfinished: number(19)?,
                 held_for: held_for
                     .into_iter()
                     .map(SubscriptionId::from_uuid)
                     .collect(),
-                is_held: row.try_get(20)?,
+                is_held: row.try_get(21)?,
                 created_at,
                 finished_at: finished_at.map(|Instant(at)| at),
             },
@@ -152,7 +154,7 @@ pub(super) async fn ask(
     by: By<'_>,
 ) -> Result<Replay, StoreError> {
     let now = by.at;
-    replay::check(&draft.choice)?;
+    let draft = replay::narrowed(draft)?;
     let id = ReplayId::new(now, store.random_id_bytes()?);
     let filter = match &draft.choice {
         ReplayChoice::Deliveries(_) => None,
@@ -162,25 +164,24 @@ pub(super) async fn ask(
     // First the revision: so of two that are asked for at the same moment the second knows of the first.
     let mut write = store.turn().await?;
     let missing = match &draft.choice {
-        ReplayChoice::Missing(of, _) => Some(
-            subscription::find(&mut *write, store.reader()?, *of)
-                .await?
-                .0,
-        ),
+        ReplayChoice::Missing(of, _) => {
+            let found = subscription::find(&mut *write, store.reader()?, *of).await?;
+            Some(replay::number_of(draft.client, &found)?)
+        }
         _ => None,
     };
     let to = match draft.to {
-        Some(to) => Some(
-            subscription::find(&mut *write, store.reader()?, to)
-                .await?
-                .0,
-        ),
+        Some(to) => {
+            let found = subscription::find(&mut *write, store.reader()?, to).await?;
+            Some(replay::number_of(draft.client, &found)?)
+        }
         None => None,
     };
     let seq: i64 = sqlx::query_scalar(
         "INSERT INTO replay
-             (id, filter, until, created_at, fresh, rate, paced_us, expected, missing, to_subscription, beside)
-         VALUES ($1, $2::json, clock_timestamp(), $3, $4, $5, NULL, $6, $7, $8,
+             (id, filter, until, created_at, fresh, rate, paced_us, expected, missing, to_subscription, client,
+              beside)
+         VALUES ($1, $2::json, clock_timestamp(), $3, $4, $5, NULL, $6, $7, $8, $9,
                  ARRAY(SELECT r.seq
                        FROM replay r
                        WHERE r.finished_at IS NULL
@@ -196,6 +197,7 @@ pub(super) async fn ask(
     .bind(draft.expected.map(|n| i64::try_from(n).unwrap_or(i64::MAX)))
     .bind(missing)
     .bind(to)
+    .bind(draft.client.map(|client| *client.as_uuid()))
     .fetch_one(&mut *write)
     .await?;
     // No pair has a subscription 0: all of the first event come after it.
@@ -208,7 +210,9 @@ pub(super) async fn ask(
     .execute(&mut *write)
     .await?;
     match &draft.choice {
-        ReplayChoice::Deliveries(ids) => insert_deliveries(&mut write, seq, ids).await?,
+        ReplayChoice::Deliveries(ids) => {
+            insert_deliveries(&mut write, seq, ids, draft.client).await?;
+        }
         // Until no event can be published in the same millisecond any more.
         ReplayChoice::Filter(_) | ReplayChoice::Missing(..) => {
             sqlx::query("SELECT pg_sleep(0.002)")
@@ -216,7 +220,7 @@ pub(super) async fn ask(
                 .await?;
         }
     }
-    let deed = replay::deed(draft, id)?;
+    let deed = replay::deed(&draft, id)?;
     audit::write(&mut write, by, &deed).await?;
     let row: ReplayRow = sqlx::query_as(select!("WHERE r.seq = $1"))
         .bind(seq)
@@ -230,6 +234,7 @@ async fn insert_deliveries(
     conn: &mut PgConnection,
     replay: i64,
     ids: &[DeliveryId],
+    client: Option<ClientId>,
 ) -> Result<(), StoreError> {
     let (events, subscriptions): (Vec<Uuid>, Vec<Uuid>) = ids
         .iter()
@@ -238,6 +243,7 @@ async fn insert_deliveries(
     let numbers: Vec<Option<i64>> = sqlx::query_scalar(NUMBERS)
         .bind(events)
         .bind(subscriptions)
+        .bind(client.map(|client| *client.as_uuid()))
         .fetch_all(&mut *conn)
         .await?;
     let pairs: BTreeSet<Pair> = ids
@@ -261,14 +267,15 @@ async fn insert_deliveries(
     Ok(())
 }
 
-/// The number of each one's subscription, in their order; none where there is no such delivery.
+/// The number of each one's subscription, in their order; none where there is no such delivery, of this client (`$3`) where
+/// one is named.
 const NUMBERS: &str = "
     SELECT s.seq
     FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS r (event, subscription, place)
     LEFT JOIN LATERAL (
         SELECT s.seq
         FROM subscription s
-        WHERE s.id = r.subscription
+        WHERE s.id = r.subscription AND ($3 IS NULL OR s.client = $3)
           AND (EXISTS (SELECT FROM delivery d WHERE d.event = r.event AND d.subscription = s.seq OFFSET 0)
                OR EXISTS (SELECT FROM attempt a WHERE a.event = r.event AND a.subscription = s.seq OFFSET 0))
         OFFSET 0) s ON true
@@ -289,8 +296,13 @@ fn unknown(id: ReplayId) -> StoreError {
     }
 }
 
-pub(super) async fn list(store: &PostgresStore) -> Result<Vec<Replay>, StoreError> {
-    let rows: Vec<ReplayRow> = sqlx::query_as(select!("ORDER BY r.seq DESC LIMIT 100"))
+pub(super) async fn list(
+    store: &PostgresStore,
+    client: Option<ClientId>,
+) -> Result<Vec<Replay>, StoreError> {
+    let list = select!("WHERE $1 IS NULL OR r.client = $1 ORDER BY r.seq DESC LIMIT 100");
+    let rows: Vec<ReplayRow> = sqlx::query_as(list)
+        .bind(client.map(|client| *client.as_uuid()))
         .fetch_all(&mut *store.0.lists.get().await?)
         .await?;
     Ok(rows.into_iter().map(|row| row.replay).collect())
@@ -335,8 +347,7 @@ pub(super) async fn order(
         Order::Resume => begin_anew(&mut write, row.seq).await?,
         Order::Cancel => forget_parts(&mut write, row.seq).await?,
     }
-    let detail = serde_json::json!({ "replayed": row.replay.replayed });
-    let deed = Deed::new(order.action(), &id).with(detail);
+    let deed = replay::deed_of(order, &row.replay);
     audit::write(&mut write, by, &deed).await?;
     let row: ReplayRow = sqlx::query_as(select!("WHERE r.seq = $1"))
         .bind(row.seq)
@@ -589,7 +600,8 @@ async fn missing(
         Err(error) => return Err(error),
     };
     // What it wants is not to be known here as long as this process cannot read it whole.
-    if subscription::unreadable(&mut *conn, store.reader()?)
+    let client = Some(target.subscription.settings.client);
+    if subscription::unreadable(&mut *conn, store.reader()?, client)
         .await?
         .contains(&of)
     {

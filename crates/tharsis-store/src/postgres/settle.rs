@@ -124,6 +124,11 @@ pub(super) const SETTLE: &str = "
         ON CONFLICT (subscription) DO UPDATE
         SET state = excluded.state, reason = excluded.reason, since = excluded.since
         WHERE st.state <> 'suspended'
+        RETURNING st.subscription
+    ), changed AS (
+        UPDATE subscription
+        SET version = version + 1
+        WHERE seq = ANY (ARRAY(SELECT subscription FROM suspending))
     )
     SELECT (SELECT cardinality(shards) FROM held),
            ARRAY(SELECT f.place FROM found f WHERE f.is_ours IS NOT TRUE),

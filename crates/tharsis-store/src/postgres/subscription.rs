@@ -30,7 +30,7 @@ macro_rules! columns {
          s.alert_mail, s.alert_every_ms, s.order_by, s.on_dead, k.key,
          ARRAY(SELECT h.key FROM header h WHERE h.subscription = s.seq ORDER BY h.place),
          ARRAY(SELECT r.key FROM retiring_secret r WHERE r.subscription = s.seq ORDER BY r.until DESC, r.sealed),
-         k.created_at"
+         k.created_at, s.version"
     };
 }
 
@@ -64,6 +64,7 @@ impl<'r> FromRow<'r, PgRow> for SubscriptionRow {
             max_in_flight: max_in_flight.unsigned_abs(),
             created_at,
             updated_at,
+            version: row.try_get(47)?,
             state: row.try_get(13)?,
             reason: row.try_get(14)?,
             secret: match row.try_get(43)? {
@@ -205,7 +206,7 @@ impl<'r> FromRow<'r, PgRow> for SnapshotRow {
     fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(47)?,
+            revision: row.try_get(48)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,
@@ -241,12 +242,14 @@ pub(super) async fn snapshot(store: &PostgresStore) -> Result<Snapshot, StoreErr
     })
 }
 
-/// The short numbers of subscriptions that are held by this process, though no table says so: it cannot read them whole.
+/// The short numbers of subscriptions, of one client or of all, that are held by this process, though no table says so: it
+/// cannot read them whole.
 pub(super) async fn unreadable(
     conn: &mut PgConnection,
     reader: Reader<'_>,
+    client: Option<ClientId>,
 ) -> Result<Vec<i64>, StoreError> {
-    let unreadable = why_unreadable(conn, reader).await?;
+    let unreadable = why_unreadable(conn, reader, client).await?;
     Ok(unreadable.into_iter().map(|(seq, _)| seq).collect())
 }
 
@@ -254,14 +257,16 @@ pub(super) async fn unreadable(
 pub(super) async fn why_unreadable(
     conn: &mut PgConnection,
     reader: Reader<'_>,
+    client: Option<ClientId>,
 ) -> Result<Vec<(i64, Unreadable)>, StoreError> {
     let rows: Vec<SubscriptionRow> = sqlx::query_as(concat!(
         "SELECT ",
         columns!(),
         " FROM subscription s ",
         joins!(),
-        " WHERE s.removed_at IS NULL"
+        " WHERE s.removed_at IS NULL AND ($1 IS NULL OR s.client = $1)"
     ))
+    .bind(client.map(|c| *c.as_uuid()))
     .fetch_all(conn)
     .await?;
     let mut unreadable = Vec::new();

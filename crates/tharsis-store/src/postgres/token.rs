@@ -90,22 +90,30 @@ pub(super) async fn list(
 
 pub(super) async fn revoke(
     store: &PostgresStore,
+    client: Option<ClientId>,
     id: TokenId,
     by: By<'_>,
 ) -> Result<TokenRecord, StoreError> {
     let now = by.at;
+    let client = client.map(|client| *client.as_uuid());
     let mut write = store.0.lists.begin().await?;
-    let revoked =
-        sqlx::query("UPDATE token SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
-            .bind(id.as_uuid())
-            .bind(Instant(now))
-            .execute(&mut *write)
-            .await?
-            .rows_affected();
-    let token: Option<TokenRecord> = sqlx::query_as(tokens!("WHERE id = $1"))
-        .bind(id.as_uuid())
-        .fetch_optional(&mut *write)
-        .await?;
+    let revoked = sqlx::query(
+        "UPDATE token SET revoked_at = $3
+         WHERE id = $1 AND ($2::uuid IS NULL OR client = $2) AND revoked_at IS NULL",
+    )
+    .bind(id.as_uuid())
+    .bind(client)
+    .bind(Instant(now))
+    .execute(&mut *write)
+    .await?
+    .rows_affected();
+    let token: Option<TokenRecord> = sqlx::query_as(tokens!(
+        "WHERE id = $1 AND ($2::uuid IS NULL OR client = $2)"
+    ))
+    .bind(id.as_uuid())
+    .bind(client)
+    .fetch_optional(&mut *write)
+    .await?;
     let Some(token) = token else {
         write.roll_back().await?;
         return Err(not_found(id));
@@ -129,7 +137,7 @@ pub(super) async fn usable(
 ) -> Result<Option<TokenRecord>, StoreError> {
     let found: Option<TokenRecord> = sqlx::query_as(FIND)
         .bind(hash.as_slice())
-        .fetch_optional(&mut *store.0.lists.get().await?)
+        .fetch_optional(&mut *store.0.doors.get().await?)
         .await?;
     Ok(found.and_then(|token| token.if_usable(now)))
 }
@@ -146,7 +154,7 @@ pub(super) async fn used(
     .bind(id.as_uuid())
     .bind(Instant(now - NOTED_EVERY))
     .bind(Instant(now))
-    .execute(&mut *store.0.lists.get().await?)
+    .execute(&mut *store.0.doors.get().await?)
     .await?;
     Ok(())
 }
@@ -161,6 +169,6 @@ pub(super) async fn is_any_usable(
     );
     Ok(is_any
         .bind(Instant(now))
-        .fetch_one(&mut *store.0.lists.get().await?)
+        .fetch_one(&mut *store.0.doors.get().await?)
         .await?)
 }

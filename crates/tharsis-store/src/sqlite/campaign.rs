@@ -361,7 +361,7 @@ pub(super) async fn report(
     campaign: &Campaign,
 ) -> Result<CampaignReport, StoreError> {
     let mut read = store.0.lists.begin().await?;
-    let unreadable = unreadable(&mut read, store.reader()).await?;
+    let unreadable = unreadable(&mut read, store.reader(), Some(campaign.client)).await?;
     let mut report = CampaignReport::default();
     let client = || blob(campaign.client.as_uuid());
     let states: Vec<(String, Option<String>, u64)> = sqlx::query_as(STATES)

@@ -43,6 +43,7 @@ pub(super) struct Opened {
     pub(super) writer: Writer,
     pub(super) reads: SqlitePool,
     pub(super) lists: SqlitePool,
+    pub(super) doors: SqlitePool,
 }
 
 impl Database {
@@ -131,7 +132,8 @@ impl Database {
             switched_to_wal,
             writer: Writer::new(conn, Queue::beside(&path), random)?,
             reads: pool(readers.clone()),
-            lists: pool(readers),
+            lists: pool(readers.clone()),
+            doors: pool(readers),
             path,
         })
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use sqlx::SqliteConnection;
-use tharsis_core::{Timestamp, erasure::Erasure};
+use tharsis_core::{ClientId, Timestamp, erasure::Erasure};
 use tracing::warn;
 
 use super::{
@@ -23,6 +23,8 @@ pub(super) async fn erase(
     let now = by.at;
     let mut erased = Erased::default();
     if let Erasure::Client(client) = whose {
+        // So that nobody publishes for it from now on, nor looks at what is left of it.
+        erase_tokens(store, *client).await?;
         // So that nobody routes to them from now on.
         for subscription in store.list(Some(*client)).await? {
             registry::remove(store, subscription.id, by).await?;
@@ -32,6 +34,17 @@ pub(super) async fn erase(
     close(store, whose, by, &mut erased).await?;
     empty_log(store).await?;
     Ok(erased)
+}
+
+async fn erase_tokens(store: &SqliteStore, client: ClientId) -> Result<(), StoreError> {
+    let mut write = store.0.writer.begin().await?;
+    overwriting(&mut write, true).await?;
+    sqlx::query(TOKENS)
+        .bind(blob(client.as_uuid()))
+        .execute(&mut *write)
+        .await?;
+    overwriting(&mut write, false).await?;
+    write.commit(failpoint::RETENTION).await
 }
 
 /// What was there before is in the log of writes still, until all of that is in the file. For that nobody may be reading at
@@ -222,6 +235,8 @@ async fn close(
     Ok(())
 }
 
+const TOKENS: &str = "DELETE FROM tharsis_token WHERE client = ?1";
+
 const OF_CLIENT: [&str; 7] = [
     "DELETE FROM tharsis_transition WHERE subscription IN (SELECT seq FROM tharsis_subscription WHERE client = ?1)",
     "DELETE FROM tharsis_alert WHERE subscription IN (SELECT seq FROM tharsis_subscription WHERE client = ?1)",
@@ -229,7 +244,8 @@ const OF_CLIENT: [&str; 7] = [
     "UPDATE tharsis_audit SET detail = '{}' WHERE client = ?1 AND action <> 'client.erased'",
     "DELETE FROM tharsis_full_backlog WHERE client = ?1",
     "DELETE FROM tharsis_campaign_stop WHERE client = ?1",
-    "DELETE FROM tharsis_token WHERE client = ?1",
+    // Those that were made meanwhile.
+    TOKENS,
     "DELETE FROM tharsis_subscription WHERE client = ?1 AND removed_at IS NOT NULL",
 ];
 

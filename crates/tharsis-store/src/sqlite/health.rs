@@ -111,7 +111,7 @@ async fn suspend(
     reason: &str,
     since: Option<Timestamp>,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    let suspended = sqlx::query(
         "INSERT INTO tharsis_subscription_state (subscription, state, reason, since)
          VALUES (?1, 'suspended', ?2, ?3)
          ON CONFLICT (subscription) DO UPDATE
@@ -121,8 +121,12 @@ async fn suspend(
     .bind(subscription)
     .bind(reason)
     .bind(since.map_or(0, Timestamp::as_millis))
-    .execute(conn)
-    .await?;
+    .execute(&mut *conn)
+    .await?
+    .rows_affected();
+    if suspended > 0 {
+        registry::count_change(conn, subscription).await?;
+    }
     Ok(())
 }
 

@@ -31,7 +31,7 @@ pub(super) async fn deliveries(
 ) -> Result<Page<DeliveryRow>, StoreError> {
     let after = after.map(|text| Cursor::parse(filter, text)).transpose()?;
     let mut read = store.0.lists.begin().await?;
-    let unreadable = unreadable(&mut read, store.reader()).await?;
+    let unreadable = unreadable(&mut read, store.reader(), filter.client).await?;
     let matching = Matching::of(&mut read, filter, &unreadable).await?;
     let limit = usize::try_from(limit.max(1)).unwrap_or(usize::MAX - 1);
     let (mut pairs, frontier) = matching
@@ -54,7 +54,7 @@ pub(super) async fn deliveries(
 
 pub(super) async fn count(store: &SqliteStore, filter: &DeliveryFilter) -> Result<u64, StoreError> {
     let mut read = store.0.lists.begin().await?;
-    let unreadable = unreadable(&mut read, store.reader()).await?;
+    let unreadable = unreadable(&mut read, store.reader(), filter.client).await?;
     let matching = Matching::of(&mut read, filter, &unreadable).await?;
     matching.count(&mut read).await
 }
@@ -89,7 +89,7 @@ pub(super) async fn event_on(
     .fetch_all(&mut *conn)
     .await?;
     let pairs: Vec<Pair> = subscriptions.into_iter().map(|s| (seq, s)).collect();
-    let unreadable = unreadable(conn, reader).await?;
+    let unreadable = unreadable(conn, reader, Some(record.client)).await?;
     record.deliveries = rows(conn, &pairs, &unreadable).await?;
     Ok((seq, record))
 }
@@ -119,7 +119,8 @@ pub(super) async fn delivery(
 ) -> Result<DeliveryDetail, StoreError> {
     let mut read = store.0.lists.begin().await?;
     let pair = pair(&mut read, id).await?;
-    let unreadable = unreadable(&mut read, store.reader()).await?;
+    let client = client_of(&mut read, pair.0).await?;
+    let unreadable = unreadable(&mut read, store.reader(), client).await?;
     let row = rows(&mut read, &[pair], &unreadable).await?.pop();
     let attempts: Vec<AttemptRow> = sqlx::query_as(ATTEMPTS)
         .bind(pair.0)
@@ -145,6 +146,18 @@ pub(super) async fn pair(conn: &mut SqliteConnection, id: DeliveryId) -> Result<
     .fetch_optional(conn)
     .await?
     .ok_or_else(|| no_delivery(id))
+}
+
+/// On whose behalf an event was published.
+async fn client_of(
+    conn: &mut SqliteConnection,
+    event: i64,
+) -> Result<Option<ClientId>, StoreError> {
+    let client: Option<Id> = sqlx::query_scalar("SELECT client FROM tharsis_event WHERE seq = ?1")
+        .bind(event)
+        .fetch_optional(conn)
+        .await?;
+    Ok(client.map(|Id(client)| ClientId::from_uuid(client)))
 }
 
 const EVENT: &str = "

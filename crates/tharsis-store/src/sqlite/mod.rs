@@ -121,6 +121,8 @@ struct Inner {
     reads: SqlitePool,
     /// Reads of people.
     lists: SqlitePool,
+    /// Whether a token lets somebody in, which must not wait behind a long list either.
+    doors: SqlitePool,
     owner: Owner,
     /// Publishes that wait for the writer, to be committed together.
     waiting: Waiting,
@@ -177,6 +179,7 @@ impl SqliteStore {
             writer: opened.writer,
             reads: opened.reads,
             lists: opened.lists,
+            doors: opened.doors,
             waiting: Waiting::default(),
             walks: Walks::default(),
             written: AtomicU64::new(0),

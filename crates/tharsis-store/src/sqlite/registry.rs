@@ -123,8 +123,9 @@ impl Registry for SqliteStore {
         let changed = sqlx::query(
             "UPDATE tharsis_subscription
              SET name = ?2, name_key = ?3, url = ?4, events = ?5, content_type = ?6, timeout_ms = ?7,
-                 retry = ?8, max_in_flight = ?9, updated_at = ?10, payload_limit = ?11, batch_items = ?12,
-                 linger_ms = ?13, profile_settings = ?14, fields = ?15, filter = ?16, traceparent = ?17,
+                 retry = ?8, max_in_flight = ?9, updated_at = ?10, version = version + 1,
+                 payload_limit = ?11, batch_items = ?12, linger_ms = ?13, profile_settings = ?14,
+                 fields = ?15, filter = ?16, traceparent = ?17,
                  rate = ?18, breaker = ?19, suspend_after_ms = ?20, retry_window_ms = ?21,
                  alert_mail = ?22, alert_every_ms = ?23, order_by = ?24, on_dead = ?25
              WHERE seq = ?1 AND removed_at IS NULL",
@@ -358,8 +359,8 @@ impl Registry for SqliteStore {
         health::transitions(self, id).await
     }
 
-    async fn alerts(&self) -> Result<Vec<AlertRecord>, StoreError> {
-        alert::list(self).await
+    async fn alerts(&self, client: Option<ClientId>) -> Result<Vec<AlertRecord>, StoreError> {
+        alert::list(self, client).await
     }
 
     async fn retry<'a>(
@@ -435,8 +436,8 @@ impl Registry for SqliteStore {
         replay::find(self, id).await
     }
 
-    async fn replays(&self) -> Result<Vec<Replay>, StoreError> {
-        replay::list(self).await
+    async fn replays(&self, client: Option<ClientId>) -> Result<Vec<Replay>, StoreError> {
+        replay::list(self, client).await
     }
 
     async fn pause_campaign<'a>(
@@ -529,8 +530,13 @@ impl Registry for SqliteStore {
         token::list(self, client).await
     }
 
-    async fn revoke_token(&self, id: TokenId, by: By<'_>) -> Result<TokenRecord, StoreError> {
-        token::revoke(self, id, by).await
+    async fn revoke_token(
+        &self,
+        client: Option<ClientId>,
+        id: TokenId,
+        by: By<'_>,
+    ) -> Result<TokenRecord, StoreError> {
+        token::revoke(self, client, id, by).await
     }
 
     async fn token(
@@ -626,7 +632,7 @@ pub(super) async fn remove(
     let mut write = store.0.writer.begin().await?;
     let (seq, target) = subscription::find(&mut *write, store.reader(), id).await?;
     let removed = sqlx::query(
-        "UPDATE tharsis_subscription SET removed_at = ?2, updated_at = ?2
+        "UPDATE tharsis_subscription SET removed_at = ?2, updated_at = ?2, version = version + 1
          WHERE seq = ?1 AND removed_at IS NULL",
     )
     .bind(seq)
@@ -692,9 +698,22 @@ pub(super) async fn bump(conn: &mut SqliteConnection) -> Result<(), StoreError> 
     expect_changed("the revision", 1, bumped)
 }
 
+/// A worker has changed it.
+pub(super) async fn count_change(
+    conn: &mut SqliteConnection,
+    subscription: i64,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE tharsis_subscription SET version = version + 1 WHERE seq = ?1")
+        .bind(subscription)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 async fn touch(conn: &mut SqliteConnection, seq: i64, now: Timestamp) -> Result<(), StoreError> {
     let touched = sqlx::query(
-        "UPDATE tharsis_subscription SET updated_at = ?2 WHERE seq = ?1 AND removed_at IS NULL",
+        "UPDATE tharsis_subscription SET updated_at = ?2, version = version + 1
+         WHERE seq = ?1 AND removed_at IS NULL",
     )
     .bind(seq)
     .bind(now.as_millis())

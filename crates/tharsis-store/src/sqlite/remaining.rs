@@ -46,7 +46,7 @@ pub(super) async fn remaining(
     now: Timestamp,
 ) -> Result<Remaining, StoreError> {
     let mut read = store.0.reads.acquire().await?;
-    let unreadable = unreadable(&mut read, store.reader()).await?;
+    let unreadable = unreadable(&mut read, store.reader(), None).await?;
     let (unrouted, commands, every, held, scheduled): (u64, u64, u64, u64, u64) =
         sqlx::query_as(REMAINING)
             .bind(now.as_millis())

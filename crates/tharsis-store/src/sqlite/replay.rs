@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sqlx::{FromRow, Row as _, SqliteConnection, sqlite::SqliteRow};
-use tharsis_core::{ReplayId, SubscriptionId, Timestamp, rate::Rate, subscription::Settings};
+use tharsis_core::{
+    ClientId, ReplayId, SubscriptionId, Timestamp, rate::Rate, subscription::Settings,
+};
 use uuid::Uuid;
 
 use super::{
@@ -15,7 +17,7 @@ use super::{
     value::{Id, Millis, blob, expect_changed, json},
 };
 use crate::{
-    By, Deed, DeliveryFilter, Replay, ReplayChoice, ReplayDraft, ReplayKey, StoreError,
+    By, DeliveryFilter, Replay, ReplayChoice, ReplayDraft, ReplayKey, StoreError,
     error::corrupt,
     failpoint,
     filter::{from_text, to_text},
@@ -55,7 +57,7 @@ macro_rules! columns {
     () => {
         "SELECT r.seq, r.filter, r.last_event, r.missing, r.beside, r.paced_us, r.id, r.fresh, r.rate, r.expected,
                 r.examined, r.replayed, r.created_at, r.started_at, r.finished_at, r.paused, r.cancelled,
-                r.to_subscription, "
+                r.to_subscription, r.client, "
     };
 }
 
@@ -94,6 +96,7 @@ const REPLAY: &str = concat!(
 impl<'r> FromRow<'r, SqliteRow> for ReplayRow {
     fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
         let Id(id) = row.try_get(6)?;
+        let client: Option<Id> = row.try_get(18)?;
         let (examined, replayed): (u64, u64) = (row.try_get(10)?, row.try_get(11)?);
         let Millis(created_at) = row.try_get(12)?;
         let started_at: Option<i64> = row.try_get(13)?;
@@ -105,7 +108,7 @@ impl<'r> FromRow<'r, SqliteRow> for ReplayRow {
             is_finished: finished_at.is_some(),
         };
         let rate: Option<String> = row.try_get(8)?;
-        let held_for: String = row.try_get(19)?;
+        let held_for: String = row.try_get(20)?;
         let held_for: Vec<String> = serde_json::from_str(&held_for).map_err(decode)?;
         let held_for = held_for.iter().map(|id| Uuid::try_parse(id));
         let held_for: Vec<Uuid> = held_for.collect::<Result<_, _>>().map_err(decode)?;
@@ -119,6 +122,7 @@ impl<'r> FromRow<'r, SqliteRow> for ReplayRow {
             paced_us: row.try_get(5)?,
             replay: Replay {
                 id: ReplayId::from_uuid(id),
+                client: client.map(|Id(client)| ClientId::from_uuid(client)),
                 key: if row.try_get(7)? {
                     ReplayKey::Fresh
                 } else {
@@ -133,12 +137,12 @@ impl<'r> FromRow<'r, SqliteRow> for ReplayRow {
                 examined,
                 replayed,
                 skipped: examined.saturating_sub(replayed),
-                unfinished: row.try_get(18)?,
+                unfinished: row.try_get(19)?,
                 held_for: held_for
                     .into_iter()
                     .map(SubscriptionId::from_uuid)
                     .collect(),
-                is_held: row.try_get(20)?,
+                is_held: row.try_get(21)?,
                 created_at,
                 finished_at: finished_at.map(Timestamp::from_millis),
             },
@@ -156,7 +160,7 @@ pub(super) async fn ask(
     by: By<'_>,
 ) -> Result<Replay, StoreError> {
     let now = by.at;
-    replay::check(&draft.choice)?;
+    let draft = replay::narrowed(draft)?;
     let id = ReplayId::new(now, store.random_id_bytes()?);
     let filter = match &draft.choice {
         ReplayChoice::Deliveries(_) => None,
@@ -172,22 +176,25 @@ pub(super) async fn ask(
     };
     let mut write = store.0.writer.begin().await?;
     let missing = match &draft.choice {
-        ReplayChoice::Missing(of, _) => Some(
-            subscription::find(&mut *write, store.reader(), *of)
-                .await?
-                .0,
-        ),
+        ReplayChoice::Missing(of, _) => {
+            let found = subscription::find(&mut *write, store.reader(), *of).await?;
+            Some(replay::number_of(draft.client, &found)?)
+        }
         _ => None,
     };
     let to = match draft.to {
-        Some(to) => Some(subscription::find(&mut *write, store.reader(), to).await?.0),
+        Some(to) => {
+            let found = subscription::find(&mut *write, store.reader(), to).await?;
+            Some(replay::number_of(draft.client, &found)?)
+        }
         None => None,
     };
     let seq: i64 = sqlx::query_scalar(
         "INSERT INTO tharsis_replay
-             (id, filter, last_event, created_at, fresh, rate, paced_us, expected, missing, to_subscription, beside)
+             (id, filter, last_event, created_at, fresh, rate, paced_us, expected, missing, to_subscription, client,
+              beside)
          VALUES (?1, ?2, min(?4, (SELECT coalesce(max(seq), 0) FROM tharsis_event)), ?3, ?5, ?6,
-                 NULL, ?7, ?8, ?9,
+                 NULL, ?7, ?8, ?9, ?10,
                  (SELECT json_group_array(r.seq)
                   FROM tharsis_replay r
                   WHERE r.finished_at IS NULL
@@ -203,6 +210,7 @@ pub(super) async fn ask(
     .bind(draft.expected.map(|n| i64::try_from(n).unwrap_or(i64::MAX)))
     .bind(missing)
     .bind(to)
+    .bind(draft.client.map(|client| blob(client.as_uuid())))
     .fetch_one(&mut *write)
     .await?;
     // No pair has a subscription 0: all of the first event come after it.
@@ -218,7 +226,7 @@ pub(super) async fn ask(
         let mut pairs = BTreeSet::new();
         for id in ids {
             let pair = pair(&mut write, *id).await?;
-            if !is_known(&mut write, pair).await? {
+            if !is_known(&mut write, pair, draft.client).await? {
                 return Err(no_delivery(*id));
             }
             pairs.insert(pair);
@@ -232,7 +240,7 @@ pub(super) async fn ask(
         .execute(&mut *write)
         .await?;
     }
-    let deed = replay::deed(draft, id)?;
+    let deed = replay::deed(&draft, id)?;
     audit::write(&mut write, by, &deed).await?;
     registry::bump(&mut write).await?;
     let row: ReplayRow = sqlx::query_as(select!("WHERE r.seq = ?1"))
@@ -244,16 +252,20 @@ pub(super) async fn ask(
     Ok(row.replay)
 }
 
+/// Whether there is such a delivery, of this client where one is named.
 async fn is_known(
     conn: &mut SqliteConnection,
     (event, subscription): Pair,
+    client: Option<ClientId>,
 ) -> Result<bool, StoreError> {
     Ok(sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM tharsis_delivery WHERE event = ?1 AND subscription = ?2)
-                OR EXISTS (SELECT 1 FROM tharsis_attempt WHERE event = ?1 AND subscription = ?2)",
+        "SELECT (?3 IS NULL OR EXISTS (SELECT 1 FROM tharsis_subscription WHERE seq = ?2 AND client = ?3))
+                AND (EXISTS (SELECT 1 FROM tharsis_delivery WHERE event = ?1 AND subscription = ?2)
+                     OR EXISTS (SELECT 1 FROM tharsis_attempt WHERE event = ?1 AND subscription = ?2))",
     )
     .bind(event)
     .bind(subscription)
+    .bind(client.map(|client| blob(client.as_uuid())))
     .fetch_one(conn)
     .await?)
 }
@@ -273,8 +285,13 @@ fn unknown(id: ReplayId) -> StoreError {
     }
 }
 
-pub(super) async fn list(store: &SqliteStore) -> Result<Vec<Replay>, StoreError> {
-    let rows: Vec<ReplayRow> = sqlx::query_as(select!("ORDER BY r.seq DESC LIMIT 100"))
+pub(super) async fn list(
+    store: &SqliteStore,
+    client: Option<ClientId>,
+) -> Result<Vec<Replay>, StoreError> {
+    let list = select!("WHERE ?1 IS NULL OR r.client = ?1 ORDER BY r.seq DESC LIMIT 100");
+    let rows: Vec<ReplayRow> = sqlx::query_as(list)
+        .bind(client.map(|client| blob(client.as_uuid())))
         .fetch_all(&store.0.lists)
         .await?;
     Ok(rows.into_iter().map(|row| row.replay).collect())
@@ -315,8 +332,7 @@ pub(super) async fn order(
         Order::Resume => begin_anew(&mut write, row.seq).await?,
         Order::Cancel => forget_parts(&mut write, row.seq).await?,
     }
-    let detail = serde_json::json!({ "replayed": row.replay.replayed });
-    let deed = Deed::new(order.action(), &id).with(detail);
+    let deed = replay::deed_of(order, &row.replay);
     audit::write(&mut write, by, &deed).await?;
     registry::bump(&mut write).await?;
     let row: ReplayRow = sqlx::query_as(select!("WHERE r.seq = ?1"))
@@ -611,7 +627,8 @@ async fn missing(
         Err(error) => return Err(error),
     };
     // What it wants is not to be known here as long as this process cannot read it whole.
-    if subscription::unreadable(&mut *conn, store.reader())
+    let client = Some(target.subscription.settings.client);
+    if subscription::unreadable(&mut *conn, store.reader(), client)
         .await?
         .contains(&of)
     {

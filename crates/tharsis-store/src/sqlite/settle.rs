@@ -9,7 +9,7 @@ use tharsis_core::{Timestamp, delivery::End, order::OrderKey};
 use super::{
     SqliteStore, alert,
     campaign::is_paused,
-    owner,
+    owner, registry,
     value::{count, expect_changed, hex, json},
 };
 use crate::{
@@ -342,7 +342,8 @@ async fn suspend(
         .await?
         .rows_affected();
         if suspended > 0 {
-            super::registry::bump(&mut *conn).await?;
+            registry::count_change(&mut *conn, subscription).await?;
+            registry::bump(&mut *conn).await?;
         }
     }
     Ok(())

@@ -31,7 +31,7 @@ macro_rules! columns {
           FROM tharsis_retiring_secret r WHERE r.subscription = s.seq),
          s.rate, s.breaker, s.suspend_after_ms, s.retry_window_ms,
          sh.condition, sh.since, sh.cause, sh.failing_since, sh.probe_at, sh.probes, sh.version, rl.keeps,
-         s.alert_mail, s.alert_every_ms, s.order_by, s.on_dead, k.key, k.created_at"
+         s.alert_mail, s.alert_every_ms, s.order_by, s.on_dead, k.key, k.created_at, s.version"
     };
 }
 
@@ -64,6 +64,7 @@ impl<'r> FromRow<'r, SqliteRow> for SubscriptionRow {
             max_in_flight: row.try_get(10)?,
             created_at,
             updated_at,
+            version: row.try_get(43)?,
             state: row.try_get(13)?,
             reason: row.try_get(14)?,
             secret: match row.try_get(41)? {
@@ -223,7 +224,7 @@ impl<'r> FromRow<'r, SqliteRow> for SnapshotRow {
     fn from_row(row: &'r SqliteRow) -> Result<Self, sqlx::Error> {
         let has_one = row.try_get::<Option<i64>, _>(0)?.is_some();
         Ok(Self {
-            revision: row.try_get(43)?,
+            revision: row.try_get(44)?,
             subscription: has_one
                 .then(|| SubscriptionRow::from_row(row))
                 .transpose()?,
@@ -258,12 +259,14 @@ pub(super) async fn snapshot(store: &SqliteStore) -> Result<Snapshot, StoreError
     })
 }
 
-/// The short numbers of subscriptions that are held by this process, though no table says so: it cannot read them whole.
+/// The short numbers of subscriptions, of one client or of all, that are held by this process, though no table says so: it
+/// cannot read them whole.
 pub(super) async fn unreadable(
     conn: &mut SqliteConnection,
     reader: Reader<'_>,
+    client: Option<ClientId>,
 ) -> Result<Vec<i64>, StoreError> {
-    let unreadable = why_unreadable(conn, reader).await?;
+    let unreadable = why_unreadable(conn, reader, client).await?;
     Ok(unreadable.into_iter().map(|(seq, _)| seq).collect())
 }
 
@@ -271,14 +274,16 @@ pub(super) async fn unreadable(
 pub(super) async fn why_unreadable(
     conn: &mut SqliteConnection,
     reader: Reader<'_>,
+    client: Option<ClientId>,
 ) -> Result<Vec<(i64, Unreadable)>, StoreError> {
     let rows: Vec<SubscriptionRow> = sqlx::query_as(concat!(
         "SELECT ",
         columns!(),
         " FROM tharsis_subscription s ",
         joins!(),
-        " WHERE s.removed_at IS NULL"
+        " WHERE s.removed_at IS NULL AND (?1 IS NULL OR s.client = ?1)"
     ))
+    .bind(client.map(|c| blob(c.as_uuid())))
     .fetch_all(conn)
     .await?;
     let mut unreadable = Vec::new();

@@ -92,23 +92,29 @@ pub(super) async fn list(
 
 pub(super) async fn revoke(
     store: &SqliteStore,
+    client: Option<ClientId>,
     id: TokenId,
     by: By<'_>,
 ) -> Result<TokenRecord, StoreError> {
     let now = by.at;
+    let client = client.map(|client| blob(client.as_uuid()));
     let mut write = store.0.writer.begin().await?;
     let revoked = sqlx::query(
-        "UPDATE tharsis_token SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL",
+        "UPDATE tharsis_token SET revoked_at = ?3
+         WHERE id = ?1 AND (?2 IS NULL OR client = ?2) AND revoked_at IS NULL",
     )
     .bind(blob(id.as_uuid()))
+    .bind(&client)
     .bind(now.as_millis())
     .execute(&mut *write)
     .await?
     .rows_affected();
-    let token: Option<TokenRecord> = sqlx::query_as(tokens!("WHERE id = ?1"))
-        .bind(blob(id.as_uuid()))
-        .fetch_optional(&mut *write)
-        .await?;
+    let token: Option<TokenRecord> =
+        sqlx::query_as(tokens!("WHERE id = ?1 AND (?2 IS NULL OR client = ?2)"))
+            .bind(blob(id.as_uuid()))
+            .bind(&client)
+            .fetch_optional(&mut *write)
+            .await?;
     let Some(token) = token else {
         return Err(not_found(id));
     };
@@ -130,7 +136,7 @@ pub(super) async fn usable(
 ) -> Result<Option<TokenRecord>, StoreError> {
     let found: Option<TokenRecord> = sqlx::query_as(FIND)
         .bind(hash.as_slice())
-        .fetch_optional(&store.0.lists)
+        .fetch_optional(&store.0.doors)
         .await?;
     Ok(found.and_then(|token| token.if_usable(now)))
 }
@@ -148,7 +154,7 @@ pub(super) async fn used(
     )
     .bind(&id)
     .bind(before)
-    .fetch_one(&store.0.lists)
+    .fetch_one(&store.0.doors)
     .await?;
     if !is_due {
         return Ok(());
@@ -172,6 +178,6 @@ pub(super) async fn is_any_usable(store: &SqliteStore, now: Timestamp) -> Result
     );
     Ok(is_any
         .bind(now.as_millis())
-        .fetch_one(&store.0.lists)
+        .fetch_one(&store.0.doors)
         .await?)
 }

@@ -72,6 +72,7 @@ macro_rules! pass_on_by {
     )*};
 }
 
+#[expect(clippy::needless_lifetimes, reason = "one macro makes all of them")]
 impl Outbox for Store {
     pass_on! {
         fn publish(events: &'a [Event]) -> Vec<Result<Published, Invalid>>;
@@ -101,6 +102,7 @@ impl Outbox for Store {
     }
 }
 
+#[expect(clippy::needless_lifetimes, reason = "one macro makes all of them")]
 impl Registry for Store {
     pass_on! {
         fn find(id: SubscriptionId) -> Subscription;
@@ -111,11 +113,11 @@ impl Registry for Store {
         fn count(filter: &'a DeliveryFilter) -> u64;
         fn delivery(id: DeliveryId) -> DeliveryDetail;
         fn transitions(id: SubscriptionId) -> Vec<TransitionRecord>;
-        fn alerts() -> Vec<AlertRecord>;
+        fn alerts(client: Option<ClientId>) -> Vec<AlertRecord>;
         fn tally(choice: &'a ReplayChoice) -> Vec<(SubscriptionId, u64)>;
         fn audit(client: Option<ClientId>, after: Option<&'a str>, limit: u32) -> Page<AuditRecord>;
         fn replay_state(id: ReplayId) -> Replay;
-        fn replays() -> Vec<Replay>;
+        fn replays(client: Option<ClientId>) -> Vec<Replay>;
         fn campaign(campaign: &'a Campaign) -> CampaignReport;
         fn campaign_clients(campaign: &'a str) -> Vec<ClientId>;
         fn owned() -> bool;
@@ -128,7 +130,7 @@ impl Registry for Store {
         fn rotate_key(by: By<'a>, tell: &'a (dyn Fn(u64) + Sync)) -> KeyRotated;
         fn add_token(token: &'a Token, draft: &'a TokenDraft, by: By<'a>) -> TokenRecord;
         fn tokens(client: Option<ClientId>) -> Vec<TokenRecord>;
-        fn revoke_token(id: TokenId, by: By<'a>) -> TokenRecord;
+        fn revoke_token(client: Option<ClientId>, id: TokenId, by: By<'a>) -> TokenRecord;
         fn token(hash: &'a [u8; 32], now: Timestamp) -> Option<TokenRecord>;
         fn used_token(id: TokenId, now: Timestamp) -> ();
         fn has_tokens(now: Timestamp) -> bool;

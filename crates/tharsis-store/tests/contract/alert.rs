@@ -11,7 +11,8 @@ use tharsis_core::{
     subscription::{Settings, Subscription},
 };
 use tharsis_store::{
-    Anew, Claim, Claimed, Lease, Pointer, Settlement, StoreError, Telling, Told, Transition,
+    Anew, Claim, Claimed, Lease, Outbox, Pointer, Registry, Settlement, StoreError, Telling, Told,
+    Transition,
 };
 
 use crate::harness::{House, Store, client, seconds, settings, worker};
@@ -86,7 +87,7 @@ impl House {
 
     /// What became of all alerts, the newest first.
     async fn outcomes(&self) -> Vec<(Cause, Option<String>)> {
-        let all = self.store.alerts().await.expect("a list");
+        let all = self.store.alerts(None).await.expect("a list");
         all.into_iter()
             .map(|record| (record.alert.cause, record.outcome))
             .collect()
@@ -440,7 +441,7 @@ pub(crate) async fn what_tells_of_it_is_published_once_with_its_claim(store: Sto
     assert_eq!(again.expect("claimed"), claimed);
     house.became(failing, Told::Told, at(71)).await;
     assert_eq!(house.own_events().await.len(), 1);
-    let listed = house.store.alerts().await.expect("a list");
+    let listed = house.store.alerts(None).await.expect("a list");
     assert_eq!(listed[0].alert.event, Some(id));
 }
 
@@ -474,7 +475,7 @@ pub(crate) async fn what_is_added_while_it_is_told_has_an_event_of_its_own(store
         .map(|pointer| pointer.event)
         .collect();
     assert_eq!(published, [first, second]);
-    let listed = house.store.alerts().await.expect("a list");
+    let listed = house.store.alerts(None).await.expect("a list");
     let listed: Vec<_> = (listed.into_iter())
         .filter(|record| record.alert.cause == Cause::Dead)
         .map(|record| (record.outcome, record.alert.count, record.alert.event))
@@ -505,4 +506,24 @@ pub(crate) async fn the_next_stage_of_a_failure_is_told_though_mail_has_failed(s
     house.comes_to(&house.ours, turned).await;
     let next = failing(half).await;
     assert_eq!((next.stage, next.event), (50, None));
+}
+
+pub(crate) async fn each_client_has_its_own_list(store: Store) {
+    let house = House::new(store).await;
+    for of in [&house.ours, &house.theirs] {
+        let failing = turned(Condition::Open, 1, house.now, house.now);
+        house.comes_to(of, failing).await;
+    }
+    let listed = async |of: Option<u8>| {
+        let list = house.store.alerts(of.map(client)).await;
+        let list = list.expect("a list").into_iter();
+        list.map(|record| (record.client, record.subscription))
+            .collect::<Vec<_>>()
+    };
+    let ours = (client(1), house.ours.id);
+    let theirs = (client(2), house.theirs.id);
+    assert_eq!(listed(None).await, [theirs, ours]);
+    assert_eq!(listed(Some(1)).await, [ours]);
+    assert_eq!(listed(Some(2)).await, [theirs]);
+    assert_eq!(listed(Some(3)).await, []);
 }

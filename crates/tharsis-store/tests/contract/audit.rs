@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tharsis_core::subscription::{Credentials, Held};
-use tharsis_store::{Anew, AuditRecord, By, Campaign};
+use tharsis_store::{Anew, AuditRecord, By, Campaign, Registry};
 
 use crate::harness::{House, Store, client, code, seconds, standard, standard_secret};
 

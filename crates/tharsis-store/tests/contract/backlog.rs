@@ -3,6 +3,7 @@
 use tharsis_core::delivery::End;
 
 use crate::harness::{House, Store, client, event};
+use tharsis_store::{Outbox, Registry};
 
 pub(crate) async fn a_client_whose_backlog_is_full_is_refused_until_a_tenth_is_free(store: Store) {
     let house = House::new(store).await;

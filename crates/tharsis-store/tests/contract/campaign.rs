@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tharsis_core::{ClientId, DeliveryId, delivery::End, event::Event, subscription::Subscription};
 use tharsis_store::{
-    Campaign, DeliveryFilter, Due, Fate, Named, Position, Published, ReplayChoice, ReplayKey,
-    Settlement, Status, StopState,
+    Campaign, DeliveryFilter, Due, Fate, Named, Outbox, Position, Published, Registry,
+    ReplayChoice, ReplayKey, Settlement, Status, StopState,
 };
 
 use crate::harness::{House, Store, asking, client, code, enveloped, event, seconds};

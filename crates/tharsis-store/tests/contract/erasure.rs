@@ -2,8 +2,8 @@
 
 use tharsis_core::{EventId, delivery::End, erasure::Erasure};
 use tharsis_store::{
-    By, Campaign, DeliveryFilter, Erased, ReplayChoice, ReplayKey, ReplayState, Retention,
-    StoreError,
+    By, Campaign, DeliveryFilter, Erased, Outbox, Registry, ReplayChoice, ReplayKey, ReplayState,
+    Retention, StoreError,
 };
 
 use crate::harness::{House, Store, asking, client, code, enveloped, seconds};

@@ -7,7 +7,9 @@ use tharsis_core::{
     health::{Condition, Health},
     subscription::{Held, State, Subscription},
 };
-use tharsis_store::{Anew, DeliveryFilter, Remaining, Status, StoreError, Transition};
+use tharsis_store::{
+    Anew, DeliveryFilter, Outbox, Registry, Remaining, Status, StoreError, Transition,
+};
 
 use crate::harness::{House, Store, client, enveloped, seconds, secret, settings};
 

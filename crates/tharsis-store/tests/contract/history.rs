@@ -1,5 +1,5 @@
 use tharsis_core::{EventId, delivery::End};
-use tharsis_store::{DeliveryFilter, Status};
+use tharsis_store::{DeliveryFilter, Registry, Status};
 
 use crate::harness::{House, Store, add, client, code, enveloped, event, seconds};
 

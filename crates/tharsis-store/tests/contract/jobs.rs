@@ -7,7 +7,8 @@ use tharsis_core::{
     subscription::Held,
 };
 use tharsis_store::{
-    Anew, By, DeliveryFilter, Replay, ReplayChoice, ReplayDraft, ReplayKey, ReplayState, Status,
+    Anew, By, DeliveryFilter, Outbox, Registry, Replay, ReplayChoice, ReplayDraft, ReplayKey,
+    ReplayState, Status,
 };
 
 use crate::harness::{
@@ -693,4 +694,102 @@ pub(crate) async fn what_had_failed_before_a_replay_was_asked_for_is_taken_again
     let done = state(&house, again).await;
     assert_eq!((done.replayed, done.skipped), (4, 0), "also that one");
     assert_eq!(house.due(&house.theirs, later).await.len(), 0);
+}
+
+pub(crate) async fn a_replay_of_one_client_takes_nothing_of_another(store: Store) {
+    let house = House::new(store).await;
+    house.routed(8).await;
+    let [ours, theirs] = [
+        house.due(&house.ours, house.now).await[0].id,
+        house.due(&house.theirs, house.now).await[0].id,
+    ];
+    house.end_all(&house.ours, End::Dead).await;
+    house.end_all(&house.theirs, End::Dead).await;
+    let of_ours = |choice: ReplayChoice| {
+        let mut draft = asking(&choice, ReplayKey::Same);
+        draft.client = Some(client(1));
+        draft
+    };
+    let named = |id: DeliveryId| ReplayChoice::Deliveries(vec![id]);
+    let missing = |of: SubscriptionId| ReplayChoice::Missing(of, DeliveryFilter::default());
+    let mut of_theirs = dead();
+    of_theirs.client = Some(client(2));
+
+    // What names nobody takes of that client alone.
+    let all = asked(&house, &of_ours(ReplayChoice::Filter(dead()))).await;
+    house.work_off(house.now).await;
+    let done = state(&house, all).await;
+    assert_eq!(done.client, Some(client(1)));
+    assert_eq!((done.examined, done.replayed), (4, 4));
+    assert_eq!(house.due(&house.ours, house.now).await.len(), 4);
+    assert_eq!(house.due(&house.theirs, house.now).await.len(), 0);
+    house.end_all(&house.ours, End::Dead).await;
+
+    // What is another's is not there, and nothing is asked for.
+    let refused = async |draft: ReplayDraft| code(house.store.replay(&draft, house.now).await);
+    assert_eq!(refused(of_ours(named(theirs))).await, "no delivery");
+    let beside = ReplayChoice::Deliveries(vec![ours, theirs]);
+    assert_eq!(refused(of_ours(beside)).await, "no delivery");
+    let theirs_lack = missing(house.theirs.id);
+    assert_eq!(refused(of_ours(theirs_lack)).await, "no subscription");
+    let mut to_theirs = of_ours(named(ours));
+    to_theirs.to = Some(house.theirs.id);
+    assert_eq!(refused(to_theirs).await, "no subscription");
+    let theirs_failed = ReplayChoice::Filter(of_theirs.clone());
+    assert_eq!(refused(of_ours(theirs_failed)).await, "bad_choice");
+
+    // Each sees its own, and who sees all sees all.
+    let one = asked(&house, &of_ours(named(ours))).await;
+    let lack = asked(&house, &of_ours(missing(house.ours.id))).await;
+    let both = ask(&house, ReplayChoice::Filter(dead())).await;
+    let of_theirs = ask(&house, ReplayChoice::Filter(of_theirs)).await;
+    let listed = async |of: Option<u8>| {
+        let list = house.store.replays(of.map(client)).await;
+        let ids = list.expect("a list").into_iter().map(|replay| replay.id);
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(listed(None).await, [of_theirs, both, lack, one, all]);
+    assert_eq!(listed(Some(1)).await, [lack, one, all]);
+    assert_eq!(listed(Some(2)).await, [of_theirs]);
+    assert_eq!(listed(Some(3)).await, []);
+    assert_eq!(state(&house, both).await.client, None);
+
+    let by = By::new("ann", house.now);
+    let paused = house.store.pause_replay(one, by).await;
+    assert_eq!(paused.expect("paused").client, Some(client(1)));
+    let resumed = house.store.resume_replay(one, by).await;
+    resumed.expect("resumed");
+    for called_off in [both, of_theirs] {
+        let cancelled = house.store.cancel_replay(called_off, by).await;
+        cancelled.expect("called off");
+    }
+    let kept = async |of: u8| {
+        let page = house.store.audit(Some(client(of)), None, 100).await;
+        let entries = page.expect("the audit").items.into_iter();
+        entries.map(|entry| entry.action).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        kept(1).await,
+        [
+            "replay.resumed",
+            "replay.paused",
+            "replay.asked",
+            "replay.asked",
+            "replay.asked",
+            "subscription.added",
+        ]
+    );
+    assert_eq!(
+        kept(2).await,
+        ["replay.cancelled", "replay.asked", "subscription.added"]
+    );
+
+    house.work_off(house.now).await;
+    let mut replayed = 0;
+    for id in [one, lack] {
+        replayed += state(&house, id).await.replayed;
+    }
+    assert_eq!(replayed, 4, "each once");
+    assert_eq!(house.due(&house.ours, house.now).await.len(), 4);
+    assert_eq!(house.due(&house.theirs, house.now).await.len(), 0);
 }

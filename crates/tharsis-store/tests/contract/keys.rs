@@ -6,7 +6,7 @@ use tharsis_core::{
     Timestamp,
     subscription::{Credentials, header::OwnHeader},
 };
-use tharsis_store::{By, KeyRecord, KeyRotated, KeyState};
+use tharsis_store::{By, KeyRecord, KeyRotated, KeyState, Registry};
 
 use crate::harness::{House, Store, client, seconds, secret, standard, standard_secret};
 

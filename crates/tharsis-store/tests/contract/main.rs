@@ -117,6 +117,7 @@ macro_rules! every_story {
                 the_next_stage_of_a_failure_is_told_though_mail_has_failed,
                 who_listens_does_not_wait_for_mail_that_nobody_takes,
                 a_message_says_what_waits_and_what_was_answered,
+                each_client_has_its_own_list,
             }
             registry {
                 a_subscription_comes_back_as_it_was_added,
@@ -135,6 +136,8 @@ macro_rules! every_story {
                 retry_makes_one_due_now,
                 cancel_ends_one_for_good,
                 what_is_asked_twice_is_done_once,
+                each_change_is_counted,
+                nobody_replaces_what_was_changed_meanwhile,
             }
             history {
                 lists_are_newest_first_and_paged,
@@ -172,6 +175,7 @@ macro_rules! every_story {
                 nothing_is_passed_by_where_it_goes_to_another_one_at_a_rate,
                 one_that_is_held_while_it_is_waited_for_does_not_hold_up_the_other,
                 what_had_failed_before_a_replay_was_asked_for_is_taken_again,
+                a_replay_of_one_client_takes_nothing_of_another,
             }
             campaign {
                 what_rows_and_pointers_are_of_is_told_while_something_is_stopped,
@@ -213,6 +217,7 @@ macro_rules! every_story {
                 whether_anybody_is_let_in_is_told,
                 the_tokens_of_a_client_go_with_it,
                 no_worker_is_told_of_tokens,
+                whoever_is_of_one_client_revokes_its_tokens_alone,
             }
             survey {
                 what_waits_and_who_delivers_is_counted,

@@ -7,7 +7,8 @@ use tharsis_core::{
     subscription::{Held, Subscription},
 };
 use tharsis_store::{
-    Anew, Blocked, Due, Fate, LaneRead, LetGo, Position, Settlement, Status, StoreError,
+    Anew, Blocked, Due, Fate, LaneRead, LetGo, Outbox, Position, Registry, Settlement, Status,
+    StoreError,
 };
 
 use crate::harness::{House, Store, client, code, enveloped, event, seconds, worker};

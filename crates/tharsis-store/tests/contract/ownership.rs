@@ -1,5 +1,5 @@
 use tharsis_core::delivery::End;
-use tharsis_store::{LaneRead, Lease, Shards};
+use tharsis_store::{LaneRead, Lease, Outbox, Registry, Shards};
 
 use crate::harness::{House, Store, client, code, event, worker};
 

@@ -3,6 +3,7 @@ use std::{collections::BTreeSet, time::Duration};
 use tharsis_core::{Timestamp, event::IdempotencyKey};
 
 use crate::harness::{House, Store, client, enveloped, event};
+use tharsis_store::{Outbox, Registry};
 
 fn keyed(n: u32, key: &str) -> tharsis_core::event::Event {
     event(client(1), n).with_key(IdempotencyKey::new(key).expect("a key"))

@@ -4,12 +4,15 @@ use tharsis_core::{
     SubscriptionId,
     delivery::End,
     egress::{PayloadUrl, Policy},
+    health::{Condition, Health},
     profile::{Batch, Declaration, NUDGE, Profiles, Requirement},
     retry::RetryPolicy,
     secret::Secret,
     subscription::{Credentials, Draft, Held, Retiring, Settings, State, header::OwnHeader},
 };
-use tharsis_store::{Anew, CommandAccepted, DeliveryFilter, Status};
+use tharsis_store::{
+    Anew, CommandAccepted, DeliveryFilter, Outbox, Registry, Settlement, Status, Transition,
+};
 
 use crate::harness::{
     House, Store, add, asking, client, code, draft, event, seconds, secret, settings, standard,
@@ -441,6 +444,12 @@ pub(crate) async fn what_is_under_an_unknown_profile_is_held(store: Store) {
     let rows = house.all(&held).await;
     let of: Vec<_> = rows.iter().map(|row| row.id.subscription).collect();
     assert_eq!(of, [added.id]);
+    held.client = Some(client(1));
+    assert_eq!(house.all(&held).await, rows);
+    held.client = Some(client(2));
+    assert_eq!(house.all(&held).await, []);
+    let event = house.store.event(rows[0].id.event).await;
+    assert!(event.expect("an event").deliveries.contains(&rows[0]));
     assert_eq!(house.row(rows[0].id).await.status, Status::Held);
     let left = house.store.remaining(house.now).await.expect("counted");
     assert_eq!((left.pending, left.held), (2, 1));
@@ -774,4 +783,102 @@ pub(crate) async fn credentials_stay_with_their_host(store: Store) {
     let anew = secret(4);
     let back = set(&here, Some(Some(&anew))).await.expect("set");
     assert_eq!((back.secret, back.headers.len()), (Some(anew), 0));
+}
+
+/// Whether people or a worker made it.
+pub(crate) async fn each_change_is_counted(store: Store) {
+    let house = House::new(store).await;
+    house.routed(4).await;
+    let (store, now, id) = (&house.store, house.now, house.ours.id);
+    assert_eq!(house.ours.version, 1);
+    let wanted = settings(client(1), "renamed");
+    let set = store.set(id, &wanted, Anew::default(), now).await;
+    assert_eq!(set.expect("set").version, 2);
+    let paused = store.pause(id, now).await;
+    assert_eq!(paused.expect("paused").version, 3);
+    let resumed = store.resume(id, Held::All, now).await;
+    assert_eq!(resumed.expect("resumed").version, 4);
+    let rotated = store.rotate(id, None, None, now).await;
+    assert_eq!(rotated.expect("rotated").version, 5);
+    let stolen = settings(client(2), "renamed");
+    let refused = store.set(id, &stolen, Anew::default(), now).await;
+    assert_eq!(code(refused), "not_changeable");
+    let version = async |id| store.find(id).await.expect("found").version;
+    assert_eq!(version(id).await, 5);
+
+    // Twice in one go, and once more: it is suspended once.
+    let due = house.due(&house.ours, now).await;
+    let gone = |n: usize| Settlement {
+        suspend: Some("http_410"),
+        ..house.ended(&due[n], End::Dead)
+    };
+    assert_eq!(house.settle(&[gone(0), gone(1)]).await, []);
+    assert_eq!(version(id).await, 6);
+    let suspended = |of| Transition {
+        subscription: house.number(of),
+        at: now,
+        health: Health {
+            condition: Condition::Suspended,
+            since: Some(now),
+            cause: Some("http_503".to_owned()),
+            version: 1,
+            ..Health::default()
+        },
+    };
+    let both = [suspended(&house.ours), suspended(&house.theirs)];
+    let left = store.transition(&house.lease, &both).await;
+    assert_eq!(left.expect("written"), [0_i64; 0]);
+    assert_eq!(version(id).await, 6);
+    assert_eq!(version(house.theirs.id).await, 2);
+
+    // It is held until the worker has ended what was held, and goes on then.
+    for _ in 0..2 {
+        let resumed = store.resume(id, Held::None, now).await;
+        assert_eq!(resumed.expect("asked for").version, 7);
+    }
+    house.work_off(now).await;
+    assert_eq!(version(id).await, 8);
+    let listed = store.list(None).await.expect("a list");
+    let versions: Vec<_> = listed.iter().map(|one| one.version).collect();
+    assert_eq!(versions, [8, 2]);
+    let snapshot = store.snapshot().await.expect("a snapshot");
+    let targets = snapshot.targets.iter();
+    let versions: Vec<_> = targets.map(|(_, one)| one.subscription.version).collect();
+    assert_eq!(versions, [8, 2]);
+}
+
+pub(crate) async fn nobody_replaces_what_was_changed_meanwhile(store: Store) {
+    let house = House::new(store).await;
+    let id = house.ours.id;
+    let set = async |name: &str, version: Option<u64>| {
+        let anew = Anew {
+            version,
+            ..Anew::default()
+        };
+        let wanted = settings(client(1), name);
+        house.store.set(id, &wanted, anew, house.now).await
+    };
+    let read = house.ours.version;
+    let first = set("first", Some(read)).await.expect("it is what was read");
+    assert_eq!(code(set("second", Some(read)).await), "changed_meanwhile");
+    let found = house.store.find(id).await;
+    assert_eq!(found.expect("found"), first, "nothing was written");
+    let second = set("second", Some(first.version)).await;
+    let second = second.expect("it is what was read");
+    let paused = house.store.pause(id, house.now).await;
+    paused.expect("paused");
+    let third = set("third", Some(second.version)).await;
+    assert_eq!(code(third), "changed_meanwhile");
+    // Who says nothing of that replaces whatever there is.
+    let third = set("third", None).await.expect("set");
+
+    let read = Some(third.version);
+    let (one, other) = tokio::join!(set("one", read), set("other", read));
+    let refused: Vec<_> = ([one, other].into_iter())
+        .filter(Result::is_err)
+        .map(code)
+        .collect();
+    assert_eq!(refused, ["changed_meanwhile"]);
+    let theirs = house.store.find(house.theirs.id).await;
+    assert_eq!(theirs.expect("found"), house.theirs);
 }

@@ -1,7 +1,9 @@
 use std::collections::BTreeSet;
 
 use tharsis_core::{DeliveryId, EventId, ReplayId, Timestamp, delivery::End};
-use tharsis_store::{DeliveryFilter, Due, ReplayChoice, ReplayKey, ReplayState, RouteTo, Status};
+use tharsis_store::{
+    DeliveryFilter, Due, Outbox, Registry, ReplayChoice, ReplayKey, ReplayState, RouteTo, Status,
+};
 
 use crate::harness::{House, Store, asking, client, code, enveloped, event, seconds};
 
@@ -69,7 +71,7 @@ pub(crate) async fn chosen_deliveries_become_due_again(store: Store) {
         Status::Ended(End::Delivered)
     );
     assert_eq!(house.row(due[0].id).await.attempts, 2);
-    let mut list = house.store.replays().await.expect("a list");
+    let mut list = house.store.replays(None).await.expect("a list");
     assert_eq!(
         (done.unfinished, list[0].unfinished),
         (2, 1),
@@ -299,12 +301,12 @@ pub(crate) async fn a_fresh_key_is_of_its_replay_alone(store: Store) {
         let asked = asked.expect("asked");
         assert_eq!(asked.key, key);
         house.work_off(house.now).await;
-        let replays = house.store.replays().await.expect("a list");
+        let replays = house.store.replays(None).await.expect("a list");
         assert_eq!((replays[0].id, replays[0].key), (asked.id, key));
         house.due(&house.ours, house.now).await.remove(0)
     };
     let fresh = replayed(ReplayKey::Fresh).await;
-    let replays = house.store.replays().await.expect("a list");
+    let replays = house.store.replays(None).await.expect("a list");
     assert_eq!(fresh.fresh.as_deref(), Some(&replays[0].id));
 
     // It stays with the delivery on every further attempt, whether that comes by itself or is asked for.
@@ -349,7 +351,7 @@ pub(crate) async fn unknown_deliveries_are_not_found(store: Store) {
         );
         assert_eq!(code(house.store.delivery(unknown).await), "no delivery");
     }
-    assert_eq!(house.store.replays().await.expect("a list"), []);
+    assert_eq!(house.store.replays(None).await.expect("a list"), []);
     assert_eq!(
         code(
             house

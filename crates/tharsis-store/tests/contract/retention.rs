@@ -4,8 +4,8 @@ use std::{collections::HashMap, time::Duration};
 
 use tharsis_core::{DeliveryId, EventId, Timestamp, alert::Cause, delivery::End};
 use tharsis_store::{
-    By, DeliveryFilter, Forgotten, ReplayChoice, ReplayKey, Retention, Status, StoreError, Telling,
-    Told,
+    By, DeliveryFilter, Forgotten, Outbox, Registry, ReplayChoice, ReplayKey, Retention, Status,
+    StoreError, Telling, Told,
 };
 
 use crate::harness::{House, Store, asking, client, event, seconds};
@@ -117,7 +117,7 @@ pub(crate) async fn what_a_replay_is_to_look_at_is_kept(store: Store) {
     house.work_off(house.now).await;
     assert!(forget(&house, &history(90), later).await.events >= 3);
     assert!(!is_known(&house, first).await);
-    let replays = house.store.replays().await.expect("a list");
+    let replays = house.store.replays(None).await.expect("a list");
     assert_eq!(replays, [], "it is forgotten itself");
     assert_eq!(house.audit().await.len(), 3);
 }

@@ -2,7 +2,7 @@ use tharsis_core::{
     EventId, Timestamp,
     delivery::{End, Spent},
 };
-use tharsis_store::{LaneRead, RouteTo, Routed, Status};
+use tharsis_store::{LaneRead, Outbox, Registry, RouteTo, Routed, Status};
 
 use crate::harness::{House, Store, add, client, enveloped, event, seconds};
 

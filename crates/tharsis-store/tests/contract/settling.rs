@@ -2,7 +2,9 @@ use tharsis_core::{
     delivery::{End, Spent},
     subscription::{Held, State},
 };
-use tharsis_store::{Fate, Remaining, ReplayChoice, ReplayKey, Settlement, Status};
+use tharsis_store::{
+    Fate, Outbox, Registry, Remaining, ReplayChoice, ReplayKey, Settlement, Status,
+};
 
 use crate::harness::{House, Store, asking, client, enveloped, event, seconds};
 

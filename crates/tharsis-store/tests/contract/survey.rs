@@ -1,7 +1,7 @@
 //! How the database does, and what lies in it.
 
 use tharsis_core::health::{Condition, Health};
-use tharsis_store::{Engine, Shards, Survey, Transition};
+use tharsis_store::{Engine, Outbox, Registry, Shards, Survey, Transition};
 
 use crate::harness::{House, Schema, Store, client, enveloped, event, seconds};
 

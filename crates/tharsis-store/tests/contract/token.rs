@@ -7,7 +7,7 @@ use tharsis_core::{
     erasure::Erasure,
     token::{Grant, Role, Token},
 };
-use tharsis_store::{By, TokenDraft, TokenRecord, TokenState};
+use tharsis_store::{By, Outbox, Registry, TokenDraft, TokenRecord, TokenState};
 
 use crate::harness::{House, Store, client, code, seconds};
 
@@ -156,7 +156,7 @@ pub(crate) async fn a_token_that_is_revoked_lets_nobody_in(store: Store) {
     let at = house.now + seconds(5);
     let revoked = house
         .store
-        .revoke_token(ours.id, By::new("head of ops", at))
+        .revoke_token(None, ours.id, By::new("head of ops", at))
         .await;
     let revoked = revoked.expect("revoked");
     let expected = TokenRecord {
@@ -173,13 +173,16 @@ pub(crate) async fn a_token_that_is_revoked_lets_nobody_in(store: Store) {
 
     // Once is enough: it stays so since then.
     let again = (house.store)
-        .revoke_token(ours.id, By::new("somebody", at + seconds(60)))
+        .revoke_token(None, ours.id, By::new("somebody", at + seconds(60)))
         .await;
     assert_eq!(again.expect("revoked"), revoked);
     let all = [everywhere.clone(), theirs, revoked];
     assert_eq!(house.tokens(None).await, all);
     let nobodys = TokenId::new(house.now, [7; 10]);
-    let missing = house.store.revoke_token(nobodys, By::new("sre", at)).await;
+    let missing = house
+        .store
+        .revoke_token(None, nobodys, By::new("sre", at))
+        .await;
     assert_eq!(code(missing), "no token");
 
     let audit = house.audit().await;
@@ -254,7 +257,7 @@ pub(crate) async fn whether_anybody_is_let_in_is_told(store: Store) {
     let theirs = house.made(2, &theirs).await;
     assert!(is_any(1_000_000).await);
     (house.store)
-        .revoke_token(theirs.id, By::new("sre", house.now))
+        .revoke_token(None, theirs.id, By::new("sre", house.now))
         .await
         .expect("revoked");
     assert!(!is_any(1_000_000).await, "it is revoked");
@@ -265,7 +268,7 @@ pub(crate) async fn the_tokens_of_a_client_go_with_it(store: Store) {
     let (house, [ours, theirs, everywhere]) = House::with_tokens(store).await;
     let revoked = house
         .store
-        .revoke_token(ours.id, By::new("sre", house.now))
+        .revoke_token(None, ours.id, By::new("sre", house.now))
         .await;
     revoked.expect("revoked");
     let another = draft("another", Role::Viewer, Some(1), None);
@@ -284,7 +287,7 @@ pub(crate) async fn the_tokens_of_a_client_go_with_it(store: Store) {
     assert_eq!(house.lets_in(2, house.now).await, Some(theirs));
     let missing = house
         .store
-        .revoke_token(ours.id, By::new("sre", house.now))
+        .revoke_token(None, ours.id, By::new("sre", house.now))
         .await;
     assert_eq!(code(missing), "no token");
 }
@@ -299,8 +302,34 @@ pub(crate) async fn no_worker_is_told_of_tokens(store: Store) {
     used.expect("noted");
     let revoked = house
         .store
-        .revoke_token(ours.id, By::new("sre", house.now))
+        .revoke_token(None, ours.id, By::new("sre", house.now))
         .await;
     revoked.expect("revoked");
     assert_eq!(revision().await, before);
+}
+
+pub(crate) async fn whoever_is_of_one_client_revokes_its_tokens_alone(store: Store) {
+    let (house, [ours, theirs, everywhere]) = House::with_tokens(store).await;
+    let revoke = async |of: Option<u8>, id: TokenId| {
+        let by = By::new("their admin", house.now);
+        house.store.revoke_token(of.map(client), id, by).await
+    };
+    for other in [ours.id, everywhere.id] {
+        assert_eq!(code(revoke(Some(2), other).await), "no token");
+    }
+    assert_eq!(house.lets_in(1, house.now).await, Some(ours.clone()));
+    assert_eq!(house.lets_in(3, house.now).await, Some(everywhere.clone()));
+    assert_eq!(house.audit().await.len(), 3, "nothing was done");
+
+    let revoked = revoke(Some(2), theirs.id).await.expect("revoked");
+    assert_eq!(revoked.revoked_at, Some(house.now));
+    assert_eq!(house.lets_in(2, house.now).await, None);
+    assert_eq!(code(revoke(Some(1), theirs.id).await), "no token");
+    let again = revoke(Some(2), theirs.id).await;
+    assert_eq!(again.expect("revoked"), revoked);
+    let everywhere = revoke(None, everywhere.id).await;
+    everywhere.expect("revoked");
+    assert_eq!(house.lets_in(3, house.now).await, None);
+    assert_eq!(house.lets_in(1, house.now).await, Some(ours));
+    assert_eq!(house.audit().await.len(), 5);
 }

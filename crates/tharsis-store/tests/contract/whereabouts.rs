@@ -7,8 +7,8 @@ use tharsis_core::{
     subscription::State,
 };
 use tharsis_store::{
-    ASIDE, Anew, Campaign, Candidate, Due, Fate, KEPT, PARKED, Place, Settlement, Shards, Status,
-    StopState, Whereabouts,
+    ASIDE, Anew, Campaign, Candidate, Due, Fate, KEPT, Outbox, PARKED, Place, Registry, Settlement,
+    Shards, Status, StopState, Whereabouts,
 };
 
 use crate::harness::{House, Store, add, client, code, enveloped, seconds};

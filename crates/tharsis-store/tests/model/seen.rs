@@ -21,7 +21,7 @@ impl<D: Database> Story<'_, D> {
         same("remaining", &left, &self.model.remaining(self.now))?;
         let list = store.list(None).await.map_err(failed)?;
         same("subscriptions", &list, &self.model.list(None))?;
-        let replays = store.replays().await.map_err(failed)?;
+        let replays = store.replays(None).await.map_err(failed)?;
         same("replays", &replays, &self.model.replays())?;
         for worker in 0..self.workers.len() {
             self.compare_lanes(worker).await?;

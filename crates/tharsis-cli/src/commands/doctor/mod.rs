@@ -195,7 +195,7 @@ impl Looked {
 async fn look_into(emitter: &Emitter, with_key: bool) -> Looked {
     let registry = emitter.registry();
     let mut unread = Vec::new();
-    let alerts = registry.alerts().await.unwrap_or_else(|error| {
+    let alerts = registry.alerts(None).await.unwrap_or_else(|error| {
         unread.push(error.into());
         Vec::new()
     });

@@ -155,6 +155,7 @@ mod tests {
     fn it_says_how_far_how_fast_and_how_long() {
         let mut replay = Replay {
             id: ReplayId::new(Timestamp::default(), [7; 10]),
+            client: None,
             key: ReplayKey::Same,
             rate: None,
             state: ReplayState::Running,

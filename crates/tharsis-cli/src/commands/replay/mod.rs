@@ -10,17 +10,14 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use tharsis::{
     DeliveryId, Registry, ReplayId, SubscriptionId, Timestamp,
-    delivery::End,
     rate::Rate,
-    store::{Replay, ReplayChoice, ReplayDraft, ReplayKey, ReplayState, Status},
-    subscription::State,
+    store::{Replay, ReplayChoice, ReplayDraft, ReplayKey, ReplayState},
     system_now,
 };
+use tharsis_admin::preview::check;
+pub(super) use tharsis_admin::preview::preview;
 
-pub(super) use self::{
-    follow::{follow, settled},
-    preview::preview,
-};
+pub(super) use self::follow::{follow, settled};
 use super::{Context, by, documents::ReplayDocument, filter::Filter};
 use crate::output::{
     Exit, Failure, Output, Table, fields,
@@ -244,7 +241,7 @@ async fn replay(context: &Context, what: What) -> Result<Exit, Failure> {
         })
         .await?;
     if what.dry_run {
-        preview.tell(output)?;
+        preview::tell(output, &preview)?;
         return Ok(Exit::Done);
     }
     draft.expected = Some(preview.count);
@@ -281,7 +278,8 @@ impl What {
         if !self.ids.is_empty() {
             let ids: BTreeSet<_> = self.ids.iter().copied().collect();
             for id in &ids {
-                check(registry, *id, now, self.to.is_none()).await?;
+                let row = registry.delivery(*id).await?.row;
+                check(registry, &row, now, self.to.is_none()).await?;
             }
             return Ok(ReplayChoice::Deliveries(ids.into_iter().collect()));
         }
@@ -308,54 +306,10 @@ impl What {
     }
 }
 
-/// Tells at once what the owner would only skip.
-async fn check(
-    registry: &impl Registry,
-    id: DeliveryId,
-    now: Timestamp,
-    goes_to_its_own: bool,
-) -> Result<(), Failure> {
-    let row = registry.delivery(id).await?.row;
-    if !matches!(row.status, Status::Ended(_)) {
-        return Err(Failure::new("unfinished", format!("{id} has not ended"))
-            .hint(format!("make it due now with: tharsis delivery retry {id}")));
-    }
-    if row.status == Status::Ended(End::Refused) {
-        return Err(Failure::new("refused", format!("{id} was refused")).hint(
-            "what could not be sent as it is cannot be sent now; publish a corrected event",
-        ));
-    }
-    if registry
-        .event(id.event)
-        .await?
-        .expires_at
-        .is_some_and(|at| at <= now)
-    {
-        return Err(
-            Failure::new("expired", format!("the event of {id} has expired"))
-                .hint("nothing goes out after an event's expiry"),
-        );
-    }
-    if !goes_to_its_own {
-        return Ok(());
-    }
-    if let State::Suspended { reason } = registry.find(id.subscription).await?.state {
-        return Err(Failure::new(
-            "subscription_suspended",
-            format!("the subscription of {id} is suspended: {reason}"),
-        )
-        .hint(format!(
-            "resume it first: tharsis subscription resume {}",
-            id.subscription
-        )));
-    }
-    Ok(())
-}
-
 async fn list(context: &Context) -> Result<Exit, Failure> {
     let (output, now) = (context.output, system_now());
     let emitter = context.open_without_key().await?;
-    let replays = emitter.registry().replays().await?;
+    let replays = emitter.registry().replays(None).await?;
     if output.json {
         #[derive(Serialize)]
         struct Document {

@@ -1,18 +1,18 @@
 use clap::Args;
-use serde::Serialize;
 use tharsis::{
     CheckMethod,
-    subscription::{Credentials, Draft, Subscription},
+    subscription::{Draft, Subscription},
     system_now,
 };
+use tharsis_admin::registering::{self, Chosen};
 
-use super::{Check, audit_weakness, draft::DraftOptions, for_people, refused};
+use super::{Check, draft::DraftOptions, for_people};
 use crate::{
     commands::{
         Context, by,
-        documents::SubscriptionDocument,
+        documents::MadeSubscriptionDocument,
         egress::seen_from,
-        secret::{Chosen, Insisting, SecretOptions},
+        secret::{Insisting, SecretOptions},
     },
     output::{Exit, Failure, Output, fields, text::inert},
 };
@@ -74,24 +74,14 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     let chosen = options.secret.choose(&profile, &options.insisting)?;
     settings.accepts(chosen.secret.as_ref())?;
     settings.accepts_headers(&headers)?;
-    let credentials = Credentials {
-        secret: chosen.secret.clone(),
-        headers,
-        ..Credentials::default()
-    };
     let emitter = context.open_or_create().await?;
-    audit_weakness(&emitter, &chosen, settings.name.clone(), settings.client).await?;
-    let checked = output
+    let subscription = output
         .progress()
         .during(
-            emitter.subscribe_by(&settings, &credentials, Some(method), by()),
+            registering::add(&emitter, &settings, &chosen, headers, Some(method), by()),
             || format!("Checking {}", inert(settings.url.given())),
         )
-        .await;
-    let subscription = match checked {
-        Ok(subscription) => subscription,
-        Err(error) => return Err(refused(&emitter, &settings, error).await),
-    };
+        .await?;
 
     tell(output, &subscription, &chosen, "was added")?;
     if let Some(ranges) = seen_from(configuration) {
@@ -108,15 +98,12 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
 
 /// The receiver has to know what its test event is signed with.
 pub(super) fn knows_secret(method: CheckMethod, is_generated: bool) -> Result<(), Failure> {
-    if method == CheckMethod::Post && is_generated {
-        return Err(Failure::usage(
-            "secret_unknown",
-            "the test event would be signed with a secret that is generated now, which the receiver cannot know yet",
-        )
-        .at("--check post")
-        .hint("give the secret that the receiver holds with --secret-file or --secret-stdin, or add --no-secret"));
-    }
-    Ok(())
+    registering::knows_secret(method, is_generated).map_err(|refused| {
+        Failure::from(refused)
+            .into_usage()
+            .at("--check post")
+            .hint("give the secret that the receiver holds with --secret-file or --secret-stdin, or add --no-secret")
+    })
 }
 
 /// Prints a subscription, and its secret if it was generated: the one moment at which it is shown. Where that fails,
@@ -127,13 +114,8 @@ pub(super) fn tell(
     chosen: &Chosen,
     done: &str,
 ) -> Result<(), Failure> {
-    let shown = chosen
-        .secret
-        .as_ref()
-        .filter(|_| chosen.generated)
-        .map(|secret| secret.expose());
-    print(output, subscription, shown).map_err(|failure| {
-        if shown.is_none() {
+    print(output, subscription, chosen).map_err(|failure| {
+        if chosen.shown().is_none() {
             return failure;
         }
         let id = subscription.id;
@@ -150,23 +132,12 @@ pub(super) fn tell(
     })
 }
 
-fn print(output: Output, subscription: &Subscription, secret: Option<&str>) -> Result<(), Failure> {
+fn print(output: Output, subscription: &Subscription, chosen: &Chosen) -> Result<(), Failure> {
     if output.json {
-        #[derive(Serialize)]
-        struct Document<'a> {
-            #[serde(flatten)]
-            subscription: SubscriptionDocument<'a>,
-            /// Only when it was generated.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            secret: Option<&'a str>,
-        }
-        return output.document(&Document {
-            subscription: subscription.into(),
-            secret,
-        });
+        return output.document(&MadeSubscriptionDocument::of(subscription, Some(chosen)));
     }
     output.line(fields(for_people(subscription, system_now())))?;
-    if let Some(secret) = secret {
+    if let Some(secret) = chosen.shown() {
         output.line(format_args!(
             "Its secret, which is not shown again. Give it to the receiver:\n\n  {secret}\n"
         ))?;

@@ -5,22 +5,13 @@ use std::{
 };
 
 use clap::Args;
-use serde::Serialize;
-use tharsis::{
-    Event, EventId, Invalid, Registry, SubscriptionId,
-    filter::{Answer, Filter},
-    json,
-    store::DeliveryFilter,
-    subscription::Settings,
-};
+use tharsis::{Event, EventId, Invalid, Registry, SubscriptionId};
+use tharsis_admin::trying::{self, Looked, MOST, past};
 
 use crate::{
-    commands::{Context, search},
+    commands::{Context, documents::FilterTestDocument},
     output::{Exit, Failure, Table, text::counted},
 };
-
-/// Past events of one look, at most.
-const MOST: u32 = 1_000;
 
 /// Show what a filter does to events, given or past
 ///
@@ -54,23 +45,6 @@ pub(crate) struct Options {
     last: Option<u32>,
 }
 
-/// An event that is looked at.
-struct Looked {
-    /// The line of the file, or the event's id.
-    name: String,
-    event_type: String,
-    payload: Vec<u8>,
-}
-
-#[derive(Debug, Serialize)]
-struct Line {
-    event: String,
-    r#type: String,
-    wanted: bool,
-    /// Why it is not.
-    reason: Option<String>,
-}
-
 pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Failure> {
     let output = context.output;
     let mut looked = Vec::new();
@@ -91,33 +65,26 @@ pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
             ids.extend(past(registry, settings, last).await?);
         }
         for id in ids {
-            let event = registry.event(id).await?;
-            looked.push(Looked {
-                name: id.to_string(),
-                event_type: event.event_type,
-                payload: event.payload.to_vec(),
-            });
+            looked.push(Looked::from(registry.event(id).await?));
         }
     }
-    let filter = filter(options, settings.as_ref())?;
-    let lines: Vec<Line> = (looked.into_iter())
-        .map(|event| judge(event, &filter, settings.as_ref()))
-        .collect();
-    let wanted = lines.iter().filter(|line| line.wanted).count();
-    if output.json {
-        #[derive(Serialize)]
-        struct Document<'a> {
-            filter: &'a str,
-            wanted: usize,
-            events: Vec<Line>,
+    let filter = trying::filter(options.filter.as_deref(), settings.as_ref());
+    let filter = filter.map_err(|refused| {
+        let is_missing = refused.code == "no_filter";
+        let failure = Failure::from(refused).into_usage();
+        match is_missing {
+            true => failure.hint("give the one to try with --filter"),
+            false => failure,
         }
-        output.document(&Document {
-            filter: filter.text(),
-            wanted,
-            events: lines,
-        })?;
+    })?;
+    let lines: Vec<_> = (looked.into_iter())
+        .map(|event| event.judge(&filter, settings.as_ref()))
+        .collect();
+    if output.json {
+        output.document(&FilterTestDocument::of(&filter, lines))?;
         return Ok(Exit::Done);
     }
+    let wanted = lines.iter().filter(|line| line.wanted).count();
     let of = lines.len();
     let mut table = Table::new(&["event", "type", "wanted", "reason"]);
     for line in lines {
@@ -131,65 +98,6 @@ pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
         counted(u64::try_from(of).unwrap_or(u64::MAX), "event", "events")
     ));
     Ok(Exit::Done)
-}
-
-/// The last events that went to anybody and are of types that this subscription wants.
-async fn past(
-    registry: &impl Registry,
-    settings: &Settings,
-    last: u32,
-) -> Result<Vec<EventId>, Failure> {
-    let mut filter = DeliveryFilter::default();
-    filter.client = Some(settings.client);
-    let wanted = settings.events.iter().map(ToString::to_string);
-    filter.event_type = match settings.events.is_empty() {
-        true => settings
-            .profile
-            .events
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-        false => wanted.collect(),
-    };
-    let page = search::deliveries(registry, &filter, None, MOST).await?;
-    let mut ids: Vec<EventId> = page.items.iter().map(|row| row.id.event).collect();
-    // An event that went to several is there once for each, side by side.
-    ids.dedup();
-    ids.truncate(usize::try_from(last).unwrap_or(usize::MAX));
-    Ok(ids)
-}
-
-fn filter(options: &Options, settings: Option<&Settings>) -> Result<Filter, Failure> {
-    if let Some(text) = &options.filter {
-        return Filter::parse(text).map_err(|e| Failure::from(e).into_usage());
-    }
-    let own = settings.and_then(|settings| settings.filter.clone());
-    own.ok_or_else(|| {
-        Failure::usage("no_filter", "the subscription has no filter")
-            .hint("give the one to try with --filter")
-    })
-}
-
-fn judge(event: Looked, filter: &Filter, settings: Option<&Settings>) -> Line {
-    let wants_type = settings.is_none_or(|settings| settings.wants_type(&event.event_type));
-    let reason = if !wants_type {
-        Some("the subscription does not want events of this type".to_owned())
-    } else {
-        match json::parse(&event.payload) {
-            Err(error) => Some(error.to_string()),
-            Ok(payload) => match filter.wants(&payload) {
-                Answer::Yes => None,
-                Answer::No => Some("the filter is false of it".to_owned()),
-                Answer::CannotTell(why) => Some(why.to_string()),
-            },
-        }
-    };
-    Line {
-        event: event.name,
-        r#type: event.event_type,
-        wanted: reason.is_none(),
-        reason,
-    }
 }
 
 /// The events of a file.
@@ -209,11 +117,7 @@ fn given(path: &Path, looked: &mut Vec<Looked>) -> Result<(), Failure> {
             continue;
         }
         let event = Event::parse(&line).map_err(|e: Invalid| e.at(format!("line {number}")))?;
-        looked.push(Looked {
-            name: format!("line {number}"),
-            event_type: event.event_type().to_string(),
-            payload: event.payload().to_vec(),
-        });
+        looked.push(Looked::given(format!("line {number}"), &event));
     }
     Ok(())
 }

@@ -1,15 +1,13 @@
 use clap::Args;
-use serde::Serialize;
 use tharsis::{
     Registry, Timestamp,
     health::{Condition, Health},
-    store::TransitionRecord,
     system_now,
 };
 
 use super::Which;
 use crate::{
-    commands::{Context, documents::HealthDocument},
+    commands::{Context, documents::ReceiverDocument},
     output::{Exit, Failure, Table, text::moment},
 };
 
@@ -34,13 +32,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
     let transitions = emitter.registry().transitions(options.which.id).await?;
     let health = &subscription.health;
     if output.json {
-        output.document(&Document {
-            subscription: subscription.id.to_string(),
-            state: subscription.state.as_str(),
-            reason: subscription.state.reason(),
-            health: health.into(),
-            transitions: transitions.iter().map(TransitionDocument::from).collect(),
-        })?;
+        output.document(&ReceiverDocument::of(&subscription, &transitions))?;
         return Ok(Exit::Done);
     }
     let now = system_now();
@@ -87,32 +79,5 @@ fn word(condition: Condition) -> &'static str {
     match condition {
         Condition::HalfOpen => "half-open",
         other => other.as_str(),
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Document<'a> {
-    subscription: String,
-    state: &'static str,
-    reason: Option<&'a str>,
-    health: HealthDocument<'a>,
-    /// Newest first.
-    transitions: Vec<TransitionDocument<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct TransitionDocument<'a> {
-    at: String,
-    became: &'static str,
-    cause: Option<&'a str>,
-}
-
-impl<'a> From<&'a TransitionRecord> for TransitionDocument<'a> {
-    fn from(record: &'a TransitionRecord) -> Self {
-        Self {
-            at: record.at.to_string(),
-            became: record.became.as_str(),
-            cause: record.cause.as_deref(),
-        }
     }
 }

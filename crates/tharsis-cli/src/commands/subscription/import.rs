@@ -4,10 +4,11 @@ use clap::Args;
 use serde::Serialize;
 use tharsis::{
     Emitter, Registry,
-    subscription::{Credentials, Draft, Settings, Subscription},
+    subscription::{Draft, Settings, Subscription},
 };
+use tharsis_admin::registering;
 
-use super::{audit_weakness, portable::Portable, refused};
+use super::portable::Portable;
 use crate::{
     commands::{
         Context, by,
@@ -145,25 +146,15 @@ async fn import(
     if options.dry_run {
         return Ok(Done::WouldAdd);
     }
-    audit_weakness(emitter, &chosen, settings.name.clone(), settings.client).await?;
-    let credentials = Credentials {
-        secret: chosen.secret.clone(),
-        ..Credentials::default()
-    };
-    let checked = (context.output.progress())
+    let added = (context.output.progress())
         .during(
-            emitter.subscribe_by(&settings, &credentials, None, by()),
+            registering::add(emitter, &settings, &chosen, Vec::new(), None, by()),
             || format!("Checking {}", inert(settings.url.given())),
         )
-        .await;
-    let added = match checked {
-        Ok(added) => added,
-        Err(error) => return Err(refused(emitter, &settings, error).await),
-    };
-    let shown = chosen.secret.as_ref().filter(|_| chosen.generated);
+        .await?;
     Ok(Done::Added {
         id: added.id.to_string(),
-        secret: shown.map(|secret| secret.expose().to_owned()),
+        secret: chosen.shown().map(str::to_owned),
     })
 }
 

@@ -18,16 +18,15 @@ mod test;
 
 use clap::{Args, Subcommand, ValueEnum};
 use tharsis::{
-    CheckMethod, ClientId, Emitter, Registry, SubscriptionId, Timestamp,
+    CheckMethod, SubscriptionId, Timestamp,
     alert::Alerts,
     format_duration,
     health::Limits,
     order::{OnDead, Order},
-    store::Deed,
-    subscription::{Held, Settings, Subscription},
+    subscription::{Held, Subscription},
 };
 
-use super::{Context, by, secret::Chosen};
+use super::Context;
 use crate::output::{
     Exit, Failure,
     text::{inert, moment},
@@ -56,41 +55,6 @@ pub(crate) enum Command {
     Remove(remove::Options),
     Export(export::Options),
     Import(import::Options),
-}
-
-/// What to say to whom a URL was refused. That it leads to where nothing may be sent, and where that is, is for the audit
-/// alone; where it cannot be written down, the log has it.
-async fn refused(emitter: &Emitter, settings: &Settings, error: tharsis::Error) -> Failure {
-    if let tharsis::Error::Check(check) = &error
-        && let Some(why) = &check.withheld
-    {
-        let deed = Deed::new("subscription.refused", settings.url.host())
-            .of(settings.client)
-            .with(serde_json::json!({ "name": settings.name, "why": why.0 }));
-        if let Err(error) = emitter.registry().record(&deed, by()).await {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "A refusal is not in the audit");
-        }
-    }
-    error.into()
-}
-
-/// That somebody insists on a weak secret is in the audit before it is taken, by its fingerprint.
-async fn audit_weakness(
-    emitter: &Emitter,
-    chosen: &Chosen,
-    subject: String,
-    client: ClientId,
-) -> Result<(), Failure> {
-    let (Some(weakness), Some(secret)) = (chosen.weakness, &chosen.secret) else {
-        return Ok(());
-    };
-    let detail = serde_json::json!({
-        "weakness": weakness,
-        "fingerprint": secret.fingerprint(),
-    });
-    let deed = Deed::new("secret.weak", &subject).of(client).with(detail);
-    Ok(emitter.registry().record(&deed, by()).await?)
 }
 
 pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {

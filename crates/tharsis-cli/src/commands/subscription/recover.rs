@@ -8,12 +8,13 @@ use tharsis::{
     subscription::Held,
     system_now,
 };
+use tharsis_admin::trying::Sent;
 
 use super::{Which, test};
 use crate::{
     commands::{
         Context, by,
-        documents::ReplayDocument,
+        documents::{ReplayDocument, TestDocument},
         filter::When,
         replay::{FEW, follow, preview, settled},
     },
@@ -73,12 +74,12 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     }
 
     let credentials = registry.credentials(id).await?;
-    let sent = test::Sent::to(context, &found.settings, &credentials, id).await?;
+    let sent = test::send(context, &found.settings, &credentials, id).await?;
     if !sent.delivered {
         if output.json {
             output.document(&Document::of(&sent, None))?;
         } else {
-            sent.tell(output)?;
+            test::tell(output, &sent)?;
             output.line("Nothing is changed.")?;
         }
         return Ok(Exit::Failed);
@@ -102,15 +103,15 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     recovered: bool,
-    test: test::Document<'a>,
+    test: TestDocument<'a>,
     replay: Option<ReplayDocument>,
 }
 
 impl<'a> Document<'a> {
-    fn of(sent: &'a test::Sent, replay: Option<ReplayDocument>) -> Self {
+    fn of(sent: &'a Sent, replay: Option<ReplayDocument>) -> Self {
         Self {
             recovered: sent.delivered,
-            test: test::Document::from(sent),
+            test: TestDocument::from(sent),
             replay,
         }
     }

@@ -1,10 +1,9 @@
 use clap::Args;
-use serde::Serialize;
 use tharsis::Registry;
 
 use super::Which;
 use crate::{
-    commands::{Context, by},
+    commands::{Context, by, documents::RemovedDocument},
     output::{
         Exit, Failure,
         text::{counted, inert},
@@ -41,16 +40,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
     }
     let removed = registry.remove(id, by()).await?;
     if output.json {
-        #[derive(Serialize)]
-        struct Document {
-            id: String,
-            /// Deliveries that end cancelled.
-            unfinished: u64,
-        }
-        output.document(&Document {
-            id: id.to_string(),
-            unfinished: removed.unfinished,
-        })?;
+        output.document(&RemovedDocument::of(id, removed))?;
     } else {
         let unfinished = counted(
             removed.unfinished,

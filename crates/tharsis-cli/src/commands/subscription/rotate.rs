@@ -1,12 +1,13 @@
 use std::time::Duration;
 
 use clap::Args;
-use tharsis::{Registry, parse_duration, system_now};
+use tharsis::{Registry, parse_duration};
+use tharsis_admin::registering;
 
-use super::{Which, add, audit_weakness};
+use super::{Which, add};
 use crate::{
     commands::{
-        Context,
+        Context, by,
         secret::{Insisting, SecretOptions},
     },
     output::{Exit, Failure},
@@ -40,16 +41,11 @@ pub(crate) struct Options {
 pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Failure> {
     let emitter = context.open().await?;
     let registry = emitter.registry();
-    let settings = registry.find(options.which.id).await?.settings;
-    let chosen = (options.secret).choose(&settings.profile, &options.insisting)?;
-    settings.accepts(chosen.secret.as_ref())?;
-    let subject = options.which.id.to_string();
-    audit_weakness(&emitter, &chosen, subject, settings.client).await?;
-    let now = system_now();
-    let until = options.overlap.map(|overlap| now + overlap);
-    let subscription = registry
-        .rotate(options.which.id, chosen.secret.as_ref(), until, now)
-        .await?;
+    let present = registry.find(options.which.id).await?;
+    let profile = &present.settings.profile;
+    let chosen = (options.secret).choose(profile, &options.insisting)?;
+    let subscription =
+        registering::rotate(registry, &present, &chosen, options.overlap, by()).await?;
     add::tell(context.output, &subscription, &chosen, "was changed")?;
     Ok(Exit::Done)
 }

@@ -1,18 +1,11 @@
 use clap::Args;
-use tharsis::{
-    CheckMethod, DeliveryId, EventId, Registry, dispatch,
-    egress::Policy,
-    store::Anew,
-    subscription::{Credentials, Draft, Settings},
-    system_now,
-};
+use tharsis::{Registry, subscription::Draft};
+use tharsis_admin::registering::{Changing, policy, same_host};
 
-use super::{
-    Check, Which, add, add::knows_secret, audit_weakness, draft::DraftOptions, refused, show::show,
-};
+use super::{Check, Which, add, add::knows_secret, draft::DraftOptions, show::show};
 use crate::{
     commands::{
-        Context, by, random,
+        Context, by,
         secret::{Insisting, SecretOptions},
     },
     output::{Exit, Failure, text::inert},
@@ -75,15 +68,15 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     let (output, id) = (context.output, options.which.id);
     let emitter = context.open().await?;
     let registry = emitter.registry();
-    let present = registry.find(id).await?.settings;
+    let present = registry.find(id).await?;
     let configuration = &context.configuration;
-    let new_url = options.draft.url.is_some();
-    let policy = policy(&configuration.egress, &present, new_url);
+    let is_new = options.draft.url.is_some();
+    let policy = policy(&configuration.egress, &present.settings, is_new);
     let headers = match options.no_headers {
         true => Some(Vec::new()),
         false => options.draft.headers()?,
     };
-    let mut draft = Draft::from(&present);
+    let mut draft = Draft::from(&present.settings);
     if options.all_events {
         draft.events.clear();
     }
@@ -101,103 +94,42 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
                 .hint(format!("tharsis subscription show {id} says what is")));
         }
     }
-    let is_asked_for = options.check.is_some();
-    let method = CheckMethod::of(&present.profile, options.check.map(Into::into))?;
     let draft = options.draft.over(draft);
     let settings = draft.settings(&policy, &configuration.profiles)?;
-    let moves = settings.url.host() != present.url.host();
+    let profile = settings.profile.clone();
+    let headers_go = headers.is_none();
+    let asked = options.check.map(Into::into);
+    let mut changing = Changing::new(&present, settings, headers, asked)?;
     let is_given = options.secret.is_given() || options.insisting.accept_weak_secret;
-    if !moves && is_given {
-        return Err(Failure::usage(
-            "same_host",
-            "its URL stays on its host, and so does its secret",
-        )
-        .at("secret")
-        .hint(format!(
-            "replace the secret alone: tharsis subscription rotate {id}"
-        )));
+    if changing.moves() {
+        knows_secret(changing.method(), options.secret.generates(&profile))?;
+        let chosen = (options.secret).choose(&profile, &options.insisting)?;
+        changing = changing.with_secret(chosen)?;
+    } else if is_given {
+        let hint = format!("replace the secret alone: tharsis subscription rotate {id}");
+        return Err(Failure::from(same_host()).into_usage().hint(hint));
     }
-    let chosen = match moves {
-        true => {
-            knows_secret(method, options.secret.generates(&settings.profile))?;
-            let chosen = (options.secret).choose(&settings.profile, &options.insisting)?;
-            settings.accepts(chosen.secret.as_ref())?;
-            Some(chosen)
-        }
-        false => None,
+    let doing = match changing.checks() {
+        true => format!("Checking {}", inert(changing.settings().url.given())),
+        false => "Changing it".to_owned(),
     };
-    if let Some(headers) = &headers {
-        settings.accepts_headers(headers)?;
-    }
-    if is_asked_for || settings.url != present.url {
-        let mut credentials = match &chosen {
-            // What is another host's is not sent to this one.
-            Some(chosen) => Credentials {
-                secret: chosen.secret.clone(),
-                ..Credentials::default()
-            },
-            None => registry.credentials(id).await?,
-        };
-        if let Some(headers) = &headers {
-            credentials.headers.clone_from(headers);
-        }
-        let now = system_now();
-        let test = DeliveryId {
-            event: EventId::new(now, random()?),
-            subscription: id,
-        };
-        let checked = output
-            .progress()
-            .during(
-                dispatch::check(
-                    emitter.client()?,
-                    &settings,
-                    &credentials,
-                    method,
-                    test,
-                    now,
-                ),
-                || format!("Checking {}", inert(settings.url.given())),
-            )
-            .await;
-        if let Err(error) = checked {
-            return Err(refused(&emitter, &settings, error.into()).await);
-        }
-    }
-    let Some(chosen) = chosen else {
-        let anew = Anew {
-            secret: None,
-            headers: headers.as_deref(),
-        };
-        let subscription = registry.set(id, &settings, anew, by()).await?;
+    let subscription = output
+        .progress()
+        .during(changing.make(&emitter, None, by()), || doing.clone())
+        .await?;
+    let Some(chosen) = changing.chosen() else {
         return show(context, &subscription);
     };
-    audit_weakness(&emitter, &chosen, id.to_string(), settings.client).await?;
-    let anew = Anew {
-        secret: Some(chosen.secret.as_ref()),
-        headers: headers.as_deref(),
-    };
-    let subscription = registry.set(id, &settings, anew, by()).await?;
-    add::tell(output, &subscription, &chosen, "was changed")?;
+    add::tell(output, &subscription, chosen, "was changed")?;
     output.note(format_args!(
         "It leads to {} now. What {} was told is sent there no more: its secret{}.",
-        inert(settings.url.host()),
-        inert(present.url.host()),
-        if headers.is_none() {
+        inert(subscription.settings.url.host()),
+        inert(present.settings.url.host()),
+        if headers_go {
             ", and headers of its own"
         } else {
             ""
         },
     ));
     Ok(Exit::Done)
-}
-
-/// What a new URL is judged by. The present one was judged when it was registered, and is judged anew at each connection.
-fn policy(configured: &Policy, present: &Settings, new_url: bool) -> Policy {
-    let mut policy = configured.clone();
-    if !new_url {
-        policy.allow_hosts.push(present.url.host().to_owned());
-        policy.allow_ports.push(present.url.port());
-    }
-    policy
 }

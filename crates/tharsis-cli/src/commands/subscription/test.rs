@@ -1,18 +1,18 @@
 use clap::Args;
-use serde::Serialize;
 use tharsis::{
-    ClientId, DeliveryId, EventId, Registry, SubscriptionId,
-    delivery::{Fault, Outcome, classify, codes},
+    ClientId, Registry, SubscriptionId,
+    delivery::{Fault, Outcome},
     signer,
     subscription::{Credentials, Draft, Settings},
     system_now,
 };
+use tharsis_admin::trying::Sent;
 
 use super::draft::DraftOptions;
 use crate::{
     commands::{
         Context,
-        documents::millis,
+        documents::TestDocument,
         random,
         secret::{SecretOptions, given},
     },
@@ -104,11 +104,11 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
             (settings, credentials, id)
         }
     };
-    let sent = Sent::to(context, &settings, &credentials, subscription).await?;
+    let sent = send(context, &settings, &credentials, subscription).await?;
     if output.json {
-        output.document(&Document::from(&sent))?;
+        output.document(&TestDocument::from(&sent))?;
     } else {
-        sent.tell(output)?;
+        tell(output, &sent)?;
     }
     Ok(if sent.delivered {
         Exit::Done
@@ -117,52 +117,30 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     })
 }
 
-/// A test event that was sent, and what came of it.
-pub(super) struct Sent {
-    request: signer::Request,
-    outcome: Outcome,
-    /// Whether the receiver took it.
-    pub(super) delivered: bool,
+/// Sends the test event of its profile.
+pub(super) async fn send(
+    context: &Context,
+    settings: &Settings,
+    credentials: &Credentials,
+    subscription: SubscriptionId,
+) -> Result<Sent, Failure> {
+    let client = context.client()?;
+    let sent = (context.output.progress())
+        .during(
+            Sent::test(&client, settings, credentials, subscription, system_now()),
+            || format!("Sending to {}", inert(settings.url.given())),
+        )
+        .await?;
+    Ok(sent)
 }
 
-impl Sent {
-    /// Sends the test event of its profile.
-    pub(super) async fn to(
-        context: &Context,
-        settings: &Settings,
-        credentials: &Credentials,
-        subscription: SubscriptionId,
-    ) -> Result<Self, Failure> {
-        let now = system_now();
-        let id = DeliveryId {
-            event: EventId::new(now, random()?),
-            subscription,
-        };
-        let request = signer::test(settings, credentials, id, now)?;
-        let mut outcome = (context.output.progress())
-            .during(context.client()?.send(request.clone()), || {
-                format!("Sending to {}", inert(settings.url.given()))
-            })
-            .await;
-        withhold_address(&mut outcome);
-        let delivered = outcome.fault == Fault::None
-            && (outcome.status)
-                .is_some_and(|status| classify(status, settings.profile.success).1 == Fault::None);
-        Ok(Self {
-            request,
-            outcome,
-            delivered,
-        })
-    }
-
-    pub(super) fn tell(&self, output: Output) -> Result<(), Failure> {
-        output.line(for_people(&self.request, &self.outcome))?;
-        output.line(if self.delivered {
-            "The receiver took it."
-        } else {
-            "The receiver did not take it."
-        })
-    }
+pub(super) fn tell(output: Output, sent: &Sent) -> Result<(), Failure> {
+    output.line(for_people(&sent.request, &sent.outcome))?;
+    output.line(if sent.delivered {
+        "The receiver took it."
+    } else {
+        "The receiver did not take it."
+    })
 }
 
 impl Options {
@@ -187,14 +165,6 @@ impl Options {
             ..Credentials::default()
         };
         Ok((settings, credentials))
-    }
-}
-
-/// Says of an address that is not allowed what it means and not which one it is: whoever tries URLs must not learn what
-/// names lead to inside of this network.
-fn withhold_address(outcome: &mut Outcome) {
-    if outcome.code.starts_with("address_") {
-        outcome.detail = codes::find(&outcome.code).map(|code| code.meaning.into());
     }
 }
 
@@ -230,61 +200,4 @@ fn for_people(request: &signer::Request, outcome: &Outcome) -> String {
     }
     told.push_str(&fields(pairs));
     told
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Document<'a> {
-    delivered: bool,
-    request: RequestDocument<'a>,
-    answer: AnswerDocument<'a>,
-}
-
-#[derive(Debug, Serialize)]
-struct RequestDocument<'a> {
-    method: &'static str,
-    url: &'a str,
-    headers: std::collections::BTreeMap<&'a str, &'a str>,
-    body: String,
-}
-
-#[derive(Debug, Serialize)]
-struct AnswerDocument<'a> {
-    status: Option<u16>,
-    /// The code of the outcome.
-    reason: &'a str,
-    duration_ms: u64,
-    detail: Option<&'a str>,
-    excerpt: Option<String>,
-}
-
-impl<'a> From<&'a Sent> for Document<'a> {
-    fn from(
-        Sent {
-            request,
-            outcome,
-            delivered,
-        }: &'a Sent,
-    ) -> Self {
-        Self {
-            delivered: *delivered,
-            request: RequestDocument {
-                method: "POST",
-                url: request.url.given(),
-                headers: request
-                    .headers
-                    .iter()
-                    .map(|header| (&*header.name, header.shown()))
-                    .collect(),
-                body: String::from_utf8_lossy(&request.body).into_owned(),
-            },
-            answer: AnswerDocument {
-                status: outcome.status,
-                reason: &outcome.code,
-                duration_ms: millis(outcome.duration),
-                detail: outcome.detail.as_deref(),
-                excerpt: (!outcome.excerpt.is_empty())
-                    .then(|| excerpt(&outcome.excerpt, usize::MAX)),
-            },
-        }
-    }
 }

@@ -4,11 +4,8 @@ use tharsis::{
     Timestamp,
     store::{AttemptRecord, Candidate, EventRecord, Whereabouts},
 };
+use tharsis_admin::why::{Answer, Finding, Next, Said, meaning};
 
-use super::{
-    judge::{Answer, Finding, Next, Said},
-    meaning,
-};
 use crate::output::{
     fields,
     text::{excerpt, inert, measured, moment},
@@ -129,5 +126,152 @@ fn next(next: Next, now: Timestamp) -> String {
         Next::Routing => "it is routed".to_owned(),
         Next::End => "it ends, without a request".to_owned(),
         Next::Never => "nothing".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tharsis::{
+        ClientId, EventId, SubscriptionId,
+        egress::Policy,
+        event::EventType,
+        health::Health,
+        profile::Profiles,
+        store::{Attempt, DeliveryDetail, DeliveryRow, Place, Shards, Status},
+        subscription::{Credentials, Draft, State, Subscription},
+    };
+    use tharsis_admin::why::judge;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + seconds * 1_000)
+    }
+
+    fn client() -> ClientId {
+        ClientId::new(Timestamp::from_millis(1), [1; 10])
+    }
+
+    /// A nudge that was published a minute ago and is routed, while a worker owns everything.
+    fn nudge() -> EventRecord {
+        EventRecord {
+            id: EventId::new(at(-60), [1; 10]),
+            event_type: "nudge".to_owned(),
+            client: client(),
+            campaign: None,
+            recipient: None,
+            published_at: at(-60),
+            not_before: None,
+            expires_at: None,
+            routed: true,
+            refused: None,
+            payload: br#"{"channel":"sms"}"#.to_vec().into(),
+            deliveries: Vec::new(),
+        }
+    }
+
+    /// A subscription, as old as the hills.
+    fn subscription(n: u8, name: &str) -> Subscription {
+        let draft = Draft {
+            client: client().to_string(),
+            name: name.to_owned(),
+            url: "https://hooks.example.com/in".to_owned(),
+            ..Draft::default()
+        };
+        let settings = draft
+            .settings(&Policy::default(), &Profiles::default())
+            .unwrap();
+        Subscription::new(
+            SubscriptionId::new(at(-1_000), [n; 10]),
+            settings,
+            (State::Active, Health::default()),
+            &Credentials::default(),
+            (at(-1_000), at(-1_000)),
+        )
+    }
+
+    /// With a delivery that has failed once and is tried again.
+    fn retrying(mut candidate: Candidate) -> Candidate {
+        let attempt = Attempt {
+            number: 1,
+            at: at(-30),
+            duration: Duration::from_micros(12_340),
+            code: "http_503".to_owned(),
+            status: Some(503),
+            excerpt: b"an answer that is nobody's business".to_vec(),
+            detail: None,
+        };
+        let row = DeliveryRow {
+            id: format!("{}/{}", nudge().id, candidate.id).parse().unwrap(),
+            event_type: "nudge".to_owned(),
+            client: client(),
+            campaign: None,
+            subscription_name: candidate.name.clone(),
+            status: Status::Retrying,
+            attempts: 1,
+            code: Some(attempt.code.clone()),
+            published_at: at(-60),
+            last_at: Some(attempt.at),
+            due_at: Some(at(45)),
+        };
+        candidate.delivery = Some(DeliveryDetail {
+            row,
+            attempts: vec![AttemptRecord {
+                attempt,
+                end: None,
+                due_at: None,
+            }],
+        });
+        candidate.place = Some(Place {
+            lane: 0,
+            tries: 1,
+            behind: None,
+        });
+        candidate
+    }
+
+    #[test]
+    fn people_read_the_answer_first_and_nothing_remote_steers_their_terminal() {
+        let shop = retrying(super::super::candidate(subscription(2, "Shop")));
+        let mut app = subscription(3, "App");
+        app.settings.events = vec![EventType::new("signal").unwrap()];
+        let mut unwanted = super::super::candidate(app);
+        unwanted.name.push_str(" \u{1b}[31m");
+        let whereabouts = Whereabouts {
+            now: at(0),
+            event: nudge(),
+            candidates: vec![shop, unwanted],
+            stops: Vec::new(),
+            owned: Shards::ALL,
+        };
+        let told = for_people(&whereabouts, &judge(&whereabouts));
+        assert!(
+            !told.contains("nobody's business") && !told.contains("sms"),
+            "{told}"
+        );
+        insta::assert_snapshot!(told, @r"
+    It went to 1 of the 2 subscriptions of its client: 1 retrying.
+
+    event      018bcfe4-7da0-7101-8101-010101010101
+    type       nudge
+    client     00000000-0001-7101-8101-010101010101
+    published  2023-11-14T22:12:20Z (1m ago)
+
+    Shop   018bcfd6-25c0-7202-8202-020202020202
+      status     retrying
+      attempt 1  2023-11-14T22:12:50Z (30s ago)   12.3 ms   http_503: the receiver is not available
+      because    retry 1 of 3 is due 2023-11-14T22:14:05Z (in 45s)
+      hint       it need not wait, if the receiver is back
+      run        tharsis delivery retry 018bcfe4-7da0-7101-8101-010101010101/018bcfd6-25c0-7202-8202-020202020202
+      next       an attempt 2023-11-14T22:14:05Z (in 45s)
+
+    App \u{1b}[31m   018bcfd6-25c0-7303-8303-030303030303
+      status   not sent
+      because  it does not want events of the type nudge, but signal
+      run      tharsis subscription show 018bcfd6-25c0-7303-8303-030303030303
+      next     nothing
+    ");
     }
 }

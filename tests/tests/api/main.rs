@@ -1,26 +1,28 @@
 //! The HTTP API: who may do what, and that what is published over it arrives.
 
+mod campaigns;
+mod doors;
+mod replays;
+mod subscriptions;
+mod tokens;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tharsis_admin::{Route, routes};
 use tharsis_tests::{ALPHA, Api, BETA, Database, Subscribe, World, on_both_databases};
 
 on_both_databases! {
     an_event_is_published_over_http_and_arrives_once,
     many_events_are_published_in_one_request_and_each_is_answered,
-    each_door_is_for_its_roles_and_for_what_is_their_own,
     a_token_ceases_to_count_when_it_is_revoked,
     what_is_asked_wrongly_is_told_by_its_place,
     what_is_changed_over_http_is_kept_with_who_did_it,
 }
 
-const SOON: Duration = Duration::from_secs(30);
-
-const ROLES: [&str; 4] = ["publisher", "viewer", "operator", "admin"];
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// A token of this role, for one client or for all.
-fn token(world: &World, role: &str, client: Option<&str>) -> String {
+pub(crate) fn token(world: &World, role: &str, client: Option<&str>) -> String {
     let name = format!("{role} of {}", client.unwrap_or("all"));
     let mut create = vec!["token", "create", "--name", &name, "--role", role];
     create.extend(client.into_iter().flat_map(|client| ["--client", client]));
@@ -126,190 +128,6 @@ fn many_events_are_published_in_one_request_and_each_is_answered(on: Database) {
     api.process.kill9();
     world.run_until_idle();
     shop.assert_received_once(&lines);
-}
-
-/// What the two clients have.
-struct Theirs {
-    event: String,
-    subscription: String,
-}
-
-/// Each route of the table with each role, on what is the token's own, on what is another client's, and without a token.
-fn each_door_is_for_its_roles_and_for_what_is_their_own(on: Database) {
-    let world = World::on(on);
-    let of = |client: &str, name: &str| {
-        let inbox = world.receiver(name).answers(500).start();
-        let subscription = world
-            .subscribe(&Subscribe::new(client, &inbox).retry("1h"))
-            .id;
-        let lines = world.predictions(client, 1);
-        world.publish(&lines);
-        (inbox, subscription)
-    };
-    let (ours, theirs) = (of(ALPHA, "shop"), of(BETA, "partner"));
-    let run = world.spawn_run();
-    ours.0.wait_for(1, SOON);
-    theirs.0.wait_for(1, SOON);
-    run.terminate();
-    run.finish(SOON).ok();
-    let listed = world.ask(["delivery", "list"]);
-    let deliveries = listed["deliveries"].as_array().expect("a list");
-    let [own, foreign] = [ALPHA, BETA].map(|client| {
-        let delivery = deliveries.iter().find(|one| one["client"] == client);
-        let delivery = delivery.expect("each has one");
-        let text = |key: &str| delivery[key].as_str().expect("an id").to_owned();
-        Theirs {
-            event: text("event"),
-            subscription: text("subscription"),
-        }
-    });
-    let api = Api::start(&world, &["--no-worker"]);
-    let mut asked = 0;
-    for role in ROLES {
-        let (one, all) = (token(&world, role, Some(ALPHA)), token(&world, role, None));
-        for route in routes() {
-            let may = may(role, &route);
-            for (token, of, is_own) in [
-                (&one, &own, true),
-                (&one, &foreign, false),
-                (&all, &foreign, true),
-            ] {
-                let answer = go(&api, token, &route, of, is_own);
-                let told = format!("{role} {} {} {}", route.method, route.path, answer.status);
-                asked += 1;
-                if !may {
-                    assert_eq!(answer.refused(403), "not_allowed", "{told}");
-                } else if is_own {
-                    assert!(
-                        (200..300).contains(&answer.status),
-                        "{told}: {}",
-                        answer.body
-                    );
-                } else if route.path == "/v1/events" {
-                    assert_eq!(answer.refused(403), "client_not_allowed", "{told}");
-                } else {
-                    assert_eq!(answer.refused(404), "not_found", "{told}");
-                }
-            }
-            let nobody = go(
-                &api,
-                "tharsis_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
-                &route,
-                &own,
-                true,
-            );
-            assert_eq!(nobody.refused(401), "token_unknown");
-            let bare = api.ask(route.method.as_str(), &path(&route, &own, true), &[], b"");
-            assert_eq!(bare.refused(401), "token_missing");
-            assert_eq!(bare.header("www-authenticate"), Some("Bearer"));
-        }
-    }
-    assert_eq!(asked, ROLES.len() * DOORS.len() * 3);
-
-    // What is another's is answered to the letter as what is not there.
-    let viewer = token(&world, "viewer", Some(ALPHA));
-    for (path, foreign) in [
-        ("/v1/events", &foreign.event),
-        ("/v1/subscriptions", &foreign.subscription),
-    ] {
-        let missing = "019b2f70-91d2-7b35-8f06-3f1c5d0a7e42";
-        for id in [foreign.clone(), foreign.to_uppercase()] {
-            let [one, other] = [&*id, missing].map(|id| api.get(&viewer, &format!("{path}/{id}")));
-            assert_eq!((one.status, one.body), (404, other.body));
-        }
-    }
-
-    // A list holds what is the token's own and nothing else.
-    let viewer = token(&world, "viewer", Some(ALPHA));
-    for (path, key) in [
-        ("/v1/subscriptions", "subscriptions"),
-        ("/v1/deliveries", "deliveries"),
-    ] {
-        let answer = api.get(&viewer, path).ok();
-        let items = answer[key].as_array().expect("a list");
-        assert!(
-            !items.is_empty() && items.iter().all(|item| item["client"] == ALPHA),
-            "{answer}"
-        );
-    }
-    let everybody = token(&world, "viewer", None);
-    let all = api.get(&everybody, "/v1/subscriptions").ok();
-    assert_eq!(all["subscriptions"].as_array().expect("a list").len(), 2);
-}
-
-/// Who may go through which door, written down apart from the table that lets them in.
-const DOORS: [(&str, &str, &[&str]); 11] = [
-    ("POST", "/v1/events", &["publisher", "admin"]),
-    ("GET", "/v1/events/{id}", &["viewer", "operator", "admin"]),
-    ("GET", "/v1/subscriptions", &["viewer", "operator", "admin"]),
-    (
-        "GET",
-        "/v1/subscriptions/{id}",
-        &["viewer", "operator", "admin"],
-    ),
-    (
-        "POST",
-        "/v1/subscriptions/{id}/pause",
-        &["operator", "admin"],
-    ),
-    (
-        "POST",
-        "/v1/subscriptions/{id}/resume",
-        &["operator", "admin"],
-    ),
-    ("GET", "/v1/deliveries", &["viewer", "operator", "admin"]),
-    (
-        "GET",
-        "/v1/deliveries/{event}/{subscription}",
-        &["viewer", "operator", "admin"],
-    ),
-    (
-        "POST",
-        "/v1/deliveries/{event}/{subscription}/retry",
-        &["operator", "admin"],
-    ),
-    (
-        "POST",
-        "/v1/deliveries/{event}/{subscription}/cancel",
-        &["operator", "admin"],
-    ),
-    ("GET", "/v1/audit", &["admin"]),
-];
-
-fn may(role: &str, route: &Route) -> bool {
-    let door = DOORS
-        .iter()
-        .find(|(method, path, _)| *method == route.method.as_str() && *path == route.path);
-    let (_, _, roles) = door.unwrap_or_else(|| panic!("nobody has said who may: {route:?}"));
-    roles.contains(&role)
-}
-
-/// The way to what is somebody's; a list is asked for their client.
-fn path(route: &Route, of: &Theirs, is_own: bool) -> String {
-    let id = match route.path.starts_with("/v1/events") {
-        true => &of.event,
-        false => &of.subscription,
-    };
-    let path = (route.path.replace("{id}", id))
-        .replace("{event}", &of.event)
-        .replace("{subscription}", &of.subscription);
-    match route.method.as_str() == "GET" && !route.path.contains('{') && !is_own {
-        true => format!("{path}?client={BETA}"),
-        false => path,
-    }
-}
-
-fn go(api: &Api, token: &str, route: &Route, of: &Theirs, is_own: bool) -> tharsis_tests::Answer {
-    let path = path(route, of, is_own);
-    match route.method.as_str() {
-        "GET" => api.get(token, &path),
-        _ if route.path == "/v1/events" => {
-            let client = if is_own { ALPHA } else { BETA };
-            let body = json!({"type": "order", "client": client, "payload": {"n": 1}});
-            api.post(token, &path, &body.to_string())
-        }
-        _ => api.post(token, &path, ""),
-    }
 }
 
 fn a_token_ceases_to_count_when_it_is_revoked(on: Database) {

@@ -1,4 +1,5 @@
-//! What there is to say of an event, decided from what was read of it: pure, so that every reason can be read here.
+//! To whom an event went, to whom not, and what its deliveries wait for: decided from what was read of it, and pure, so that
+//! every reason can be read here.
 
 use std::borrow::Cow;
 
@@ -17,30 +18,30 @@ use tharsis::{
 };
 
 use crate::{
-    commands::documents,
-    output::text::{counted, in_shell, moment},
+    documents,
+    text::{counted, in_shell, moment},
 };
 
 /// The answer to the question why.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub struct Answer {
     /// In one sentence.
-    pub(super) sentence: String,
+    pub sentence: String,
     /// Of the event itself.
-    pub(super) findings: Vec<Finding>,
+    pub findings: Vec<Finding>,
     /// Of each candidate, in their order.
-    pub(super) subscriptions: Vec<Said>,
+    pub subscriptions: Vec<Said>,
 }
 
 /// What there is to say of a subscription.
 #[derive(Debug)]
-pub(super) struct Said {
-    /// The status of its delivery, [`NOT_SENT`] or [`NOT_ROUTED`].
-    pub(super) status: &'static str,
+pub struct Said {
+    /// The status of its delivery; `not_sent` where there is none, `not_routed` where there is none yet.
+    pub status: &'static str,
     /// What says why: the first counts before all others.
-    pub(super) findings: Vec<Finding>,
+    pub findings: Vec<Finding>,
     /// What comes next.
-    pub(super) next: Next,
+    pub next: Next,
 }
 
 /// There is no delivery, and will be none.
@@ -51,15 +52,15 @@ const NOT_ROUTED: &str = "not_routed";
 
 /// One reason, and what to do about it.
 #[derive(Debug, Clone)]
-pub(super) struct Finding {
+pub struct Finding {
     /// Stable.
-    pub(super) code: Cow<'static, str>,
+    pub code: Cow<'static, str>,
     /// Lower case, without a full stop.
-    pub(super) sentence: String,
+    pub sentence: String,
     /// What to do, in words.
-    pub(super) hint: Option<String>,
+    pub hint: Option<String>,
     /// What to run next.
-    pub(super) command: Option<String>,
+    pub command: Option<String>,
 }
 
 impl Finding {
@@ -89,7 +90,7 @@ impl Finding {
 
 /// What comes next of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub enum Next {
     /// An attempt then, or as soon as its turn comes.
     Attempt(Timestamp),
     /// The receiver is probed then, with this delivery or another.
@@ -106,8 +107,13 @@ pub(super) enum Next {
     Never,
 }
 
+/// What a recorded code means.
+pub fn meaning(code: &str) -> Option<&'static str> {
+    codes::find(code).map(|code| code.meaning)
+}
+
 /// Answers from what was read.
-pub(super) fn judge(whereabouts: &Whereabouts) -> Answer {
+pub fn judge(whereabouts: &Whereabouts) -> Answer {
     let findings = of_event(whereabouts);
     let of_one = |candidate| of_candidate(whereabouts, candidate);
     let subscriptions: Vec<Said> = whereabouts.candidates.iter().map(of_one).collect();

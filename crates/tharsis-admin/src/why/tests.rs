@@ -12,7 +12,6 @@ use tharsis::{
 };
 
 use super::*;
-use crate::commands::why::text::for_people;
 
 const NOW: i64 = 1_700_000_000_000;
 
@@ -74,7 +73,16 @@ fn candidate(n: u8, name: &str) -> Candidate {
         &Credentials::default(),
         (at(-1_000), at(-1_000)),
     );
-    super::super::candidate(subscription)
+    Candidate {
+        id: subscription.id,
+        name: name.to_owned(),
+        created_at: subscription.created_at,
+        removed_at: None,
+        held_since: None,
+        subscription: Some(subscription),
+        delivery: None,
+        place: None,
+    }
 }
 
 fn of(candidate: &mut Candidate) -> &mut Subscription {
@@ -469,45 +477,6 @@ fn what_holds_it_more_is_said_first() {
         .collect();
     assert_eq!(codes, ["paused", "not_before", "no_worker"]);
     assert_eq!(answer.subscriptions[0].next, Next::Release);
-}
-
-#[test]
-fn people_read_the_answer_first_and_nothing_remote_steers_their_terminal() {
-    let retrying = waiting(candidate(2, "Shop"), Status::Retrying, 45, 0);
-    let mut unwanted = candidate(3, "App");
-    unwanted.name.push_str(" \u{1b}[31m");
-    of(&mut unwanted).settings.events = vec![EventType::new("signal").unwrap()];
-    let whereabouts = Whereabouts {
-        candidates: vec![retrying, unwanted],
-        ..nudge()
-    };
-    let told = for_people(&whereabouts, &judge(&whereabouts));
-    assert!(
-        !told.contains("nobody's business") && !told.contains("sms"),
-        "{told}"
-    );
-    insta::assert_snapshot!(told, @r"
-    It went to 1 of the 2 subscriptions of its client: 1 retrying.
-
-    event      018bcfe4-7da0-7101-8101-010101010101
-    type       nudge
-    client     00000000-0001-7101-8101-010101010101
-    published  2023-11-14T22:12:20Z (1m ago)
-
-    Shop   018bcfd6-25c0-7202-8202-020202020202
-      status     retrying
-      attempt 1  2023-11-14T22:12:50Z (30s ago)   12.3 ms   http_503: the receiver is not available
-      because    retry 1 of 3 is due 2023-11-14T22:14:05Z (in 45s)
-      hint       it need not wait, if the receiver is back
-      run        tharsis delivery retry 018bcfe4-7da0-7101-8101-010101010101/018bcfd6-25c0-7202-8202-020202020202
-      next       an attempt 2023-11-14T22:14:05Z (in 45s)
-
-    App \u{1b}[31m   018bcfd6-25c0-7303-8303-030303030303
-      status   not sent
-      because  it does not want events of the type nudge, but signal
-      run      tharsis subscription show 018bcfd6-25c0-7303-8303-030303030303
-      next     nothing
-    ");
 }
 
 #[test]

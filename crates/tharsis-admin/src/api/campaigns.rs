@@ -1,0 +1,122 @@
+//! `/v1/campaigns`: how a campaign does, and stopping it.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use tharsis::{
+    ClientId, Invalid, Registry,
+    store::{Campaign, Stop},
+};
+
+use super::{
+    input::{Input, Path, word},
+    query::Parameters,
+};
+use crate::{
+    Problem,
+    desk::Desk,
+    documents::{CampaignChangedDocument, CampaignReportDocument},
+    only_client,
+};
+
+/// What became of its deliveries, and whether it is stopped. It goes through all events, which takes a moment where there are
+/// millions.
+pub(crate) async fn show(
+    desk: Desk,
+    Path(name): Path<String>,
+    mut asked: Parameters,
+) -> Result<Response, Problem> {
+    let (client, recipient) = (asked.word("client")?, asked.text("recipient")?);
+    asked.end()?;
+    let campaign = campaign(&desk, name, client, recipient).await?;
+    let report = desk.registry().campaign(&campaign).await?;
+    Ok(Json(CampaignReportDocument::of(&campaign, &report)).into_response())
+}
+
+/// Whose campaign is meant, and whom of it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Which {
+    client: Option<String>,
+    recipient: Option<String>,
+}
+
+impl Which {
+    async fn campaign(self, desk: &Desk, name: String) -> Result<Campaign, Problem> {
+        let client = word("client", self.client.as_deref())?;
+        campaign(desk, name, client, self.recipient).await
+    }
+}
+
+/// Holds what there is of it, and what comes.
+pub(crate) async fn pause(
+    desk: Desk,
+    Path(name): Path<String>,
+    Input(which): Input<Which>,
+) -> Result<Response, Problem> {
+    let campaign = which.campaign(&desk, name).await?;
+    let stop = desk.registry().pause_campaign(&campaign, desk.by()).await?;
+    changed(&desk, &campaign, Some(&stop)).await
+}
+
+/// Lets it go again.
+pub(crate) async fn resume(
+    desk: Desk,
+    Path(name): Path<String>,
+    Input(which): Input<Which>,
+) -> Result<Response, Problem> {
+    let campaign = which.campaign(&desk, name).await?;
+    (desk.registry())
+        .resume_campaign(&campaign, desk.by())
+        .await?;
+    changed(&desk, &campaign, None).await
+}
+
+/// Ends what there is of it as cancelled, and what comes.
+pub(crate) async fn cancel(
+    desk: Desk,
+    Path(name): Path<String>,
+    Input(which): Input<Which>,
+) -> Result<Response, Problem> {
+    let campaign = which.campaign(&desk, name).await?;
+    let stop = (desk.registry())
+        .cancel_campaign(&campaign, desk.by())
+        .await?;
+    changed(&desk, &campaign, Some(&stop)).await
+}
+
+/// The campaign of this name: the caller's client's, that of the client that is asked for, or of the only one that has one.
+async fn campaign(
+    desk: &Desk,
+    name: String,
+    client: Option<ClientId>,
+    recipient: Option<String>,
+) -> Result<Campaign, Problem> {
+    // Nobody is not everybody.
+    if recipient.as_deref() == Some("") {
+        return Err(Invalid::new("empty", "is empty").at("recipient").into());
+    }
+    let client = match desk.client(client)? {
+        Some(client) => client,
+        None => {
+            let clients = desk.registry().campaign_clients(&name).await?;
+            only_client(&name, &clients, "client")?
+        }
+    };
+    Ok(Campaign {
+        client,
+        name,
+        recipient,
+    })
+}
+
+async fn changed(
+    desk: &Desk,
+    campaign: &Campaign,
+    stop: Option<&Stop>,
+) -> Result<Response, Problem> {
+    let owned = desk.registry().owned().await?;
+    Ok(Json(CampaignChangedDocument::of(campaign, stop, owned)).into_response())
+}

@@ -1,0 +1,54 @@
+//! What was told.
+
+use serde::Serialize;
+use tharsis::store::AlertRecord;
+
+/// What people and subscriptions were told, or are to be told.
+#[derive(Debug, Serialize)]
+pub struct AlertDocument<'a> {
+    #[serde(rename = "type")]
+    cause: &'static str,
+    subscription: String,
+    subscription_name: &'a str,
+    client: String,
+    raised_at: String,
+    since: String,
+    /// Percent of the way to suspension.
+    stage: u8,
+    /// Deliveries that it is about.
+    count: u64,
+    /// The code of the last outcome.
+    reason: Option<&'a str>,
+    /// `untold`, `told`, `moot` (overtaken before it was told), `nobody` (to tell).
+    pub status: &'a str,
+    /// How often telling it failed.
+    tries: u32,
+    /// The event that tells of it to those who listen; null: none does.
+    event: Option<String>,
+    /// Null: it is its turn.
+    due_at: Option<String>,
+    ended_at: Option<String>,
+}
+
+impl<'a> From<&'a AlertRecord> for AlertDocument<'a> {
+    fn from(record: &'a AlertRecord) -> Self {
+        let alert = &record.alert;
+        let is_untold = record.outcome.is_none();
+        Self {
+            cause: alert.cause.as_str(),
+            subscription: record.subscription.to_string(),
+            subscription_name: &record.subscription_name,
+            client: record.client.to_string(),
+            raised_at: alert.raised_at.to_string(),
+            since: alert.since.to_string(),
+            stage: alert.stage,
+            count: alert.count,
+            reason: alert.code.as_deref(),
+            status: record.outcome.as_deref().unwrap_or("untold"),
+            tries: alert.tries,
+            event: alert.event.map(|event| event.to_string()),
+            due_at: is_untold.then(|| alert.due_at.to_string()),
+            ended_at: record.ended_at.map(|at| at.to_string()),
+        }
+    }
+}
