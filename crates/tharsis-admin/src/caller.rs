@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use tharsis::{
     ClientId, Registry, Timestamp, TokenId,
     store::{By, TokenRecord},
-    token::{Permission, Role, Token},
+    token::{Permission, Token},
 };
 use tokio::time::timeout;
 use tracing::warn;
@@ -42,8 +42,13 @@ impl Caller {
         at: Timestamp,
     ) -> Result<Self, Problem> {
         let token = bearer(headers)?;
-        let hash = Token::parse(token).map_err(|_| unknown())?.hash();
-        let record = registry.token(&hash, at).await?.ok_or_else(unknown)?;
+        let hash = Token::parse(token)
+            .map_err(|_| Problem::token_unknown())?
+            .hash();
+        let record = registry
+            .token(&hash, at)
+            .await?
+            .ok_or_else(Problem::token_unknown)?;
         if record.used_at.is_none_or(|used| used + NOTED <= at) {
             // Who asks is not to wait for that, nor to be refused where nothing can be written.
             let noted = timeout(NOTING, registry.used_token(record.id, at)).await;
@@ -76,11 +81,6 @@ impl Caller {
     /// The token that they hold.
     pub(crate) fn token(&self) -> TokenId {
         self.token.id
-    }
-
-    /// What they are there for.
-    pub(crate) fn role(&self) -> Role {
-        self.token.grant.role
     }
 
     /// Whom the audit is to name.
@@ -119,13 +119,4 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
         return Err(missing());
     }
     Ok(token.trim())
-}
-
-/// Nobody is told whether there ever was such a token.
-fn unknown() -> Problem {
-    Problem::new(
-        StatusCode::UNAUTHORIZED,
-        "token_unknown",
-        "the token is none that counts: there is no such token, or it has expired, or it was revoked",
-    )
 }

@@ -17,6 +17,7 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_io_timeout::TimeoutStream;
 use tracing::warn;
 
 /// What the head of a request may be at most, in bytes.
@@ -30,8 +31,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Bounds {
     /// At once; the others wait in the system's queue.
     pub(crate) connections: usize,
-    /// From when one is idle until the head of its next request is there.
-    pub(crate) head: Duration,
+    /// How long the other side may take for the head of its next request, or take nothing of an answer.
+    pub(crate) patience: Duration,
     /// How long the last requests may take once it ends.
     pub(crate) grace: Duration,
 }
@@ -105,6 +106,8 @@ async fn answer(
 ) {
     // Answers are small, and somebody waits for each.
     let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(bounds.patience));
     let router = TowerToHyperService::new(router);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(from));
@@ -112,9 +115,9 @@ async fn answer(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(bounds.head)
+        .header_read_timeout(bounds.patience)
         .max_buf_size(HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
     tokio::pin!(connection);
     // How a connection comes to its end is the caller's business.
     tokio::select! {

@@ -19,6 +19,8 @@ pub struct Problem {
     retry_after: Option<u32>,
 }
 
+const TOKEN_UNKNOWN: &str = "token_unknown";
+
 /// The JSON of it.
 #[derive(Serialize)]
 struct Document<'a> {
@@ -52,9 +54,18 @@ impl Problem {
         )
     }
 
-    /// Whether nobody is known by what the request bore.
-    pub(crate) fn is_of_nobody(&self) -> bool {
-        self.status == StatusCode::UNAUTHORIZED
+    /// Nobody is told whether there ever was such a token.
+    pub(crate) fn token_unknown() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            TOKEN_UNKNOWN,
+            "the token is none that counts: there is no such token, or it has expired, or it was revoked",
+        )
+    }
+
+    /// Whether the request bore a token that may have been guessed.
+    pub(crate) fn is_guess(&self) -> bool {
+        self.code == TOKEN_UNKNOWN
     }
 
     pub(crate) fn at(self, field: &str) -> Self {
@@ -114,6 +125,7 @@ impl From<Invalid> for Problem {
             "campaign_unknown" => StatusCode::NOT_FOUND,
             "client_not_allowed" => StatusCode::FORBIDDEN,
             "no_randomness" => StatusCode::SERVICE_UNAVAILABLE,
+            "too_many_deliveries" | "too_many_events" => StatusCode::PAYLOAD_TOO_LARGE,
             code if CONFLICTS.contains(&code) => StatusCode::CONFLICT,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
@@ -123,7 +135,9 @@ impl From<Invalid> for Problem {
             ..Self::new(status, invalid.code, invalid.message)
         };
         match status {
-            StatusCode::TOO_MANY_REQUESTS => problem.retry_after(10),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                problem.retry_after(10)
+            }
             _ => problem,
         }
     }
@@ -138,7 +152,11 @@ impl From<Error> for Problem {
                 let hint = error.hint().filter(|hint| !hint.is_empty());
                 let (status, field) = match &error {
                     Error::Check(_) => (StatusCode::UNPROCESSABLE_ENTITY, Some("url")),
-                    _ => (StatusCode::INTERNAL_SERVER_ERROR, None),
+                    _ => {
+                        let source: &dyn std::error::Error = &error;
+                        tracing::error!(error = source, "a request failed");
+                        (StatusCode::INTERNAL_SERVER_ERROR, None)
+                    }
                 };
                 Self {
                     field: field.map(str::to_owned),

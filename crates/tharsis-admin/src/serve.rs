@@ -31,8 +31,8 @@ pub struct Options {
     pub at_once: usize,
     /// Requests a second of one token, but for those that publish; more are answered 429.
     pub rate: NonZeroU32,
-    /// How long the head of a request may take, and a connection be idle.
-    pub head: Duration,
+    /// How long the other side of a connection may take for the head of its next request, or take nothing of an answer.
+    pub patience: Duration,
     /// How long a request may take.
     pub deadline: Duration,
     /// The largest body, in bytes.
@@ -55,7 +55,7 @@ impl Options {
             connections: 1_024,
             at_once: 512,
             rate: NonZeroU32::new(100).expect("is not nought"),
-            head: Duration::from_secs(30),
+            patience: Duration::from_secs(30),
             deadline: Duration::from_secs(30),
             body_limit: 8 * 1024 * 1024,
             grace: Duration::from_secs(10),
@@ -98,7 +98,7 @@ pub async fn serve(
 ) {
     let bounds = Bounds {
         connections: options.connections,
-        head: options.head,
+        patience: options.patience,
         grace: options.grace,
     };
     listen(listener, router(emitter, options), bounds, shutdown).await;
@@ -169,7 +169,7 @@ async fn admit(
         let at = (house.options.clock)();
         let caller = Caller::of(request.headers(), from, house.registry(), at).await;
         let caller = caller.or_else(|problem| {
-            if problem.is_of_nobody() {
+            if problem.is_guess() {
                 house.limits.failed(from.ip())?;
             }
             Err(problem)

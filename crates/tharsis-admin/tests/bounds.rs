@@ -104,7 +104,7 @@ async fn rest(mut connection: TcpStream) -> io::Result<String> {
 #[tokio::test]
 async fn who_sends_half_a_head_is_cut_off() {
     let server = Server::start(Role::Viewer, |options| {
-        options.head = Duration::from_millis(100);
+        options.patience = Duration::from_millis(100);
     })
     .await;
     let mut connection = server.call().await;
@@ -115,6 +115,23 @@ async fn who_sends_half_a_head_is_cut_off() {
     assert!(!told.contains("200 OK"), "{told}");
     // So is one that says nothing.
     assert_eq!(rest(server.call().await).await.unwrap_or_default(), "");
+    let answered = server.get("/healthz", "").await;
+    assert!(answered.starts_with("HTTP/1.1 200 OK"), "{answered}");
+}
+
+#[tokio::test]
+async fn who_reads_no_answer_is_cut_off() {
+    let server = Server::start(Role::Viewer, |options| {
+        options.patience = Duration::from_millis(100);
+    })
+    .await;
+    let mut connection = server.call().await;
+    let many = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1_000);
+    // Until what it answers fills all that lies between.
+    let cut_off = timeout(SOON, async {
+        while connection.write_all(&many).await.is_ok() {}
+    });
+    cut_off.await.expect("it is cut off");
     let answered = server.get("/healthz", "").await;
     assert!(answered.starts_with("HTTP/1.1 200 OK"), "{answered}");
 }

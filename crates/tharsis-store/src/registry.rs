@@ -381,9 +381,8 @@ impl<'a> Anew<'a> {
         {
             return Err(Invalid::new(
                 "changed_meanwhile",
-                "is not what was read: somebody has changed it since",
+                "it is not what was read: somebody has changed it since",
             )
-            .at("if-match")
             .hint("read it again, and make the change to what it is now"));
         }
         let moves = present.subscription.settings.url.host() != settings.url.host();

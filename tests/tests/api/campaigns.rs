@@ -10,8 +10,8 @@ on_both_databases! { a_campaign_is_held_and_that_of_the_same_name_goes_on }
 fn a_campaign_is_held_and_that_of_the_same_name_goes_on(on: Database) {
     let world = World::on(on);
     let [shop, partner] = ["shop", "partner"].map(|name| world.receiver(name).start());
-    world.subscribe(&Subscribe::new(ALPHA, &shop).event("order"));
-    world.subscribe(&Subscribe::new(BETA, &partner).event("order"));
+    world.subscribe(&Subscribe::new(ALPHA, &shop));
+    world.subscribe(&Subscribe::new(BETA, &partner));
     let [operator, admin] =
         [("operator", Some(ALPHA)), ("admin", None)].map(|(role, of)| token(&world, role, of));
     let api = Api::start(&world, &[]);
@@ -25,10 +25,9 @@ fn a_campaign_is_held_and_that_of_the_same_name_goes_on(on: Database) {
         (&json!("paused"), &json!(ALPHA))
     );
     for client in [ALPHA, BETA] {
-        let order = json!({
-            "type": "order", "client": client, "campaign": "spring", "payload": {"n": 1},
-        });
-        api.post(&admin, "/v1/events", &order.to_string()).ok();
+        let line = world.predictions(client, 1).remove(0);
+        let line = line.in_envelope(r#""campaign":"spring","recipient":"ann""#);
+        api.post(&admin, "/v1/events", &line.text).ok();
     }
     partner.wait_for(1, SOON);
     let several = api.get(&admin, "/v1/campaigns/spring");

@@ -119,8 +119,8 @@ impl House<'_> {
         let path = (route.path.replace("{id}", &id))
             .replace("{event}", &of.event)
             .replace("{subscription}", &of.subscription)
-            .replace("{campaign}", "spring")
-            .replace("{name}", "order");
+            .replace("{campaign}", &self.name().replace(' ', "-"))
+            .replace("{name}", "nudge");
         let is_get = route.method == "GET";
         let asks = is_get && !is_nobodys(route);
         let is_list = !route.path.contains('{') || route.path.starts_with("/v1/campaigns/");

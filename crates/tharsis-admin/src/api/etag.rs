@@ -32,20 +32,17 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
 }
 
 impl IfMatch {
-    /// Lets this version be changed, where nothing is said or it is among what is. Returns which one has to be there still,
-    /// where one is named.
-    pub(crate) fn allow(&self, version: u64) -> Result<Option<u64>, Problem> {
+    /// Lets this version be changed, where nothing is said or it is among what is.
+    pub(crate) fn allow(&self, version: u64) -> Result<(), Problem> {
         match &self.0 {
-            None | Some(Tags::Any) => Ok(None),
-            Some(Tags::These(tags)) if tags.iter().any(|tag| tag.is_the(version)) => {
-                Ok(Some(version))
-            }
+            None | Some(Tags::Any) => Ok(()),
+            Some(Tags::These(tags)) if tags.iter().any(|tag| tag.is_the(version)) => Ok(()),
             Some(Tags::These(_)) => Err(changed_meanwhile()),
         }
     }
 
     /// The same, and something has to be said.
-    pub(crate) fn demand(&self, version: u64) -> Result<Option<u64>, Problem> {
+    pub(crate) fn demand(&self, version: u64) -> Result<(), Problem> {
         if self.0.is_none() {
             return Err(Problem::new(
                 StatusCode::PRECONDITION_REQUIRED,
@@ -136,7 +133,7 @@ fn malformed() -> Problem {
 fn changed_meanwhile() -> Problem {
     Invalid::new(
         "changed_meanwhile",
-        "is not what was read: somebody has changed it since",
+        "it is not what was read: somebody has changed it since",
     )
     .at("if-match")
     .hint("read it again, and make the change to what it is now")
@@ -162,8 +159,8 @@ mod tests {
             r#"W/"7", "7""#,
         ] {
             let told = if_match(text);
-            assert_eq!(told.allow(7), Ok(Some(7)), "{text}");
-            assert_eq!(told.demand(7), Ok(Some(7)), "{text}");
+            assert_eq!(told.allow(7), Ok(()), "{text}");
+            assert_eq!(told.demand(7), Ok(()), "{text}");
             assert_eq!(told.allow(8), Err(changed_meanwhile()), "{text}");
         }
     }
@@ -176,13 +173,13 @@ mod tests {
 
     #[test]
     fn a_star_is_whatever_there_is() {
-        assert_eq!(if_match("*").demand(7), Ok(None));
-        assert_eq!(if_match(" * ").allow(7), Ok(None));
+        assert_eq!(if_match("*").demand(7), Ok(()));
+        assert_eq!(if_match(" * ").allow(7), Ok(()));
     }
 
     #[test]
     fn what_is_not_said_is_missed_only_where_it_has_to_be() {
-        assert_eq!(IfMatch(None).allow(7), Ok(None));
+        assert_eq!(IfMatch(None).allow(7), Ok(()));
         assert!(IfMatch(None).demand(7).is_err());
     }
 

@@ -5,11 +5,10 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use serde::Serialize;
 use tharsis::{Event, Invalid, event::IdempotencyKey, store::Published};
 
-use super::input::Path;
+use super::input::{Body, Path};
 use crate::{
     Problem,
     desk::Desk,
@@ -40,7 +39,7 @@ impl From<Published> for PublishedDocument {
 pub(crate) async fn publish(
     desk: Desk,
     headers: HeaderMap,
-    body: Bytes,
+    Body(body): Body,
 ) -> Result<Response, Problem> {
     // One that is no text is none that is known.
     let kind = (headers.get(header::CONTENT_TYPE))

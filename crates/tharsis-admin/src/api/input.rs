@@ -63,8 +63,19 @@ pub(crate) fn word<T: FromStr<Err = Invalid>>(
     word.transpose()
 }
 
-/// The body as it is.
-pub(crate) async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+/// A body as it is.
+#[derive(Debug)]
+pub(crate) struct Body(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        body(request, state).await.map(Self)
+    }
+}
+
+async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     Bytes::from_request(request, state)
         .await
         .map_err(|error| match error.status() {
@@ -90,6 +101,10 @@ fn is_json(kind: &str) -> bool {
 
 /// A document whose fault is told by where it lies.
 fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Invalid> {
+    // A list of the fields in their order would be read too, and nobody means that.
+    if text.first() != Some(&b'{') {
+        return Err(Invalid::new("bad_json", "is no object"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(text);
     let document = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();

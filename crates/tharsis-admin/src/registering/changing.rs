@@ -109,17 +109,12 @@ impl<'a> Changing<'a> {
         })
     }
 
-    /// Has the URL prove that it is there where that is due, and changes the subscription, of which this `version` is to be
-    /// there still if one is named.
+    /// Has the URL prove that it is there where that is due, and changes the subscription, which nobody may have changed
+    /// meanwhile: what was not said of it is what was read.
     ///
     /// # Errors
     /// When the check fails, nothing is changed; as [`Registry::set`].
-    pub async fn make(
-        &self,
-        emitter: &Emitter,
-        version: Option<u64>,
-        by: By<'_>,
-    ) -> Result<Subscription, Error> {
+    pub async fn make(&self, emitter: &Emitter, by: By<'_>) -> Result<Subscription, Error> {
         let (registry, id) = (emitter.registry(), self.present.id);
         if self.checks()
             && let Err(error) = self.check(emitter, by).await
@@ -134,7 +129,7 @@ impl<'a> Changing<'a> {
         let anew = Anew {
             secret: (self.chosen.as_ref()).map(|chosen| chosen.secret.as_ref()),
             headers: self.headers.as_deref(),
-            version,
+            version: Some(self.present.version),
         };
         Ok(registry.set(id, &self.settings, anew, by).await?)
     }

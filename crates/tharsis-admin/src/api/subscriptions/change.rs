@@ -21,7 +21,7 @@ pub(crate) async fn change(
     Input(said): Input<Registration>,
 ) -> Result<Response, Problem> {
     let present = desk.subscription(&id).await?;
-    let version = version.demand(present.version)?;
+    version.demand(present.version)?;
     let options = desk.options();
     let draft = said.over(Draft::from(&present.settings))?;
     let is_new = draft.url != present.settings.url.given();
@@ -35,6 +35,6 @@ pub(crate) async fn change(
         let hint = format!("replace the secret alone: POST /v1/subscriptions/{id}/rotate");
         return Err(same_host().hint(hint).into());
     }
-    let changed = changing.make(desk.emitter(), version, desk.by()).await?;
+    let changed = changing.make(desk.emitter(), desk.by()).await?;
     Ok(made(&changed, changing.chosen()))
 }

@@ -115,7 +115,7 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     };
     let subscription = output
         .progress()
-        .during(changing.make(&emitter, None, by()), || doing.clone())
+        .during(changing.make(&emitter, by()), || doing.clone())
         .await?;
     let Some(chosen) = changing.chosen() else {
         return show(context, &subscription);
