@@ -83,6 +83,11 @@ impl Api {
         Self { process, address }
     }
 
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Asks without a body.
     #[track_caller]
     pub fn get(&self, token: &str, path: &str) -> Answer {

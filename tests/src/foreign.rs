@@ -46,6 +46,17 @@ pub fn python_example(file: &str) -> Command {
     command
 }
 
+/// A program of the environment that asks the API as its document says.
+#[track_caller]
+pub fn conformance(program: &str) -> PathBuf {
+    let program = examples().join("../target/conformance/bin").join(program);
+    assert!(
+        program.is_file(),
+        "it is missing; `make test` installs it, as `scripts/install schemathesis` does"
+    );
+    program
+}
+
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
 }

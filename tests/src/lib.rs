@@ -56,7 +56,7 @@ mod world;
 
 pub use api::{Answer, Api};
 pub use clock::Clock;
-pub use foreign::{node, node_example, python_example};
+pub use foreign::{conformance, node, node_example, python_example};
 pub use inbox::{Inbox, InboxBuilder, is_signed_with};
 pub use internet::{Internet, Names, Says};
 pub use leaks::MARK;

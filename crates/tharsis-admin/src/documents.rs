@@ -9,6 +9,7 @@ mod subscription;
 mod token;
 mod trying;
 mod why;
+pub(crate) mod words;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use tharsis::{
     subscription::{Held, Subscription},
     text::{excerpt, inert},
 };
+use utoipa::ToSchema;
 
 pub use alert::AlertDocument;
 pub use campaign::{
@@ -38,17 +40,23 @@ pub use why::WhyDocument;
 pub use worker::WorkerDocument;
 
 /// A subscription. Of its secret there is a fingerprint alone, of its headers the names.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Subscription)]
 pub struct SubscriptionDocument<'a> {
+    #[schema(format = "uuid")]
     id: String,
+    #[schema(format = "uuid")]
     client: String,
     name: &'a str,
+    #[schema(format = "uri")]
     url: &'a str,
     profile: &'a str,
     /// Empty: all that the profile knows.
     events: Vec<&'a str>,
     content_type: &'a str,
+    /// The total deadline of a request: a span such as `3s` or `1m30s`.
     timeout: String,
+    /// The delays before retries, `5s,1m,10m`; or `none`.
     retry: String,
     /// Null: as long as the retries take.
     retry_window: Option<String>,
@@ -58,51 +66,68 @@ pub struct SubscriptionDocument<'a> {
     suspend_after: Option<String>,
     /// Who is told when it fails, beside those of the configuration.
     alert_mail: Vec<&'a str>,
+    /// One message for each cause at most this often: a span.
     alert_every: String,
+    /// Requests under way at once.
     max_in_flight: u32,
-    /// Null: as many as it takes.
+    /// Requests that may begin in how long, such as `10/s`; null: as many as it takes.
     rate: Option<String>,
-    /// Null: none waits for another.
+    /// `strict`, `recipient` or `key:PATH`; null: none waits for another.
     order: Option<String>,
+    #[schema(value_type = Option<words::OnDead>)]
     on_dead: Option<&'static str>,
+    /// The largest body, in bytes.
     payload_limit: usize,
     /// Deliveries of one request; null under a profile that knows no batches.
     batch_items: Option<u32>,
+    /// How long the first of them waits for others: a span.
     linger: Option<String>,
     /// What the profile asks for.
     profile_settings: &'a BTreeMap<String, String>,
     /// Empty: all.
     fields: Vec<&'a str>,
     filter: Option<&'a str>,
+    /// Whether requests carry `traceparent`.
     traceparent: bool,
     /// Names alone.
     headers: &'a [String],
+    #[schema(value_type = words::SubscriptionState)]
     state: &'static str,
     /// Why it is suspended.
     reason: Option<&'a str>,
     /// What of that which was held it is about to go on with: latest, none.
+    #[schema(value_type = Option<words::Held>)]
     resuming: Option<&'static str>,
     health: HealthDocument<'a>,
     secret_fingerprint: Option<&'a str>,
+    #[schema(format = DateTime)]
     secret_set_at: Option<String>,
     /// What verifies its requests, where they are signed with the private key of a pair.
     public_key: Option<&'a str>,
     /// Until when a former secret signs beside the present one.
+    #[schema(format = DateTime)]
     overlap_until: Option<String>,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
     /// Another one after each change.
     version: u64,
 }
 
 /// How its receiver does.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Health)]
 pub struct HealthDocument<'a> {
+    #[schema(value_type = words::Condition)]
     condition: &'static str,
     /// Null: it has never been anything else.
+    #[schema(format = DateTime)]
     since: Option<String>,
     cause: Option<&'a str>,
+    #[schema(format = DateTime)]
     failing_since: Option<String>,
+    #[schema(format = DateTime)]
     probe_at: Option<String>,
 }
 
@@ -166,21 +191,30 @@ impl<'a> From<&'a Subscription> for SubscriptionDocument<'a> {
 }
 
 /// A delivery as lists tell it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Delivery)]
 pub struct DeliveryDocument<'a> {
+    /// `EVENT/SUBSCRIPTION`.
     id: String,
+    #[schema(format = "uuid")]
     event: String,
+    #[schema(format = "uuid")]
     subscription: String,
     subscription_name: &'a str,
+    #[schema(format = "uuid")]
     client: String,
     event_type: &'a str,
     campaign: Option<&'a str>,
+    #[schema(value_type = words::DeliveryStatus)]
     status: &'static str,
     attempts: u32,
     /// The code of the last outcome.
     reason: Option<&'a str>,
+    #[schema(format = DateTime)]
     published_at: String,
+    #[schema(format = DateTime)]
     last_attempt_at: Option<String>,
+    #[schema(format = DateTime)]
     due_at: Option<String>,
 }
 
@@ -205,10 +239,12 @@ impl<'a> From<&'a DeliveryRow> for DeliveryDocument<'a> {
 }
 
 /// An attempt, and what came of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Attempt)]
 pub struct AttemptDocument<'a> {
     /// 0 is an end without a request.
     number: u32,
+    #[schema(format = DateTime)]
     at: String,
     duration_ms: u64,
     /// The code of the outcome.
@@ -217,7 +253,9 @@ pub struct AttemptDocument<'a> {
     detail: Option<&'a str>,
     /// The beginning of the answer's body, made inert.
     excerpt: Option<String>,
+    #[schema(value_type = Option<words::DeliveryEnd>)]
     end: Option<&'static str>,
+    #[schema(format = DateTime)]
     due_at: Option<String>,
 }
 
@@ -239,21 +277,28 @@ impl<'a> From<&'a AttemptRecord> for AttemptDocument<'a> {
 }
 
 /// An event with the state of each of its deliveries.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
 pub struct EventDocument<'a> {
+    #[schema(format = "uuid")]
     id: String,
     #[serde(rename = "type")]
     event_type: &'a str,
+    #[schema(format = "uuid")]
     client: String,
     campaign: Option<&'a str>,
     recipient: Option<&'a str>,
+    #[schema(format = DateTime)]
     published_at: String,
+    #[schema(format = DateTime)]
     not_before: Option<String>,
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
     routed: bool,
     /// Why it could not be frozen.
     refused: Option<Fault>,
     /// As it is sent; as text where it cannot be frozen.
+    #[schema(value_type = Value)]
     payload: Payload,
     deliveries: Vec<DeliveryDocument<'a>>,
 }
@@ -300,12 +345,17 @@ impl<'a> From<&'a EventRecord> for EventDocument<'a> {
 }
 
 /// A replay, and how far it is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Replay)]
 pub struct ReplayDocument {
+    #[schema(format = "uuid")]
     id: String,
     /// Null: it is of no client alone.
+    #[schema(format = "uuid")]
     client: Option<String>,
+    #[schema(value_type = words::ReplayState)]
     state: &'static str,
+    #[schema(value_type = words::ReplayKey)]
     key: &'static str,
     rate: Option<String>,
     expected: Option<u64>,
@@ -313,9 +363,12 @@ pub struct ReplayDocument {
     replayed: u64,
     skipped: u64,
     unfinished: u64,
+    #[schema(format = "uuid")]
     held_for: Vec<String>,
     is_held: bool,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     finished_at: Option<String>,
 }
 
@@ -346,7 +399,7 @@ pub fn millis(span: std::time::Duration) -> u64 {
 }
 
 /// The JSON of an error, the same wherever one appears.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Fault {
     /// Stable, snake case: what programs match on.
     pub code: String,
@@ -380,12 +433,15 @@ impl From<Invalid> for Fault {
 }
 
 /// A line of the audit.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditEntry)]
 pub struct AuditDocument<'a> {
+    #[schema(format = DateTime)]
     at: String,
     actor: &'a str,
     /// From where, where it was asked over a network.
     address: Option<&'a str>,
+    #[schema(format = "uuid")]
     client: Option<String>,
     action: &'a str,
     subject: &'a str,

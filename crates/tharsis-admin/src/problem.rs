@@ -6,6 +6,7 @@ use axum::{
 };
 use serde::Serialize;
 use tharsis::{Error, Invalid, store::StoreError};
+use utoipa::ToSchema;
 
 /// An answer that says why not. Programs match on `code`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,15 +22,24 @@ pub struct Problem {
 
 const TOKEN_UNKNOWN: &str = "token_unknown";
 
-/// The JSON of it.
-#[derive(Serialize)]
-struct Document<'a> {
+/// Why something was refused, or failed (RFC 9457). Programs match on `code`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct ProblemDocument<'a> {
+    /// `urn:tharsis:problem:` and the code.
+    #[schema(format = "uri")]
     r#type: String,
+    /// What its status means.
     title: &'a str,
+    /// That of the answer.
     status: u16,
+    /// What is wrong.
     detail: &'a str,
+    /// Stable, snake case.
     code: &'a str,
+    /// The place, where there is one: `filter.status`, `events[3]`.
     field: Option<&'a str>,
+    /// What to do.
     hint: Option<&'a str>,
 }
 
@@ -197,7 +207,7 @@ impl From<StoreError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let document = Document {
+        let document = ProblemDocument {
             r#type: format!("urn:tharsis:problem:{}", self.code),
             title: self.status.canonical_reason().unwrap_or("Refused"),
             status: self.status.as_u16(),

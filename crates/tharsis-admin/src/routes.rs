@@ -26,7 +26,8 @@ pub struct Route {
     pub permission: Permission,
 }
 
-/// All of them. There is no other way in, but for `/healthz`, which tells nothing.
+/// All of them. There is no other way in, but for `/healthz`, which tells nothing, and for `/openapi.json` and `/docs`, which
+/// tell what is here.
 pub fn routes() -> Vec<Route> {
     served().into_iter().map(|(route, _)| route).collect()
 }

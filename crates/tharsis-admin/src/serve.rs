@@ -8,16 +8,19 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{MethodRouter, get},
 };
+use bytes::Bytes;
 use tharsis::{Emitter, Registry, Timestamp, egress::Policy, profile::Profiles, token::Permission};
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 
 use crate::{
     Problem, Route,
     caller::Caller,
+    docs,
     limit::Limits,
     listen::{Bounds, listen},
+    openapi::{document, openapi},
     routes::served,
 };
 
@@ -120,6 +123,15 @@ fn router(emitter: Arc<Emitter>, options: Options) -> Router {
     router
         .route_layer(from_fn_with_state(house.clone(), admit))
         .route("/healthz", get(async || "ok\n"))
+        .route("/openapi.json", page("application/json", openapi()))
+        .route(
+            "/docs",
+            page("text/html; charset=utf-8", docs::page(&document())),
+        )
+        .route(
+            "/docs.css",
+            page("text/css; charset=utf-8", docs::SHEET.to_owned()),
+        )
         .fallback(async || {
             Problem::new(
                 StatusCode::NOT_FOUND,
@@ -137,6 +149,19 @@ fn router(emitter: Arc<Emitter>, options: Options) -> Router {
         .layer(DefaultBodyLimit::max(house.options.body_limit))
         .layer(axum::middleware::map_response(harmless))
         .with_state(house)
+}
+
+/// What is the same for everybody, whoever they are.
+fn page(kind: &'static str, text: String) -> MethodRouter<House> {
+    let text = Bytes::from(text);
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+    ];
+    get(move || async move { (headers, text) })
 }
 
 /// Lets in whoever may: a place is free, the token counts, and its role allows it.
@@ -220,7 +245,7 @@ fn fits(request: &Request, door: &Route, body_limit: usize) -> Result<(), Proble
     Ok(())
 }
 
-/// Whatever it is, a browser is to make nothing of it, and nobody is to keep it.
+/// Whatever it is, a browser is to make nothing of it but what it says itself, and nobody is to keep it.
 async fn harmless(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
@@ -232,7 +257,7 @@ async fn harmless(mut response: Response) -> Response {
         ),
         (header::REFERRER_POLICY, "no-referrer"),
     ] {
-        headers.insert(name, HeaderValue::from_static(value));
+        (headers.entry(name)).or_insert(HeaderValue::from_static(value));
     }
     response
 }

@@ -2,6 +2,7 @@
 
 mod campaigns;
 mod doors;
+mod openapi;
 mod replays;
 mod subscriptions;
 mod tokens;

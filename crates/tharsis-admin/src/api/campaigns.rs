@@ -9,10 +9,11 @@ use tharsis::{
     ClientId, Invalid, Registry,
     store::{Campaign, Stop},
 };
+use utoipa::ToSchema;
 
 use super::{
     input::{Input, Path, word},
-    query::Parameters,
+    query::{OfClient, Parameters},
 };
 use crate::{
     Problem,
@@ -21,8 +22,21 @@ use crate::{
     only_client,
 };
 
-/// What became of its deliveries, and whether it is stopped. It goes through all events, which takes a moment where there are
-/// millions.
+/// What became of a campaign's deliveries, and whether it is stopped.
+///
+/// It goes through all events, which takes a moment where there are millions.
+#[utoipa::path(
+    get,
+    path = "/v1/campaigns/{campaign}",
+    operation_id = "getCampaign",
+    tag = "campaigns",
+    params(
+        ("campaign" = String, Path, description = "Its name."),
+        OfClient,
+        ("recipient" = Option<String>, Query, min_length = 1, description = "Of this recipient alone."),
+    ),
+    responses((status = 200, description = "The campaign.", body = CampaignReportDocument<'_>)),
+)]
 pub(crate) async fn show(
     desk: Desk,
     Path(name): Path<String>,
@@ -36,10 +50,15 @@ pub(crate) async fn show(
 }
 
 /// Whose campaign is meant, and whom of it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = CampaignChoice)]
 pub(crate) struct Which {
+    /// Needed where several clients have a campaign of this name.
+    #[schema(format = "uuid")]
     client: Option<String>,
+    /// This one alone; null: everybody.
+    #[schema(min_length = 1)]
     recipient: Option<String>,
 }
 
@@ -50,7 +69,16 @@ impl Which {
     }
 }
 
-/// Holds what there is of it, and what comes.
+/// Holds what there is of a campaign, and what comes.
+#[utoipa::path(
+    post,
+    path = "/v1/campaigns/{campaign}/pause",
+    operation_id = "pauseCampaign",
+    tag = "campaigns",
+    params(("campaign" = String, Path, description = "Its name.")),
+    request_body = Which,
+    responses((status = 200, description = "It is paused.", body = CampaignChangedDocument<'_>)),
+)]
 pub(crate) async fn pause(
     desk: Desk,
     Path(name): Path<String>,
@@ -61,7 +89,16 @@ pub(crate) async fn pause(
     changed(&desk, &campaign, Some(&stop)).await
 }
 
-/// Lets it go again.
+/// Lets a campaign go again.
+#[utoipa::path(
+    post,
+    path = "/v1/campaigns/{campaign}/resume",
+    operation_id = "resumeCampaign",
+    tag = "campaigns",
+    params(("campaign" = String, Path, description = "Its name.")),
+    request_body = Which,
+    responses((status = 200, description = "It runs.", body = CampaignChangedDocument<'_>)),
+)]
 pub(crate) async fn resume(
     desk: Desk,
     Path(name): Path<String>,
@@ -74,7 +111,16 @@ pub(crate) async fn resume(
     changed(&desk, &campaign, None).await
 }
 
-/// Ends what there is of it as cancelled, and what comes.
+/// Ends what there is of a campaign as cancelled, and what comes.
+#[utoipa::path(
+    post,
+    path = "/v1/campaigns/{campaign}/cancel",
+    operation_id = "cancelCampaign",
+    tag = "campaigns",
+    params(("campaign" = String, Path, description = "Its name.")),
+    request_body = Which,
+    responses((status = 200, description = "It is cancelled.", body = CampaignChangedDocument<'_>)),
+)]
 pub(crate) async fn cancel(
     desk: Desk,
     Path(name): Path<String>,

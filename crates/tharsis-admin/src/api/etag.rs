@@ -7,6 +7,14 @@ use axum::{
     http::{HeaderMap, HeaderName, StatusCode, header, request::Parts},
 };
 use tharsis::Invalid;
+use utoipa::{
+    IntoParams,
+    openapi::{
+        Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::{ObjectBuilder, Type},
+    },
+};
 
 use crate::Problem;
 
@@ -28,6 +36,23 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
             Some(text) => Some(Tags::parse(&text).ok_or_else(malformed)?),
         };
         Ok(Self(told))
+    }
+}
+
+impl IntoParams for IfMatch {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let tag = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(r#"^(\*|"[0-9]{1,18}")$"#));
+        let header = ParameterBuilder::new()
+            .name("If-Match")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(
+                "Which version is to be changed: the `ETag` that was answered, or `*` for whatever there is.",
+            ))
+            .schema(Some(tag));
+        vec![header.build()]
     }
 }
 

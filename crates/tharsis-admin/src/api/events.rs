@@ -1,12 +1,22 @@
 //! `/v1/events`: publishing, and looking at what was published.
 
+use std::borrow::Cow;
+
 use axum::{
     Json,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use serde_json::json;
 use tharsis::{Event, Invalid, event::IdempotencyKey, store::Published};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr,
+        schema::{AdditionalProperties, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type},
+    },
+};
 
 use super::input::{Body, Path};
 use crate::{
@@ -19,8 +29,77 @@ use crate::{
 /// The most events of one request.
 const MOST: usize = 1_000;
 
-#[derive(Serialize)]
+/// An event that is to be published, as its fields are described: [`Event::parse`] reads it.
+pub(crate) struct NewEvent;
+
+impl PartialSchema for NewEvent {
+    fn schema() -> RefOr<Schema> {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let label = || text().min_length(Some(1)).max_length(Some(255));
+        let instant = || text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+        ObjectBuilder::new()
+            .description(Some(
+                "An event that is to be published: what it is in an envelope that never goes out. An event of a documented type that names its type and its client itself, as those of Mars do, is taken as it is, without an envelope.",
+            ))
+            .property(
+                "type",
+                text()
+                    .pattern(Some("^[A-Za-z0-9._-]{1,128}$"))
+                    .description(Some("What happened.")),
+            )
+            .required("type")
+            .property(
+                "client",
+                text()
+                    .format(Some(SchemaFormat::Custom("uuid".to_owned())))
+                    .description(Some("The tenant on whose behalf it is published.")),
+            )
+            .property(
+                "payload",
+                ObjectBuilder::new().description(Some(
+                    "What goes out: at most 262,144 bytes. One of a documented type has to be as its schema says.",
+                )),
+            )
+            .property(
+                "key",
+                text().pattern(Some("^[!-~]{1,255}$")).description(Some(
+                    "Its idempotency key within its client. Without one it is known by type and payload.",
+                )),
+            )
+            .property(
+                "campaign",
+                label().description(Some("The campaign that it belongs to.")),
+            )
+            .property("recipient", label().description(Some("Whom it is about.")))
+            .property(
+                "not_before",
+                instant().description(Some("No attempt goes out before.")),
+            )
+            .property(
+                "expires_at",
+                instant().description(Some("No attempt goes out then or later.")),
+            )
+            .additional_properties(Some(AdditionalProperties::FreeForm(true)))
+            .examples([json!({
+                "type": "order",
+                "client": "36011017-0e00-4e29-a054-7a1fbb8b60a2",
+                "payload": { "total": 0.95 },
+            })])
+            .into()
+    }
+}
+
+impl ToSchema for NewEvent {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("NewEvent")
+    }
+}
+
+/// An event that was published.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Published)]
 struct PublishedDocument {
+    #[schema(format = "uuid")]
     id: String,
     /// It was published before; nothing was written.
     duplicate: bool,
@@ -35,7 +114,86 @@ impl From<Published> for PublishedDocument {
     }
 }
 
-/// One event, as JSON; or many, a line each, as newline-delimited JSON. What is answered is durable.
+/// What became of a line of many.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PublishedLine)]
+struct LineDocument {
+    /// From 1 on, as the lines of the body.
+    line: usize,
+    /// Of the event, where it was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uuid", nullable = false)]
+    id: Option<String>,
+    /// It was published before; nothing was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    duplicate: Option<bool>,
+    /// Why it was refused.
+    error: Option<Fault>,
+}
+
+impl LineDocument {
+    fn published(line: usize, published: Published) -> Self {
+        let PublishedDocument { id, duplicate } = PublishedDocument::from(published);
+        Self {
+            line,
+            id: Some(id),
+            duplicate: Some(duplicate),
+            error: None,
+        }
+    }
+
+    fn refused(line: usize, invalid: Invalid) -> Self {
+        Self {
+            line,
+            id: None,
+            duplicate: None,
+            error: Some(invalid.into()),
+        }
+    }
+}
+
+/// What became of many events.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PublishedMany)]
+struct ManyDocument {
+    published: usize,
+    duplicates: usize,
+    refused: usize,
+    /// In their order; of an empty line nothing is told.
+    lines: Vec<LineDocument>,
+}
+
+/// What is answered: of one event, or of many.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = PublishedOneOrMany)]
+enum AnswerDocument {
+    One(PublishedDocument),
+    Many(ManyDocument),
+}
+
+/// Publishes one event, as JSON; or many, a line each, as newline-delimited JSON.
+///
+/// What is answered is durable. The same event again is recognised, and is not published twice.
+#[utoipa::path(
+    post,
+    path = "/v1/events",
+    operation_id = "publishEvents",
+    tag = "events",
+    params((
+        "Idempotency-Key" = Option<String>, Header, nullable = false, pattern = "^[!-~]{1,255}$",
+        description = "The key of the event, in place of one in its envelope; only where there is one event."
+    )),
+    request_body(
+        description = "One event; or up to 1,000, a line each.",
+        content((NewEvent = "application/json"), (String = "application/x-ndjson"))
+    ),
+    responses(
+        (status = 201, description = "It is published.", body = PublishedDocument),
+        (status = 200, description = "It had been published before; or, of many, what became of each.", body = AnswerDocument),
+    ),
+)]
 pub(crate) async fn publish(
     desk: Desk,
     headers: HeaderMap,
@@ -85,7 +243,8 @@ async fn one(desk: &Desk, headers: &HeaderMap, body: &[u8]) -> Result<Response, 
         false => StatusCode::CREATED,
         true => StatusCode::OK,
     };
-    Ok((status, Json(PublishedDocument::from(published))).into_response())
+    let document = AnswerDocument::One(published.into());
+    Ok((status, Json(document)).into_response())
 }
 
 /// An event that this caller may publish.
@@ -100,22 +259,6 @@ fn readable(desk: &Desk, text: &[u8]) -> Result<Event, Invalid> {
 }
 
 async fn many(desk: &Desk, body: &[u8]) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Line {
-        /// From 1 on, as the lines of the body.
-        line: usize,
-        #[serde(flatten)]
-        published: Option<PublishedDocument>,
-        error: Option<Fault>,
-    }
-    #[derive(Serialize)]
-    struct Document {
-        published: usize,
-        duplicates: usize,
-        refused: usize,
-        lines: Vec<Line>,
-    }
-
     let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let lines: Vec<(usize, &[u8])> = ((1..).zip(lines))
         .filter(|(_, line)| !line.is_empty())
@@ -129,51 +272,58 @@ async fn many(desk: &Desk, body: &[u8]) -> Result<Response, Problem> {
         .hint("send them in several requests"));
     }
     let (mut numbers, mut events, mut answers) = (Vec::new(), Vec::new(), Vec::new());
-    let refused = |line, invalid: Invalid| Line {
-        line,
-        published: None,
-        error: Some(invalid.into()),
-    };
     for (number, line) in lines {
         match readable(desk, line) {
             Ok(event) => {
                 numbers.push(number);
                 events.push(event);
             }
-            Err(invalid) => answers.push(refused(number, invalid)),
+            Err(invalid) => answers.push(LineDocument::refused(number, invalid)),
         }
     }
     let published = desk.emitter().publish_all(&events).await?;
     for (number, outcome) in numbers.into_iter().zip(published) {
         answers.push(match outcome {
-            Ok(published) => Line {
-                line: number,
-                published: Some(published.into()),
-                error: None,
-            },
-            Err(invalid) => refused(number, invalid),
+            Ok(published) => LineDocument::published(number, published),
+            Err(invalid) => LineDocument::refused(number, invalid),
         });
     }
     answers.sort_by_key(|answer| answer.line);
-    let is_duplicate = |line: &&Line| line.published.as_ref().is_some_and(|one| one.duplicate);
+    let is_duplicate = |line: &&LineDocument| line.duplicate == Some(true);
     let refused = answers.iter().filter(|line| line.error.is_some()).count();
     let duplicates = answers.iter().filter(is_duplicate).count();
-    Ok(Json(Document {
+    let document = AnswerDocument::Many(ManyDocument {
         published: answers.len() - refused - duplicates,
         duplicates,
         refused,
         lines: answers,
-    })
-    .into_response())
+    });
+    Ok(Json(document).into_response())
 }
 
-/// One event with the state of each of its deliveries.
+/// One event, with what became of each of its deliveries.
+#[utoipa::path(
+    get,
+    path = "/v1/events/{id}",
+    operation_id = "getEvent",
+    tag = "events",
+    params(("id" = String, Path, format = "uuid", description = "Its id.")),
+    responses((status = 200, description = "The event.", body = EventDocument<'_>)),
+)]
 pub(crate) async fn show(desk: Desk, Path(id): Path<String>) -> Result<Response, Problem> {
     let event = desk.event(&id).await?;
     Ok(Json(EventDocument::from(&event)).into_response())
 }
 
-/// To whom it went, to whom not, and what its deliveries wait for.
+/// To whom an event went, to whom not, and what its deliveries wait for.
+#[utoipa::path(
+    get,
+    path = "/v1/events/{id}/why",
+    operation_id = "explainEvent",
+    tag = "events",
+    params(("id" = String, Path, format = "uuid", description = "Its id.")),
+    responses((status = 200, description = "What is known of it.", body = WhyDocument<'_>)),
+)]
 pub(crate) async fn why(desk: Desk, Path(id): Path<String>) -> Result<Response, Problem> {
     let whereabouts = desk.whereabouts(&id).await?;
     let answer = judge(&whereabouts);

@@ -8,11 +8,39 @@ use axum::{
 };
 use serde::Deserialize;
 use tharsis::{Invalid, Timestamp};
+use utoipa::{
+    IntoParams,
+    openapi::{
+        Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::{ObjectBuilder, SchemaFormat, Type},
+    },
+};
 
 use crate::Problem;
 
 /// The pages of lists hold so many unless it is said.
 const LIMIT: u32 = 50;
+
+/// The parameter that all lists take which are of somebody, as it is described.
+pub(crate) struct OfClient;
+
+impl IntoParams for OfClient {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let id = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::Custom("uuid".to_owned())));
+        let client = ParameterBuilder::new()
+            .name("client")
+            .parameter_in(ParameterIn::Query)
+            .required(Required::False)
+            .description(Some(
+                "Of this client alone; a token that is for one client sees no other.",
+            ))
+            .schema(Some(id));
+        vec![client.build()]
+    }
+}
 
 /// Names and values, in order. Whoever reads them takes out what it knows; the rest is refused.
 ///

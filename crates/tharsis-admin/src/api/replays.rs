@@ -1,6 +1,6 @@
 //! `/v1/replays`: past deliveries, made due again.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use axum::{
     Json,
@@ -12,58 +12,135 @@ use tharsis::{
     ClientId, DeliveryId, Invalid, Registry, SubscriptionId,
     store::{DeliveryFilter, Replay, ReplayChoice, ReplayDraft, ReplayKey, StoreError},
 };
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr,
+        schema::{ObjectBuilder, Schema, SchemaFormat, Type},
+    },
+};
 
 use super::{
     deliveries,
     input::{Input, Path, word},
-    query::Parameters,
+    query::{OfClient, Parameters},
 };
 use crate::{
     Problem,
     desk::Desk,
-    documents::{PreviewDocument, ReplayDocument},
+    documents::{PreviewDocument, ReplayDocument, words},
     preview::{check, preview},
 };
 
 /// The most deliveries that are named in one request: each is looked at.
 const MOST: usize = 1_000;
 
-/// Newest first, at most 100.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReplayList)]
+struct ListDocument {
+    replays: Vec<ReplayDocument>,
+}
+
+/// Replays, newest first, at most 100.
+#[utoipa::path(
+    get,
+    path = "/v1/replays",
+    operation_id = "listReplays",
+    tag = "replays",
+    params(OfClient),
+    responses((status = 200, description = "The replays.", body = ListDocument)),
+)]
 pub(crate) async fn list(desk: Desk, mut asked: Parameters) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Document {
-        replays: Vec<ReplayDocument>,
-    }
     let client = desk.client(asked.word("client")?)?;
     asked.end()?;
     let replays = desk.registry().replays(client).await?;
-    let document = Document {
+    let document = ListDocument {
         replays: replays.iter().map(ReplayDocument::from).collect(),
     };
     Ok(Json(document).into_response())
 }
 
 /// What is to be sent again, and how. Of `deliveries`, `filter` and `missing` there is one.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ReplayRequest)]
 pub(crate) struct Wanted {
+    /// Of this client alone.
+    #[schema(format = "uuid")]
     client: Option<String>,
-    /// EVENT/SUBSCRIPTION.
+    /// These, each as `EVENT/SUBSCRIPTION`.
+    #[schema(
+        min_items = 1,
+        max_items = 1000,
+        pattern = "^[0-9A-Fa-f-]{36}/[0-9A-Fa-f-]{36}$"
+    )]
     deliveries: Option<Vec<String>>,
-    /// What matches, by the parameters of `/v1/deliveries`.
+    /// What matches and has ended.
+    #[schema(value_type = Option<deliveries::Filter>)]
     filter: Option<Parameters>,
-    /// What the `subscription` wants and was never delivered, by the parameters that are about events.
+    /// What the `subscription` wants of the events that match, and was never delivered to it.
+    #[schema(value_type = Option<Missed>)]
     missing: Option<Parameters>,
-    /// The subscription that it goes to in place of their own.
+    /// The subscription that it goes to in place of their own; not of what was never delivered.
+    #[schema(format = "uuid")]
     to: Option<String>,
+    /// No faster than this: `10/s`, `300/m`, `5/h`; null: as fast as receivers take it.
+    #[schema(pattern = "^[0-9]{1,5}/[smh]$")]
     rate: Option<String>,
-    /// `same` or `fresh`.
+    /// Null: `same`.
+    #[schema(value_type = Option<words::ReplayKey>)]
     key: Option<String>,
+    /// Nothing is sent; it is told what it would take.
+    #[serde(default)]
     dry_run: bool,
 }
 
-/// Asks for one, or says what it would take. How many a filter finds is not counted unless it is a dry run, for that may take
-/// its time.
+/// A filter of what a subscription misses: of what was never delivered nothing ended, and there is no other subscription.
+pub(crate) struct Missed;
+
+impl PartialSchema for Missed {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = deliveries::Filter::schema();
+        if let RefOr::T(Schema::Object(object)) = &mut schema {
+            object.description =
+                Some("Which events: by the parameters of `GET /v1/deliveries`.".to_owned());
+            for name in ["status", "ended_since"] {
+                object.properties.remove(name);
+            }
+            let subscription = ObjectBuilder::new()
+                .schema_type(Type::String)
+                .format(Some(SchemaFormat::Custom("uuid".to_owned())))
+                .description(Some("The one that misses them."));
+            (object.properties).insert("subscription".to_owned(), subscription.into());
+            object.required.push("subscription".to_owned());
+        }
+        schema
+    }
+}
+
+impl ToSchema for Missed {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("MissedFilter")
+    }
+}
+
+/// Asks for a replay, or says what it would take.
+///
+/// How many a filter finds is not counted unless it is a dry run, for that may take its time.
+#[utoipa::path(
+    post,
+    path = "/v1/replays",
+    operation_id = "createReplay",
+    tag = "replays",
+    request_body = Wanted,
+    responses(
+        (
+            status = 201, description = "It is asked for.", body = ReplayDocument,
+            headers(("Location" = String, description = "Where it is told how far it is."))
+        ),
+        (status = 200, description = "What it would take: it was a dry run.", body = PreviewDocument<'_>),
+    ),
+)]
 pub(crate) async fn create(desk: Desk, Input(wanted): Input<Wanted>) -> Result<Response, Problem> {
     let is_dry_run = wanted.dry_run;
     let draft = draft(&desk, wanted).await?;
@@ -78,24 +155,56 @@ pub(crate) async fn create(desk: Desk, Input(wanted): Input<Wanted>) -> Result<R
     Ok((StatusCode::CREATED, location, document).into_response())
 }
 
-/// How far it is.
+/// How far a replay is.
+#[utoipa::path(
+    get,
+    path = "/v1/replays/{id}",
+    operation_id = "getReplay",
+    tag = "replays",
+    params(("id" = String, Path, format = "uuid", description = "Its id.")),
+    responses((status = 200, description = "The replay.", body = ReplayDocument)),
+)]
 pub(crate) async fn show(desk: Desk, Path(id): Path<String>) -> Result<Response, Problem> {
     Ok(shown(&desk.replay(&id).await?))
 }
 
-/// Holds it: nothing more of it becomes due until it is resumed.
+/// Holds a replay: nothing more of it becomes due until it is resumed.
+#[utoipa::path(
+    post,
+    path = "/v1/replays/{id}/pause",
+    operation_id = "pauseReplay",
+    tag = "replays",
+    params(("id" = String, Path, format = "uuid", description = "Its id.")),
+    responses((status = 200, description = "It is paused.", body = ReplayDocument)),
+)]
 pub(crate) async fn pause(desk: Desk, Path(id): Path<String>) -> Result<Response, Problem> {
     let id = desk.replay(&id).await?.id;
     Ok(shown(&desk.registry().pause_replay(id, desk.by()).await?))
 }
 
-/// Lets it go on.
+/// Lets a replay go on.
+#[utoipa::path(
+    post,
+    path = "/v1/replays/{id}/resume",
+    operation_id = "resumeReplay",
+    tag = "replays",
+    params(("id" = String, Path, format = "uuid", description = "Its id.")),
+    responses((status = 200, description = "It goes on.", body = ReplayDocument)),
+)]
 pub(crate) async fn resume(desk: Desk, Path(id): Path<String>) -> Result<Response, Problem> {
     let id = desk.replay(&id).await?.id;
     Ok(shown(&desk.registry().resume_replay(id, desk.by()).await?))
 }
 
-/// Calls it off for ever.
+/// Calls a replay off for ever.
+#[utoipa::path(
+    post,
+    path = "/v1/replays/{id}/cancel",
+    operation_id = "cancelReplay",
+    tag = "replays",
+    params(("id" = String, Path, format = "uuid", description = "Its id.")),
+    responses((status = 200, description = "It is called off.", body = ReplayDocument)),
+)]
 pub(crate) async fn cancel(desk: Desk, Path(id): Path<String>) -> Result<Response, Problem> {
     let id = desk.replay(&id).await?.id;
     Ok(shown(&desk.registry().cancel_replay(id, desk.by()).await?))

@@ -12,8 +12,9 @@ use tharsis::{
     delivery::End,
     store::{DeliveryFilter, Status},
 };
+use utoipa::ToSchema;
 
-use super::query::Parameters;
+use super::query::{OfClient, Parameters};
 use crate::{
     Problem,
     desk::Desk,
@@ -36,15 +37,22 @@ const UNFINISHED: [Status; 3] = [Status::Pending, Status::Retrying, Status::Held
 /// So many in each status.
 type Counts = BTreeMap<&'static str, u64>;
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// How it goes.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Stats)]
+struct StatsDocument<'a> {
     /// Null: all of them.
+    #[schema(format = "uuid")]
     client: Option<String>,
+    #[schema(format = DateTime)]
     since: String,
+    #[schema(format = DateTime)]
     until: String,
     /// Of the events that were published since then: how their deliveries ended.
+    #[schema(value_type = BTreeMap<String, u64>)]
     ended: Counts,
     /// Whenever their events were published: deliveries that have not ended.
+    #[schema(value_type = BTreeMap<String, u64>)]
     unfinished: Counts,
     /// Of what ended `delivered`, `dead` or `expired`, the part that was delivered; null where nothing did.
     success_rate: Option<f64>,
@@ -59,6 +67,20 @@ struct Document<'a> {
 /// Nothing is kept for it: each status is counted by itself. What ended is looked for among the events that were published
 /// since then, so that a short time costs little however much is kept; what is unfinished, among all that is. For one client
 /// that costs as much as for all of them, and a day of millions takes seconds.
+#[utoipa::path(
+    get,
+    path = "/v1/stats",
+    operation_id = "getStats",
+    tag = "stats",
+    params(
+        OfClient,
+        (
+            "since" = Option<String>, Query, format = DateTime,
+            description = "Of events published then or later; a day ago unless it is said."
+        ),
+    ),
+    responses((status = 200, description = "The counts.", body = StatsDocument<'_>)),
+)]
 pub(crate) async fn show(desk: Desk, mut asked: Parameters) -> Result<Response, Problem> {
     let client = desk.client(asked.word("client")?)?;
     let since = asked.instant("since")?;
@@ -80,7 +102,7 @@ pub(crate) async fn show(desk: Desk, mut asked: Parameters) -> Result<Response, 
             )
         }
     };
-    let document = Document {
+    let document = StatsDocument {
         client: client.map(|client| client.to_string()),
         since: since.to_string(),
         until: until.to_string(),

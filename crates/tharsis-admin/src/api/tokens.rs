@@ -11,45 +11,76 @@ use tharsis::{
     store::TokenDraft,
     token::{Grant, Role, Token},
 };
+use utoipa::ToSchema;
 
 use super::{
     input::{Input, Path, word},
-    query::Parameters,
+    query::{OfClient, Parameters},
 };
 use crate::{
     Lifetime, Problem,
     desk::{Desk, known},
-    documents::{MadeTokenDocument, TokenDocument},
+    documents::{MadeTokenDocument, TokenDocument, words},
 };
 
-/// Newest first, also those that are expired or revoked; of one client those that are for it alone.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TokenList)]
+struct ListDocument<'a> {
+    tokens: Vec<TokenDocument<'a>>,
+}
+
+/// Tokens, newest first, also those that are expired or revoked.
+///
+/// Of one client those that are for it alone.
+#[utoipa::path(
+    get,
+    path = "/v1/tokens",
+    operation_id = "listTokens",
+    tag = "tokens",
+    params(OfClient),
+    responses((status = 200, description = "The tokens.", body = ListDocument<'_>)),
+)]
 pub(crate) async fn list(desk: Desk, mut asked: Parameters) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Document<'a> {
-        tokens: Vec<TokenDocument<'a>>,
-    }
     let client = desk.client(asked.word("client")?)?;
     asked.end()?;
     let tokens = desk.registry().tokens(client).await?;
     let now = desk.caller.at;
     let tokens = tokens.iter().map(|token| TokenDocument::of(token, now));
-    let document = Document {
+    let document = ListDocument {
         tokens: tokens.collect(),
     };
     Ok(Json(document).into_response())
 }
 
-#[derive(Debug, Deserialize)]
+/// A token that is to be made.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TokenRequest)]
 pub(crate) struct Wanted {
+    /// What people call it.
+    #[schema(min_length = 1, max_length = 128)]
     name: String,
+    #[schema(value_type = words::TokenRole)]
     role: String,
+    /// For this one alone; null: for that of the caller's token, or for all.
+    #[schema(format = "uuid")]
     client: Option<String>,
-    /// Such as `90d`, or `none`.
+    /// From now on: a span such as `90d`, or `none`; null: a year.
+    #[schema(pattern = "^(none|([0-9]+(d|h|m|s|ms))+)$")]
     expires: Option<String>,
 }
 
-/// Makes one, and shows it this once. An admin of one client makes tokens of that client.
+/// Makes a token, and shows it this once.
+///
+/// An admin of one client makes tokens of that client.
+#[utoipa::path(
+    post,
+    path = "/v1/tokens",
+    operation_id = "createToken",
+    tag = "tokens",
+    request_body = Wanted,
+    responses((status = 201, description = "The token.", body = MadeTokenDocument<'_>)),
+)]
 pub(crate) async fn create(desk: Desk, Input(wanted): Input<Wanted>) -> Result<Response, Problem> {
     let now = desk.caller.at;
     let role: Role = (wanted.role.parse()).map_err(|e: Invalid| e.at("role"))?;
@@ -71,7 +102,15 @@ pub(crate) async fn create(desk: Desk, Input(wanted): Input<Wanted>) -> Result<R
     Ok((StatusCode::CREATED, Json(document)).into_response())
 }
 
-/// Has it let nobody in any more.
+/// Has a token let nobody in any more.
+#[utoipa::path(
+    delete,
+    path = "/v1/tokens/{id}",
+    operation_id = "revokeToken",
+    tag = "tokens",
+    params(("id" = String, Path, format = "uuid", description = "Its id.")),
+    responses((status = 200, description = "It is revoked.", body = TokenDocument<'_>)),
+)]
 pub(crate) async fn revoke(desk: Desk, Path(id): Path<String>) -> Result<Response, Problem> {
     let id: TokenId = known("token", &id)?;
     let revoked = (desk.registry())

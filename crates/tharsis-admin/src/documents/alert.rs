@@ -2,16 +2,25 @@
 
 use serde::Serialize;
 use tharsis::store::AlertRecord;
+use utoipa::ToSchema;
+
+use super::words;
 
 /// What people and subscriptions were told, or are to be told.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Alert)]
 pub struct AlertDocument<'a> {
     #[serde(rename = "type")]
+    #[schema(value_type = words::AlertCause)]
     cause: &'static str,
+    #[schema(format = "uuid")]
     subscription: String,
     subscription_name: &'a str,
+    #[schema(format = "uuid")]
     client: String,
+    #[schema(format = DateTime)]
     raised_at: String,
+    #[schema(format = DateTime)]
     since: String,
     /// Percent of the way to suspension.
     stage: u8,
@@ -20,13 +29,17 @@ pub struct AlertDocument<'a> {
     /// The code of the last outcome.
     reason: Option<&'a str>,
     /// `untold`, `told`, `moot` (overtaken before it was told), `nobody` (to tell).
+    #[schema(value_type = words::AlertStatus)]
     pub status: &'a str,
     /// How often telling it failed.
     tries: u32,
     /// The event that tells of it to those who listen; null: none does.
+    #[schema(format = "uuid")]
     event: Option<String>,
     /// Null: it is its turn.
+    #[schema(format = DateTime)]
     due_at: Option<String>,
+    #[schema(format = DateTime)]
     ended_at: Option<String>,
 }
 

@@ -4,18 +4,23 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tharsis::store::{Campaign, CampaignReport, Slow, Stop};
+use utoipa::ToSchema;
 
-use super::millis;
+use super::{millis, words};
 
 /// A campaign, or one recipient of it, and whether it is stopped.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Campaign)]
 pub struct CampaignDocument<'a> {
+    #[schema(format = "uuid")]
     client: String,
     campaign: &'a str,
     /// Null: all of it.
     recipient: Option<&'a str>,
+    #[schema(value_type = words::CampaignState)]
     state: &'static str,
     /// Null: it runs.
+    #[schema(format = DateTime)]
     since: Option<String>,
 }
 
@@ -33,7 +38,8 @@ impl<'a> CampaignDocument<'a> {
 }
 
 /// What pausing, resuming or cancelling one made of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CampaignChanged)]
 pub struct CampaignChangedDocument<'a> {
     #[serde(flatten)]
     campaign: CampaignDocument<'a>,
@@ -52,7 +58,8 @@ impl<'a> CampaignChangedDocument<'a> {
 }
 
 /// What became of it so far.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CampaignReport)]
 pub struct CampaignReportDocument<'a> {
     #[serde(flatten)]
     campaign: CampaignDocument<'a>,
@@ -106,8 +113,10 @@ pub fn delivered_per_second(report: &CampaignReport) -> f64 {
     report.delivered_last_minute as f64 / 60.0
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SlowSubscription)]
 struct SlowDocument<'a> {
+    #[schema(format = "uuid")]
     subscription: String,
     name: &'a str,
     requests: u64,

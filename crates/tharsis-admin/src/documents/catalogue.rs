@@ -5,11 +5,13 @@ use tharsis::{
     delivery::{Fault, codes::Code},
     payload::Documented,
 };
+use utoipa::ToSchema;
 
-use super::Payload;
+use super::{Payload, words};
 
 /// A type of event that a sender documents, or that is one of our own.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventType)]
 pub struct EventTypeDocument {
     r#type: &'static str,
     profile: &'static str,
@@ -27,12 +29,15 @@ impl From<&'static Documented> for EventTypeDocument {
 }
 
 /// The same, with a sample and the JSON Schema of its payload.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DescribedEventType)]
 pub struct DescribedDocument {
     #[serde(flatten)]
     line: EventTypeDocument,
     /// As it is handed over to be published; one of our own as it is sent.
+    #[schema(value_type = Object)]
     example: Payload,
+    #[schema(value_type = Object)]
     schema: Payload,
 }
 
@@ -47,11 +52,14 @@ impl From<&'static Documented> for DescribedDocument {
 }
 
 /// What can come of a delivery, and what follows from it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Outcome)]
 pub struct OutcomeDocument<'a> {
     code: &'a str,
     /// Whose doing it is: an attempt is counted where it is not ours.
+    #[schema(value_type = Option<words::OutcomeFault>)]
     fault: Option<&'static str>,
+    #[schema(value_type = words::OutcomeThen)]
     then: &'static str,
     meaning: &'static str,
     advice: &'static str,

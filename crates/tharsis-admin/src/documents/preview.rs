@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::preview::Preview;
 
 /// What a replay would take, before it does.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReplayPreview)]
 pub struct PreviewDocument<'a> {
     /// At most so many.
     count: u64,
@@ -21,8 +23,10 @@ pub struct PreviewDocument<'a> {
     sample: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReplayShare)]
 struct ShareDocument<'a> {
+    #[schema(format = "uuid")]
     id: String,
     name: &'a str,
     count: u64,

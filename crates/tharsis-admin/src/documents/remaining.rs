@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 use tharsis::Remaining;
+use utoipa::ToSchema;
 
 /// What is not finished.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Remaining)]
 pub struct RemainingDocument {
     /// Events.
     unrouted: u64,

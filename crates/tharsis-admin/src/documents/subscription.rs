@@ -8,18 +8,21 @@ use tharsis::{
     store::{Removed, TransitionRecord},
     subscription::Subscription,
 };
+use utoipa::ToSchema;
 
-use super::{HealthDocument, SubscriptionDocument};
+use super::{HealthDocument, SubscriptionDocument, words};
 use crate::registering::Chosen;
 
 /// A subscription that was given a secret, which is shown the one time where it was generated. So it cannot be printed but as
 /// JSON.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = MadeSubscription)]
 pub struct MadeSubscriptionDocument<'a> {
     #[serde(flatten)]
     subscription: SubscriptionDocument<'a>,
     /// Only when it was generated.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     secret: Option<&'a str>,
 }
 
@@ -40,8 +43,10 @@ impl fmt::Debug for MadeSubscriptionDocument<'_> {
 }
 
 /// What the removal of a subscription leaves to do.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RemovedSubscription)]
 pub struct RemovedDocument {
+    #[schema(format = "uuid")]
     id: String,
     /// Deliveries that end cancelled.
     unfinished: u64,
@@ -58,9 +63,12 @@ impl RemovedDocument {
 }
 
 /// How the receiver of a subscription does, and what it has been through.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Receiver)]
 pub struct ReceiverDocument<'a> {
+    #[schema(format = "uuid")]
     subscription: String,
+    #[schema(value_type = words::SubscriptionState)]
     state: &'static str,
     /// Why it is suspended.
     reason: Option<&'a str>,
@@ -69,9 +77,12 @@ pub struct ReceiverDocument<'a> {
     transitions: Vec<TransitionDocument<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Transition)]
 struct TransitionDocument<'a> {
+    #[schema(format = DateTime)]
     at: String,
+    #[schema(value_type = words::Condition)]
     became: &'static str,
     cause: Option<&'a str>,
 }

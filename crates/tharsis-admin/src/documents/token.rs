@@ -4,23 +4,35 @@ use std::fmt;
 
 use serde::Serialize;
 use tharsis::{Timestamp, store::TokenRecord, token::Token};
+use utoipa::ToSchema;
+
+use super::words;
 
 /// A token: all but what would let somebody in.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Token)]
 pub struct TokenDocument<'a> {
+    #[schema(format = "uuid")]
     id: String,
     prefix: &'a str,
     name: &'a str,
+    #[schema(value_type = words::TokenRole)]
     role: &'static str,
     /// `null` for all of them.
+    #[schema(format = "uuid")]
     client: Option<String>,
     /// `usable`, `expired` or `revoked`.
+    #[schema(value_type = words::TokenState)]
     state: &'static str,
+    #[schema(format = DateTime)]
     created_at: String,
     /// `null`: it does not.
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
     /// Up to a minute earlier than its last use; `null`: never.
+    #[schema(format = DateTime)]
     used_at: Option<String>,
+    #[schema(format = DateTime)]
     revoked_at: Option<String>,
 }
 
@@ -43,7 +55,8 @@ impl<'a> TokenDocument<'a> {
 }
 
 /// A token that was made, the one time that it is shown. So it cannot be printed but as JSON.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = MadeToken)]
 pub struct MadeTokenDocument<'a> {
     #[serde(flatten)]
     record: TokenDocument<'a>,

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tharsis::{delivery::Outcome, filter::Filter, signer, text::excerpt};
+use utoipa::ToSchema;
 
 use super::millis;
 use crate::trying::Sent;
 
 /// A test event that was sent, and what came of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SubscriptionTest)]
 pub struct TestDocument<'a> {
     /// Whether the receiver took it.
     delivered: bool,
@@ -17,16 +19,19 @@ pub struct TestDocument<'a> {
     answer: AnswerDocument<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SentRequest)]
 struct RequestDocument<'a> {
     method: &'static str,
+    #[schema(format = "uri")]
     url: &'a str,
     /// Without the values of those that are secret.
     headers: BTreeMap<&'a str, &'a str>,
     body: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReceivedAnswer)]
 struct AnswerDocument<'a> {
     status: Option<u16>,
     /// The code of the outcome.
@@ -75,7 +80,8 @@ impl<'a> From<&'a Outcome> for AnswerDocument<'a> {
 }
 
 /// What a filter does to events.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FilterTest)]
 pub struct FilterTestDocument<'a> {
     filter: &'a str,
     /// So many of them.
@@ -95,7 +101,8 @@ impl<'a> FilterTestDocument<'a> {
 }
 
 /// What a filter does to an event.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JudgedEvent)]
 pub struct JudgedDocument {
     /// Its id, or where it was given.
     pub event: String,

@@ -2,20 +2,27 @@
 
 use serde::Serialize;
 use tharsis::store::{Candidate, Whereabouts};
+use utoipa::ToSchema;
 
-use super::{AttemptDocument, Fault, refusal};
+use super::{AttemptDocument, Fault, refusal, words};
 use crate::why::{Answer, Finding, Next, Said, meaning};
 
 /// To whom an event went, to whom not, and what its deliveries wait for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Why)]
 pub struct WhyDocument<'a> {
+    #[schema(format = "uuid")]
     event: String,
     #[serde(rename = "type")]
     event_type: &'a str,
+    #[schema(format = "uuid")]
     client: String,
     campaign: Option<&'a str>,
+    #[schema(format = DateTime)]
     published_at: String,
+    #[schema(format = DateTime)]
     not_before: Option<String>,
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
     routed: bool,
     /// Why it could not be frozen.
@@ -27,11 +34,14 @@ pub struct WhyDocument<'a> {
     subscriptions: Vec<SaidDocument<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WhySubscription)]
 struct SaidDocument<'a> {
+    #[schema(format = "uuid")]
     id: String,
     name: &'a str,
     /// That of its delivery; `not_sent` where there is none, `not_routed` where there is none yet.
+    #[schema(value_type = words::WhyStatus)]
     status: &'static str,
     /// What says why, the first before all others.
     findings: Vec<FindingDocument<'a>>,
@@ -39,7 +49,8 @@ struct SaidDocument<'a> {
     next: NextDocument,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Finding)]
 struct FindingDocument<'a> {
     code: &'a str,
     message: &'a str,
@@ -48,7 +59,8 @@ struct FindingDocument<'a> {
     command: Option<&'a str>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WhyAttempt)]
 struct Tried<'a> {
     #[serde(flatten)]
     attempt: AttemptDocument<'a>,
@@ -56,12 +68,16 @@ struct Tried<'a> {
     meaning: Option<&'static str>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Next)]
 struct NextDocument {
     /// `attempt`, `probe`, `release`, `predecessor`, `routing`, `end`, `never`.
+    #[schema(value_type = words::NextStep)]
     what: &'static str,
+    #[schema(format = DateTime)]
     at: Option<String>,
     /// The event that it comes after.
+    #[schema(format = "uuid")]
     after: Option<String>,
 }
 

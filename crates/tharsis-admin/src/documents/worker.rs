@@ -2,12 +2,15 @@
 
 use serde::Serialize;
 use tharsis::store::WorkerRecord;
+use utoipa::ToSchema;
 
 use super::millis;
 
 /// A process that delivers. It need not have said all of this.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Worker)]
 pub struct WorkerDocument<'a> {
+    #[schema(format = "uuid")]
     id: String,
     /// The machine that it runs on.
     pub host: Option<&'a str>,
@@ -17,6 +20,7 @@ pub struct WorkerDocument<'a> {
     pub version: Option<&'a str>,
     /// How many.
     shards: u32,
+    #[schema(format = DateTime)]
     since: String,
     /// `null` on SQLite.
     lease_age_ms: Option<u64>,

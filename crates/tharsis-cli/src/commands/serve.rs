@@ -22,11 +22,14 @@ use crate::{
 /// Whoever asks bears a token: `tharsis token create`. It listens on this machine alone; for others a proxy stands before it
 /// that speaks TLS, which `--behind-proxy` says. The first SIGINT or SIGTERM lets what is under way end, a second one ends the
 /// process at once.
+///
+/// Under `/docs` it says what it takes and answers, under `/openapi.json` the same for programs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   tharsis serve
   tharsis serve --listen 127.0.0.1:9000 --no-worker
+  tharsis serve --openapi > openapi.json
   curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8400/v1/subscriptions
   curl -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\
       --data @event.json http://127.0.0.1:8400/v1/events")]
@@ -42,10 +45,18 @@ pub(crate) struct Options {
     /// A proxy that speaks TLS is all that reaches the address, which may be none of this machine's own
     #[arg(long)]
     behind_proxy: bool,
+
+    /// Only print what the API takes and answers, as OpenAPI 3.1
+    #[arg(long)]
+    openapi: bool,
 }
 
 pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Failure> {
     let output = context.output;
+    if options.openapi {
+        output.line(tharsis_admin::openapi())?;
+        return Ok(Exit::Done);
+    }
     let is_here = options.listen.ip().is_loopback();
     if !is_here && !options.behind_proxy {
         return Err(Failure::usage(

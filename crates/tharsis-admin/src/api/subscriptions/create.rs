@@ -14,7 +14,23 @@ use crate::{
     registering::{add, knows_secret},
 };
 
-/// Registers a URL, once it has proved that it is there. A secret that is generated is shown this once.
+/// Registers a URL, once it has proved that it is there.
+///
+/// A secret that is generated is shown this once.
+#[utoipa::path(
+    post,
+    path = "/v1/subscriptions",
+    operation_id = "createSubscription",
+    tag = "subscriptions",
+    request_body = Registration,
+    responses((
+        status = 201, description = "It is registered.", body = MadeSubscriptionDocument<'_>,
+        headers(
+            ("Location" = String, description = "Where it is."),
+            ("ETag" = String, description = "Its version.")
+        )
+    )),
+)]
 pub(crate) async fn create(
     desk: Desk,
     Input(said): Input<Registration>,

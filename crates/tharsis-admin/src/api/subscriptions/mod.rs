@@ -17,36 +17,48 @@ use tharsis::{
     Invalid, Registry,
     subscription::{Held, Subscription},
 };
+use utoipa::ToSchema;
 
 use super::{
     etag::{self, IfMatch},
     input::{Input, Path},
-    query::Parameters,
+    query::{OfClient, Parameters},
 };
 use crate::{
     Problem,
     desk::Desk,
     documents::{
-        MadeSubscriptionDocument, ReceiverDocument, RemovedDocument, SubscriptionDocument,
+        MadeSubscriptionDocument, ReceiverDocument, RemovedDocument, SubscriptionDocument, words,
     },
     registering::Chosen,
 };
 
-pub(crate) use change::change;
-pub(crate) use create::create;
-pub(crate) use rotate::rotate;
-pub(crate) use trying::{filter_test, test};
+// With each handler what it says of itself, which stands beside it under this name.
+pub(crate) use change::{__path_change, change};
+pub(crate) use create::{__path_create, create};
+pub(crate) use rotate::{__path_rotate, rotate};
+pub(crate) use trying::{__path_filter_test, __path_test, filter_test, test};
 
-/// All of them, oldest first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SubscriptionList)]
+struct ListDocument<'a> {
+    subscriptions: Vec<SubscriptionDocument<'a>>,
+}
+
+/// All subscriptions, oldest first.
+#[utoipa::path(
+    get,
+    path = "/v1/subscriptions",
+    operation_id = "listSubscriptions",
+    tag = "subscriptions",
+    params(OfClient),
+    responses((status = 200, description = "The subscriptions.", body = ListDocument<'_>)),
+)]
 pub(crate) async fn list(desk: Desk, mut asked: Parameters) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Document<'a> {
-        subscriptions: Vec<SubscriptionDocument<'a>>,
-    }
     let client = desk.client(asked.word("client")?)?;
     asked.end()?;
     let subscriptions = desk.registry().list(client).await?;
-    let document = Document {
+    let document = ListDocument {
         subscriptions: subscriptions
             .iter()
             .map(SubscriptionDocument::from)
@@ -55,19 +67,49 @@ pub(crate) async fn list(desk: Desk, mut asked: Parameters) -> Result<Response, 
     Ok(Json(document).into_response())
 }
 
-/// One of them.
+/// One subscription.
+#[utoipa::path(
+    get,
+    path = "/v1/subscriptions/{id}",
+    operation_id = "getSubscription",
+    tag = "subscriptions",
+    params(("id" = String, Path, format = "uuid", description = "Its id.")),
+    responses((
+        status = 200, description = "The subscription.", body = SubscriptionDocument<'_>,
+        headers(("ETag" = String, description = "Its version."))
+    )),
+)]
 pub(crate) async fn show(desk: Desk, Path(id): Path<String>) -> Result<Response, Problem> {
     Ok(made(&desk.subscription(&id).await?, None))
 }
 
-/// How its receiver does, and what it has been through.
+/// How the receiver of a subscription does, and what it has been through.
+#[utoipa::path(
+    get,
+    path = "/v1/subscriptions/{id}/health",
+    operation_id = "getSubscriptionHealth",
+    tag = "subscriptions",
+    params(("id" = String, Path, format = "uuid", description = "Its id.")),
+    responses((status = 200, description = "Its health.", body = ReceiverDocument<'_>)),
+)]
 pub(crate) async fn health(desk: Desk, Path(id): Path<String>) -> Result<Response, Problem> {
     let found = desk.subscription(&id).await?;
     let transitions = desk.registry().transitions(found.id).await?;
     Ok(Json(ReceiverDocument::of(&found, &transitions)).into_response())
 }
 
-/// Holds its deliveries.
+/// Holds the deliveries of a subscription.
+#[utoipa::path(
+    post,
+    path = "/v1/subscriptions/{id}/pause",
+    operation_id = "pauseSubscription",
+    tag = "subscriptions",
+    params(("id" = String, Path, format = "uuid", description = "Its id."), IfMatch),
+    responses((
+        status = 200, description = "It is paused.", body = SubscriptionDocument<'_>,
+        headers(("ETag" = String, description = "Its version."))
+    )),
+)]
 pub(crate) async fn pause(
     desk: Desk,
     Path(id): Path<String>,
@@ -79,13 +121,28 @@ pub(crate) async fn pause(
     Ok(made(&paused, None))
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// What is to become of the deliveries that were held.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Resume {
+    /// Which go out; null: all.
+    #[schema(value_type = Option<words::Held>)]
     held: Option<String>,
 }
 
-/// Lets them go again: all of those that were held, unless it is said which.
+/// Lets the deliveries of a subscription go again: all of those that were held, unless it is said which.
+#[utoipa::path(
+    post,
+    path = "/v1/subscriptions/{id}/resume",
+    operation_id = "resumeSubscription",
+    tag = "subscriptions",
+    params(("id" = String, Path, format = "uuid", description = "Its id."), IfMatch),
+    request_body = Resume,
+    responses((
+        status = 200, description = "It is delivered to.", body = SubscriptionDocument<'_>,
+        headers(("ETag" = String, description = "Its version."))
+    )),
+)]
 pub(crate) async fn resume(
     desk: Desk,
     Path(id): Path<String>,
@@ -104,7 +161,15 @@ pub(crate) async fn resume(
     Ok(made(&resumed, None))
 }
 
-/// Removes it. What is not delivered ends cancelled.
+/// Removes a subscription. What is not delivered ends cancelled.
+#[utoipa::path(
+    delete,
+    path = "/v1/subscriptions/{id}",
+    operation_id = "removeSubscription",
+    tag = "subscriptions",
+    params(("id" = String, Path, format = "uuid", description = "Its id."), IfMatch),
+    responses((status = 200, description = "It is removed.", body = RemovedDocument)),
+)]
 pub(crate) async fn remove(
     desk: Desk,
     Path(id): Path<String>,

@@ -6,70 +6,141 @@ use tharsis::{
     profile::Profile,
     subscription::{Draft, header::OwnHeader},
 };
+use utoipa::ToSchema;
 
 use super::field::{Field, Unseen};
-use crate::registering::{Chosen, Wanted};
+use crate::{
+    documents::words,
+    registering::{Chosen, Wanted},
+};
 
 /// How a weak secret is insisted on.
 pub(super) const INSIST: &str = "accept_weak_secret";
 
 /// What is said of a subscription, to register it or to change it: a merge patch (RFC 7396), over nothing or over what there
-/// is. A field has the name that it has in the [document](crate::documents::SubscriptionDocument), and what that shows may
-/// be said: null where it shows null, as for a breaker that never opens. Else null is what is taken where nothing is said.
-#[derive(Default, Deserialize)]
+/// is. A field has the name that it has in the subscription that is shown, and what that shows may be said: null where it shows
+/// null, as for a breaker that never opens. Else null is what is taken where nothing is said.
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Registration {
+    /// The tenant whose events it gets; nobody has to say it whose token is for one client.
+    #[schema(value_type = Option<String>, default, format = "uuid")]
     client: Field<String>,
+    /// To tell webhooks apart.
+    #[schema(value_type = String, default, required, min_length = 1, max_length = 128)]
     name: Field<String>,
+    /// Where to POST.
+    #[schema(value_type = String, default, required, format = "uri")]
     url: Field<String>,
+    /// Null: `mars`.
+    #[schema(value_type = Option<String>, default)]
     profile: Field<String>,
+    /// Null, or an empty list: all that the profile knows.
+    #[schema(value_type = Option<Vec<String>>, default, pattern = "^[A-Za-z0-9._-]{1,128}$")]
     events: Field<Vec<String>>,
+    /// Null: that of the profile.
+    #[schema(value_type = Option<String>, default)]
     content_type: Field<String>,
+    /// The total deadline of a request: a span of at least `100ms`; null: that of the profile.
+    #[schema(value_type = Option<String>, default, pattern = "^([0-9]+(d|h|m|s|ms))+$")]
     timeout: Field<String>,
+    /// The delays before retries, `5s,1m,10m`; or how many and from what to what, each twice the one before, `8x5s..1h`; or
+    /// `none`.
+    #[schema(value_type = Option<String>, default)]
     retry: Field<String>,
+    /// A span of `1s` to `30d`, or `none`; null: as long as the retries take.
+    #[schema(value_type = Option<String>, default, pattern = "^(none|([0-9]+(d|h|m|s|ms))+)$")]
     retry_window: Field<String>,
+    /// Failures in a row that open it; null: it never opens.
+    #[schema(value_type = Option<u32>, default, minimum = 2, maximum = 1000000)]
     breaker: Field<u32>,
+    /// A span of `1m` to `30d`, or `never`, as null is.
+    #[schema(value_type = Option<String>, default, pattern = "^(never|([0-9]+(d|h|m|s|ms))+)$")]
     suspend_after: Field<String>,
+    /// Who is told when it fails, beside those of the configuration: at most 10 addresses.
+    #[schema(value_type = Option<Vec<String>>, default)]
     alert_mail: Field<Vec<String>>,
+    /// One message for each cause at most this often: a span of `1m` to `30d`.
+    #[schema(value_type = Option<String>, default, pattern = "^([0-9]+(d|h|m|s|ms))+$")]
     alert_every: Field<String>,
+    /// Requests under way at once.
+    #[schema(value_type = Option<u32>, default, minimum = 1, maximum = 1024)]
     max_in_flight: Field<u32>,
+    /// Requests that may begin in how long: `10/s`, `300/m`, `5/h`; or `none`, as null is.
+    #[schema(value_type = Option<String>, default, pattern = "^(none|[0-9]{1,5}/[smh])$")]
     rate: Field<String>,
+    /// Which deliveries wait for another: `strict`, `recipient` or `key:PATH`; or `none`, as null is.
+    #[schema(value_type = Option<String>, default, pattern = "^(none|strict|recipient|key:.+)$")]
     order: Field<String>,
+    #[schema(value_type = Option<words::OnDead>, default)]
     on_dead: Field<String>,
+    /// The largest body, in bytes; null: that of the profile.
+    #[schema(value_type = Option<usize>, default, minimum = 1024, maximum = 262144)]
     payload_limit: Field<usize>,
+    /// Deliveries of one request, under a profile that knows batches.
+    #[schema(value_type = Option<u32>, default, minimum = 1)]
     batch_items: Field<u32>,
+    /// How long the first of them waits for others: a span of at most `1m`.
+    #[schema(value_type = Option<String>, default, pattern = "^([0-9]+(d|h|m|s|ms))+$")]
     linger: Field<String>,
+    /// What the profile asks for, by name; a value that is null goes.
+    #[schema(value_type = Option<BTreeMap<String, Option<String>>>, default)]
     profile_settings: Field<BTreeMap<String, Option<String>>>,
+    /// Paths of the payload's fields that are sent; null, or an empty list: all.
+    #[schema(value_type = Option<Vec<String>>, default, max_items = 64, min_length = 1, max_length = 255)]
     fields: Field<Vec<String>>,
+    /// Which events are wanted: an expression in CEL; null: all.
+    #[schema(value_type = Option<String>, default, min_length = 1, max_length = 2048)]
     filter: Field<String>,
+    /// Whether requests carry `traceparent`.
+    #[schema(value_type = Option<bool>, default)]
     traceparent: Field<bool>,
-    /// Null: none.
+    /// What signs; null: nothing. Where nothing is said, one is generated that fits the profile.
+    #[schema(value_type = Option<String>, default)]
     secret: Field<Unseen<String>>,
+    /// Takes a secret that is short, regular or well known.
+    #[schema(default)]
     accept_weak_secret: bool,
     /// With the two below it in place of all that there are; null: none.
+    #[schema(value_type = Option<Vec<Header>>, default, max_items = 16)]
     headers: Field<Unseen<Vec<Header>>>,
+    /// Credentials that requests carry.
+    #[schema(value_type = Option<Basic>, default)]
     basic: Option<Unseen<Basic>>,
+    /// A token that requests carry.
+    #[schema(value_type = Option<String>, default, pattern = "^[A-Za-z0-9._~+/=-]+$")]
     bearer: Option<Unseen<String>>,
-    /// How the URL proves that it is there.
+    /// How the URL proves that it is there; null: as its profile can.
+    #[schema(default)]
     check: Option<Check>,
 }
 
-#[derive(Deserialize)]
+/// A header that requests carry.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = OwnHeader)]
 struct Header {
+    #[schema(min_length = 1, max_length = 64)]
     name: String,
+    #[schema(max_length = 4096)]
     value: String,
 }
 
-#[derive(Deserialize)]
+/// Basic credentials (RFC 7617).
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = BasicCredentials)]
 struct Basic {
+    #[schema(max_length = 255)]
     user: String,
+    #[schema(max_length = 1024)]
     password: String,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+/// By a request that only looks, or by a test event.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = CheckMethod)]
 enum Check {
     Head,
     Post,

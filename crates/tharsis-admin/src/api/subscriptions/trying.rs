@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use axum::{
     Json,
     response::{IntoResponse, Response},
@@ -6,10 +8,20 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tharsis::{Event, Invalid, Registry};
 use tokio::task::yield_now;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Ref, RefOr,
+        schema::{ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type},
+    },
+};
 
 use crate::{
     Problem,
-    api::input::{Input, Path},
+    api::{
+        events::NewEvent,
+        input::{Input, Path},
+    },
     desk::Desk,
     documents::{FilterTestDocument, TestDocument},
     trying::{self, Looked, Sent},
@@ -18,7 +30,15 @@ use crate::{
 /// The most events of one request.
 const MOST: usize = 100;
 
-/// Sends it the test event of its profile, once, and tells request and answer.
+/// Sends a subscription the test event of its profile, once, and tells request and answer.
+#[utoipa::path(
+    post,
+    path = "/v1/subscriptions/{id}/test",
+    operation_id = "testSubscription",
+    tag = "subscriptions",
+    params(("id" = String, Path, format = "uuid", description = "Its id.")),
+    responses((status = 200, description = "What came of it.", body = TestDocument<'_>)),
+)]
 pub(crate) async fn test(desk: Desk, Path(id): Path<String>) -> Result<Response, Problem> {
     let found = desk.subscription(&id).await?;
     let settings = &found.settings;
@@ -31,19 +51,63 @@ pub(crate) async fn test(desk: Desk, Path(id): Path<String>) -> Result<Response,
     Ok(Json(TestDocument::from(&sent)).into_response())
 }
 
-/// What a filter is tried on.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// What a filter is tried on: `events`, the `last` ones, or both.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = FilterTrial)]
 pub(crate) struct Trial {
     /// In place of its own.
+    #[schema(min_length = 1, max_length = 2048)]
     filter: Option<String>,
     /// Each as it would be published, or the id of a past one.
+    #[serde(default)]
+    #[schema(value_type = Vec<Tried>, max_items = 100)]
     events: Vec<Box<RawValue>>,
-    /// The last ones of its client, of the types that it wants, that went to anybody.
+    /// So many of the last ones of its client, of the types that it wants, that went to anybody.
+    #[schema(minimum = 1, maximum = 100)]
     last: Option<u32>,
 }
 
-/// Tells what its filter, or another one, does to events. Nothing is sent and nothing is changed.
+/// An event that a filter is tried on, as it is described.
+pub(crate) struct Tried;
+
+impl PartialSchema for Tried {
+    fn schema() -> RefOr<Schema> {
+        let id = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::Custom("uuid".to_owned())));
+        OneOfBuilder::new()
+            .description(Some(
+                "An event as it would be published, or the id of a past one.",
+            ))
+            .item(Ref::from_schema_name(NewEvent::name()))
+            .item(id)
+            .into()
+    }
+}
+
+impl ToSchema for Tried {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("TriedEvent")
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((NewEvent::name().into_owned(), NewEvent::schema()));
+    }
+}
+
+/// Tells what the filter of a subscription, or another one, does to events.
+///
+/// Nothing is sent and nothing is changed.
+#[utoipa::path(
+    post,
+    path = "/v1/subscriptions/{id}/filter-test",
+    operation_id = "testFilter",
+    tag = "subscriptions",
+    params(("id" = String, Path, format = "uuid", description = "Its id.")),
+    request_body = Trial,
+    responses((status = 200, description = "What it does to each.", body = FilterTestDocument<'_>)),
+)]
 pub(crate) async fn filter_test(
     desk: Desk,
     Path(id): Path<String>,
