@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use tharsis::{
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::Problem;
+use crate::{Problem, known::Known};
 
 /// So long it is tried to note it.
 const NOTING: Duration = Duration::from_secs(1);
@@ -25,9 +26,9 @@ const NOTED: Duration = Duration::from_secs(60);
 /// Whoever holds the token that a request bears.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    token: TokenRecord,
-    /// As the audit names it.
-    actor: String,
+    token: Arc<TokenRecord>,
+    /// As the audit names it, where it is asked.
+    actor: OnceLock<String>,
     address: IpAddr,
     /// When the request came.
     pub(crate) at: Timestamp,
@@ -39,26 +40,22 @@ impl Caller {
         headers: &HeaderMap,
         from: SocketAddr,
         registry: &impl Registry,
+        known: &Known,
         at: Timestamp,
     ) -> Result<Self, Problem> {
-        let token = bearer(headers)?;
-        let hash = Token::parse(token)
-            .map_err(|_| Problem::token_unknown())?
-            .hash();
-        let record = registry
-            .token(&hash, at)
-            .await?
-            .ok_or_else(Problem::token_unknown)?;
-        if record.used_at.is_none_or(|used| used + NOTED <= at) {
-            // Who asks is not to wait for that, nor to be refused where nothing can be written.
-            let noted = timeout(NOTING, registry.used_token(record.id, at)).await;
-            if !matches!(noted, Ok(Ok(()))) {
-                warn!(token.id = %record.id, "that a token was used could not be noted");
+        let token = Token::parse(bearer(headers)?).map_err(|_| Problem::token_unknown())?;
+        let hash = token.hash();
+        let token = match known.get(&hash, at) {
+            Some(token) => token,
+            None => {
+                let token = Arc::new(looked_up(registry, &hash, at).await?);
+                known.put(hash, &token, at);
+                token
             }
-        }
+        };
         Ok(Self {
-            actor: format!("token {} {}", record.prefix, record.name),
-            token: record,
+            token,
+            actor: OnceLock::new(),
             address: from.ip(),
             at,
         })
@@ -85,7 +82,9 @@ impl Caller {
 
     /// Whom the audit is to name.
     pub(crate) fn by(&self) -> By<'_> {
-        By::new(&self.actor, self.at).from_address(self.address)
+        let TokenRecord { prefix, name, .. } = &*self.token;
+        let actor = (self.actor).get_or_init(|| format!("token {prefix} {name}"));
+        By::new(actor, self.at).from_address(self.address)
     }
 
     /// Whether what is this client's is theirs to see.
@@ -100,6 +99,23 @@ impl Caller {
             (own, asked) => Ok(own.or(asked)),
         }
     }
+}
+
+async fn looked_up(
+    registry: &impl Registry,
+    hash: &[u8; 32],
+    at: Timestamp,
+) -> Result<TokenRecord, Problem> {
+    let found = registry.token(hash, at).await?;
+    let record = found.ok_or_else(Problem::token_unknown)?;
+    if record.used_at.is_none_or(|used| used + NOTED <= at) {
+        // Who asks is not to wait for that, nor to be refused where nothing can be written.
+        let noted = timeout(NOTING, registry.used_token(record.id, at)).await;
+        if !matches!(noted, Ok(Ok(()))) {
+            warn!(token.id = %record.id, "that a token was used could not be noted");
+        }
+    }
+    Ok(record)
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {

@@ -42,6 +42,11 @@ impl Desk {
         self.house.emitter.registry()
     }
 
+    /// Tokens are looked up anew.
+    pub(crate) fn forget_tokens(&self) {
+        self.house.known.forget();
+    }
+
     /// Whom the audit is to name.
     pub(crate) fn by(&self) -> By<'_> {
         self.caller.by()

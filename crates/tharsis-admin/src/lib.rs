@@ -6,6 +6,7 @@ mod campaign;
 mod desk;
 mod docs;
 pub mod documents;
+mod known;
 mod lifetime;
 mod limit;
 mod listen;

@@ -18,6 +18,7 @@ use crate::{
     Problem, Route,
     caller::Caller,
     docs,
+    known::Known,
     limit::Limits,
     listen::{Bounds, listen},
     openapi::{document, openapi},
@@ -76,6 +77,7 @@ pub(crate) struct House {
     doors: Arc<[Route]>,
     places: Arc<Semaphore>,
     limits: Arc<Limits>,
+    pub(crate) known: Arc<Known>,
     pub(crate) options: Arc<Options>,
 }
 
@@ -113,6 +115,7 @@ fn router(emitter: Arc<Emitter>, options: Options) -> Router {
         emitter,
         doors: served.iter().map(|(route, _)| route.clone()).collect(),
         places: Arc::new(Semaphore::new(options.at_once)),
+        known: Arc::default(),
         limits: Arc::new(Limits::new(options.rate, options.clock)),
         options: Arc::new(options),
     };
@@ -192,7 +195,7 @@ async fn admit(
         let door = house.doors.iter().find(is_asked);
         let door = door.ok_or_else(|| Problem::not_found("path"))?;
         let at = (house.options.clock)();
-        let caller = Caller::of(request.headers(), from, house.registry(), at).await;
+        let caller = Caller::of(request.headers(), from, house.registry(), &house.known, at).await;
         let caller = caller.or_else(|problem| {
             if problem.is_guess() {
                 house.limits.failed(from.ip())?;

@@ -116,5 +116,6 @@ pub(crate) async fn revoke(desk: Desk, Path(id): Path<String>) -> Result<Respons
     let revoked = (desk.registry())
         .revoke_token(desk.client(None)?, id, desk.by())
         .await?;
+    desk.forget_tokens();
     Ok(Json(TokenDocument::of(&revoked, desk.caller.at)).into_response())
 }

@@ -82,7 +82,7 @@ pub(crate) struct List {
 
 /// Have a token let nobody in any more
 ///
-/// At once and for ever. It stays in the list.
+/// Within a second, and for ever. It stays in the list.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
