@@ -11,7 +11,7 @@ use tharsis::{
     store::{TokenRecord, TokenState},
 };
 
-/// So long what was looked up is taken as it was: a token that is revoked elsewhere lets somebody in no longer than that.
+/// So long what was looked up is taken as it was: a token that is revoked lets somebody in no longer than that.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// More are not kept.

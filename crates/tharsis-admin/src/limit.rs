@@ -1,6 +1,15 @@
 //! How often somebody may ask.
 
-use std::{hash::Hash, net::IpAddr, num::NonZeroU32, time::Duration};
+use std::{
+    hash::Hash,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::http::StatusCode;
 use governor::{
@@ -35,7 +44,7 @@ impl Limits {
         self.asked.take(&token)
     }
 
-    /// Somebody there came without a token that counts.
+    /// Somebody there came with a token that does not count.
     pub(crate) fn failed(&self, from: IpAddr) -> Result<(), Problem> {
         self.failed.take(&network(from))
     }
@@ -44,15 +53,34 @@ impl Limits {
 /// From one address; more than any mistake makes, and few enough for the log of who looks for attacks.
 const FAILED: Quota = Quota::per_second(NonZeroU32::new(10).expect("is not nought"));
 
+/// A clock that goes on where it is set back: else nobody would be let in until it is as late again.
 #[derive(Debug, Clone)]
-struct Handed(fn() -> Timestamp);
+struct Handed {
+    clock: fn() -> Timestamp,
+    /// What it said last, in milliseconds.
+    last: Arc<AtomicI64>,
+    /// By how much it was set back so far.
+    back: Arc<AtomicI64>,
+}
+
+impl Handed {
+    fn new(clock: fn() -> Timestamp) -> Self {
+        Self {
+            clock,
+            last: Arc::new(AtomicI64::new(clock().as_millis())),
+            back: Arc::default(),
+        }
+    }
+}
 
 impl Clock for Handed {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        let millis = u64::try_from((self.0)().as_millis()).unwrap_or_default();
-        Nanos::from(Duration::from_millis(millis))
+        let now = (self.clock)().as_millis();
+        let set_back = (self.last.swap(now, Ordering::Relaxed) - now).max(0);
+        let back = self.back.fetch_add(set_back, Ordering::Relaxed) + set_back;
+        Nanos::from(Duration::from_millis((now + back).unsigned_abs()))
     }
 }
 
@@ -64,7 +92,7 @@ struct Limit<K: Hash + Eq + Clone> {
 
 impl<K: Hash + Eq + Clone> Limit<K> {
     fn new(quota: Quota, clock: fn() -> Timestamp) -> Self {
-        let clock = Handed(clock);
+        let clock = Handed::new(clock);
         Self {
             limiter: RateLimiter::new(quota, HashMapStateStore::default(), clock.clone()),
             clock,
@@ -120,5 +148,19 @@ mod tests {
         assert!(limits.failed(address("2001:db8::ffff")).is_err());
         assert_eq!(limits.failed(address("2001:db8:0:1::1")), Ok(()));
         assert_eq!(limits.failed(address("192.0.2.1")), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_nobody_out() {
+        thread_local! {
+            static NOW: std::cell::Cell<i64> = const { std::cell::Cell::new(1_700_000_000_000) };
+        }
+        let limits = Limits::new(NonZeroU32::MIN, || Timestamp::from_millis(NOW.get()));
+        let token = TokenId::new(Timestamp::from_millis(1), [1; 10]);
+        assert_eq!(limits.asked(token), Ok(()));
+        NOW.set(NOW.get() - 3_600_000);
+        assert!(limits.asked(token).is_err());
+        NOW.set(NOW.get() + 1_000);
+        assert_eq!(limits.asked(token), Ok(()));
     }
 }

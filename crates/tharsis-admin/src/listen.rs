@@ -18,7 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_io_timeout::TimeoutStream;
-use tracing::warn;
+use tracing::{error, warn};
 
 /// What the head of a request may be at most, in bytes.
 const HEAD: usize = 64 * 1024;
@@ -54,7 +54,11 @@ pub(crate) async fn listen(
             (stream, from, place) = accept(&listener, &places) => {
                 open.spawn(answer(stream, from, router.clone(), bounds, ended.clone(), place));
             }
-            Some(_) = open.join_next() => {}
+            Some(ended) = open.join_next() => {
+                if let Err(error) = ended {
+                    error!(error = &error as &dyn std::error::Error, "a request was not answered");
+                }
+            }
         }
     }
     drop((listener, end));

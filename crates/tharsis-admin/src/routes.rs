@@ -24,6 +24,8 @@ pub struct Route {
     pub path: &'static str,
     /// What a token's role must allow.
     pub permission: Permission,
+    /// Whether answering it goes through all there is, so that one such request is answered at a time.
+    pub is_heavy: bool,
 }
 
 /// All of them. There is no other way in, but for `/healthz`, which tells nothing, and for `/openapi.json` and `/docs`, which
@@ -45,8 +47,15 @@ fn door<H: Handler<T, House>, T: 'static>(
         method,
         path,
         permission,
+        is_heavy: false,
     };
     (route, on(filter, answers))
+}
+
+/// The same door, where what is behind it goes through all there is.
+fn heavy((mut route, answers): Door) -> Door {
+    route.is_heavy = true;
+    (route, answers)
 }
 
 const GET: (Method, MethodFilter) = (Method::GET, MethodFilter::GET);
@@ -80,19 +89,19 @@ pub(crate) fn served() -> Vec<Door> {
         door(POST, "/v1/deliveries/{event}/{subscription}/cancel", Operate, deliveries::cancel),
 
         door(GET, "/v1/replays", Read, replays::list),
-        door(POST, "/v1/replays", Operate, replays::create),
+        heavy(door(POST, "/v1/replays", Operate, replays::create)),
         door(GET, "/v1/replays/{id}", Read, replays::show),
         door(POST, "/v1/replays/{id}/pause", Operate, replays::pause),
         door(POST, "/v1/replays/{id}/resume", Operate, replays::resume),
         door(POST, "/v1/replays/{id}/cancel", Operate, replays::cancel),
 
-        door(GET, "/v1/campaigns/{campaign}", Read, campaigns::show),
+        heavy(door(GET, "/v1/campaigns/{campaign}", Read, campaigns::show)),
         door(POST, "/v1/campaigns/{campaign}/pause", Operate, campaigns::pause),
         door(POST, "/v1/campaigns/{campaign}/resume", Operate, campaigns::resume),
         door(POST, "/v1/campaigns/{campaign}/cancel", Operate, campaigns::cancel),
 
         door(GET, "/v1/alerts", Read, alerts::list),
-        door(GET, "/v1/stats", Read, stats::show),
+        heavy(door(GET, "/v1/stats", Read, stats::show)),
         door(GET, "/v1/event-types", Read, catalogue::event_types),
         door(GET, "/v1/event-types/{name}", Read, catalogue::event_type),
         door(GET, "/v1/outcomes", Read, catalogue::outcomes),

@@ -77,6 +77,8 @@ pub(crate) struct House {
     doors: Arc<[Route]>,
     places: Arc<Semaphore>,
     limits: Arc<Limits>,
+    /// One, for what goes through all there is.
+    heavy: Arc<Semaphore>,
     pub(crate) known: Arc<Known>,
     pub(crate) options: Arc<Options>,
 }
@@ -91,6 +93,40 @@ impl House {
     pub(crate) fn registry(&self) -> &impl Registry {
         self.emitter.registry()
     }
+
+    /// What is answered behind a door that somebody may go through.
+    ///
+    /// What goes through all there is, is answered to its end though nobody waits any more: the database would go on with it in
+    /// any case, and the next one is to wait until it is through.
+    pub(crate) async fn answered(
+        &self,
+        door: &Route,
+        answer: impl Future<Output = Response> + Send + 'static,
+    ) -> Result<Response, Problem> {
+        if !door.is_heavy {
+            return Ok(answer.await);
+        }
+        let place = Arc::clone(&self.heavy).try_acquire_owned();
+        let place = place.map_err(|_| overloaded())?;
+        let answer = tokio::spawn(async move {
+            let answer = answer.await;
+            drop(place);
+            answer
+        });
+        answer.await.map_err(|_| {
+            let message = "it came to an end before it was answered";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "not_answered", message)
+        })
+    }
+}
+
+fn overloaded() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "overloaded",
+        "more requests are under way than this process takes",
+    )
+    .retry_after(1)
 }
 
 /// Serves the API until `shutdown` resolves, and the requests that came before are answered; nobody is waited for longer than
@@ -115,6 +151,7 @@ fn router(emitter: Arc<Emitter>, options: Options) -> Router {
         emitter,
         doors: served.iter().map(|(route, _)| route.clone()).collect(),
         places: Arc::new(Semaphore::new(options.at_once)),
+        heavy: Arc::new(Semaphore::new(1)),
         known: Arc::default(),
         limits: Arc::new(Limits::new(options.rate, options.clock)),
         options: Arc::new(options),
@@ -176,13 +213,7 @@ async fn admit(
     next: Next,
 ) -> Response {
     let Ok(_place) = house.places.try_acquire() else {
-        return Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "overloaded",
-            "more requests are under way than this process takes",
-        )
-        .retry_after(1)
-        .into_response();
+        return overloaded().into_response();
     };
     let answer = async {
         // What is not in the table is nobody's.
@@ -209,7 +240,7 @@ async fn admit(
         caller.check(door.permission)?;
         fits(&request, door, house.options.body_limit)?;
         request.extensions_mut().insert(caller);
-        Ok::<_, Problem>(next.run(request).await)
+        house.answered(door, next.run(request)).await
     };
     match timeout(house.options.deadline, answer).await {
         Ok(Ok(response)) => response,

@@ -140,9 +140,10 @@ async fn campaign(
     client: Option<ClientId>,
     recipient: Option<String>,
 ) -> Result<Campaign, Problem> {
+    named("campaign", &name)?;
     // Nobody is not everybody.
-    if recipient.as_deref() == Some("") {
-        return Err(Invalid::new("empty", "is empty").at("recipient").into());
+    if let Some(recipient) = &recipient {
+        named("recipient", recipient)?;
     }
     let client = match desk.client(client)? {
         Some(client) => client,
@@ -156,6 +157,19 @@ async fn campaign(
         name,
         recipient,
     })
+}
+
+/// No event bears another one.
+fn named(field: &str, text: &str) -> Result<(), Invalid> {
+    let refused = |code, message: &str| Err(Invalid::new(code, message.to_owned()).at(field));
+    match text.chars().count() {
+        0 => refused("empty", "is empty"),
+        256.. => refused("too_long", "is longer than 255 characters"),
+        _ if text.chars().any(char::is_control) => {
+            refused("control_character", "holds a control character")
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn changed(

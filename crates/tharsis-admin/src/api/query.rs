@@ -22,6 +22,12 @@ use crate::Problem;
 /// The pages of lists hold so many unless it is said.
 const LIMIT: u32 = 50;
 
+/// The most values of one name.
+const MOST: usize = 1_000;
+
+/// The longest value, in bytes: four for each character of a name.
+const LONGEST: usize = 1_020;
+
 /// The parameter that all lists take which are of somebody, as it is described.
 pub(crate) struct OfClient;
 
@@ -94,6 +100,12 @@ impl Parameters {
             .partition(|(key, _)| key == name);
         self.0 = rest;
         let found: Vec<(String, String)> = found;
+        let is_long = |(_, text): &(String, String)| text.len() > LONGEST;
+        if found.len() > MOST || found.iter().any(is_long) {
+            let message =
+                format!("is more than {MOST} values, or one of more than {LONGEST} bytes");
+            return Err(Invalid::new("too_long", message).at(name).into());
+        }
         let values = found
             .iter()
             .map(|(_, text)| parse(text).map_err(|e| e.at(name)));

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// The most deliveries that are named in one request: each is looked at.
-const MOST: usize = 1_000;
+const MOST: usize = 100;
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = ReplayList)]

@@ -88,11 +88,16 @@ impl<'a> Changing<'a> {
         self.settings.url.host() != self.present.settings.url.host()
     }
 
-    /// Whether its URL is to prove that it is there. For what the registry refuses to change nobody is asked.
+    /// Whether its URL is to prove that it is there.
     pub fn checks(&self) -> bool {
+        let is_new = self.present.settings.url != self.settings.url;
+        self.may_be() && (self.is_asked_for || is_new)
+    }
+
+    /// For what the registry refuses to change nobody is asked, and nothing is noted.
+    fn may_be(&self) -> bool {
         let (present, wanted) = (&self.present.settings, &self.settings);
-        let may_be = present.client == wanted.client && present.profile == wanted.profile;
-        may_be && (self.is_asked_for || present.url != wanted.url)
+        present.client == wanted.client && present.profile == wanted.profile
     }
 
     /// With this secret for the other host.
@@ -122,7 +127,9 @@ impl<'a> Changing<'a> {
             note_refusal(registry, &self.settings, &error, by).await;
             return Err(error);
         }
-        if let Some(chosen) = &self.chosen {
+        if let Some(chosen) = &self.chosen
+            && self.may_be()
+        {
             let client = self.settings.client;
             note_weakness(registry, chosen, &id.to_string(), client, by).await?;
         }
