@@ -146,6 +146,29 @@ fn what_was_changed_meanwhile_is_not_changed(on: Database) {
     assert_eq!(theirs.refused(404), "not_found");
     let moved = patch(&api, &admin, &id, Some("*"), &json!({"client": BETA}));
     assert_eq!(moved.refused(409), "not_changeable");
+    // Nor is anything of it noted with the other client, were its secret a weak one for another host.
+    let elsewhere = json!({
+        "client": BETA, "url": format!("https://hooks.elsewhere.com:{}/", shop.port()), "secret": "opensesame1", "accept_weak_secret": true,
+    });
+    let moved = patch(&api, &admin, &id, Some("*"), &elsewhere);
+    assert_eq!(moved.refused(409), "not_changeable");
+    let of_beta = token(&world, "admin", Some(BETA));
+    let audit = api.get(&of_beta, "/v1/audit").ok();
+    let actions: Vec<&Value> = (audit["entries"].as_array().expect("a list").iter())
+        .map(|entry| &entry["action"])
+        .collect();
+    assert!(
+        !actions.is_empty() && !actions.contains(&&json!("secret.weak")),
+        "{audit}"
+    );
+    // What else changes it heeds the version too, where one is named.
+    let bearer = format!("Bearer {admin}");
+    for change in ["pause", "resume", "rotate"] {
+        let path = format!("/v1/subscriptions/{id}/{change}");
+        let headers = [("authorization", &*bearer), ("if-match", &*tag)];
+        let late = api.ask("POST", &path, &headers, b"");
+        assert_eq!(late.refused(412), "changed_meanwhile", "{change}");
+    }
     // The receiver was asked when it was registered, and no more.
     assert_eq!(shop.heads().len(), 1);
 }
