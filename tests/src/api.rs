@@ -1,4 +1,4 @@
-//! The HTTP API, asked as any program would ask it: over a socket, in plain HTTP/1.1.
+//! The HTTP API and the dashboard, asked as any program would ask them: over a socket, in plain HTTP/1.1.
 
 use std::{
     io::{Read as _, Write as _},
@@ -88,6 +88,11 @@ impl Api {
         format!("http://{}", self.address)
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Asks without a body.
     #[track_caller]
     pub fn get(&self, token: &str, path: &str) -> Answer {
@@ -104,7 +109,7 @@ impl Api {
         self.ask("POST", path, &headers, body.as_bytes())
     }
 
-    /// Asks anything.
+    /// Asks anything, under the address that it listens on unless another `host` is among the headers.
     #[track_caller]
     #[expect(
         clippy::disallowed_methods,
@@ -114,10 +119,12 @@ impl Api {
         let mut connection = TcpStream::connect(self.address).expect("it listens");
         connection.set_read_timeout(Some(SOON)).expect("a bound");
         let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n",
-            self.address,
+            "{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n",
             body.len()
         );
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            head.push_str(&format!("host: {}\r\n", self.address));
+        }
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

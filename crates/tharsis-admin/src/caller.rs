@@ -44,12 +44,22 @@ impl Caller {
         at: Timestamp,
     ) -> Result<Self, Problem> {
         let token = Token::parse(bearer(headers)?).map_err(|_| Problem::token_unknown())?;
-        let hash = token.hash();
-        let token = match known.get(&hash, at) {
+        Self::holding(&token.hash(), from, registry, known, at).await
+    }
+
+    /// Whoever holds the token of this hash.
+    pub(crate) async fn holding(
+        hash: &[u8; 32],
+        from: SocketAddr,
+        registry: &impl Registry,
+        known: &Known,
+        at: Timestamp,
+    ) -> Result<Self, Problem> {
+        let token = match known.get(hash, at) {
             Some(token) => token,
             None => {
-                let token = Arc::new(looked_up(registry, &hash, at).await?);
-                known.put(hash, &token, at);
+                let token = Arc::new(looked_up(registry, hash, at).await?);
+                known.put(*hash, &token, at);
                 token
             }
         };
@@ -78,6 +88,11 @@ impl Caller {
     /// The token that they hold.
     pub(crate) fn token(&self) -> TokenId {
         self.token.id
+    }
+
+    /// All that may be said of it.
+    pub(crate) fn record(&self) -> &TokenRecord {
+        &self.token
     }
 
     /// Whom the audit is to name.

@@ -10,7 +10,7 @@ use tharsis::{
 use crate::{Problem, caller::Caller, serve::House};
 
 /// Where a caller is served. All that is asked for by its id is asked for here, so that no route forgets whose it is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Desk {
     house: House,
     pub(crate) caller: Caller,
@@ -30,6 +30,11 @@ impl FromRequestParts<House> for Desk {
 }
 
 impl Desk {
+    /// Of whoever has come past the guard of the pages.
+    pub(crate) fn new(house: House, caller: Caller) -> Self {
+        Self { house, caller }
+    }
+
     pub(crate) fn emitter(&self) -> &Emitter {
         &self.house.emitter
     }

@@ -73,6 +73,33 @@ impl Problem {
         )
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
+    pub(crate) fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
+    /// What is wrong, for people: lower case, without a full stop.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do, for people.
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Seconds after which to try again.
+    pub(crate) fn wait(&self) -> Option<u32> {
+        self.retry_after
+    }
+
     /// Whether the request bore a token that may have been guessed.
     pub(crate) fn is_guess(&self) -> bool {
         self.code == TOKEN_UNKNOWN
@@ -228,6 +255,8 @@ impl IntoResponse for Problem {
             let scheme = HeaderValue::from_static("Bearer");
             headers.insert(header::WWW_AUTHENTICATE, scheme);
         }
+        // For whom pages are made, it is told as one.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -35,9 +35,9 @@ pub fn routes() -> Vec<Route> {
 }
 
 /// A door, and what answers behind it.
-type Door = (Route, MethodRouter<House>);
+pub(crate) type Door = (Route, MethodRouter<House>);
 
-fn door<H: Handler<T, House>, T: 'static>(
+pub(crate) fn door<H: Handler<T, House>, T: 'static>(
     (method, filter): (Method, MethodFilter),
     path: &'static str,
     permission: Permission,
@@ -53,13 +53,13 @@ fn door<H: Handler<T, House>, T: 'static>(
 }
 
 /// The same door, where what is behind it goes through all there is.
-fn heavy((mut route, answers): Door) -> Door {
+pub(crate) fn heavy((mut route, answers): Door) -> Door {
     route.is_heavy = true;
     (route, answers)
 }
 
-const GET: (Method, MethodFilter) = (Method::GET, MethodFilter::GET);
-const POST: (Method, MethodFilter) = (Method::POST, MethodFilter::POST);
+pub(crate) const GET: (Method, MethodFilter) = (Method::GET, MethodFilter::GET);
+pub(crate) const POST: (Method, MethodFilter) = (Method::POST, MethodFilter::POST);
 const PATCH: (Method, MethodFilter) = (Method::PATCH, MethodFilter::PATCH);
 const DELETE: (Method, MethodFilter) = (Method::DELETE, MethodFilter::DELETE);
 

@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderValue, Method, StatusCode, header},
-    middleware::{Next, from_fn_with_state},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
@@ -17,11 +17,12 @@ use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use crate::{
     Problem, Route,
     caller::Caller,
-    docs,
+    docs, host,
     known::Known,
     limit::Limits,
     listen::{Bounds, listen},
     openapi::{document, openapi},
+    pages::{self, Sessions},
     routes::served,
 };
 
@@ -45,15 +46,19 @@ pub struct Options {
     pub grace: Duration,
     /// What time it is.
     pub clock: fn() -> Timestamp,
+    /// The names that it is asked under, as [`host_name`](crate::host_name) reads them; under another one it is not.
+    pub hosts: Vec<String>,
     /// Which URLs may be registered.
     pub egress: Policy,
+    /// Where requests come from, in a few words, for whom receivers are to open; `None` where it is not known.
+    pub seen_from: Option<String>,
     /// The profiles that subscriptions may be of.
     pub profiles: Profiles,
 }
 
 impl Options {
-    /// 1,024 connections, 512 requests at once, 100 a second, 30 s for a head and 30 s for an answer, 8 MiB, 10 s; the public
-    /// internet, and the profiles that come with the program.
+    /// 1,024 connections, 512 requests at once, 100 a second, 30 s for a head and 30 s for an answer, 8 MiB, 10 s; no name, which
+    /// answers nobody; the public internet, and the profiles that come with the program.
     pub fn new(clock: fn() -> Timestamp) -> Self {
         Self {
             connections: 1_024,
@@ -64,7 +69,9 @@ impl Options {
             body_limit: 8 * 1024 * 1024,
             grace: Duration::from_secs(10),
             clock,
+            hosts: Vec::new(),
             egress: Policy::default(),
+            seen_from: None,
             profiles: Profiles::default(),
         }
     }
@@ -76,10 +83,11 @@ pub(crate) struct House {
     pub(crate) emitter: Arc<Emitter>,
     doors: Arc<[Route]>,
     places: Arc<Semaphore>,
-    limits: Arc<Limits>,
     /// One, for what goes through all there is.
     heavy: Arc<Semaphore>,
     pub(crate) known: Arc<Known>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) options: Arc<Options>,
 }
 
@@ -92,6 +100,18 @@ impl fmt::Debug for House {
 impl House {
     pub(crate) fn registry(&self) -> &impl Registry {
         self.emitter.registry()
+    }
+
+    /// What the table has for this. What is not in it is nobody's.
+    pub(crate) fn door(&self, method: &Method, path: &str) -> Result<&Route, Problem> {
+        // A HEAD is a GET of which the body is not wanted.
+        let method = match method {
+            &Method::HEAD => &Method::GET,
+            method => method,
+        };
+        let is_asked = |door: &&Route| (&door.method, door.path) == (method, path);
+        let door = self.doors.iter().find(is_asked);
+        door.ok_or_else(|| Problem::not_found("path"))
     }
 
     /// What is answered behind a door that somebody may go through.
@@ -118,6 +138,26 @@ impl House {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "not_answered", message)
         })
     }
+
+    /// Has a request answered, where a place is free, and before its time is over.
+    pub(crate) async fn turn<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let Ok(_place) = self.places.try_acquire() else {
+            return Err(overloaded());
+        };
+        timeout(self.options.deadline, answer)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "too_slow",
+                    "it took too long; it may have been done all the same",
+                )
+                .retry_after(1))
+            })
+    }
 }
 
 fn overloaded() -> Problem {
@@ -129,8 +169,8 @@ fn overloaded() -> Problem {
     .retry_after(1)
 }
 
-/// Serves the API until `shutdown` resolves, and the requests that came before are answered; nobody is waited for longer than
-/// [`Options::grace`].
+/// Serves the API and the dashboard until `shutdown` resolves, and the requests that came before are answered; nobody is waited
+/// for longer than [`Options::grace`].
 pub async fn serve(
     listener: TcpListener,
     emitter: Arc<Emitter>,
@@ -146,14 +186,16 @@ pub async fn serve(
 }
 
 fn router(emitter: Arc<Emitter>, options: Options) -> Router {
-    let served = served();
+    let (served, shown) = (served(), pages::served());
+    let doors = served.iter().chain(&shown);
     let house = House {
         emitter,
-        doors: served.iter().map(|(route, _)| route.clone()).collect(),
+        doors: doors.map(|(route, _)| route.clone()).collect(),
         places: Arc::new(Semaphore::new(options.at_once)),
         heavy: Arc::new(Semaphore::new(1)),
         known: Arc::default(),
         limits: Arc::new(Limits::new(options.rate, options.clock)),
+        sessions: Arc::default(),
         options: Arc::new(options),
     };
     let mut router = Router::new();
@@ -162,6 +204,7 @@ fn router(emitter: Arc<Emitter>, options: Options) -> Router {
     }
     router
         .route_layer(from_fn_with_state(house.clone(), admit))
+        .merge(pages::router(shown, &house))
         .route("/healthz", get(async || "ok\n"))
         .route("/openapi.json", page("application/json", openapi()))
         .route(
@@ -187,6 +230,8 @@ fn router(emitter: Arc<Emitter>, options: Options) -> Router {
             )
         })
         .layer(DefaultBodyLimit::max(house.options.body_limit))
+        .layer(from_fn_with_state(house.clone(), known))
+        .layer(from_fn(pages::for_people))
         .layer(axum::middleware::map_response(harmless))
         .with_state(house)
 }
@@ -212,19 +257,8 @@ async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Ok(_place) = house.places.try_acquire() else {
-        return overloaded().into_response();
-    };
     let answer = async {
-        // What is not in the table is nobody's.
-        // A HEAD is a GET of which the body is not wanted.
-        let method = match request.method() {
-            &Method::HEAD => &Method::GET,
-            method => method,
-        };
-        let is_asked = |door: &&Route| (&door.method, door.path) == (method, path.as_str());
-        let door = house.doors.iter().find(is_asked);
-        let door = door.ok_or_else(|| Problem::not_found("path"))?;
+        let door = house.door(request.method(), path.as_str())?;
         let at = (house.options.clock)();
         let caller = Caller::of(request.headers(), from, house.registry(), &house.known, at).await;
         let caller = caller.or_else(|problem| {
@@ -242,17 +276,23 @@ async fn admit(
         request.extensions_mut().insert(caller);
         house.answered(door, next.run(request)).await
     };
-    match timeout(house.options.deadline, answer).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(problem)) => problem.into_response(),
-        Err(_) => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too_slow",
-            "it took too long; it may have been done all the same",
-        )
-        .retry_after(1)
-        .into_response(),
+    house.turn(answer).await.into_response()
+}
+
+/// Answers only what is asked under a name of its own; whether it is well it tells everybody.
+async fn known(State(house): State<House>, request: Request, next: Next) -> Response {
+    let is_free = request.uri().path() == "/healthz";
+    if is_free || host::is_known(&house.options.hosts, request.headers(), request.uri()) {
+        return next.run(request).await;
     }
+    Problem::new(
+        StatusCode::MISDIRECTED_REQUEST,
+        "host_unknown",
+        "is asked under a name that is not known to be its own",
+    )
+    .at("host")
+    .hint("if the name is meant to lead here, name it: tharsis serve --host NAME")
+    .into_response()
 }
 
 /// What no route has to see to.

@@ -54,6 +54,7 @@ impl Server {
             .add_token(&token, &draft, By::new("a test", now()));
         added.await.expect("it is added");
         let mut options = Options::new(now);
+        options.hosts = vec!["x".to_owned()];
         change(&mut options);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -54,7 +54,8 @@ pub(crate) async fn run(serve: Serve) -> anyhow::Result<()> {
     let told = |mut ended: tokio::sync::watch::Receiver<()>| async move {
         while ended.changed().await.is_ok() {}
     };
-    let options = tharsis_admin::Options::new(system_now);
+    let mut options = tharsis_admin::Options::new(system_now);
+    options.hosts = vec![address.to_string()];
     let served = Arc::new(emitter.clone());
     let serving = tharsis_admin::serve(listener, served, options, told(ended.clone()));
     let delivering = async {

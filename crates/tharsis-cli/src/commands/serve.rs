@@ -1,14 +1,16 @@
-//! `tharsis serve`: the HTTP API, and the worker beside it.
+//! `tharsis serve`: the HTTP API and the dashboard, and the worker beside them.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use clap::Args;
 use serde::Serialize;
 use tharsis::{Registry, system_now};
+use tharsis_admin::host_name;
 use tokio::{net::TcpListener, sync::watch};
 
 use super::{
     Context,
+    egress::seen_from,
     run::{opened, own},
 };
 use crate::{
@@ -17,11 +19,12 @@ use crate::{
     signals,
 };
 
-/// Serve the HTTP API, and deliver
+/// Serve the HTTP API and the dashboard, and deliver
 ///
-/// Whoever asks bears a token: `tharsis token create`. It listens on this machine alone; for others a proxy stands before it
-/// that speaks TLS, which `--behind-proxy` says. The first SIGINT or SIGTERM lets what is under way end, a second one ends the
-/// process at once.
+/// Whoever asks bears a token: `tharsis token create`; people sign in with one at `/`. It listens on this machine alone; for
+/// others a proxy stands before it that speaks TLS, which `--behind-proxy` says, and which passes on the name that it is asked
+/// under, which `--host` says: under another name nobody is answered. The first SIGINT or SIGTERM lets what is under way end,
+/// a second one ends the process at once.
 ///
 /// Under `/docs` it says what it takes and answers, under `/openapi.json` the same for programs.
 #[derive(Debug, Args)]
@@ -30,6 +33,7 @@ Examples:
   tharsis serve
   tharsis serve --listen 127.0.0.1:9000 --no-worker
   tharsis serve --openapi > openapi.json
+  tharsis serve --listen 0.0.0.0:8400 --behind-proxy --host tharsis.example.com
   curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8400/v1/subscriptions
   curl -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\
       --data @event.json http://127.0.0.1:8400/v1/events")]
@@ -49,6 +53,11 @@ pub(crate) struct Options {
     /// Only print what the API takes and answers, as OpenAPI 3.1
     #[arg(long)]
     openapi: bool,
+
+    /// A name that it is asked under beside those of this machine, as browsers send it: tharsis.example.com; may be given
+    /// several times
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    host: Vec<String>,
 }
 
 pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Failure> {
@@ -102,7 +111,15 @@ pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
         );
     }
 
+    if options.behind_proxy && options.host.is_empty() {
+        output.note(
+            "Where the proxy passes on the name that it is asked under, name it too: --host NAME",
+        );
+    }
+
     let mut allowed = tharsis_admin::Options::new(system_now);
+    allowed.hosts = hosts(address, &options.host);
+    allowed.seen_from = seen_from(&context.configuration);
     allowed.egress = context.configuration.egress.clone();
     allowed.profiles = context.configuration.profiles.clone();
     let (end, ended) = watch::channel(());
@@ -140,7 +157,44 @@ pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
+/// The names that it is asked under: those of this machine with its port, and what else was named.
+fn hosts(address: SocketAddr, named: &[String]) -> Vec<String> {
+    let port = address.port();
+    let mut hosts = vec![address.to_string()];
+    for name in ["localhost", "127.0.0.1", "[::1]"] {
+        hosts.push(format!("{name}:{port}"));
+        // Browsers leave out the port of the scheme.
+        if port == 80 {
+            hosts.push(name.to_owned());
+        }
+    }
+    hosts.extend_from_slice(named);
+    hosts
+}
+
 /// Resolves once the sender is gone.
 async fn told(mut ended: watch::Receiver<()>) {
     while ended.changed().await.is_ok() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_asked_under_the_names_of_this_machine_and_those_that_are_named() {
+        let told = |address: &str, named: &[&str]| {
+            let address = address.parse().expect("an address");
+            let named: Vec<String> = named.iter().map(ToString::to_string).collect();
+            hosts(address, &named).join(" ")
+        };
+        assert_eq!(
+            told("127.0.0.1:8400", &["tharsis.example.com"]),
+            "127.0.0.1:8400 localhost:8400 127.0.0.1:8400 [::1]:8400 tharsis.example.com"
+        );
+        assert_eq!(
+            told("[::1]:80", &[]),
+            "[::1]:80 localhost:80 localhost 127.0.0.1:80 127.0.0.1 [::1]:80 [::1]"
+        );
+    }
 }

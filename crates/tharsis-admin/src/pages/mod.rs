@@ -1,0 +1,97 @@
+//! The dashboard: pages for people, made here and without a script. They stand on what the API stands on: the same desk, the
+//! same documents of what happened, the same words for what is refused.
+
+mod deliveries;
+mod events;
+mod fields;
+mod form;
+mod guard;
+mod layout;
+mod markup;
+mod overview;
+mod sample;
+mod session;
+mod signin;
+mod subscriptions;
+mod visit;
+
+use axum::{
+    Router,
+    http::header,
+    middleware::from_fn_with_state,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tharsis::token::Permission::{Administer, Operate, Read};
+
+use crate::{
+    Route,
+    routes::{Door, GET, POST, door, heavy},
+    serve::House,
+};
+
+pub(crate) use layout::for_people;
+pub(crate) use session::Sessions;
+
+/// Every page, and what a token must be allowed of whom it is shown to. There is no other way in, but for `/sign-in`.
+pub fn pages() -> Vec<Route> {
+    served().into_iter().map(|(route, _)| route).collect()
+}
+
+/// The same, with what answers.
+#[rustfmt::skip]
+pub(crate) fn served() -> Vec<Door> {
+    vec![
+        heavy(door(GET, "/", Read, overview::show)),
+        door(POST, "/sign-out", Read, signin::end),
+
+        door(GET, "/subscriptions", Read, subscriptions::list),
+        door(GET, "/subscriptions/new", Administer, subscriptions::form),
+        door(POST, "/subscriptions/new", Administer, subscriptions::create),
+        door(GET, "/subscriptions/{id}", Read, subscriptions::show),
+        door(POST, "/subscriptions/{id}/test", Operate, subscriptions::test),
+        door(POST, "/subscriptions/{id}/pause", Operate, subscriptions::pause),
+        door(POST, "/subscriptions/{id}/resume", Operate, subscriptions::resume),
+        door(GET, "/subscriptions/{id}/rotate", Administer, subscriptions::rotation),
+        door(POST, "/subscriptions/{id}/rotate", Administer, subscriptions::rotate),
+        door(GET, "/subscriptions/{id}/remove", Administer, subscriptions::removal),
+        door(POST, "/subscriptions/{id}/remove", Administer, subscriptions::remove),
+
+        door(GET, "/deliveries", Read, deliveries::list),
+        door(GET, "/deliveries/{event}/{subscription}", Read, deliveries::show),
+        door(POST, "/deliveries/{event}/{subscription}/retry", Operate, deliveries::retry),
+        door(POST, "/deliveries/{event}/{subscription}/cancel", Operate, deliveries::cancel),
+
+        door(GET, "/events/{id}", Read, events::show),
+    ]
+}
+
+/// They come past the guard; to sign in, and to how pages look, everybody may come.
+pub(crate) fn router(served: Vec<Door>, house: &House) -> Router<House> {
+    let mut router = Router::new();
+    for (route, answers) in served {
+        router = router.route(route.path, answers);
+    }
+    router
+        .route_layer(from_fn_with_state(house.clone(), guard::admit))
+        .route("/sign-in", get(signin::form).post(signin::begin))
+        .route("/static/style.css", get(style))
+        .route("/static/icon.svg", get(icon))
+}
+
+async fn style() -> Response {
+    fixed("text/css; charset=utf-8", include_str!("style.css"))
+}
+
+async fn icon() -> Response {
+    fixed("image/svg+xml", include_str!("icon.svg"))
+}
+
+/// What is the same for everybody until the program is another one.
+fn fixed(kind: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "max-age=3600"),
+    ];
+    (headers, text).into_response()
+}

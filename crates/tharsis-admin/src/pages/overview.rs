@@ -1,0 +1,303 @@
+//! The first page: what needs somebody, and how it goes.
+
+use std::time::Duration;
+
+use askama::Template;
+use axum::{http::StatusCode, response::Response};
+use tharsis::{
+    Registry,
+    delivery::End,
+    health::Condition,
+    store::{DeliveryFilter, Status, WorkerRecord},
+    subscription::{State, Subscription, Unreadable},
+};
+
+use super::{
+    layout::{self, Frame},
+    markup::{Badge, Moment},
+    visit::Visit,
+};
+use crate::{
+    Problem,
+    text::{age, count, counted},
+};
+
+/// So far it looks back.
+const BACK: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What is due for so long, and nothing holds it, needs somebody.
+const OVERDUE: Duration = Duration::from_secs(60);
+
+/// So many subscriptions are named; the list has the others.
+const NAMED: usize = 10;
+
+const ENDED: [Status; 5] = [
+    Status::Ended(End::Delivered),
+    Status::Ended(End::Dead),
+    Status::Ended(End::Expired),
+    Status::Ended(End::Refused),
+    Status::Ended(End::Cancelled),
+];
+
+const UNFINISHED: [Status; 3] = [Status::Pending, Status::Retrying, Status::Held];
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Page {
+    frame: Frame,
+    /// Nothing: all is well.
+    needs: Vec<Need>,
+    /// Of the events of the last day: how their deliveries ended.
+    ended: Vec<Count>,
+    /// Whenever their events were published.
+    unfinished: Vec<Count>,
+    /// Of what was tried, the part that was delivered.
+    success: Option<String>,
+    subscriptions: String,
+    /// `None`: who delivers is not theirs to see.
+    workers: Option<Vec<Worker>>,
+}
+
+/// Something that needs somebody, and where to go.
+struct Need {
+    /// What it is about.
+    name: String,
+    sentence: String,
+    href: String,
+    /// What is there.
+    step: &'static str,
+}
+
+/// So many in a status.
+struct Count {
+    status: Badge,
+    count: String,
+    href: String,
+}
+
+struct Worker {
+    id: String,
+    host: String,
+    pid: u32,
+    version: String,
+    shards: u32,
+    since: Moment,
+    /// How long ago it was last heard of.
+    lease_age: String,
+}
+
+/// What needs somebody first. All of it is counted anew, each status by itself, as the API's figures are.
+pub(crate) async fn show(visit: Visit) -> Result<Response, Problem> {
+    let (now, desk) = (visit.now(), &visit.desk);
+    let registry = desk.registry();
+    let client = desk.client(None)?;
+    let subscriptions = registry.list(client).await?;
+    let mut all = DeliveryFilter::default();
+    all.client = client;
+    let unfinished = counts(&visit, &all, &UNFINISHED).await?;
+    all.since = Some(now - BACK);
+    let ended = counts(&visit, &all, &ENDED).await?;
+
+    let mut needs = Vec::new();
+    if !registry.owned().await? {
+        needs.push(Need {
+            name: "No worker".to_owned(),
+            sentence: "nothing delivers at present: start tharsis run, or tharsis serve without --no-worker".to_owned(),
+            href: "/deliveries?status=pending&status=retrying".to_owned(),
+            step: "See what waits",
+        });
+    }
+    let mut workers: Option<Vec<Worker>> = None;
+    if visit.sees_all() {
+        let survey = registry.survey().await?;
+        if let Some(overdue) = survey.overdue().filter(|overdue| *overdue >= OVERDUE) {
+            needs.push(Need {
+                name: "Overdue".to_owned(),
+                sentence: format!(
+                    "a delivery that nothing holds has been due for {}",
+                    age(overdue)
+                ),
+                href: "/deliveries?status=pending&status=retrying".to_owned(),
+                step: "See what waits",
+            });
+        }
+        let told = survey.workers.iter().map(|worker| Worker::of(worker, now));
+        workers = Some(told.collect());
+    }
+    let concerning: Vec<Need> = subscriptions.iter().filter_map(of_subscription).collect();
+    let unnamed = concerning.len().saturating_sub(NAMED);
+    needs.extend(concerning.into_iter().take(NAMED));
+    if unnamed > 0 {
+        let unnamed = u64::try_from(unnamed).unwrap_or(u64::MAX);
+        needs.push(Need {
+            name: counted(unnamed, "more subscription", "more subscriptions"),
+            sentence: "that are suspended, or whose receivers fail".to_owned(),
+            href: "/subscriptions".to_owned(),
+            step: "See all of them",
+        });
+    }
+    needs.extend(of_counts(&ended, &unfinished));
+
+    let number = u64::try_from(subscriptions.len()).unwrap_or(u64::MAX);
+    let page = Page {
+        success: success(&ended),
+        ended: shown(&ended, "&since=24h"),
+        unfinished: shown(&unfinished, ""),
+        subscriptions: counted(number, "subscription", "subscriptions"),
+        frame: visit.frame("Overview"),
+        needs,
+        workers,
+    };
+    layout::answer(StatusCode::OK, &page)
+}
+
+impl Worker {
+    fn of(worker: &WorkerRecord, now: tharsis::Timestamp) -> Self {
+        Self {
+            id: worker.id.to_string(),
+            host: worker.host.clone(),
+            pid: worker.pid,
+            version: worker.version.clone(),
+            shards: worker.shards,
+            since: Moment::of(worker.since, now),
+            lease_age: worker.lease_age.map_or_else(String::new, age),
+        }
+    }
+}
+
+async fn counts(
+    visit: &Visit,
+    all: &DeliveryFilter,
+    statuses: &[Status],
+) -> Result<Vec<(Status, u64)>, Problem> {
+    let mut counts = Vec::with_capacity(statuses.len());
+    for status in statuses {
+        let mut filter = all.clone();
+        filter.status = vec![*status];
+        let count = visit.desk.registry().count(&filter).await?;
+        counts.push((*status, count));
+    }
+    Ok(counts)
+}
+
+fn shown(counts: &[(Status, u64)], more: &str) -> Vec<Count> {
+    let shown = counts.iter().map(|(status, number)| {
+        let word = status.as_str();
+        Count {
+            status: Badge::of(word),
+            count: count(*number),
+            href: format!("/deliveries?status={word}{more}"),
+        }
+    });
+    shown.collect()
+}
+
+fn of(counts: &[(Status, u64)], wanted: Status) -> u64 {
+    let mut found = counts.iter().filter(|(status, _)| *status == wanted);
+    found.next().map_or(0, |(_, count)| *count)
+}
+
+/// What an admin ended, or could never be sent, says nothing of how well it goes.
+fn success(ended: &[(Status, u64)]) -> Option<String> {
+    let delivered = of(ended, Status::Ended(End::Delivered));
+    let tried =
+        delivered + of(ended, Status::Ended(End::Dead)) + of(ended, Status::Ended(End::Expired));
+    // In hundredths of a percent, rounded down: what failed is not rounded away.
+    let parts = u128::from(delivered) * 10_000 / u128::from(tried.max(1));
+    (tried > 0).then(|| format!("{}.{:02} %", parts / 100, parts % 100))
+}
+
+fn of_counts(ended: &[(Status, u64)], unfinished: &[(Status, u64)]) -> Vec<Need> {
+    let mut needs = Vec::new();
+    let dead = of(ended, Status::Ended(End::Dead));
+    if dead > 0 {
+        needs.push(Need {
+            name: "Dead".to_owned(),
+            sentence: format!(
+                "{} of the last 24 h {} given up",
+                counted(dead, "delivery", "deliveries"),
+                if dead == 1 { "was" } else { "were" }
+            ),
+            href: "/deliveries?status=dead&since=24h".to_owned(),
+            step: "See why",
+        });
+    }
+    let held = of(unfinished, Status::Held);
+    if held > 0 {
+        needs.push(Need {
+            name: "Held".to_owned(),
+            sentence: format!(
+                "{} {} until somebody lets them go, or the receiver is back",
+                counted(held, "delivery", "deliveries"),
+                if held == 1 { "waits" } else { "wait" }
+            ),
+            href: "/deliveries?status=held".to_owned(),
+            step: "See which",
+        });
+    }
+    needs
+}
+
+/// What of a subscription needs somebody, if anything does.
+fn of_subscription(subscription: &Subscription) -> Option<Need> {
+    let health = &subscription.health;
+    let sentence = match &subscription.state {
+        State::Suspended { reason } => match Unreadable::parse(reason) {
+            Some(unreadable) => format!(
+                "suspended: {}; {}",
+                unreadable.meaning(),
+                unreadable.advice()
+            ),
+            None => format!("suspended: {reason}"),
+        },
+        State::Active | State::Paused => match health.condition {
+            Condition::Open | Condition::HalfOpen => {
+                let cause = health.cause.as_deref().unwrap_or("an unknown outcome");
+                format!("its receiver fails, with {cause}")
+            }
+            Condition::Healthy | Condition::Throttled | Condition::Suspended => return None,
+        },
+    };
+    Some(Need {
+        name: subscription.settings.name.clone(),
+        sentence,
+        href: format!("/subscriptions/{}", subscription.id),
+        step: "See its health",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_of_success_is_of_what_was_tried() {
+        let ended = |counts: &[(End, u64)]| {
+            let counts = counts.iter().map(|(end, n)| (Status::Ended(*end), *n));
+            success(&counts.collect::<Vec<_>>())
+        };
+        assert_eq!(ended(&[]), None);
+        assert_eq!(ended(&[(End::Cancelled, 3)]), None);
+        let all = ended(&[(End::Delivered, 7), (End::Cancelled, 3)]);
+        assert_eq!(all.as_deref(), Some("100.00 %"));
+        let some = ended(&[(End::Delivered, 2), (End::Dead, 1)]);
+        assert_eq!(some.as_deref(), Some("66.66 %"));
+        let most = ended(&[(End::Delivered, 999_999), (End::Expired, 1)]);
+        assert_eq!(most.as_deref(), Some("99.99 %"));
+    }
+
+    #[test]
+    fn what_was_given_up_and_what_is_held_need_somebody() {
+        let dead = [(Status::Ended(End::Dead), 1)];
+        let needs = of_counts(&dead, &[(Status::Held, 2_000)]);
+        let told: Vec<_> = needs.iter().map(|need| &*need.sentence).collect();
+        assert_eq!(
+            told,
+            [
+                "1 delivery of the last 24 h was given up",
+                "2,000 deliveries wait until somebody lets them go, or the receiver is back",
+            ]
+        );
+        assert!(of_counts(&[], &[(Status::Pending, 9)]).is_empty());
+    }
+}

@@ -1,0 +1,100 @@
+//! Somebody who is signed in, and asks for a page.
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+use serde::de::DeserializeOwned;
+use tharsis::{Timestamp, token::Permission};
+
+use super::{
+    layout::{Frame, Who},
+    session::Session,
+};
+use crate::{Problem, caller::Caller, desk::Desk, serve::House};
+
+/// What a page is made with.
+#[derive(Clone)]
+pub(crate) struct Visit {
+    pub(super) house: House,
+    pub(crate) desk: Desk,
+    session: Session,
+    /// The path of the page, as the table has it.
+    path: &'static str,
+}
+
+impl FromRequestParts<House> for Visit {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &House) -> Result<Self, Problem> {
+        // Whoever has come past the guard is signed in.
+        let visit = parts.extensions.get::<Self>().cloned();
+        visit.ok_or_else(|| Problem::not_found("path"))
+    }
+}
+
+impl Visit {
+    pub(crate) fn new(house: House, caller: Caller, session: Session, path: &'static str) -> Self {
+        Self {
+            desk: Desk::new(house.clone(), caller),
+            house,
+            session,
+            path,
+        }
+    }
+
+    /// When it was asked for.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.desk.caller.at
+    }
+
+    /// Whether what needs this is shown to them.
+    pub(crate) fn may(&self, permission: Permission) -> bool {
+        self.desk.caller.record().grant.role.may(permission)
+    }
+
+    /// Whether they see all clients.
+    pub(crate) fn sees_all(&self) -> bool {
+        self.desk.caller.record().grant.client.is_none()
+    }
+
+    /// Whether a form that bears this was made for this session.
+    pub(crate) fn made(&self, csrf: &str) -> bool {
+        self.session.csrf.is(csrf)
+    }
+
+    /// Has the next page say what was done.
+    pub(crate) fn tell(&self, notice: impl Into<String>) {
+        self.house.sessions.tell(self.session.key, notice.into());
+    }
+
+    /// Ends it.
+    pub(crate) fn sign_out(&self) {
+        self.house.sessions.end(self.session.key);
+    }
+
+    /// What stands around a page of this title. It says what was to be told, so it is asked for when the page is made.
+    pub(crate) fn frame(&self, title: impl Into<String>) -> Frame {
+        let token = self.desk.caller.record();
+        let client = token.grant.client;
+        let who = Who {
+            name: token.name.clone(),
+            role: token.grant.role.as_str(),
+            client: client.map_or_else(|| "all clients".to_owned(), |client| client.to_string()),
+        };
+        Frame::around(title.into(), self.path, who)
+            .with_csrf(self.session.csrf.expose())
+            .with_notice(self.house.sessions.told(self.session.key))
+    }
+}
+
+/// The parts of the path that stand in braces in the table of pages.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        // What is no text names nothing.
+        let path = axum::extract::Path::from_request_parts(parts, state).await;
+        let axum::extract::Path(path) = path.map_err(|_| Problem::not_found("path"))?;
+        Ok(Self(path))
+    }
+}
