@@ -44,31 +44,33 @@ impl Caller {
         at: Timestamp,
     ) -> Result<Self, Problem> {
         let token = Token::parse(bearer(headers)?).map_err(|_| Problem::token_unknown())?;
-        Self::holding(&token.hash(), from, registry, known, at).await
+        let hash = token.hash();
+        if let Some(token) = known.get(&hash, at) {
+            return Ok(Self::new(token, from, at));
+        }
+        let caller = Self::holding(&hash, from, registry, at).await?;
+        known.put(hash, &caller.token, at);
+        Ok(caller)
     }
 
-    /// Whoever holds the token of this hash.
+    /// Whoever holds the token of this hash, as it is in the database now.
     pub(crate) async fn holding(
         hash: &[u8; 32],
         from: SocketAddr,
         registry: &impl Registry,
-        known: &Known,
         at: Timestamp,
     ) -> Result<Self, Problem> {
-        let token = match known.get(hash, at) {
-            Some(token) => token,
-            None => {
-                let token = Arc::new(looked_up(registry, hash, at).await?);
-                known.put(*hash, &token, at);
-                token
-            }
-        };
-        Ok(Self {
+        let token = looked_up(registry, hash, at).await?;
+        Ok(Self::new(Arc::new(token), from, at))
+    }
+
+    fn new(token: Arc<TokenRecord>, from: SocketAddr, at: Timestamp) -> Self {
+        Self {
             token,
             actor: OnceLock::new(),
             address: from.ip(),
             at,
-        })
+        }
     }
 
     /// Whether they may.

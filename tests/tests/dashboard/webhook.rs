@@ -24,8 +24,8 @@ fn a_webhook_is_added_by_a_form_and_gets_what_is_published(on: Database) {
     let world = World::on(on);
     let shop = world.receiver("shop").start();
     let till = world.receiver("till").start();
-    let admin = token(&world, "admin", Some(ALPHA));
     let api = Api::start(&world, &[]);
+    let admin = token(&world, "admin", Some(ALPHA));
     let browser = Browser::signed_in(&api, &admin);
     let form = browser.page("/subscriptions/new");
     for label in [

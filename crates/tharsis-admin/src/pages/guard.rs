@@ -59,16 +59,15 @@ async fn enter(
     let Some(session) = session(house, headers) else {
         return Ok(None);
     };
-    let caller =
-        match Caller::holding(&session.token, from, house.registry(), &house.known, at).await {
-            Ok(caller) => caller,
-            // It was revoked meanwhile.
-            Err(problem) if problem.is_guess() => {
-                house.sessions.end(session.key);
-                return Ok(None);
-            }
-            Err(problem) => return Err(problem),
-        };
+    let caller = match Caller::holding(&session.token, from, house.registry(), at).await {
+        Ok(caller) => caller,
+        // It was revoked meanwhile.
+        Err(problem) if problem.is_guess() => {
+            house.sessions.end(session.key);
+            return Ok(None);
+        }
+        Err(problem) => return Err(problem),
+    };
     house.limits.asked(caller.token())?;
     Ok(Some(Visit::new(house.clone(), caller, session, door.path)))
 }

@@ -97,7 +97,7 @@ async fn begun(house: &House, from: SocketAddr, token: &str) -> Result<Pass, Pro
     let holder = async {
         let token = Token::parse(token).map_err(|_| Problem::token_unknown())?;
         let hash = token.hash();
-        let caller = Caller::holding(&hash, from, house.registry(), &house.known, at).await?;
+        let caller = Caller::holding(&hash, from, house.registry(), at).await?;
         Ok::<_, Problem>((caller, hash))
     };
     let (caller, hash) = holder.await.or_else(|problem| {

@@ -30,7 +30,7 @@ fn what_is_not_there_is_an_error_with_what_to_do() {
         first,
         [
             "error    There is no database tharsis.db.",
-            "         check the path; `tharsis migrate`, `subscription add`, `publish` and `run` create a new one",
+            "         check the path; `tharsis migrate`, `subscription add`, `publish`, `run` and `serve` create a new one",
         ]
     );
     assert_eq!(

@@ -40,7 +40,7 @@ fn what_only_looks_or_changes_makes_no_database() {
     exit 1
     --- stderr
     error[database_not_found]: there is no database tharsis.db
-      hint: check the path; `tharsis migrate`, `subscription add`, `publish` and `run` create a new one
+      hint: check the path; `tharsis migrate`, `subscription add`, `publish`, `run` and `serve` create a new one
     ");
     let id = "019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11";
     for line in [

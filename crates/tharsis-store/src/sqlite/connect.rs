@@ -150,7 +150,7 @@ impl Database {
         Err(StoreError::unusable(
             "database_not_found",
             format!("there is no database {}", self.path.display()),
-            "check the path; `tharsis migrate`, `subscription add`, `publish` and `run` create a new one",
+            "check the path; `tharsis migrate`, `subscription add`, `publish`, `run` and `serve` create a new one",
         ))
     }
 }
