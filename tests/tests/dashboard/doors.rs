@@ -17,7 +17,7 @@ const ROLES: [&str; 3] = ["viewer", "operator", "admin"];
 
 /// Who may have which page, written down apart from the table that lets them in.
 #[rustfmt::skip]
-const PAGES: [(&str, &str, &str); 18] = [
+const PAGES: [(&str, &str, &str); 31] = [
     ("GET", "/", "viewer, operator, admin"),
     ("POST", "/sign-out", "viewer, operator, admin"),
     ("GET", "/subscriptions", "viewer, operator, admin"),
@@ -35,6 +35,19 @@ const PAGES: [(&str, &str, &str); 18] = [
     ("GET", "/deliveries/{event}/{subscription}", "viewer, operator, admin"),
     ("POST", "/deliveries/{event}/{subscription}/retry", "operator, admin"),
     ("POST", "/deliveries/{event}/{subscription}/cancel", "operator, admin"),
+    ("GET", "/campaigns", "viewer, operator, admin"),
+    ("GET", "/campaigns/{id}", "viewer, operator, admin"),
+    ("POST", "/campaigns/{id}/pause", "operator, admin"),
+    ("POST", "/campaigns/{id}/resume", "operator, admin"),
+    ("GET", "/campaigns/{id}/cancel", "operator, admin"),
+    ("POST", "/campaigns/{id}/cancel", "operator, admin"),
+    ("GET", "/replays", "viewer, operator, admin"),
+    ("GET", "/replays/new", "operator, admin"),
+    ("POST", "/replays/new", "operator, admin"),
+    ("GET", "/replays/{id}", "viewer, operator, admin"),
+    ("POST", "/replays/{id}/pause", "operator, admin"),
+    ("POST", "/replays/{id}/resume", "operator, admin"),
+    ("POST", "/replays/{id}/cancel", "operator, admin"),
     ("GET", "/events/{id}", "viewer, operator, admin"),
 ];
 
@@ -86,10 +99,19 @@ impl House<'_> {
         made.ok()["id"].as_str().expect("an id").to_owned()
     }
 
+    /// A replay that is made for this request, for it may be called off by it.
+    fn replay(&self, of: &Theirs) -> String {
+        let body = json!({"client": of.client, "filter": {"status": "dead"}});
+        let made = (self.api).post(&self.master, "/v1/replays", &body.to_string());
+        made.ok()["id"].as_str().expect("an id").to_owned()
+    }
+
     fn go(&self, browser: &Browser<'_>, page: &Route, of: &Theirs) -> Answer {
         let is_of_one = page.path.starts_with("/subscriptions/{id}");
         let id = match page.path {
             "/events/{id}" => of.event.clone(),
+            path if path.starts_with("/replays/{id}") => self.replay(of),
+            path if path.starts_with("/campaigns/{id}") => self.name().replace(' ', "-"),
             _ if is_of_one && page.method == "POST" => self.fresh(of),
             _ => of.subscription.clone(),
         };
@@ -97,7 +119,15 @@ impl House<'_> {
             .replace("{event}", &of.event)
             .replace("{subscription}", &of.subscription);
         if page.method == "GET" {
-            let is_list = ["/subscriptions", "/deliveries"].contains(&page.path);
+            let lists = [
+                "/subscriptions",
+                "/deliveries",
+                "/campaigns",
+                "/replays",
+                "/replays/new",
+            ];
+            // A campaign's name does not say whose it is.
+            let is_list = lists.contains(&page.path) || page.path.starts_with("/campaigns/{id}");
             return match is_list {
                 true => browser.get(&format!("{path}?client={}", of.client)),
                 false => browser.get(&path),
@@ -112,6 +142,8 @@ impl House<'_> {
                 ("secret", &*secret),
             ],
             "/subscriptions/{id}/rotate" => vec![("secret", &*secret)],
+            "/replays/new" => vec![("client", of.client), ("status", "dead")],
+            path if path.starts_with("/campaigns/{id}") => vec![("client", of.client)],
             _ => Vec::new(),
         };
         browser.post(&path, &fields)
@@ -203,7 +235,13 @@ fn each_page_is_for_its_roles_and_for_what_is_their_own(on: Database) {
     // A list holds what is the token's own and nothing else.
     let one = token(&world, "admin", Some(ALPHA));
     let browser = Browser::signed_in(&house.api, &one);
-    for path in ["/", "/subscriptions", "/deliveries"] {
+    for path in [
+        "/",
+        "/subscriptions",
+        "/deliveries",
+        "/replays",
+        "/replays/new",
+    ] {
         let page = browser.page(path);
         assert!(
             !page.contains("partner") && !page.contains(BETA),

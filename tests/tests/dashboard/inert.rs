@@ -48,6 +48,8 @@ fn text_of_strangers_is_inert_on_every_page(on: Database) {
         format!("/subscriptions/{id}/remove"),
         format!("/subscriptions/{id}/rotate"),
         "/deliveries".to_owned(),
+        "/replays/new".to_owned(),
+        "/replays/new?status=dead&look=1".to_owned(),
         format!("/deliveries/{event}/{id}"),
         format!("/events/{event}"),
     ] {

@@ -1,8 +1,10 @@
 //! The dashboard, as a browser without scripts meets it: who may see and do what, and that what is done there is done.
 
 mod browser;
+mod campaigns;
 mod doors;
 mod inert;
+mod replay;
 mod signin;
 mod steer;
 mod webhook;

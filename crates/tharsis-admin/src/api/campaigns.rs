@@ -134,7 +134,7 @@ pub(crate) async fn cancel(
 }
 
 /// The campaign of this name: the caller's client's, that of the client that is asked for, or of the only one that has one.
-async fn campaign(
+pub(crate) async fn campaign(
     desk: &Desk,
     name: String,
     client: Option<ClientId>,

@@ -78,6 +78,12 @@ impl From<BTreeMap<String, Option<Values>>> for Parameters {
     }
 }
 
+impl From<Vec<(String, String)>> for Parameters {
+    fn from(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     type Rejection = Problem;
 

@@ -67,32 +67,32 @@ pub(crate) async fn list(desk: Desk, mut asked: Parameters) -> Result<Response, 
 pub(crate) struct Wanted {
     /// Of this client alone.
     #[schema(format = "uuid")]
-    client: Option<String>,
+    pub(crate) client: Option<String>,
     /// These, each as `EVENT/SUBSCRIPTION`.
     #[schema(
         min_items = 1,
         max_items = 1000,
         pattern = "^[0-9A-Fa-f-]{36}/[0-9A-Fa-f-]{36}$"
     )]
-    deliveries: Option<Vec<String>>,
+    pub(crate) deliveries: Option<Vec<String>>,
     /// What matches and has ended.
     #[schema(value_type = Option<deliveries::Filter>)]
-    filter: Option<Parameters>,
+    pub(crate) filter: Option<Parameters>,
     /// What the `subscription` wants of the events that match, and was never delivered to it.
     #[schema(value_type = Option<Missed>)]
-    missing: Option<Parameters>,
+    pub(crate) missing: Option<Parameters>,
     /// The subscription that it goes to in place of their own; not of what was never delivered.
     #[schema(format = "uuid")]
-    to: Option<String>,
+    pub(crate) to: Option<String>,
     /// No faster than this: `10/s`, `300/m`, `5/h`; null: as fast as receivers take it.
     #[schema(pattern = "^[0-9]{1,5}/[smh]$")]
-    rate: Option<String>,
+    pub(crate) rate: Option<String>,
     /// Null: `same`.
     #[schema(value_type = Option<words::ReplayKey>)]
-    key: Option<String>,
+    pub(crate) key: Option<String>,
     /// Nothing is sent; it is told what it would take.
     #[serde(default)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// A filter of what a subscription misses: of what was never delivered nothing ended, and there is no other subscription.
@@ -215,7 +215,7 @@ fn shown(replay: &Replay) -> Response {
 }
 
 /// What is asked for, as far as the caller sees it.
-async fn draft(desk: &Desk, wanted: Wanted) -> Result<ReplayDraft, Problem> {
+pub(crate) async fn draft(desk: &Desk, wanted: Wanted) -> Result<ReplayDraft, Problem> {
     if wanted.to.is_some() && wanted.missing.is_some() {
         let message =
             "is not for what was never delivered: that goes to the subscription that misses it";

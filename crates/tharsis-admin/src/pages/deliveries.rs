@@ -18,6 +18,7 @@ use tharsis::{
 };
 
 use super::{
+    campaigns,
     fields::{Choice, Fact, Input},
     form::Form,
     layout::{self, Frame},
@@ -42,7 +43,7 @@ const ATTEMPTS: usize = 20;
 const EXCERPT: usize = 600;
 
 /// Where subscriptions are no more, one is chosen; else its id is typed.
-const CHOSEN: usize = 50;
+pub(crate) const CHOSEN: usize = 50;
 
 /// How a delivery may stand.
 const STATUSES: [Status; 8] = [
@@ -100,6 +101,8 @@ struct List {
     subscriptions: Vec<Choice>,
     inputs: Vec<Input>,
     rows: Vec<Row>,
+    /// Where those that match are sent again; `None`: not theirs to do.
+    again: Option<String>,
     /// Where it goes on.
     next: Option<String>,
     /// Where it was searched for no longer.
@@ -155,6 +158,8 @@ pub(crate) async fn list(visit: Visit, asked: Form) -> Result<Response, Problem>
             }
         }));
     }
+    let again = (problem.is_none() && visit.may(Permission::Operate))
+        .then(|| format!("/replays/new?{}", asked.clone().with("after", "").query()));
     let status = match problem.is_some() {
         true => StatusCode::UNPROCESSABLE_ENTITY,
         false => StatusCode::OK,
@@ -166,6 +171,7 @@ pub(crate) async fn list(visit: Visit, asked: Form) -> Result<Response, Problem>
         subscriptions: choices,
         problem: problem.as_ref().map(layout::sentence),
         rows: page.items.iter().map(|row| Row::of(row, now)).collect(),
+        again,
         next,
         searched_until: page.searched_until.map(|at| Moment::of(at, now)),
     };
@@ -199,7 +205,8 @@ fn nothing() -> Page<DeliveryRow> {
     }
 }
 
-fn statuses(asked: &Form) -> Vec<Choice> {
+/// To choose how those may stand that are meant.
+pub(crate) fn statuses(asked: &Form) -> Vec<Choice> {
     let choices = STATUSES.map(|status| {
         let word = status.as_str();
         Choice {
@@ -325,7 +332,9 @@ fn facts(row: &DeliveryRow, now: Timestamp) -> Vec<Fact> {
         Fact::new("Subscription", &*row.subscription_name).at(subscription),
         Fact::new("Client", row.client.to_string()),
     ];
-    facts.extend((row.campaign.as_deref()).map(|campaign| Fact::new("Campaign", campaign)));
+    facts.extend((row.campaign.as_deref()).map(|campaign| {
+        Fact::new("Campaign", campaign).at(campaigns::place(row.client, campaign, None))
+    }));
     facts.push(Fact::new("Published", moment(row.published_at, now)));
     facts.push(Fact::new("Attempts", row.attempts.to_string()));
     facts.extend((row.due_at).map(|at| Fact::new("Next attempt", moment(at, now))));

@@ -9,6 +9,7 @@ use tharsis::{
 };
 
 use super::{
+    campaigns,
     fields::Fact,
     layout::{self, Frame},
     markup::Badge,
@@ -102,7 +103,9 @@ fn facts(event: &EventRecord, now: Timestamp) -> Vec<Fact> {
         Fact::new("Type", &*event.event_type),
         Fact::new("Client", event.client.to_string()),
     ];
-    facts.extend((event.campaign.as_deref()).map(|campaign| Fact::new("Campaign", campaign)));
+    facts.extend((event.campaign.as_deref()).map(|campaign| {
+        Fact::new("Campaign", campaign).at(campaigns::place(event.client, campaign, None))
+    }));
     facts.extend((event.recipient.as_deref()).map(|recipient| Fact::new("Recipient", recipient)));
     facts.push(Fact::new("Published", moment(event.published_at, now)));
     for (name, at) in [

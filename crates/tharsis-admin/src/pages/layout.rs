@@ -42,10 +42,12 @@ pub(crate) struct Link {
 }
 
 /// Where one may go from everywhere.
-const PLACES: [(&str, &str); 3] = [
+const PLACES: [(&str, &str); 5] = [
     ("/", "Overview"),
     ("/subscriptions", "Subscriptions"),
     ("/deliveries", "Deliveries"),
+    ("/campaigns", "Campaigns"),
+    ("/replays", "Replays"),
 ];
 
 impl Frame {

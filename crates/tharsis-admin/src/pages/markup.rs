@@ -42,9 +42,10 @@ impl Badge {
     /// What it comes to, and its sign.
     fn kind(self) -> (&'static str, char) {
         match self.0 {
-            "delivered" | "active" | "healthy" => ("good", '✓'),
+            "delivered" | "active" | "healthy" | "done" => ("good", '✓'),
             "dead" | "refused" | "expired" | "suspended" | "open" => ("bad", '✕'),
-            "pending" | "retrying" | "throttled" | "half_open" | "not_routed" => ("waits", '…'),
+            "pending" | "retrying" | "throttled" | "half_open" | "not_routed" | "waiting"
+            | "running" => ("waits", '…'),
             "held" | "paused" => ("held", '‖'),
             _ => ("over", '–'),
         }

@@ -1,6 +1,7 @@
 //! The dashboard: pages for people, made here and without a script. They stand on what the API stands on: the same desk, the
 //! same documents of what happened, the same words for what is refused.
 
+mod campaigns;
 mod deliveries;
 mod events;
 mod fields;
@@ -9,6 +10,8 @@ mod guard;
 mod layout;
 mod markup;
 mod overview;
+mod progress;
+mod replays;
 mod sample;
 mod session;
 mod signin;
@@ -61,6 +64,21 @@ pub(crate) fn served() -> Vec<Door> {
         door(GET, "/deliveries/{event}/{subscription}", Read, deliveries::show),
         door(POST, "/deliveries/{event}/{subscription}/retry", Operate, deliveries::retry),
         door(POST, "/deliveries/{event}/{subscription}/cancel", Operate, deliveries::cancel),
+
+        door(GET, "/campaigns", Read, campaigns::find),
+        heavy(door(GET, "/campaigns/{id}", Read, campaigns::show)),
+        door(POST, "/campaigns/{id}/pause", Operate, campaigns::pause),
+        door(POST, "/campaigns/{id}/resume", Operate, campaigns::resume),
+        door(GET, "/campaigns/{id}/cancel", Operate, campaigns::cancellation),
+        door(POST, "/campaigns/{id}/cancel", Operate, campaigns::cancel),
+
+        door(GET, "/replays", Read, replays::list),
+        heavy(door(GET, "/replays/new", Operate, replays::form)),
+        heavy(door(POST, "/replays/new", Operate, replays::create)),
+        door(GET, "/replays/{id}", Read, replays::show),
+        door(POST, "/replays/{id}/pause", Operate, replays::pause),
+        door(POST, "/replays/{id}/resume", Operate, replays::resume),
+        door(POST, "/replays/{id}/cancel", Operate, replays::cancel),
 
         door(GET, "/events/{id}", Read, events::show),
     ]
