@@ -18,6 +18,7 @@ mod filter;
 mod fuzz;
 mod health;
 mod key;
+mod minute;
 #[cfg(feature = "model")]
 pub mod model;
 mod order;
@@ -45,6 +46,7 @@ pub use erasure::Erased;
 pub use error::StoreError;
 pub use health::{Transition, TransitionRecord};
 pub use key::{KeyRecord, KeyRotated, KeyState};
+pub use minute::{Depth, Latency, Minute};
 pub use order::{Blocked, LetGo};
 pub use outbox::{
     ASIDE, Attempt, Changed, Due, Fate, KEPT, LaneRead, Lease, Named, Outbox, PARKED, Pending,

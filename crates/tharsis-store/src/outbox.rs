@@ -11,7 +11,8 @@ use tharsis_core::{
 };
 
 use crate::{
-    Blocked, Claim, Claimed, Forgotten, LetGo, Retention, Stop, StoreError, Telling, Transition,
+    Blocked, Claim, Claimed, Forgotten, LetGo, Minute, Retention, Stop, StoreError, Telling,
+    Transition,
 };
 
 /// How many units of ownership there are.
@@ -621,6 +622,17 @@ pub trait Outbox: Send + Sync + 'static {
     /// Sees to what has to be done now and then, whoever owns what: partitions made ahead of time, former secrets
     /// forgotten that have signed no more for a day. Asked when a run begins and once an hour; several workers may be at it.
     fn maintain(&self, now: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Adds what was counted to the figures of these minutes, each of a client once, in one transaction: some hundreds at most.
+    /// A batch that is added again, for its answer was lost, may count twice; what a worker has not added when it is killed is
+    /// not counted. They are kept for 48 hours.
+    fn add_minutes<'a>(
+        &'a self,
+        minutes: &'a [(ClientId, Minute)],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Looks how much waits, and notes it for the minute that began then, unless somebody has.
+    fn note_depth(&self, at: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// What is not finished, for `run --until-idle` and for people: (unrouted events, deliveries due or waiting to be
     /// retried, deliveries held by a pause or a state, deliveries scheduled for later, commands).

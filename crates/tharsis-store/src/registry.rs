@@ -11,9 +11,9 @@ use tharsis_core::{
 };
 
 use crate::{
-    AlertRecord, Attempt, AuditRecord, By, Campaign, CampaignReport, Deed, Erased, KeyRecord,
-    KeyRotated, Outlived, Replay, ReplayChoice, ReplayDraft, Retention, Stop, StoreError, Survey,
-    TokenDraft, TokenRecord, TransitionRecord, Whereabouts,
+    AlertRecord, Attempt, AuditRecord, By, Campaign, CampaignReport, Deed, Depth, Erased,
+    KeyRecord, KeyRotated, Minute, Outlived, Replay, ReplayChoice, ReplayDraft, Retention, Stop,
+    StoreError, Survey, TokenDraft, TokenRecord, TransitionRecord, Whereabouts,
 };
 
 /// What people ask for: subscriptions and their secrets, the history, commands to the owner, and who may ask.
@@ -295,6 +295,20 @@ pub trait Registry: Send + Sync + 'static {
 
     /// How the database does, and what lies in it. Needs no key.
     fn survey(&self) -> impl Future<Output = Result<Survey, StoreError>> + Send;
+
+    /// What workers did in each minute from then on in which they did something, oldest first: for one client, or for all
+    /// together. Kept for 48 hours; the last seconds are not in it yet.
+    fn minutes(
+        &self,
+        client: Option<ClientId>,
+        since: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Minute>, StoreError>> + Send;
+
+    /// How much waited in each minute from then on in which a worker was there, oldest first. Kept for 48 hours.
+    fn depths(
+        &self,
+        since: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Depth>, StoreError>> + Send;
 
     /// The keys that secrets are sealed with: first the one that seals now, then those whose place others took, the latest
     /// first; at the end those that only this process has, or only what is sealed knows.

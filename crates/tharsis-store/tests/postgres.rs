@@ -28,7 +28,7 @@ use crate::schema::Schema;
 
 const CLIENT: &str = "b4aeba4e-a4c0-4896-866a-56f8bcb372fc";
 /// The migrations.
-const ALL: [&str; 12] = [
+const ALL: [&str; 13] = [
     "outbox",
     "profiles",
     "rate",
@@ -41,6 +41,7 @@ const ALL: [&str; 12] = [
     "replay",
     "retention",
     "token",
+    "minute",
 ];
 const DAY: Duration = Duration::from_secs(86_400);
 

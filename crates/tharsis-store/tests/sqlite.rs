@@ -150,6 +150,7 @@ async fn a_file_that_must_exist_is_not_made() {
             "replay",
             "retention",
             "token",
+            "minute",
         ]
     );
     assert_eq!(migrate().await.expect("migrates"), [""; 0]);
@@ -234,7 +235,7 @@ async fn many_open_a_new_file_at_once() {
     );
     assert_eq!(
         number(&mut conn, "SELECT count(*) FROM tharsis_migration").await,
-        12
+        13
     );
 }
 

@@ -148,6 +148,7 @@ async fn a_file_that_must_exist_is_made_by_migrate_alone() {
             "replay",
             "retention",
             "token",
+            "minute",
         ]
     );
     let emitter = Emitter::open(&url, options).await.unwrap();

@@ -52,7 +52,7 @@ pub(super) fn patience(effect: &Effect) -> Duration {
         Effect::Hold(_) | Effect::Release(..) => HOLD,
         Effect::Forget(..) | Effect::Maintain(_) => HOURLY,
         Effect::Count(_) | Effect::Tell(..) => LONG,
-        Effect::Look(..) | Effect::Weigh(..) => LOOK,
+        Effect::Look(..) | Effect::Weigh(..) | Effect::NoteDepth(_) => LOOK,
         _ => USUAL,
     }
 }
@@ -254,6 +254,12 @@ where
             }
             Effect::Weigh(lease, limit, now) => self.ask(patience, Input::Weigh, async move {
                 outbox.weigh(&lease, limit, now).await
+            }),
+            Effect::AddMinutes(minutes) => self.ask(patience, Input::AddMinutes, async move {
+                outbox.add_minutes(&minutes).await
+            }),
+            Effect::NoteDepth(at) => self.ask(patience, Input::NoteDepth, async move {
+                outbox.note_depth(at).await
             }),
             Effect::Forget(lease, retention, now) => {
                 self.ask(patience, Input::Forget, async move {

@@ -1,5 +1,6 @@
 mod doing;
 mod lanes;
+mod minutes;
 mod now;
 mod operation;
 mod ownership;

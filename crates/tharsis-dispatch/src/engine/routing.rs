@@ -23,6 +23,8 @@ pub(super) struct Routes {
     /// The revision of the registry that this is.
     pub(super) revision: i64,
     by_client: BTreeMap<ClientId, Vec<(i64, Arc<Target>)>>,
+    /// Whose each subscription is.
+    clients: HashMap<i64, ClientId>,
     /// Those of them who filter events.
     filtering: BTreeSet<ClientId>,
     /// Those of which this process cannot read all.
@@ -34,9 +36,11 @@ pub(super) struct Routes {
 impl Routes {
     pub(super) fn new(snapshot: &Snapshot) -> Self {
         let mut by_client: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut clients = HashMap::with_capacity(snapshot.targets.len());
         let (mut filtering, mut unreadable) = (BTreeSet::new(), BTreeSet::new());
         for (id, target) in &snapshot.targets {
             let settings = &target.subscription.settings;
+            clients.insert(*id, settings.client);
             if settings.filter.is_some() {
                 filtering.insert(settings.client);
             }
@@ -51,6 +55,7 @@ impl Routes {
         Self {
             revision: snapshot.revision,
             by_client,
+            clients,
             filtering,
             unreadable,
             stops: Arc::new(Stops::new(&snapshot.stops)),
@@ -66,6 +71,11 @@ impl Routes {
     pub(super) fn find(&self, number: i64) -> Option<&Subscription> {
         let found = self.targets().find(|(known, _)| *known == number);
         found.map(|(_, target)| &target.subscription)
+    }
+
+    /// Whose the one of this number is.
+    pub(super) fn client(&self, number: i64) -> Option<ClientId> {
+        self.clients.get(&number).copied()
     }
 
     /// Whether another one of the same client wants the event that tells of this.
@@ -290,17 +300,17 @@ const NOT_READ: Answer = Answer::CannotTell(Why::TooCostly);
 pub(super) struct Done {
     /// The lanes that got deliveries, and when the first of each is due.
     pub(super) lanes: Vec<Pending>,
-    /// Deliveries that ended at once.
-    pub(super) ended: u64,
+    /// Deliveries that ended at once: of which subscription, and how.
+    pub(super) ended: Vec<(i64, End)>,
 }
 
 /// Sums up what routing decided.
 pub(super) fn done(routed: &[Routed]) -> Done {
     let mut first: BTreeMap<i64, Timestamp> = BTreeMap::new();
-    let mut ended = 0;
+    let mut ended = Vec::new();
     for to in routed.iter().flat_map(|r| &r.to) {
-        if to.ends.is_some() {
-            ended += 1;
+        if let Some((end, _)) = to.ends {
+            ended.push((to.subscription, end));
             continue;
         }
         let at = first.entry(to.subscription).or_insert(to.due_at);
@@ -583,7 +593,7 @@ mod tests {
                 subscription: 1,
                 due_at,
             }],
-            ended: 1,
+            ended: vec![(1, End::Refused)],
         };
         let two = done(&route(&routes, &all[..2], &HashMap::new(), at(2_000)));
         assert_eq!(two, first(at(9_000)));

@@ -1,15 +1,15 @@
 use std::{sync::Arc, time::Instant};
 
 use tharsis_core::{
-    Invalid, Timestamp,
+    ClientId, Invalid, Timestamp,
     delivery::Outcome,
     order::OrderKey,
     signer::{self, Item, Request},
     subscription::Target,
 };
 use tharsis_store::{
-    Blocked, Changed, Due, LaneRead, Lease, LetGo, Pending, Pointer, Pointers, Position, Remaining,
-    Retention, Rows, Settlement, Shards, Snapshot, StoreError, Transition, WorkedOff,
+    Blocked, Changed, Due, LaneRead, Lease, LetGo, Minute, Pending, Pointer, Pointers, Position,
+    Remaining, Retention, Rows, Settlement, Shards, Snapshot, StoreError, Transition, WorkedOff,
 };
 
 use super::routing::{self, Routes};
@@ -107,6 +107,10 @@ pub(super) enum Effect {
     Weigh(Lease, Option<u64>, Timestamp),
     /// Carry out a chunk of commands.
     WorkOff(Lease, Timestamp),
+    /// Add to the figures of these minutes.
+    AddMinutes(Arc<Vec<(ClientId, Minute)>>),
+    /// Note how much waits in the minute that began then.
+    NoteDepth(Timestamp),
     /// End and forget a chunk of what is kept no longer.
     Forget(Lease, Retention, Timestamp),
     /// See to what has to be done now and then, whoever owns what.
@@ -143,6 +147,8 @@ pub(super) enum Input {
     Tell(Result<(), StoreError>),
     Weigh(Result<(), StoreError>),
     WorkOff(Result<WorkedOff, StoreError>),
+    AddMinutes(Result<(), StoreError>),
+    NoteDepth(Result<(), StoreError>),
     Forget(Result<WorkedOff, StoreError>),
     Maintain(Result<(), StoreError>),
     Count(Result<Remaining, StoreError>),

@@ -242,12 +242,15 @@ async fn close(
 
 const TOKENS: &str = "DELETE FROM token WHERE client = $1";
 
-const OF_CLIENT: [&str; 7] = [
+const OF_CLIENT: [&str; 8] = [
     "DELETE FROM transition WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)",
     "DELETE FROM alert WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)",
     // Who did what to them, and when, stays.
     "UPDATE audit SET detail = '{}' WHERE client = $1 AND action <> 'client.erased'",
     "DELETE FROM full_backlog WHERE client = $1",
+    // In the order in which workers add to them.
+    "DELETE FROM minute WHERE client = $1 AND at = ANY (ARRAY(
+         SELECT at FROM minute WHERE client = $1 ORDER BY at FOR UPDATE))",
     "DELETE FROM campaign_stop WHERE client = $1",
     // Those that were made meanwhile.
     TOKENS,

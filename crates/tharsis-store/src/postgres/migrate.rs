@@ -76,6 +76,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "token",
         sql: include_str!("../../migrations/postgres/0012_token.sql"),
     },
+    Migration {
+        version: 13,
+        name: "minute",
+        sql: include_str!("../../migrations/postgres/0013_minute.sql"),
+    },
 ];
 
 struct Migration {

@@ -2,20 +2,20 @@
 
 use bytes::Bytes;
 use tharsis_core::{
-    EventId, Invalid, Timestamp, WorkerId,
+    ClientId, EventId, Invalid, Timestamp, WorkerId,
     alert::{Case, Facts},
     event::Event,
     order::OrderKey,
 };
 
 use super::{
-    PostgresStore, alert, backlog, command, due, health, order, owner, partition, pointers, poke,
-    registry, remaining, retention, route, settle, subscription,
+    PostgresStore, alert, backlog, command, due, health, minute, order, owner, partition, pointers,
+    poke, registry, remaining, retention, route, settle, subscription,
 };
 use crate::{
-    Blocked, Changed, Claim, Claimed, Forgotten, LaneRead, Lease, LetGo, Outbox, Pending, Pointers,
-    Position, Published, Remaining, Retention, Routed, Rows, Settlement, Shards, Snapshot,
-    StoreError, Telling, Transition, WorkedOff, publishing,
+    Blocked, Changed, Claim, Claimed, Forgotten, LaneRead, Lease, LetGo, Minute, Outbox, Pending,
+    Pointers, Position, Published, Remaining, Retention, Routed, Rows, Settlement, Shards,
+    Snapshot, StoreError, Telling, Transition, WorkedOff, publishing,
 };
 
 impl Outbox for PostgresStore {
@@ -157,6 +157,14 @@ impl Outbox for PostgresStore {
         health::forget(self, now).await?;
         alert::raise_unreadable(self, now).await?;
         alert::forget(self, now).await
+    }
+
+    async fn add_minutes(&self, minutes: &[(ClientId, Minute)]) -> Result<(), StoreError> {
+        minute::add(self, minutes).await
+    }
+
+    async fn note_depth(&self, at: Timestamp) -> Result<(), StoreError> {
+        minute::note_depth(self, at).await
     }
 
     async fn remaining(&self, now: Timestamp) -> Result<Remaining, StoreError> {

@@ -11,7 +11,7 @@ use super::{
     command::{CHUNK, record_end},
     erasure,
     filter::first_at,
-    forget, owner,
+    forget, minute, owner,
     partition::{begin, end},
     value::Instant,
 };
@@ -19,6 +19,7 @@ use crate::{
     Forgotten, Lease, Outlived, Pending, Retention, Shards, StoreError, WorkedOff,
     erasure::SWEPT_AFTER,
     failpoint,
+    minute::MINUTES_KEPT,
     retention::{expiring, warned_since},
 };
 
@@ -148,6 +149,7 @@ pub(super) async fn forget(
         more: erasure::sweep(store, now - SWEPT_AFTER, now).await?,
         ..Forgotten::default()
     };
+    forgotten.more |= minute::forget(store, now - MINUTES_KEPT).await?;
     if let Some(before) = bounds.history {
         forgotten.events = forget::events_before(store, before).await?;
         forgotten.more |= forget_replays(store, before).await?;

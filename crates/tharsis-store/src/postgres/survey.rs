@@ -7,7 +7,7 @@ use super::{
 use crate::{Engine, MOST_COUNTED, PostgresEngine, StoreError, Survey};
 
 /// Where the planner knows the tables as empty, a count of some is a walk all the same: it ends soon.
-const COUNTS: &str = "
+pub(super) const COUNTS: &str = "
     SELECT clock_timestamp(),
            (SELECT count(*) FROM (SELECT FROM outbox LIMIT $1) o),
            (SELECT count(*) FROM (SELECT FROM delivery LIMIT $1) d),
@@ -15,7 +15,7 @@ const COUNTS: &str = "
                + (SELECT count(*) FROM replay WHERE finished_at IS NULL AND NOT paused)";
 
 /// The first of each shard, and of each lane that nothing holds.
-const FIRSTS: &str = "
+pub(super) const FIRSTS: &str = "
     SELECT (SELECT min(f.published_at)
             FROM shard s
             CROSS JOIN LATERAL (

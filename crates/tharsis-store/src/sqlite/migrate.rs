@@ -71,6 +71,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "token",
         sql: include_str!("../../migrations/sqlite/0012_token.sql"),
     },
+    Migration {
+        version: 13,
+        name: "minute",
+        sql: include_str!("../../migrations/sqlite/0013_minute.sql"),
+    },
 ];
 
 struct Migration {

@@ -40,6 +40,7 @@ mod health;
 mod history;
 mod key;
 mod migrate;
+mod minute;
 mod order;
 mod outbox;
 mod owner;

@@ -3,8 +3,8 @@
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{
-    SqliteStore, campaign, command, due, filter, history, order, publish, replay, retention, route,
-    settle, survey, token, whereabouts,
+    SqliteStore, campaign, command, due, filter, history, minute, order, publish, replay,
+    retention, route, settle, survey, token, whereabouts,
 };
 
 /// Table-valued functions over an argument are walked, that is what they are for; so are subqueries of what was read.
@@ -44,6 +44,7 @@ const HOT: &[&str] = &[
     history::ROWS,
     history::ATTEMPTS_OF_ALL,
     token::FIND,
+    minute::SINCE,
     whereabouts::BEFORE,
     retention::HELD,
     retention::EXPIRING,

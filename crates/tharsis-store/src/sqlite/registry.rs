@@ -11,17 +11,17 @@ use tharsis_core::{
 };
 
 use super::{
-    SqliteStore, alert, audit, campaign, command, erasure, health, history, key, release, replay,
-    retention, subscription, survey, token,
+    SqliteStore, alert, audit, campaign, command, erasure, health, history, key, minute, release,
+    replay, retention, subscription, survey, token,
     value::{blob, expect_changed, json},
     whereabouts,
     write::{Write, result_code},
 };
 use crate::{
     AlertRecord, Anew, AuditRecord, By, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
-    DeliveryFilter, DeliveryRow, Erased, EventRecord, KeyRecord, KeyRotated, Outlived, Page,
-    Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention, Stop, StopState,
-    StoreError, Survey, TokenDraft, TokenRecord, TransitionRecord, Whereabouts,
+    DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, KeyRecord, KeyRotated, Minute,
+    Outlived, Page, Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention,
+    Stop, StopState, StoreError, Survey, TokenDraft, TokenRecord, TransitionRecord, Whereabouts,
     audit::Deed,
     failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
@@ -499,6 +499,18 @@ impl Registry for SqliteStore {
 
     async fn survey(&self) -> Result<Survey, StoreError> {
         survey::survey(self).await
+    }
+
+    async fn minutes(
+        &self,
+        client: Option<ClientId>,
+        since: Timestamp,
+    ) -> Result<Vec<Minute>, StoreError> {
+        minute::since(self, client, since).await
+    }
+
+    async fn depths(&self, since: Timestamp) -> Result<Vec<Depth>, StoreError> {
+        minute::depths(self, since).await
     }
 
     async fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {

@@ -17,13 +17,14 @@ use super::{
     command::{CHUNK, end},
     erasure,
     filter::Pair,
-    owner,
+    minute, owner,
     value::{Millis, json},
 };
 use crate::{
     Forgotten, Lease, Outlived, Pending, Retention, StoreError, WorkedOff,
     erasure::SWEPT_AFTER,
     failpoint,
+    minute::MINUTES_KEPT,
     retention::{Held, expiring, warned_since},
 };
 
@@ -211,6 +212,7 @@ pub(super) async fn forget(
         more: erasure::sweep(store, now - SWEPT_AFTER).await?,
         ..Forgotten::default()
     };
+    forgotten.more |= minute::forget(store, now - MINUTES_KEPT).await?;
     if let Some(before) = bounds.history {
         let more;
         (forgotten.events, more) = forget_events(store, before).await?;

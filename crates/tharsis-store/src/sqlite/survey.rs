@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{Engine, MOST_COUNTED, Shards, SqliteEngine, StoreError, Survey};
 
-const COUNTS: &str = "
+pub(super) const COUNTS: &str = "
     SELECT (SELECT count(*) FROM (SELECT 1 FROM tharsis_outbox LIMIT ?1)),
            (SELECT count(*) FROM (SELECT 1 FROM tharsis_delivery LIMIT ?1)),
            (SELECT count(*) FROM tharsis_command) + (SELECT count(*) FROM tharsis_release)

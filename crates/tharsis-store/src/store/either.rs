@@ -20,11 +20,11 @@ use tharsis_core::{
 use super::{Boxed, Store, boxed};
 use crate::{
     AlertRecord, Anew, AuditRecord, Blocked, By, Campaign, CampaignReport, Changed, Claim, Claimed,
-    CommandAccepted, Deed, DeliveryDetail, DeliveryFilter, DeliveryRow, Erased, EventRecord,
-    Forgotten, KeyRecord, KeyRotated, LaneRead, Lease, LetGo, Outbox, Outlived, Page, Pending,
-    Pointers, Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice, ReplayDraft,
-    Retention, Routed, Rows, Settlement, Shards, Snapshot, Stop, StoreError, Survey, Telling,
-    TokenDraft, TokenRecord, Transition, TransitionRecord, Whereabouts, WorkedOff,
+    CommandAccepted, Deed, DeliveryDetail, DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord,
+    Forgotten, KeyRecord, KeyRotated, LaneRead, Lease, LetGo, Minute, Outbox, Outlived, Page,
+    Pending, Pointers, Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice,
+    ReplayDraft, Retention, Routed, Rows, Settlement, Shards, Snapshot, Stop, StoreError, Survey,
+    Telling, TokenDraft, TokenRecord, Transition, TransitionRecord, Whereabouts, WorkedOff,
 };
 
 /// Asks the one it is.
@@ -98,6 +98,8 @@ impl Outbox for Store {
         fn expire(lease: &'a Lease, retention: &'a Retention, now: Timestamp) -> WorkedOff;
         fn forget(retention: &'a Retention, now: Timestamp) -> Forgotten;
         fn maintain(now: Timestamp) -> ();
+        fn add_minutes(minutes: &'a [(ClientId, Minute)]) -> ();
+        fn note_depth(at: Timestamp) -> ();
         fn remaining(now: Timestamp) -> Remaining;
     }
 }
@@ -125,6 +127,8 @@ impl Registry for Store {
         fn erase(whose: &'a Erasure, by: By<'a>, tell: &'a (dyn Fn(&Erased) + Sync)) -> Erased;
         fn outlived(retention: &'a Retention, now: Timestamp) -> Outlived;
         fn survey() -> Survey;
+        fn minutes(client: Option<ClientId>, since: Timestamp) -> Vec<Minute>;
+        fn depths(since: Timestamp) -> Vec<Depth>;
         fn keys() -> Vec<KeyRecord>;
         fn prepare_key() -> String;
         fn rotate_key(by: By<'a>, tell: &'a (dyn Fn(u64) + Sync)) -> KeyRotated;

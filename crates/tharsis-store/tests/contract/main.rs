@@ -14,6 +14,7 @@ mod health;
 mod history;
 mod jobs;
 mod keys;
+mod minutes;
 mod order;
 mod ownership;
 mod publishing;
@@ -218,6 +219,13 @@ macro_rules! every_story {
                 the_tokens_of_a_client_go_with_it,
                 no_worker_is_told_of_tokens,
                 whoever_is_of_one_client_revokes_its_tokens_alone,
+            }
+            minutes {
+                what_is_added_to_a_minute_is_summed,
+                each_client_has_its_own_figures,
+                figures_are_forgotten_after_two_days,
+                the_figures_of_a_client_go_with_it,
+                how_much_waits_is_noted_once_a_minute,
             }
             survey {
                 what_waits_and_who_delivers_is_counted,

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use tharsis_core::{
-    EventId, Invalid, Timestamp, WorkerId,
+    ClientId, EventId, Invalid, Timestamp, WorkerId,
     alert::{Case, Facts},
     delivery::{Fault, Outcome},
     event::Event,
@@ -17,9 +17,9 @@ use tharsis_core::{
     signer::Request,
 };
 use tharsis_store::{
-    Blocked, Changed, Claim, Claimed, Forgotten, LaneRead, Lease, LetGo, Outbox, Pending, Pointers,
-    Position, Published, Remaining, Retention, Routed, Rows, Settlement, Shards, Snapshot,
-    StoreError, Telling, Transition, WorkedOff,
+    Blocked, Changed, Claim, Claimed, Forgotten, LaneRead, Lease, LetGo, Minute, Outbox, Pending,
+    Pointers, Position, Published, Remaining, Retention, Routed, Rows, Settlement, Shards,
+    Snapshot, StoreError, Telling, Transition, WorkedOff,
 };
 use tokio::{sync::oneshot, time::Instant};
 
@@ -198,6 +198,14 @@ impl Outbox for Shared {
     }
 
     async fn weigh(&self, _: &Lease, _: Option<u64>, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn add_minutes(&self, _: &[(ClientId, Minute)]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn note_depth(&self, _: Timestamp) -> Result<(), StoreError> {
         Ok(())
     }
 

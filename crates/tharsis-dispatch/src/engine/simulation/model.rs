@@ -13,7 +13,7 @@ use tharsis_core::{
     subscription::{State, Target as Subscribed},
 };
 use tharsis_store::{
-    Attempt, Due, Fate, LaneRead, Pointer, Position, Remaining, Rows, Settlement, Shards,
+    Attempt, Due, Fate, LaneRead, Minute, Pointer, Position, Remaining, Rows, Settlement, Shards,
     StoreError, WorkedOff, model,
 };
 
@@ -33,6 +33,8 @@ pub(in crate::engine) struct Model {
     start: Instant,
     pub(in crate::engine) skew: i64,
     pub(in crate::engine) maintained: usize,
+    /// What was done for all clients.
+    pub(in crate::engine) figures: Minute,
     published: usize,
 }
 
@@ -57,6 +59,7 @@ impl Model {
             start,
             skew: 1_000_000,
             maintained: 0,
+            figures: Minute::default(),
             published: 0,
         }
     }
@@ -229,6 +232,13 @@ impl Model {
             Effect::WorkOff(lease, now) => Input::WorkOff(self.work_off(lease, *now)),
             Effect::Tell(..) => Input::Tell(Ok(())),
             Effect::Weigh(..) => Input::Weigh(Ok(())),
+            Effect::AddMinutes(minutes) => {
+                for (_, minute) in minutes.iter() {
+                    self.figures.merge(minute);
+                }
+                Input::AddMinutes(Ok(()))
+            }
+            Effect::NoteDepth(_) => Input::NoteDepth(Ok(())),
             Effect::Forget(..) => Input::Forget(Ok(WorkedOff::default())),
             Effect::Maintain(_) => {
                 self.maintained += 1;
@@ -304,6 +314,8 @@ pub(in crate::engine) fn failed(effect: &Effect, asked: Instant) -> Input {
         Effect::WorkOff(..) => Input::WorkOff(error()),
         Effect::Tell(..) => Input::Tell(error()),
         Effect::Weigh(..) => Input::Weigh(error()),
+        Effect::AddMinutes(_) => Input::AddMinutes(error()),
+        Effect::NoteDepth(_) => Input::NoteDepth(error()),
         Effect::Forget(..) => Input::Forget(error()),
         Effect::Maintain(_) => Input::Maintain(error()),
         Effect::Count(_) => Input::Count(error()),

@@ -270,6 +270,39 @@ fn a_summary_counts_what_ended_when_it_was_routed() {
 }
 
 #[test]
+fn figures_are_written_down_every_ten_seconds_and_at_the_end() {
+    let mut world = world(1, &[Receiver::Healthy]);
+    world.start_engine();
+    world.publish(client(1));
+    world.run_for(9 * SEC);
+    assert_eq!(world.model.figures.attempts, 0);
+    world.run_for(2 * SEC);
+    assert_eq!(world.model.figures.attempts, 1);
+    world.publish(client(1));
+    world.run_for(SEC);
+    world.input(Input::Shutdown);
+    world.run_for(SEC);
+    assert!(!world.is_running());
+    assert_eq!(world.model.figures.attempts, 2);
+}
+
+#[test]
+fn figures_count_every_attempt_and_every_end() {
+    stories(10, |seed| {
+        let mut world = world(seed, &[Receiver::Healthy, Receiver::Broken]);
+        for _ in 0..10 {
+            world.publish(client(1));
+        }
+        world.publish_with(client(1), Some(Duration::ZERO), None);
+        run_until_idle(&mut world, Duration::from_secs(3_600));
+        let figures = &world.model.figures;
+        assert_eq!((figures.attempts, figures.failed), (10 + 10 * 4, 10 * 4));
+        assert_eq!((figures.delivered, figures.dead), (10, 10));
+        assert_eq!((figures.expired, figures.latency.count()), (2, 10));
+    });
+}
+
+#[test]
 fn a_receiver_that_is_gone_is_suspended_and_its_deliveries_are_held() {
     let mut world = world(1, &[Receiver::Gone]);
     for _ in 0..10 {

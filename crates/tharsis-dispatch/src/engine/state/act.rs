@@ -5,10 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tharsis_store::{Lease, StopState};
+use tharsis_store::{Lease, Minute, StopState};
 use tracing::warn;
 
-use super::{DISCOVERY, MAINTENANCE, READ_AGAIN, REVIEW, SAFETY, State, Stopping, TELLING, Trust};
+use super::{
+    COUNTED, DEPTH, DISCOVERY, MAINTENANCE, READ_AGAIN, REVIEW, SAFETY, State, Stopping, TELLING,
+    Trust,
+};
 use crate::engine::{
     Until,
     lanes::Pick,
@@ -28,7 +31,8 @@ pub(in crate::engine) const UNSETTLED: usize = 2048;
 /// How long settling and releasing may take once the grace period has passed.
 const LAST: Duration = Duration::from_secs(2);
 
-/// How long the last count may take: it goes through the whole backlog, and nobody waits for a figure.
+/// How long the last count may take, and the last figures to be written down: the count goes through the whole backlog, and
+/// nobody waits for a figure.
 const LAST_COUNT: Duration = Duration::from_millis(300);
 
 impl State {
@@ -72,6 +76,7 @@ impl State {
         self.read(lease, moment, alarm, effects);
         self.settle(lease, now, alarm, effects);
         self.write_transitions(lease, alarm, effects);
+        self.write_figures(moment, alarm, effects);
         self.see_whether_idle(moment, alarm, effects);
     }
 
@@ -274,6 +279,25 @@ impl State {
         }
     }
 
+    fn write_figures(&mut self, now: Now, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
+        if alarm.rings_every(COUNTED, &mut self.minutes_at) && !self.minutes.is_empty() {
+            self.does.add_minutes.want();
+        }
+        self.write_minutes(alarm, effects);
+        if alarm.rings_every(DEPTH, &mut self.depth_at) {
+            self.does.note_depth.want();
+        }
+        if self.does.note_depth.starts(alarm) {
+            effects.push(Effect::NoteDepth(Minute::start(now.clock)));
+        }
+    }
+
+    fn write_minutes(&mut self, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
+        if !self.minutes.is_empty() && self.does.add_minutes.starts(alarm) {
+            effects.push(Effect::AddMinutes(self.minutes.begin()));
+        }
+    }
+
     fn see_whether_idle(&mut self, now: Now, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
         if self.options.until != Until::Idle || !self.is_at_rest() || self.does.count.is_under_way()
         {
@@ -309,6 +333,10 @@ impl State {
             return;
         }
         let unsettled = self.is_unsettled();
+        if !unsettled && !self.does.add_minutes.is_under_way() {
+            self.does.add_minutes.want();
+            self.write_minutes(alarm, effects);
+        }
         match self.ownership.lease(now) {
             Some(lease) => {
                 self.leave(lease, now, alarm, effects);
@@ -331,11 +359,14 @@ impl State {
             count_until: Some(count_until),
             ..stopping
         });
-        if stopping.counted || alarm.rings(count_until) {
+        let is_all = stopping.counted && self.minutes.is_empty();
+        if is_all || alarm.rings(count_until) {
             self.finish(effects);
             return;
         }
-        self.does.count.want();
+        if !stopping.counted {
+            self.does.count.want();
+        }
         if self.does.count.starts(alarm) {
             effects.push(Effect::Count(self.ownership.clock(now)));
         }

@@ -11,6 +11,7 @@ use tracing::warn;
 use super::{
     Options, Summary,
     lanes::Lanes,
+    minutes::Minutes,
     now::Now,
     operation::Operation,
     ownership::Ownership,
@@ -42,6 +43,12 @@ const REVIEW: Duration = Duration::from_millis(250);
 /// Whether people are to be told something is looked at this often.
 const TELLING: Duration = Duration::from_secs(5);
 
+/// Figures are written down this often; what was counted since is lost with the worker.
+const COUNTED: Duration = Duration::from_secs(10);
+
+/// Whether it is noted how much waits in the present minute is looked at this often, so that none is missed.
+const DEPTH: Duration = Duration::from_secs(20);
+
 /// What has to be done now and then is seen to this often, and sooner where it failed.
 const MAINTENANCE: Duration = Duration::from_secs(60 * 60);
 const MAINTENANCE_AGAIN: Duration = Duration::from_secs(60);
@@ -65,6 +72,7 @@ pub(super) struct State {
     trust: Trust,
     lanes: Lanes,
     settling: Settling,
+    minutes: Minutes,
     /// How receivers do, as it is being written down, or was and is to be written again.
     transitions: Option<Arc<Vec<Transition>>>,
     /// Read, but not yet routed: a newer registry must be loaded first.
@@ -80,6 +88,8 @@ pub(super) struct State {
     read_again_at: Instant,
     tell_at: Instant,
     weigh_at: Instant,
+    minutes_at: Instant,
+    depth_at: Instant,
     maintain_at: Instant,
     forget_at: Instant,
     review_at: Instant,
@@ -106,6 +116,8 @@ struct Operations {
     transition: Operation,
     tell: Operation,
     weigh: Operation,
+    add_minutes: Operation,
+    note_depth: Operation,
     work_off: Operation,
     maintain: Operation,
     forget: Operation,
@@ -145,6 +157,7 @@ impl State {
             lanes: Lanes::new(options.max_in_flight, options.cache_bytes),
             options,
             settling: Settling::default(),
+            minutes: Minutes::default(),
             transitions: None,
             unrouted: None,
             routed_at: Timestamp::default(),
@@ -156,6 +169,8 @@ impl State {
             read_again_at: now,
             tell_at: now,
             weigh_at: now,
+            minutes_at: now + COUNTED,
+            depth_at: now + DEPTH,
             maintain_at: now,
             forget_at: now,
             review_at: now + REVIEW,

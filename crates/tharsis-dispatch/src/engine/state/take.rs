@@ -46,6 +46,8 @@ impl State {
             Input::Tell(result) => self.told(result, now),
             Input::WorkOff(result) => self.worked_off(result, now),
             Input::Weigh(result) => self.weighed(result, now),
+            Input::AddMinutes(result) => self.added_minutes(result, now),
+            Input::NoteDepth(result) => self.noted_depth(result, now),
             Input::Forget(result) => self.forgot(result, now),
             Input::Maintain(result) => self.maintained(result, now),
             Input::Count(result) => self.counted(result, now),
@@ -151,8 +153,16 @@ impl State {
     fn routed(&mut self, result: Result<routing::Done, StoreError>, now: Instant) {
         if let Some(done) = self.answer(|does| &mut does.route, result, now) {
             self.note(&done.lanes, now);
-            self.summary.ended += done.ended;
-            self.options.progress.ended.fetch_add(done.ended, Relaxed);
+            let ended = u64::try_from(done.ended.len()).unwrap_or(u64::MAX);
+            self.summary.ended += ended;
+            self.options.progress.ended.fetch_add(ended, Relaxed);
+            let clock = self.ownership.clock(now);
+            for (subscription, end) in done.ended {
+                let routes = self.routes.as_deref();
+                if let Some(client) = routes.and_then(|routes| routes.client(subscription)) {
+                    self.minutes.ended(client, end, clock);
+                }
+            }
             self.does.point.want();
             self.worked(now);
         }
@@ -311,6 +321,7 @@ impl State {
             clock: self.ownership.clock(now),
         };
         let (lanes, summary, load) = (&mut self.lanes, &mut self.summary, &mut self.does.load);
+        let (minutes, routes) = (&mut self.minutes, self.routes.as_deref());
         let before = *summary;
         self.settling.done(left_alone, |settlement, left_alone| {
             let lane = settlement.position.subscription;
@@ -324,6 +335,9 @@ impl State {
             }
             if unchanged {
                 return;
+            }
+            if let Some(client) = routes.and_then(|routes| routes.client(lane)) {
+                minutes.settled(client, settlement);
             }
             match settlement.fate {
                 Fate::Ended(End::Delivered) => summary.delivered += 1,
@@ -394,6 +408,43 @@ impl State {
                 warn!(
                     error,
                     "backlogs could not be looked at; it will be tried again"
+                );
+                self.read_all_again();
+            }
+        }
+    }
+
+    /// Whatever came of it, deliveries go on. What was not written down is, the next time.
+    fn added_minutes(&mut self, result: Result<(), StoreError>, now: Instant) {
+        match result {
+            Ok(()) => {
+                self.does.add_minutes.succeeded();
+                if self.minutes.done() {
+                    self.does.add_minutes.want();
+                }
+            }
+            Err(error) => {
+                self.does.add_minutes.failed(now, self.random.next());
+                let error: &dyn std::error::Error = &error;
+                warn!(
+                    error,
+                    "figures could not be written down; it will be tried again"
+                );
+                self.read_all_again();
+            }
+        }
+    }
+
+    /// Whatever came of it, deliveries go on.
+    fn noted_depth(&mut self, result: Result<(), StoreError>, now: Instant) {
+        match result {
+            Ok(()) => self.does.note_depth.succeeded(),
+            Err(error) => {
+                self.does.note_depth.failed(now, self.random.next());
+                let error: &dyn std::error::Error = &error;
+                warn!(
+                    error,
+                    "it could not be noted how much waits; it will be tried again"
                 );
                 self.read_all_again();
             }

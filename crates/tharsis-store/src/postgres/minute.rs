@@ -1,0 +1,188 @@
+//! Figures of each minute, as rows.
+
+use std::{array, time::Duration};
+
+use sqlx::{FromRow, Row as _, postgres::PgRow};
+use tharsis_core::{ClientId, Timestamp};
+use uuid::Uuid;
+
+use super::{
+    PostgresStore,
+    command::CHUNK,
+    survey::{COUNTS, FIRSTS},
+    value::{Instant, corrupt},
+};
+use crate::{
+    Depth, MOST_COUNTED, Minute, StoreError,
+    minute::{self, each_count},
+};
+
+impl FromRow<'_, PgRow> for Minute {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let Instant(at) = row.try_get(0)?;
+        let mut counts = [0; minute::COUNTS];
+        for (column, count) in (1..).zip(&mut counts) {
+            *count = row.try_get::<i64, usize>(column)?;
+        }
+        Ok(Self::counted(at, counts))
+    }
+}
+
+impl FromRow<'_, PgRow> for Depth {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let Instant(at) = row.try_get(0)?;
+        let waiting: i64 = row.try_get(1)?;
+        let overdue_ms: Option<i64> = row.try_get(2)?;
+        Ok(Self {
+            at,
+            waiting: waiting.unsigned_abs(),
+            overdue: overdue_ms.map(|millis| Duration::from_millis(millis.unsigned_abs())),
+        })
+    }
+}
+
+macro_rules! name {
+    ($column:literal) => {
+        concat!($column)
+    };
+}
+
+macro_rules! added {
+    ($column:literal) => {
+        concat!($column, " = m.", $column, " + excluded.", $column)
+    };
+}
+
+macro_rules! sum {
+    ($column:literal) => {
+        concat!("sum(", $column, ")::bigint")
+    };
+}
+
+/// In the order of their keys, so that of two workers who add to the same ones none has what the other waits for.
+const ADD: &str = concat!(
+    "INSERT INTO minute AS m (at, client, ",
+    each_count!(name),
+    ")
+     SELECT *
+     FROM unnest(
+         $1::timestamptz[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+         $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
+         $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[],
+         $22::bigint[], $23::bigint[]) AS r (at, client, ",
+    each_count!(name),
+    ")
+     ORDER BY r.at, r.client
+     ON CONFLICT (at, client) DO UPDATE SET ",
+    each_count!(added)
+);
+
+/// One statement, which is a transaction of its own.
+pub(super) async fn add(
+    store: &PostgresStore,
+    minutes: &[(ClientId, Minute)],
+) -> Result<(), StoreError> {
+    let at: Vec<Instant> = (minutes.iter())
+        .map(|(_, minute)| Instant(minute.at))
+        .collect();
+    let clients: Vec<Uuid> = (minutes.iter())
+        .map(|(client, _)| *client.as_uuid())
+        .collect();
+    let mut columns: [Vec<i64>; minute::COUNTS] = array::from_fn(|_| Vec::new());
+    for (_, minute) in minutes {
+        for (column, count) in columns.iter_mut().zip(minute.counts()) {
+            column.push(count);
+        }
+    }
+    let mut add = sqlx::query(ADD).bind(at).bind(clients);
+    for column in columns {
+        add = add.bind(column);
+    }
+    add.execute(&mut *store.0.engine.get().await?).await?;
+    Ok(())
+}
+
+const SINCE: &str = concat!(
+    "SELECT at, ",
+    each_count!(sum),
+    " FROM minute
+      WHERE at >= $1 AND ($2::uuid IS NULL OR client = $2)
+      GROUP BY at
+      ORDER BY at"
+);
+
+pub(super) async fn since(
+    store: &PostgresStore,
+    client: Option<ClientId>,
+    since: Timestamp,
+) -> Result<Vec<Minute>, StoreError> {
+    Ok(sqlx::query_as(SINCE)
+        .bind(Instant(since))
+        .bind(client.map(|client| *client.as_uuid()))
+        .fetch_all(&mut *store.0.lists.get().await?)
+        .await?)
+}
+
+/// Looks first whether somebody has noted it, for to count goes through much.
+pub(super) async fn note_depth(store: &PostgresStore, at: Timestamp) -> Result<(), StoreError> {
+    let mut engine = store.0.engine.get().await?;
+    let is_noted: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM depth WHERE at = $1)")
+        .bind(Instant(at))
+        .fetch_one(&mut *engine)
+        .await?;
+    if is_noted {
+        return Ok(());
+    }
+    let (_, due_since): (Option<Instant>, Option<Instant>) =
+        sqlx::query_as(FIRSTS).fetch_one(&mut *engine).await?;
+    drop(engine);
+    let mut lists = store.0.lists.get().await?;
+    let (Instant(clock), unrouted, unfinished, _): (_, i64, i64, i64) = sqlx::query_as(COUNTS)
+        .bind(i64::try_from(MOST_COUNTED).map_err(corrupt)?)
+        .fetch_one(&mut *lists)
+        .await?;
+    let overdue_ms = due_since
+        .filter(|Instant(due)| *due <= clock)
+        .map(|Instant(due)| clock.as_millis() - due.as_millis());
+    sqlx::query(
+        "INSERT INTO depth (at, waiting, overdue_ms) VALUES ($1, $2, $3) ON CONFLICT (at) DO NOTHING",
+    )
+    .bind(Instant(at))
+    .bind(unrouted + unfinished)
+    .bind(overdue_ms)
+    .execute(&mut *lists)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn depths(
+    store: &PostgresStore,
+    since: Timestamp,
+) -> Result<Vec<Depth>, StoreError> {
+    Ok(
+        sqlx::query_as("SELECT at, waiting, overdue_ms FROM depth WHERE at >= $1 ORDER BY at")
+            .bind(Instant(since))
+            .fetch_all(&mut *store.0.lists.get().await?)
+            .await?,
+    )
+}
+
+/// Some of what is older. Who is at it at the same moment takes others. Returns whether there may be more.
+pub(super) async fn forget(store: &PostgresStore, before: Timestamp) -> Result<bool, StoreError> {
+    let mut lists = store.0.lists.get().await?;
+    // There is one row a minute.
+    sqlx::query("DELETE FROM depth WHERE at < $1")
+        .bind(Instant(before))
+        .execute(&mut *lists)
+        .await?;
+    let gone = sqlx::query(
+        "DELETE FROM minute WHERE ctid = ANY (ARRAY(
+             SELECT ctid FROM minute WHERE at < $1 ORDER BY at, client LIMIT $2 FOR UPDATE SKIP LOCKED))",
+    )
+    .bind(Instant(before))
+    .bind(i64::from(CHUNK))
+    .execute(&mut *lists)
+    .await?
+    .rows_affected();
+    Ok(gone == u64::from(CHUNK))
+}

@@ -1,0 +1,127 @@
+//! Figures of each minute.
+
+use std::time::Duration;
+
+use tharsis_core::{Timestamp, delivery::End, erasure::Erasure};
+use tharsis_store::{By, Depth, Minute, Outbox, Registry, Retention};
+
+use crate::harness::{House, Store, client, event, seconds};
+
+/// In the minute that began so many after a certain instant.
+fn at(minute: u64) -> Timestamp {
+    Timestamp::from_millis(1_700_000_040_000) + seconds(60 * minute)
+}
+
+/// One that delivered so many and had one fail.
+fn minute(of: u64, delivered: u64) -> Minute {
+    let mut minute = Minute::of(at(of));
+    for n in 0..delivered {
+        minute.attempted(Duration::from_millis(n * 7), true);
+        minute.ended(End::Delivered);
+    }
+    minute.attempted(Duration::from_millis(300), false);
+    minute.ended(End::Dead);
+    minute
+}
+
+async fn add(store: &Store, minutes: &[(u8, Minute)]) {
+    let of = |(n, minute): &(u8, Minute)| (client(*n), minute.clone());
+    let minutes: Vec<_> = minutes.iter().map(of).collect();
+    store.add_minutes(&minutes).await.expect("added");
+}
+
+async fn minutes(store: &Store, of: Option<u8>, since: Timestamp) -> Vec<Minute> {
+    let found = store.minutes(of.map(client), since).await;
+    found.expect("figures")
+}
+
+pub(crate) async fn what_is_added_to_a_minute_is_summed(store: Store) {
+    assert_eq!(minutes(&store, None, at(0)).await, []);
+    add(&store, &[]).await;
+    let (first, second) = (minute(0, 3), minute(0, 40));
+    add(&store, &[(1, first.clone())]).await;
+    assert_eq!(minutes(&store, Some(1), at(0)).await, [first.clone()]);
+    add(&store, &[(1, second.clone()), (1, minute(1, 1))]).await;
+    let mut both = first;
+    both.merge(&second);
+    assert_eq!(minutes(&store, Some(1), at(0)).await, [both, minute(1, 1)]);
+}
+
+pub(crate) async fn each_client_has_its_own_figures(store: Store) {
+    let (ours, theirs) = (minute(0, 3), minute(0, 5));
+    // In no order.
+    let all = [(2, minute(1, 1)), (2, theirs.clone()), (1, ours.clone())];
+    add(&store, &all).await;
+    assert_eq!(minutes(&store, Some(1), at(0)).await, [ours.clone()]);
+    assert_eq!(
+        minutes(&store, Some(2), at(0)).await,
+        [theirs.clone(), minute(1, 1)]
+    );
+    assert_eq!(minutes(&store, Some(3), at(0)).await, []);
+    let mut both = ours;
+    both.merge(&theirs);
+    assert_eq!(minutes(&store, None, at(0)).await, [both, minute(1, 1)]);
+    assert_eq!(minutes(&store, None, at(1)).await, [minute(1, 1)]);
+    assert_eq!(minutes(&store, None, at(2)).await, []);
+}
+
+pub(crate) async fn figures_are_forgotten_after_two_days(store: Store) {
+    let (first, second) = (minute(0, 1), minute(1, 1));
+    add(&store, &[(1, first), (1, second.clone())]).await;
+    for minute in 0..2 {
+        store.note_depth(at(minute)).await.expect("noted");
+    }
+    let later = at(1) + seconds(48 * 60 * 60);
+    let forget = async |now| {
+        while (store.forget(&Retention::FOREVER, now).await)
+            .expect("forgotten")
+            .more
+        {}
+    };
+    forget(at(0) + seconds(48 * 60 * 60)).await;
+    assert_eq!(minutes(&store, None, at(0)).await.len(), 2);
+    forget(later).await;
+    assert_eq!(minutes(&store, None, at(0)).await, [second]);
+    let depths = store.depths(at(0)).await.expect("depths");
+    assert_eq!(depths.len(), 1);
+    assert_eq!(depths[0].at, at(1));
+}
+
+pub(crate) async fn the_figures_of_a_client_go_with_it(store: Store) {
+    let house = House::new(store).await;
+    let theirs = minute(0, 5);
+    add(&house.store, &[(1, minute(0, 3)), (2, theirs.clone())]).await;
+    let whose = Erasure::Client(client(1));
+    let by = By::new("sre", house.now);
+    house
+        .store
+        .erase(&whose, by, &|_| {})
+        .await
+        .expect("erased");
+    assert_eq!(minutes(&house.store, Some(1), at(0)).await, []);
+    assert_eq!(minutes(&house.store, None, at(0)).await, [theirs]);
+}
+
+pub(crate) async fn how_much_waits_is_noted_once_a_minute(store: Store) {
+    let house = House::new(store).await;
+    house.store.note_depth(at(0)).await.expect("noted");
+    house.routed(6).await;
+    house.publish(&[event(client(1), 10)]).await;
+    for minute in [0, 1, 1] {
+        house.store.note_depth(at(minute)).await.expect("noted");
+    }
+    let depths = house.store.depths(at(0)).await.expect("depths");
+    let [empty, full] = &depths[..] else {
+        panic!("{depths:?}");
+    };
+    let expected = Depth {
+        at: at(0),
+        waiting: 0,
+        overdue: None,
+    };
+    assert_eq!(*empty, expected);
+    assert_eq!((full.at, full.waiting), (at(1), 7));
+    assert!(full.overdue.is_some_and(|overdue| overdue < seconds(60)));
+    let last = house.store.depths(at(1)).await.expect("depths");
+    assert_eq!(last, [*full]);
+}
