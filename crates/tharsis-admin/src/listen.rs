@@ -37,22 +37,23 @@ pub(crate) struct Bounds {
     pub(crate) grace: Duration,
 }
 
-/// Answers what comes until `shutdown` resolves, and the requests that came before.
+/// Answers what comes until `shutdown` resolves, and the requests that came before. Whoever holds the other end of `end` learns
+/// of it at once.
 pub(crate) async fn listen(
     listener: TcpListener,
     router: Router,
     bounds: Bounds,
+    end: watch::Sender<()>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let places = Arc::new(Semaphore::new(bounds.connections));
-    let (end, ended) = watch::channel(());
     let mut open = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
             (stream, from, place) = accept(&listener, &places) => {
-                open.spawn(answer(stream, from, router.clone(), bounds, ended.clone(), place));
+                open.spawn(answer(stream, from, router.clone(), bounds, end.subscribe(), place));
             }
             Some(ended) = open.join_next() => {
                 if let Err(error) = ended {

@@ -12,7 +12,11 @@ use axum::{
 };
 use bytes::Bytes;
 use tharsis::{Emitter, Registry, Timestamp, egress::Policy, profile::Profiles, token::Permission};
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 
 use crate::{
     Problem, Route,
@@ -22,7 +26,7 @@ use crate::{
     limit::Limits,
     listen::{Bounds, listen},
     openapi::{document, openapi},
-    pages::{self, Sessions},
+    pages::{self, Sessions, Streams},
     routes::served,
 };
 
@@ -88,6 +92,9 @@ pub(crate) struct House {
     pub(crate) known: Arc<Known>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) sessions: Arc<Sessions>,
+    pub(crate) streams: Arc<Streams>,
+    /// Closed once it ends.
+    pub(crate) ended: watch::Receiver<()>,
     pub(crate) options: Arc<Options>,
 }
 
@@ -182,10 +189,12 @@ pub async fn serve(
         patience: options.patience,
         grace: options.grace,
     };
-    listen(listener, router(emitter, options), bounds, shutdown).await;
+    let (end, ended) = watch::channel(());
+    let router = router(emitter, options, ended);
+    listen(listener, router, bounds, end, shutdown).await;
 }
 
-fn router(emitter: Arc<Emitter>, options: Options) -> Router {
+fn router(emitter: Arc<Emitter>, options: Options, ended: watch::Receiver<()>) -> Router {
     let (served, shown) = (served(), pages::served());
     let doors = served.iter().chain(&shown);
     let house = House {
@@ -196,6 +205,8 @@ fn router(emitter: Arc<Emitter>, options: Options) -> Router {
         known: Arc::default(),
         limits: Arc::new(Limits::new(options.rate, options.clock)),
         sessions: Arc::default(),
+        streams: Arc::default(),
+        ended,
         options: Arc::new(options),
     };
     let mut router = Router::new();

@@ -96,6 +96,9 @@ impl<'a> Browser<'a> {
     }
 }
 
+/// The script that every page bears.
+pub(crate) const SCRIPT: &str = "<script src=\"/static/live.js\" defer></script>";
+
 /// As forms send it.
 fn encoded(text: &str) -> String {
     let byte = |byte: u8| match byte {

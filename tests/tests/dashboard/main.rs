@@ -4,6 +4,7 @@ mod browser;
 mod campaigns;
 mod doors;
 mod inert;
+mod live;
 mod replay;
 mod signin;
 mod steer;

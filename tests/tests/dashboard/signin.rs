@@ -4,7 +4,7 @@ use tharsis_tests::{ALPHA, Api, BETA, Database, Subscribe, World, on_both_databa
 
 use crate::{
     Browser,
-    browser::{assert_told, between},
+    browser::{SCRIPT, assert_told, between},
     token,
 };
 
@@ -66,7 +66,7 @@ fn somebody_signs_in_with_a_token_and_out_again(on: Database) {
     for (name, value) in [
         (
             "content-security-policy",
-            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+            "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         ),
         ("x-content-type-options", "nosniff"),
         ("cache-control", "no-store"),
@@ -82,6 +82,12 @@ fn somebody_signs_in_with_a_token_and_out_again(on: Database) {
     );
     assert_eq!(style.header("cache-control"), Some("max-age=3600"));
     assert!(style.body.len() < 15_000);
+    let script = browser.get("/static/live.js");
+    assert_eq!(
+        script.header("content-type"),
+        Some("text/javascript; charset=utf-8")
+    );
+    assert!(page.body.contains(SCRIPT) && script.body.len() < 5_000);
 
     // A cookie lets nobody into the API.
     let cookie = browser.cookie().expect("it is signed in");

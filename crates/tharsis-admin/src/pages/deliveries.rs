@@ -107,6 +107,8 @@ struct List {
     next: Option<String>,
     /// Where it was searched for no longer.
     searched_until: Option<Moment>,
+    /// What comes anew stands on the first page.
+    is_live: bool,
 }
 
 /// Newest event first, as far as they match.
@@ -174,6 +176,7 @@ pub(crate) async fn list(visit: Visit, asked: Form) -> Result<Response, Problem>
         again,
         next,
         searched_until: page.searched_until.map(|at| Moment::of(at, now)),
+        is_live: problem.is_none() && asked.text("after").is_none(),
     };
     layout::answer(status, &list)
 }

@@ -14,6 +14,7 @@ use form_urlencoded::byte_serialize;
 use super::{
     form::Form,
     layout::{self, Frame},
+    live::{self, Watch},
     session::Session,
     signin,
     visit::Visit,
@@ -26,6 +27,17 @@ const MOST: usize = 32 * 1024;
 /// The field of a form that proves that it is of this session.
 const CSRF: &str = "csrf";
 
+/// How a page is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// By somebody.
+    ByPerson,
+    /// By the page itself, which stays up to date: nobody uses the session by that.
+    ByPage,
+    /// The same, not for the first time: what it may ask for was counted then.
+    ByPageAgain,
+}
+
 /// Lets in whoever is signed in and may.
 pub(crate) async fn admit(
     State(house): State<House>,
@@ -34,9 +46,24 @@ pub(crate) async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
+    if live::is_asked_for(&request) {
+        return live::answer(Watch::new(house, from, path, request, next)).await;
+    }
+    page(&house, from, &path, Asked::ByPerson, request, next).await
+}
+
+/// The page, for whoever is signed in and may.
+pub(crate) async fn page(
+    house: &House,
+    from: SocketAddr,
+    path: &MatchedPath,
+    asked: Asked,
+    request: Request,
+    next: Next,
+) -> Response {
     let answer = async {
         let door = house.door(request.method(), path.as_str())?.clone();
-        match enter(&house, &door, from, request.headers()).await? {
+        match enter(house, &door, from, asked, request.headers()).await? {
             None => Ok::<_, Problem>(to_sign_in(&request)),
             Some(visit) => Ok(go_on(visit, &door, request, next).await),
         }
@@ -50,13 +77,20 @@ async fn enter(
     house: &House,
     door: &Route,
     from: SocketAddr,
+    asked: Asked,
     headers: &HeaderMap,
 ) -> Result<Option<Visit>, Problem> {
     if door.method == Method::POST {
         of_this_site(headers)?;
     }
     let at = (house.options.clock)();
-    let Some(session) = session(house, headers) else {
+    let session = match asked {
+        Asked::ByPerson => session(house, headers),
+        Asked::ByPage | Asked::ByPageAgain => {
+            signin::pass(headers).and_then(|pass| house.sessions.look(pass, at))
+        }
+    };
+    let Some(session) = session else {
         return Ok(None);
     };
     let caller = match Caller::holding(&session.token, from, house.registry(), at).await {
@@ -68,8 +102,11 @@ async fn enter(
         }
         Err(problem) => return Err(problem),
     };
-    house.limits.asked(caller.token())?;
-    Ok(Some(Visit::new(house.clone(), caller, session, door.path)))
+    if asked != Asked::ByPageAgain {
+        house.limits.asked(caller.token())?;
+    }
+    let visit = Visit::new(house.clone(), caller, session, door.path, asked);
+    Ok(Some(visit))
 }
 
 /// The session that a request bears the pass of.

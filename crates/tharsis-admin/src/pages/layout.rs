@@ -94,8 +94,8 @@ fn lies_in(path: &str, place: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || place != "/" && rest.starts_with('/'))
 }
 
-/// What a browser may make of a page: nothing but what it says itself.
-const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// What a browser may make of a page: nothing but what it says itself, and the one script that is ours.
+const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// A page as an answer.
 pub(crate) fn answer(status: StatusCode, page: &impl Template) -> Result<Response, Problem> {

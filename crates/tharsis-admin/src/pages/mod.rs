@@ -1,13 +1,16 @@
-//! The dashboard: pages for people, made here and without a script. They stand on what the API stands on: the same desk, the
+//! The dashboard: pages for people, made here. They stand on what the API stands on: the same desk, the
 //! same documents of what happened, the same words for what is refused.
 
 mod campaigns;
+mod chart;
 mod deliveries;
 mod events;
 mod fields;
+mod figures;
 mod form;
 mod guard;
 mod layout;
+mod live;
 mod markup;
 mod overview;
 mod progress;
@@ -16,6 +19,7 @@ mod sample;
 mod session;
 mod signin;
 mod subscriptions;
+mod trends;
 mod visit;
 
 use axum::{
@@ -34,6 +38,7 @@ use crate::{
 };
 
 pub(crate) use layout::for_people;
+pub(crate) use live::Streams;
 pub(crate) use session::Sessions;
 
 /// Every page, and what a token must be allowed of whom it is shown to. There is no other way in, but for `/sign-in`.
@@ -45,7 +50,7 @@ pub fn pages() -> Vec<Route> {
 #[rustfmt::skip]
 pub(crate) fn served() -> Vec<Door> {
     vec![
-        heavy(door(GET, "/", Read, overview::show)),
+        door(GET, "/", Read, overview::show),
         door(POST, "/sign-out", Read, signin::end),
 
         door(GET, "/subscriptions", Read, subscriptions::list),
@@ -94,11 +99,16 @@ pub(crate) fn router(served: Vec<Door>, house: &House) -> Router<House> {
         .route_layer(from_fn_with_state(house.clone(), guard::admit))
         .route("/sign-in", get(signin::form).post(signin::begin))
         .route("/static/style.css", get(style))
+        .route("/static/live.js", get(script))
         .route("/static/icon.svg", get(icon))
 }
 
 async fn style() -> Response {
     fixed("text/css; charset=utf-8", include_str!("style.css"))
+}
+
+async fn script() -> Response {
+    fixed("text/javascript; charset=utf-8", include_str!("live.js"))
 }
 
 async fn icon() -> Response {

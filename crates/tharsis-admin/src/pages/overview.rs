@@ -13,8 +13,12 @@ use tharsis::{
 };
 
 use super::{
+    chart::{Chart, Unit},
+    figures::Flow,
+    form::Form,
     layout::{self, Frame},
     markup::{Badge, Moment},
+    trends,
     visit::Visit,
 };
 use crate::{
@@ -22,22 +26,19 @@ use crate::{
     text::{age, count, counted},
 };
 
-/// So far it looks back.
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// So far back it counts what ended.
 const BACK: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// So far back charts may look: each by what asks for it, the first unless it is asked.
+const OVER: [(&str, Duration); 2] = [("3h", HOUR.saturating_mul(3)), ("24h", BACK)];
 
 /// What is due for so long, and nothing holds it, needs somebody.
 const OVERDUE: Duration = Duration::from_secs(60);
 
 /// So many subscriptions are named; the list has the others.
 const NAMED: usize = 10;
-
-const ENDED: [Status; 5] = [
-    Status::Ended(End::Delivered),
-    Status::Ended(End::Dead),
-    Status::Ended(End::Expired),
-    Status::Ended(End::Refused),
-    Status::Ended(End::Cancelled),
-];
 
 const UNFINISHED: [Status; 3] = [Status::Pending, Status::Retrying, Status::Held];
 
@@ -47,13 +48,18 @@ struct Page {
     frame: Frame,
     /// Nothing: all is well.
     needs: Vec<Need>,
-    /// Of the events of the last day: how their deliveries ended.
-    ended: Vec<Count>,
     /// Whenever their events were published.
     unfinished: Vec<Count>,
+    /// How long the first delivery that nothing holds has been due, to those who see all clients.
+    overdue: Option<String>,
+    /// How deliveries ended within the last day.
+    ended: Vec<Count>,
     /// Of what was tried, the part that was delivered.
     success: Option<String>,
     subscriptions: String,
+    charts: Vec<Chart>,
+    /// How far they may look back.
+    over: Vec<Over>,
     /// `None`: who delivers is not theirs to see.
     workers: Option<Vec<Worker>>,
 }
@@ -66,6 +72,12 @@ struct Need {
     href: String,
     /// What is there.
     step: &'static str,
+}
+
+/// How far charts look back, and how it is asked for.
+struct Over {
+    word: &'static str,
+    is_chosen: bool,
 }
 
 /// So many in a status.
@@ -86,8 +98,8 @@ struct Worker {
     lease_age: String,
 }
 
-/// What needs somebody first. All of it is counted anew, each status by itself, as the API's figures are.
-pub(crate) async fn show(visit: Visit) -> Result<Response, Problem> {
+/// What needs somebody first. What is unfinished is counted anew; what ended was counted when it did.
+pub(crate) async fn show(visit: Visit, asked: Form) -> Result<Response, Problem> {
     let (now, desk) = (visit.now(), &visit.desk);
     let registry = desk.registry();
     let client = desk.client(None)?;
@@ -95,8 +107,10 @@ pub(crate) async fn show(visit: Visit) -> Result<Response, Problem> {
     let mut all = DeliveryFilter::default();
     all.client = client;
     let unfinished = counts(&visit, &all, &UNFINISHED).await?;
-    all.since = Some(now - BACK);
-    let ended = counts(&visit, &all, &ENDED).await?;
+    let minutes = registry.minutes(client, now - BACK).await?;
+    let day = Flow::of(&minutes);
+    let ended = ended(&day);
+    let over = over(&asked);
 
     let mut needs = Vec::new();
     if !registry.owned().await? {
@@ -107,9 +121,14 @@ pub(crate) async fn show(visit: Visit) -> Result<Response, Problem> {
             step: "See what waits",
         });
     }
+    let mut charts = trends::of_flow(now, over, &minutes);
+    let mut overdue = None;
     let mut workers: Option<Vec<Worker>> = None;
     if visit.sees_all() {
+        let depths = registry.depths(now - over).await?;
+        charts.push(trends::of_backlog(now, over, &depths));
         let survey = registry.survey().await?;
+        overdue = survey.overdue().map(age);
         if let Some(overdue) = survey.overdue().filter(|overdue| *overdue >= OVERDUE) {
             needs.push(Need {
                 name: "Overdue".to_owned(),
@@ -140,9 +159,12 @@ pub(crate) async fn show(visit: Visit) -> Result<Response, Problem> {
 
     let number = u64::try_from(subscriptions.len()).unwrap_or(u64::MAX);
     let page = Page {
-        success: success(&ended),
+        success: day.success().map(|share| Unit::Share.told(share)),
         ended: shown(&ended, "&since=24h"),
         unfinished: shown(&unfinished, ""),
+        overdue,
+        charts,
+        over: choices(over),
         subscriptions: counted(number, "subscription", "subscriptions"),
         frame: visit.frame("Overview"),
         needs,
@@ -197,14 +219,32 @@ fn of(counts: &[(Status, u64)], wanted: Status) -> u64 {
     found.next().map_or(0, |(_, count)| *count)
 }
 
-/// What an admin ended, or could never be sent, says nothing of how well it goes.
-fn success(ended: &[(Status, u64)]) -> Option<String> {
-    let delivered = of(ended, Status::Ended(End::Delivered));
-    let tried =
-        delivered + of(ended, Status::Ended(End::Dead)) + of(ended, Status::Ended(End::Expired));
-    // In hundredths of a percent, rounded down: what failed is not rounded away.
-    let parts = u128::from(delivered) * 10_000 / u128::from(tried.max(1));
-    (tried > 0).then(|| format!("{}.{:02} %", parts / 100, parts % 100))
+/// How deliveries ended.
+fn ended(flow: &Flow) -> [(Status, u64); 4] {
+    [
+        (End::Delivered, flow.delivered),
+        (End::Dead, flow.dead),
+        (End::Expired, flow.expired),
+        (End::Refused, flow.refused),
+    ]
+    .map(|(end, count)| (Status::Ended(end), count))
+}
+
+/// How far the charts look back.
+fn over(asked: &Form) -> Duration {
+    let [(_, usual), (word, longer)] = OVER;
+    match asked.text("over") {
+        Some(asked) if asked == word => longer,
+        _ => usual,
+    }
+}
+
+fn choices(chosen: Duration) -> Vec<Over> {
+    let choices = OVER.map(|(word, back)| Over {
+        word,
+        is_chosen: back == chosen,
+    });
+    choices.into()
 }
 
 fn of_counts(ended: &[(Status, u64)], unfinished: &[(Status, u64)]) -> Vec<Need> {
@@ -271,19 +311,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_of_success_is_of_what_was_tried() {
-        let ended = |counts: &[(End, u64)]| {
-            let counts = counts.iter().map(|(end, n)| (Status::Ended(*end), *n));
-            success(&counts.collect::<Vec<_>>())
+    fn charts_look_back_as_far_as_is_asked() {
+        for (query, hours) in [("", 3), ("over=24h", 24), ("over=3h", 3), ("over=9d", 3)] {
+            let asked = Form::parse(query.as_bytes());
+            assert_eq!(over(&asked), HOUR * hours, "{query}");
+        }
+    }
+
+    #[test]
+    fn what_ended_is_told_by_its_end() {
+        let flow = Flow {
+            attempts: 9,
+            delivered: 4,
+            dead: 3,
+            expired: 2,
+            refused: 1,
+            ..Flow::default()
         };
-        assert_eq!(ended(&[]), None);
-        assert_eq!(ended(&[(End::Cancelled, 3)]), None);
-        let all = ended(&[(End::Delivered, 7), (End::Cancelled, 3)]);
-        assert_eq!(all.as_deref(), Some("100.00 %"));
-        let some = ended(&[(End::Delivered, 2), (End::Dead, 1)]);
-        assert_eq!(some.as_deref(), Some("66.66 %"));
-        let most = ended(&[(End::Delivered, 999_999), (End::Expired, 1)]);
-        assert_eq!(most.as_deref(), Some("99.99 %"));
+        let told: Vec<_> = (shown(&ended(&flow), "&since=24h").into_iter())
+            .map(|count| (count.href, count.count))
+            .collect();
+        let [first, ..] = &*told else {
+            panic!("something ended");
+        };
+        assert_eq!(first.0, "/deliveries?status=delivered&since=24h");
+        let counts: Vec<_> = told.iter().map(|(_, count)| &**count).collect();
+        assert_eq!(counts, ["4", "3", "2", "1"]);
     }
 
     #[test]

@@ -136,14 +136,22 @@ impl Sessions {
 
     /// The one of this pass, which is used by that.
     pub(crate) fn find(&self, pass: &str, at: Timestamp) -> Option<Session> {
+        let found = self.look(pass, at)?;
+        if let Some(session) = self.kept().get_mut(&found.key) {
+            session.used = at;
+        }
+        Some(found)
+    }
+
+    /// The one of this pass, where nobody uses it by that.
+    pub(crate) fn look(&self, pass: &str, at: Timestamp) -> Option<Session> {
         let key = Key::of(pass);
         let mut kept = self.kept();
-        let session = kept.get_mut(&key)?;
+        let session = kept.get(&key)?;
         if session.is_over(at) {
             kept.remove(&key);
             return None;
         }
-        session.used = at;
         Some(Session {
             key,
             token: session.token,
@@ -229,6 +237,17 @@ mod tests {
         assert!(!is_there(&sessions, &idle, 60));
         assert!(is_there(&sessions, &used, 118));
         assert!(!is_there(&sessions, &used, 178));
+    }
+
+    #[test]
+    fn one_that_is_only_looked_for_is_not_used_by_that() {
+        let sessions = Sessions::default();
+        let pass = begun(&sessions, 1, 0);
+        for minutes in [1, 59] {
+            assert!(sessions.look(pass.expose(), at(minutes)).is_some());
+        }
+        assert!(sessions.look(pass.expose(), at(60)).is_none());
+        assert!(!is_there(&sessions, &pass, 0));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use tharsis::{Timestamp, token::Permission};
 
 use super::{
+    guard::Asked,
     layout::{Frame, Who},
     session::Session,
 };
@@ -18,6 +19,7 @@ pub(crate) struct Visit {
     session: Session,
     /// The path of the page, as the table has it.
     path: &'static str,
+    asked: Asked,
 }
 
 impl FromRequestParts<House> for Visit {
@@ -31,12 +33,19 @@ impl FromRequestParts<House> for Visit {
 }
 
 impl Visit {
-    pub(crate) fn new(house: House, caller: Caller, session: Session, path: &'static str) -> Self {
+    pub(crate) fn new(
+        house: House,
+        caller: Caller,
+        session: Session,
+        path: &'static str,
+        asked: Asked,
+    ) -> Self {
         Self {
             desk: Desk::new(house.clone(), caller),
             house,
             session,
             path,
+            asked,
         }
     }
 
@@ -70,10 +79,15 @@ impl Visit {
         self.house.sessions.end(self.session.key);
     }
 
-    /// What stands around a page of this title. It says what was to be told, so it is asked for when the page is made.
+    /// What stands around a page of this title. It says what was to be told, so it is asked for when the page is made;
+    /// to a part of it that is live alone nothing is told.
     pub(crate) fn frame(&self, title: impl Into<String>) -> Frame {
         let token = self.desk.caller.record();
         let client = token.grant.client;
+        let notice = match self.asked {
+            Asked::ByPerson => self.house.sessions.told(self.session.key),
+            Asked::ByPage | Asked::ByPageAgain => None,
+        };
         let who = Who {
             name: token.name.clone(),
             role: token.grant.role.as_str(),
@@ -81,7 +95,7 @@ impl Visit {
         };
         Frame::around(title.into(), self.path, who)
             .with_csrf(self.session.csrf.expose())
-            .with_notice(self.house.sessions.told(self.session.key))
+            .with_notice(notice)
     }
 }
 
