@@ -2,12 +2,14 @@
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use tharsis::{
-    ClientId, DeliveryId, Emitter, EventId, Registry, ReplayId, SubscriptionId,
-    store::{By, DeliveryDetail, EventRecord, Replay, Whereabouts},
+    ClientId, DeliveryId, Emitter, EventId, Invalid, Registry, ReplayId, SubscriptionId, TokenId,
+    random,
+    store::{By, DeliveryDetail, EventRecord, Replay, TokenDraft, TokenRecord, Whereabouts},
     subscription::Subscription,
+    token::{Grant, Role, Token},
 };
 
-use crate::{Problem, caller::Caller, serve::House};
+use crate::{Lifetime, Problem, caller::Caller, serve::House};
 
 /// Where a caller is served. All that is asked for by its id is asked for here, so that no route forgets whose it is.
 #[derive(Debug, Clone)]
@@ -45,11 +47,6 @@ impl Desk {
 
     pub(crate) fn registry(&self) -> &impl Registry {
         self.house.emitter.registry()
-    }
-
-    /// Tokens are looked up anew.
-    pub(crate) fn forget_tokens(&self) {
-        self.house.known.forget();
     }
 
     /// Whom the audit is to name.
@@ -99,6 +96,40 @@ impl Desk {
             (Some(own), Some(client)) if own == client => Ok(found),
             _ => Err(Problem::not_found("replay")),
         }
+    }
+
+    /// Makes a token of this role, for this client where one is named, else for that of the caller's own.
+    pub(crate) async fn make_token(
+        &self,
+        name: String,
+        role: &str,
+        client: Option<ClientId>,
+        lifetime: Option<Lifetime>,
+    ) -> Result<(TokenRecord, Token), Problem> {
+        let role: Role = role.parse().map_err(|e: Invalid| e.at("role"))?;
+        let draft = TokenDraft {
+            name,
+            grant: Grant {
+                role,
+                client: self.client(client)?,
+            },
+            expires_at: lifetime.unwrap_or_default().end(self.caller.at),
+        };
+        let token = Token::generate(random()?);
+        let record = (self.registry())
+            .add_token(&token, &draft, self.by())
+            .await?;
+        Ok((record, token))
+    }
+
+    /// Has a token let nobody in any more, from now on.
+    pub(crate) async fn revoke_token(&self, id: &str) -> Result<TokenRecord, Problem> {
+        let id: TokenId = known("token", id)?;
+        let revoked = (self.registry())
+            .revoke_token(self.client(None)?, id, self.by())
+            .await?;
+        self.house.known.forget();
+        Ok(revoked)
     }
 
     fn own<T>(&self, what: &str, client: ClientId, found: T) -> Result<T, Problem> {

@@ -17,7 +17,7 @@ const ROLES: [&str; 3] = ["viewer", "operator", "admin"];
 
 /// Who may have which page, written down apart from the table that lets them in.
 #[rustfmt::skip]
-const PAGES: [(&str, &str, &str); 31] = [
+const PAGES: [(&str, &str, &str); 43] = [
     ("GET", "/", "viewer, operator, admin"),
     ("POST", "/sign-out", "viewer, operator, admin"),
     ("GET", "/subscriptions", "viewer, operator, admin"),
@@ -29,6 +29,9 @@ const PAGES: [(&str, &str, &str); 31] = [
     ("POST", "/subscriptions/{id}/resume", "operator, admin"),
     ("GET", "/subscriptions/{id}/rotate", "admin"),
     ("POST", "/subscriptions/{id}/rotate", "admin"),
+    ("GET", "/subscriptions/{id}/edit", "admin"),
+    ("POST", "/subscriptions/{id}/edit", "admin"),
+    ("GET", "/subscriptions/{id}/filter", "viewer, operator, admin"),
     ("GET", "/subscriptions/{id}/remove", "admin"),
     ("POST", "/subscriptions/{id}/remove", "admin"),
     ("GET", "/deliveries", "viewer, operator, admin"),
@@ -48,7 +51,16 @@ const PAGES: [(&str, &str, &str); 31] = [
     ("POST", "/replays/{id}/pause", "operator, admin"),
     ("POST", "/replays/{id}/resume", "operator, admin"),
     ("POST", "/replays/{id}/cancel", "operator, admin"),
+    ("GET", "/events", "viewer, operator, admin"),
     ("GET", "/events/{id}", "viewer, operator, admin"),
+    ("GET", "/settings", "viewer, operator, admin"),
+    ("GET", "/settings/tokens", "admin"),
+    ("POST", "/settings/tokens", "admin"),
+    ("POST", "/settings/tokens/{id}/revoke", "admin"),
+    ("GET", "/settings/audit", "admin"),
+    ("GET", "/settings/alerts", "viewer, operator, admin"),
+    ("GET", "/settings/workers", "viewer, operator, admin"),
+    ("GET", "/settings/keys", "admin"),
 ];
 
 fn may(role: &str, page: &Route) -> bool {
@@ -61,8 +73,26 @@ fn may(role: &str, page: &Route) -> bool {
 
 /// What is whoever's it is that asks, whatever they ask for.
 fn is_their_own_always(page: &Route) -> bool {
-    ["/", "/sign-out"].contains(&page.path)
+    ["/", "/sign-out", "/settings"].contains(&page.path)
         || (page.method.as_str(), page.path) == ("GET", "/subscriptions/new")
+}
+
+/// Lists that may be asked of one client.
+const LISTS: [&str; 9] = [
+    "/subscriptions",
+    "/deliveries",
+    "/events",
+    "/campaigns",
+    "/replays",
+    "/replays/new",
+    "/settings/tokens",
+    "/settings/audit",
+    "/settings/alerts",
+];
+
+/// What is of no client alone, and for those alone who see all of them.
+fn is_of_all(page: &Route) -> bool {
+    ["/settings/workers", "/settings/keys"].contains(&page.path)
 }
 
 /// What a client has.
@@ -106,12 +136,31 @@ impl House<'_> {
         made.ok()["id"].as_str().expect("an id").to_owned()
     }
 
+    /// A token that is made for this request.
+    fn fresh_token(&self, of: &Theirs) -> String {
+        let body = json!({"name": self.name(), "role": "viewer", "client": of.client});
+        let made = self
+            .api
+            .post(&self.master, "/v1/tokens", &body.to_string())
+            .ok();
+        made["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Which version a subscription is.
+    fn version(&self, id: &str) -> String {
+        let path = format!("/v1/subscriptions/{id}");
+        let shown = self.api.get(&self.master, &path);
+        let tag = shown.header("etag").expect("a tag");
+        tag.trim_matches('"').to_owned()
+    }
+
     fn go(&self, browser: &Browser<'_>, page: &Route, of: &Theirs) -> Answer {
         let is_of_one = page.path.starts_with("/subscriptions/{id}");
         let id = match page.path {
             "/events/{id}" => of.event.clone(),
             path if path.starts_with("/replays/{id}") => self.replay(of),
             path if path.starts_with("/campaigns/{id}") => self.name().replace(' ', "-"),
+            "/settings/tokens/{id}/revoke" => self.fresh_token(of),
             _ if is_of_one && page.method == "POST" => self.fresh(of),
             _ => of.subscription.clone(),
         };
@@ -119,21 +168,18 @@ impl House<'_> {
             .replace("{event}", &of.event)
             .replace("{subscription}", &of.subscription);
         if page.method == "GET" {
-            let lists = [
-                "/subscriptions",
-                "/deliveries",
-                "/campaigns",
-                "/replays",
-                "/replays/new",
-            ];
             // A campaign's name does not say whose it is.
-            let is_list = lists.contains(&page.path) || page.path.starts_with("/campaigns/{id}");
+            let is_list = LISTS.contains(&page.path) || page.path.starts_with("/campaigns/{id}");
             return match is_list {
                 true => browser.get(&format!("{path}?client={}", of.client)),
                 false => browser.get(&path),
             };
         }
         let (name, secret) = (self.name(), self.world.secret());
+        let version = match page.path {
+            "/subscriptions/{id}/edit" => self.version(&id),
+            _ => String::new(),
+        };
         let fields = match page.path {
             "/subscriptions/new" => vec![
                 ("client", of.client),
@@ -141,9 +187,17 @@ impl House<'_> {
                 ("url", &*of.inbox.url),
                 ("secret", &*secret),
             ],
+            "/subscriptions/{id}/edit" => vec![
+                ("version", &*version),
+                ("name", &*name),
+                ("url", &*of.inbox.url),
+            ],
             "/subscriptions/{id}/rotate" => vec![("secret", &*secret)],
             "/replays/new" => vec![("client", of.client), ("status", "dead")],
             path if path.starts_with("/campaigns/{id}") => vec![("client", of.client)],
+            "/settings/tokens" => {
+                vec![("name", &*name), ("role", "viewer"), ("client", of.client)]
+            }
             _ => Vec::new(),
         };
         browser.post(&path, &fields)
@@ -191,6 +245,7 @@ fn each_page_is_for_its_roles_and_for_what_is_their_own(on: Database) {
                 (&one, &foreign, false),
                 (&all, &foreign, true),
             ] {
+                let is_own = is_own && !(is_of_all(&page) && *token == one);
                 // It may be signed out by it.
                 let browser = Browser::signed_in(&house.api, token);
                 let answer = house.go(&browser, &page, of);
@@ -235,13 +290,7 @@ fn each_page_is_for_its_roles_and_for_what_is_their_own(on: Database) {
     // A list holds what is the token's own and nothing else.
     let one = token(&world, "admin", Some(ALPHA));
     let browser = Browser::signed_in(&house.api, &one);
-    for path in [
-        "/",
-        "/subscriptions",
-        "/deliveries",
-        "/replays",
-        "/replays/new",
-    ] {
+    for path in ["/", "/settings"].iter().chain(&LISTS) {
         let page = browser.page(path);
         assert!(
             !page.contains("partner") && !page.contains(BETA),

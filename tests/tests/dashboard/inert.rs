@@ -55,6 +55,8 @@ fn text_of_strangers_is_inert_on_every_page(on: Database) {
         format!("/subscriptions/{id}"),
         format!("/subscriptions/{id}/remove"),
         format!("/subscriptions/{id}/rotate"),
+        format!("/subscriptions/{id}/edit"),
+        format!("/subscriptions/{id}/filter"),
         "/deliveries".to_owned(),
         "/replays/new".to_owned(),
         "/replays/new?status=dead&look=1".to_owned(),

@@ -3,9 +3,11 @@
 mod browser;
 mod campaigns;
 mod doors;
+mod edit;
 mod inert;
 mod live;
 mod replay;
+mod settings;
 mod signin;
 mod steer;
 mod webhook;

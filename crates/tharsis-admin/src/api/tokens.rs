@@ -6,11 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use tharsis::{
-    Invalid, Registry, TokenId, random,
-    store::TokenDraft,
-    token::{Grant, Role, Token},
-};
+use tharsis::Registry;
 use utoipa::ToSchema;
 
 use super::{
@@ -18,8 +14,8 @@ use super::{
     query::{OfClient, Parameters},
 };
 use crate::{
-    Lifetime, Problem,
-    desk::{Desk, known},
+    Problem,
+    desk::Desk,
     documents::{MadeTokenDocument, TokenDocument, words},
 };
 
@@ -82,23 +78,12 @@ pub(crate) struct Wanted {
     responses((status = 201, description = "The token.", body = MadeTokenDocument<'_>)),
 )]
 pub(crate) async fn create(desk: Desk, Input(wanted): Input<Wanted>) -> Result<Response, Problem> {
-    let now = desk.caller.at;
-    let role: Role = (wanted.role.parse()).map_err(|e: Invalid| e.at("role"))?;
     let client = word("client", wanted.client.as_deref())?;
-    let lifetime: Option<Lifetime> = word("expires", wanted.expires.as_deref())?;
-    let draft = TokenDraft {
-        name: wanted.name,
-        grant: Grant {
-            role,
-            client: desk.client(client)?,
-        },
-        expires_at: lifetime.unwrap_or_default().end(now),
-    };
-    let token = Token::generate(random()?);
-    let record = (desk.registry())
-        .add_token(&token, &draft, desk.by())
+    let lifetime = word("expires", wanted.expires.as_deref())?;
+    let (record, token) = desk
+        .make_token(wanted.name, &wanted.role, client, lifetime)
         .await?;
-    let document = MadeTokenDocument::of(&record, &token, now);
+    let document = MadeTokenDocument::of(&record, &token, desk.caller.at);
     Ok((StatusCode::CREATED, Json(document)).into_response())
 }
 
@@ -112,10 +97,6 @@ pub(crate) async fn create(desk: Desk, Input(wanted): Input<Wanted>) -> Result<R
     responses((status = 200, description = "It is revoked.", body = TokenDocument<'_>)),
 )]
 pub(crate) async fn revoke(desk: Desk, Path(id): Path<String>) -> Result<Response, Problem> {
-    let id: TokenId = known("token", &id)?;
-    let revoked = (desk.registry())
-        .revoke_token(desk.client(None)?, id, desk.by())
-        .await?;
-    desk.forget_tokens();
+    let revoked = desk.revoke_token(&id).await?;
     Ok(Json(TokenDocument::of(&revoked, desk.caller.at)).into_response())
 }

@@ -1,5 +1,7 @@
 //! Events: to whom one went, to whom not, and why.
 
+mod list;
+
 use askama::Template;
 use axum::{http::StatusCode, response::Response};
 use tharsis::{
@@ -20,6 +22,8 @@ use crate::{
     text::moment,
     why::{Finding, Next, Said, judge},
 };
+
+pub(crate) use list::list;
 
 /// Subscriptions of one page: a client may have more, and a filter in each.
 const SUBSCRIPTIONS: usize = 25;

@@ -42,12 +42,14 @@ pub(crate) struct Link {
 }
 
 /// Where one may go from everywhere.
-const PLACES: [(&str, &str); 5] = [
+const PLACES: [(&str, &str); 7] = [
     ("/", "Overview"),
     ("/subscriptions", "Subscriptions"),
     ("/deliveries", "Deliveries"),
+    ("/events", "Events"),
     ("/campaigns", "Campaigns"),
     ("/replays", "Replays"),
+    ("/settings", "Settings"),
 ];
 
 impl Frame {

@@ -42,10 +42,10 @@ impl Badge {
     /// What it comes to, and its sign.
     fn kind(self) -> (&'static str, char) {
         match self.0 {
-            "delivered" | "active" | "healthy" | "done" => ("good", '✓'),
-            "dead" | "refused" | "expired" | "suspended" | "open" => ("bad", '✕'),
+            "delivered" | "active" | "healthy" | "done" | "usable" | "sealing" => ("good", '✓'),
+            "dead" | "refused" | "expired" | "suspended" | "open" | "forgotten" => ("bad", '✕'),
             "pending" | "retrying" | "throttled" | "half_open" | "not_routed" | "waiting"
-            | "running" => ("waits", '…'),
+            | "running" | "prepared" => ("waits", '…'),
             "held" | "paused" => ("held", '‖'),
             _ => ("over", '–'),
         }

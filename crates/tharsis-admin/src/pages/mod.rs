@@ -17,6 +17,7 @@ mod progress;
 mod replays;
 mod sample;
 mod session;
+mod settings;
 mod signin;
 mod subscriptions;
 mod trends;
@@ -62,6 +63,9 @@ pub(crate) fn served() -> Vec<Door> {
         door(POST, "/subscriptions/{id}/resume", Operate, subscriptions::resume),
         door(GET, "/subscriptions/{id}/rotate", Administer, subscriptions::rotation),
         door(POST, "/subscriptions/{id}/rotate", Administer, subscriptions::rotate),
+        door(GET, "/subscriptions/{id}/edit", Administer, subscriptions::editing),
+        door(POST, "/subscriptions/{id}/edit", Administer, subscriptions::edit),
+        door(GET, "/subscriptions/{id}/filter", Read, subscriptions::filter),
         door(GET, "/subscriptions/{id}/remove", Administer, subscriptions::removal),
         door(POST, "/subscriptions/{id}/remove", Administer, subscriptions::remove),
 
@@ -85,7 +89,17 @@ pub(crate) fn served() -> Vec<Door> {
         door(POST, "/replays/{id}/resume", Operate, replays::resume),
         door(POST, "/replays/{id}/cancel", Operate, replays::cancel),
 
+        door(GET, "/events", Read, events::list),
         door(GET, "/events/{id}", Read, events::show),
+
+        door(GET, "/settings", Read, settings::show),
+        door(GET, "/settings/tokens", Administer, settings::tokens::list),
+        door(POST, "/settings/tokens", Administer, settings::tokens::make),
+        door(POST, "/settings/tokens/{id}/revoke", Administer, settings::tokens::revoke),
+        door(GET, "/settings/audit", Administer, settings::audit::list),
+        door(GET, "/settings/alerts", Read, settings::alerts::list),
+        heavy(door(GET, "/settings/workers", Read, settings::workers::list)),
+        door(GET, "/settings/keys", Administer, settings::keys::list),
     ]
 }
 

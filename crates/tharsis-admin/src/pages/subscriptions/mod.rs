@@ -1,5 +1,7 @@
 //! Subscriptions: who wants which events, where, and how their receivers do.
 
+mod edit;
+mod filter;
 mod new;
 mod remove;
 mod rotate;
@@ -26,6 +28,8 @@ use super::{
 };
 use crate::Problem;
 
+pub(crate) use edit::{edit, editing};
+pub(crate) use filter::filter;
 pub(crate) use new::{create, form};
 pub(crate) use remove::{removal, remove};
 pub(crate) use rotate::{rotate, rotation};

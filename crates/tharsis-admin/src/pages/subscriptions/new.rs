@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How a weak secret is insisted on, which is not for a page.
-const INSIST: &str = "accept_weak_secret of the API, or --accept-weak-secret";
+pub(super) const INSIST: &str = "accept_weak_secret of the API, or --accept-weak-secret";
 
 /// What fields of a profile's own settings begin with.
 const SETTING: &str = "profile_settings.";
@@ -129,27 +129,33 @@ async fn made(
 /// What was typed. What was left empty takes the default.
 fn draft(typed: &Form, client: ClientId) -> Draft {
     let text = |name: &str| typed.text(name).map(str::to_owned);
-    let between = |c: char| c.is_whitespace() || c == ',' || c == ';';
-    let listed = |name: &str| -> Vec<String> {
-        let parts = typed.exact(name).unwrap_or_default().split(between);
-        let parts = parts.filter(|part| !part.is_empty());
-        parts.map(str::to_owned).collect()
-    };
-    let mut events: Vec<String> = typed.all("events").map(str::to_owned).collect();
-    events.extend(listed("other_events"));
     Draft {
         client: client.to_string(),
         name: text("name").unwrap_or_default(),
         url: text("url").unwrap_or_default(),
         profile: text("profile"),
-        events,
+        events: types(typed),
         content_type: text("content_type"),
-        alert_mail: listed("alert_mail"),
+        alert_mail: listed(typed, "alert_mail"),
         alert_every: text("alert_every"),
         filter: text("filter"),
         profile_settings: typed.under(SETTING),
         ..Draft::default()
     }
+}
+
+/// The types that were chosen, and those that were typed.
+pub(super) fn types(typed: &Form) -> Vec<String> {
+    let chosen = typed.all("events").map(str::to_owned);
+    chosen.chain(listed(typed, "other_events")).collect()
+}
+
+/// What stands in a field that takes several, with commas or spaces between them.
+pub(super) fn listed(typed: &Form, name: &str) -> Vec<String> {
+    let between = |c: char| c.is_whitespace() || c == ',' || c == ';';
+    let parts = typed.exact(name).unwrap_or_default().split(between);
+    let parts = parts.filter(|part| !part.is_empty());
+    parts.map(str::to_owned).collect()
 }
 
 fn check(typed: &Form) -> Result<Option<CheckMethod>, Invalid> {
@@ -205,7 +211,7 @@ impl Page {
     }
 }
 
-fn said(problem: &Problem) -> String {
+pub(super) fn said(problem: &Problem) -> String {
     match problem.field() {
         Some(field) => format!("{field}: {}", told(problem)),
         None => told(problem),
@@ -257,13 +263,16 @@ fn of_profile(profile: &Profile) -> Vec<Input> {
     });
     let mut inputs: Vec<Input> = inputs.collect();
     if profile.events.is_empty() {
-        inputs
-            .push(Input::new("other_events", "Other event types").hint("with commas between them"));
+        inputs.push(other_events());
     }
     inputs
 }
 
-fn last() -> Vec<Input> {
+pub(super) fn other_events() -> Input {
+    Input::new("other_events", "Other event types").hint("with commas between them")
+}
+
+pub(super) fn last() -> Vec<Input> {
     vec![
         Input::new("alert_mail", "Failure alerts to")
             .hint("mail addresses, with commas between them; empty: nobody but those of the installation"),
@@ -275,7 +284,7 @@ fn last() -> Vec<Input> {
 }
 
 /// The types that the profile knows; where it knows all, those that are documented.
-fn events(profile: &Profile, typed: &Form) -> Vec<Choice> {
+pub(super) fn events(profile: &Profile, typed: &Form) -> Vec<Choice> {
     let documented = CATALOGUE.iter().filter(|known| !known.is_own());
     let names: Vec<&str> = match profile.events.is_empty() {
         true => documented.map(|known| known.name).collect(),
@@ -284,7 +293,7 @@ fn events(profile: &Profile, typed: &Form) -> Vec<Choice> {
     names.into_iter().map(|name| event(name, typed)).collect()
 }
 
-fn own_events(typed: &Form) -> Vec<Choice> {
+pub(super) fn own_events(typed: &Form) -> Vec<Choice> {
     let own = CATALOGUE.iter().map(|known| known.name);
     own.filter(|name| is_own(name))
         .map(|name| event(name, typed))
