@@ -36,6 +36,7 @@
 
 mod api;
 pub mod chaos;
+mod chromium;
 mod clock;
 mod foreign;
 mod inbox;
@@ -51,10 +52,12 @@ mod publisher;
 mod server;
 mod subscribe;
 mod wait;
+mod webdriver;
 mod wire;
 mod world;
 
 pub use api::{Answer, Api};
+pub use chromium::{Chromium, ENTER, TAB};
 pub use clock::Clock;
 pub use foreign::{conformance, node, node_example, python_example};
 pub use inbox::{Inbox, InboxBuilder, is_signed_with};

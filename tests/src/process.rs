@@ -242,7 +242,7 @@ impl Running {
             .expect("a living process lies in /proc")
     }
 
-    fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
