@@ -27,15 +27,15 @@ const MOST: usize = 32 * 1024;
 /// The field of a form that proves that it is of this session.
 const CSRF: &str = "csrf";
 
-/// How a page is asked for.
+/// Who asks for a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// By somebody.
-    ByPerson,
-    /// By the page itself, which stays up to date: nobody uses the session by that.
-    ByPage,
+pub(crate) enum Asker {
+    /// Somebody.
+    Person,
+    /// The page itself, which stays up to date: nobody uses the session by that.
+    Page,
     /// The same, not for the first time: what it may ask for was counted then.
-    ByPageAgain,
+    PageAgain,
 }
 
 /// Lets in whoever is signed in and may.
@@ -49,7 +49,7 @@ pub(crate) async fn admit(
     if live::is_asked_for(&request) {
         return live::answer(Watch::new(house, from, path, request, next)).await;
     }
-    page(&house, from, &path, Asked::ByPerson, request, next).await
+    page(&house, from, &path, Asker::Person, request, next).await
 }
 
 /// The page, for whoever is signed in and may.
@@ -57,13 +57,13 @@ pub(crate) async fn page(
     house: &House,
     from: SocketAddr,
     path: &MatchedPath,
-    asked: Asked,
+    asker: Asker,
     request: Request,
     next: Next,
 ) -> Response {
     let answer = async {
         let door = house.door(request.method(), path.as_str())?.clone();
-        match enter(house, &door, from, asked, request.headers()).await? {
+        match enter(house, &door, from, asker, request.headers()).await? {
             None => Ok::<_, Problem>(to_sign_in(&request)),
             Some(visit) => Ok(go_on(visit, &door, request, next).await),
         }
@@ -77,16 +77,16 @@ async fn enter(
     house: &House,
     door: &Route,
     from: SocketAddr,
-    asked: Asked,
+    asker: Asker,
     headers: &HeaderMap,
 ) -> Result<Option<Visit>, Problem> {
     if door.method == Method::POST {
         of_this_site(headers)?;
     }
     let at = (house.options.clock)();
-    let session = match asked {
-        Asked::ByPerson => session(house, headers),
-        Asked::ByPage | Asked::ByPageAgain => {
+    let session = match asker {
+        Asker::Person => session(house, headers),
+        Asker::Page | Asker::PageAgain => {
             signin::pass(headers).and_then(|pass| house.sessions.look(pass, at))
         }
     };
@@ -102,10 +102,10 @@ async fn enter(
         }
         Err(problem) => return Err(problem),
     };
-    if asked != Asked::ByPageAgain {
+    if asker != Asker::PageAgain {
         house.limits.asked(caller.token())?;
     }
-    let visit = Visit::new(house.clone(), caller, session, door.path, asked);
+    let visit = Visit::new(house.clone(), caller, session, door.path, asker);
     Ok(Some(visit))
 }
 

@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    guard::{self, Asked},
+    guard::{self, Asker},
     session::Key,
     signin,
 };
@@ -72,7 +72,7 @@ pub(super) fn is_asked_for(request: &Request) -> bool {
 
 /// The stream, where the page may be seen and has a part that is live.
 pub(super) async fn answer(watch: Watch) -> Response {
-    let response = watch.look(Asked::ByPage).await;
+    let response = watch.look(Asker::Page).await;
     if response.status().is_redirection() {
         return stream(Body::from(Bytes::from_static(GONE)));
     }
@@ -145,10 +145,10 @@ impl Watch {
     }
 
     /// Makes it, with all that has to be fulfilled for it.
-    async fn look(&self, asked: Asked) -> Response {
+    async fn look(&self, asker: Asker) -> Response {
         let request = Request::from_parts(self.parts.clone(), Body::empty());
         let next = self.next.clone();
-        guard::page(&self.house, self.from, &self.path, asked, request, next).await
+        guard::page(&self.house, self.from, &self.path, asker, request, next).await
     }
 
     fn place(&self) -> Option<Place> {
@@ -184,7 +184,7 @@ impl Watch {
             }
             sleep(rest).await;
             let begun = Instant::now();
-            let found = found(self.look(Asked::ByPageAgain).await).await;
+            let found = found(self.look(Asker::PageAgain).await).await;
             message = match found {
                 Found::Part(part) if part != shown => {
                     shown = part;

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use tharsis::{Timestamp, token::Permission};
 
 use super::{
-    guard::Asked,
+    guard::Asker,
     layout::{Frame, Who},
     session::Session,
 };
@@ -19,7 +19,7 @@ pub(crate) struct Visit {
     session: Session,
     /// The path of the page, as the table has it.
     path: &'static str,
-    asked: Asked,
+    asker: Asker,
 }
 
 impl FromRequestParts<House> for Visit {
@@ -38,14 +38,14 @@ impl Visit {
         caller: Caller,
         session: Session,
         path: &'static str,
-        asked: Asked,
+        asker: Asker,
     ) -> Self {
         Self {
             desk: Desk::new(house.clone(), caller),
             house,
             session,
             path,
-            asked,
+            asker,
         }
     }
 
@@ -84,9 +84,9 @@ impl Visit {
     pub(crate) fn frame(&self, title: impl Into<String>) -> Frame {
         let token = self.desk.caller.record();
         let client = token.grant.client;
-        let notice = match self.asked {
-            Asked::ByPerson => self.house.sessions.told(self.session.key),
-            Asked::ByPage | Asked::ByPageAgain => None,
+        let notice = match self.asker {
+            Asker::Person => self.house.sessions.told(self.session.key),
+            Asker::Page | Asker::PageAgain => None,
         };
         let who = Who {
             name: token.name.clone(),
