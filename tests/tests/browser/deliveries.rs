@@ -2,7 +2,7 @@
 
 use tharsis_tests::{ALPHA, Api, Subscribe, World};
 
-use crate::{signed_in, token};
+use crate::{SOON, signed_in, token};
 
 #[test]
 fn a_delivery_is_found_looked_at_and_tried_again() {
@@ -15,8 +15,10 @@ fn a_delivery_is_found_looked_at_and_tried_again() {
     world.subscribe(&Subscribe::new(ALPHA, &shop).retry("1h,1h"));
     let operator = token(&world, "operator", Some(ALPHA));
     world.publish(&world.predictions(ALPHA, 1));
-    world.run_until_idle();
-    assert_eq!(shop.count(), 1);
+    let run = world.spawn_run();
+    shop.wait_for(1, SOON);
+    run.terminate();
+    run.finish(SOON).ok();
     let listed = world.deliveries(&[]);
     let event = listed[0]["event"].as_str().expect("an id");
     let api = Api::start(&world, &["--no-worker"]);
@@ -51,8 +53,10 @@ fn a_delivery_is_found_looked_at_and_tried_again() {
     chromium.press("Try it now");
     chromium.says("nothing does at present");
     shop.now_answers(200);
-    world.run_until_idle();
+    let run = world.spawn_run();
+    shop.wait_for(2, SOON);
     chromium.comes_to_say("delivered");
-    assert_eq!(shop.count(), 2);
+    run.terminate();
+    run.finish(SOON).ok();
     chromium.judge("delivery-delivered");
 }
