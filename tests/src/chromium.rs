@@ -46,9 +46,16 @@ pub const ENTER: char = '\u{E007}';
 /// Under which name WebDriver tells an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// What WebDriver says where an element is on the page no longer.
+const REPLACED: &str = "stale element reference";
+
 const LABELLED: &str = "
     const label = [...document.querySelectorAll('label')].find(one => one.textContent.trim() === arguments[0]);
     return label ? label.control : null;";
+
+const VALUE: &str = "
+    const label = [...document.querySelectorAll('label')].find(one => one.textContent.trim() === arguments[0]);
+    return label ? label.control.value : null;";
 
 const OPTION: &str = "
     const label = [...document.querySelectorAll('label')].find(one => one.textContent.trim() === arguments[0]);
@@ -145,31 +152,37 @@ impl Chromium {
     /// Ticks the box with this label, or no longer.
     #[track_caller]
     pub fn tick(&self, label: &str) {
-        self.click(&self.find(LABELLED, &[label]));
+        self.click(LABELLED, &[label]);
     }
 
     /// Chooses this option of the list with this label.
     #[track_caller]
     pub fn choose(&self, label: &str, option: &str) {
-        self.click(&self.find(OPTION, &[label, option]));
+        self.click(OPTION, &[label, option]);
     }
 
     /// Unfolds what has this summary.
     #[track_caller]
     pub fn unfold(&self, summary: &str) {
-        self.click(&self.find(SUMMARY, &[summary]));
+        self.click(SUMMARY, &[summary]);
     }
 
     /// Presses the button with this text, and waits for the next page.
     #[track_caller]
     pub fn press(&self, text: &str) {
-        self.leave_by(&self.find(BUTTON, &[text]));
+        self.leave_by(BUTTON, text);
+    }
+
+    /// Presses the button with this text, which leads to no other page.
+    #[track_caller]
+    pub fn press_here(&self, text: &str) {
+        self.click(BUTTON, &[text]);
     }
 
     /// Follows the link with this text, and waits for the next page.
     #[track_caller]
     pub fn follow(&self, text: &str) {
-        self.leave_by(&self.find(LINK, &[text]));
+        self.leave_by(LINK, text);
     }
 
     /// Presses a key.
@@ -192,6 +205,17 @@ impl Chromium {
         let script = "return document.querySelector(arguments[0])?.innerText";
         let text = self.script(script, &[selector]).unwrap_or_default();
         text.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// What stands in the field with this label.
+    #[track_caller]
+    pub fn value(&self, label: &str) -> String {
+        let value = self.script(VALUE, &[label]);
+        let value = value.unwrap_or_else(|problem| panic!("{problem}"));
+        let Some(value) = value.as_str() else {
+            panic!("no field {label} on the page: {}", self.text());
+        };
+        value.to_owned()
     }
 
     /// The page says this, or soon does.
@@ -307,16 +331,27 @@ impl Chromium {
         id.to_owned()
     }
 
+    /// Clicks on the element that a script finds. A page that stays up to date may put another one in its place meanwhile, which is
+    /// clicked on then.
     #[track_caller]
-    fn click(&self, element: &str) {
-        self.command(&format!("element/{element}/click"), &json!({}));
+    fn click(&self, found_by: &str, arguments: &[&str]) {
+        let begin = Instant::now();
+        loop {
+            let element = self.find(found_by, arguments);
+            let click = format!("element/{element}/click");
+            match self.session.command(&click, &json!({})) {
+                Ok(_) => return,
+                Err(problem) if problem.contains(REPLACED) && begin.elapsed() < SOON => {}
+                Err(problem) => panic!("{problem}"),
+            }
+        }
     }
 
     /// Clicks on what leads to another page, and waits until that is loaded.
     #[track_caller]
-    fn leave_by(&self, element: &str) {
+    fn leave_by(&self, found_by: &str, text: &str) {
         self.run("window.isLeft = true");
-        self.click(element);
+        self.click(found_by, &[text]);
         wait_until("the next page is loaded", SOON, || {
             let script = "return !window.isLeft && document.readyState === 'complete'";
             // There is none between two pages.

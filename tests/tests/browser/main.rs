@@ -1,8 +1,14 @@
 //! The dashboard in a real browser: every page by clicks and keys, looked at for barriers, weight and looks.
 
+mod campaigns;
 mod deliveries;
+mod edit;
+mod events;
 mod foreign;
 mod keyboard;
+mod overview;
+mod replays;
+mod settings;
 mod signin;
 mod subscription;
 mod webhook;

@@ -33,6 +33,8 @@ fn a_webhook_is_added_tested_and_gets_what_is_published() {
 
     let secret = chromium.text_of("code.secret");
     assert_eq!(secret.len(), 40, "{secret}");
+    chromium.press_here("Copy");
+    chromium.says("Copied");
     chromium.unfold("Node");
     chromium.says("timingSafeEqual");
     chromium.judge("webhook-added");
@@ -50,4 +52,41 @@ fn a_webhook_is_added_tested_and_gets_what_is_published() {
     let posts = shop.posts();
     assert!(posts.iter().all(|post| is_signed_with(post, &secret)));
     chromium.comes_to_say("delivered");
+}
+
+#[test]
+fn a_secret_that_is_generated_in_the_form_signs() {
+    let world = World::new();
+    world.ask(["migrate"]);
+    let shop = world.receiver("shop").start();
+    let admin = token(&world, "admin", Some(ALPHA));
+    let api = Api::start(&world, &[]);
+    let chromium = signed_in(&world, &api, &admin);
+
+    chromium.follow("Subscriptions");
+    chromium.follow("Add webhook");
+    chromium.follow("Cancel");
+    chromium.says("There is no subscription.");
+    chromium.follow("Add webhook");
+    chromium.fill("Name", "Shop");
+    chromium.fill("Payload URL", &shop.url);
+    let [first, secret] = [(), ()].map(|()| {
+        chromium.press_here("Generate");
+        chromium.value("Secret")
+    });
+    assert_ne!(first, secret);
+    let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    assert!(secret.len() == 40 && secret.chars().all(is_hex), "{secret}");
+    chromium.judge("add-webhook-generated");
+    chromium.press("Check and save");
+    chromium.says("Shop was added");
+    // Whoever gave it has it already.
+    assert_eq!(chromium.text_of("code.secret"), "");
+    assert!(!chromium.text().contains(&secret));
+
+    let line = world.predictions(ALPHA, 1).remove(0);
+    api.post(&admin, "/v1/events", &line.text).ok();
+    shop.wait_for(1, SOON);
+    let posts = shop.posts();
+    assert!(posts.iter().all(|post| is_signed_with(post, &secret)));
 }

@@ -43,6 +43,8 @@ fn a_webhook_is_added_by_a_form_and_gets_what_is_published(on: Database) {
     }
     // Whose it is, the token says.
     assert!(!form.contains("name=\"client\""), "{form}");
+    // What a script alone does is offered by that script.
+    assert!(form.contains("data-generate=\"secret\" hidden"), "{form}");
 
     // A secret that was given is not shown.
     let made = browser.post(

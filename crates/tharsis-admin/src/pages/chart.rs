@@ -78,6 +78,8 @@ pub(crate) struct Chart {
     /// What its parts are known by on the page.
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
+    /// Whether there is anything to draw.
+    pub(crate) has_figures: bool,
     /// All that the picture says, in words.
     pub(crate) told: String,
     /// At the top, and where it begins and ends.
@@ -115,8 +117,9 @@ impl Chart {
         axis: &Axis,
         lines: &[Line],
     ) -> Self {
-        let highest = lines.iter().flat_map(|line| line.points.iter().flatten());
-        let top = unit.top(highest.copied().max().unwrap_or_default());
+        let known = lines.iter().flat_map(|line| line.points.iter().flatten());
+        let highest = known.copied().max();
+        let top = unit.top(highest.unwrap_or_default());
         let clock = |at: Option<&Timestamp>| at.map_or_else(String::new, |at| clock(*at));
         let drawn = lines.iter().zip(CLASSES).map(|(line, class)| Drawn {
             name: line.name,
@@ -126,6 +129,7 @@ impl Chart {
         Self {
             id,
             title,
+            has_figures: highest.is_some(),
             told: told(title, unit, lines),
             top: unit.told(top),
             from: clock(axis.0.first()),
@@ -295,5 +299,17 @@ mod tests {
         let nothing = Chart::new("backlog", "Backlog", Unit::Number, &axis(0), &[]);
         assert!(nothing.lines.is_empty() && nothing.rows.is_empty());
         assert_eq!(nothing.top, "0");
+    }
+
+    #[test]
+    fn nought_is_a_figure_and_what_is_not_known_is_none() {
+        let has_figures = |lines: &[Line]| {
+            let chart = Chart::new("backlog", "Backlog", Unit::Number, &axis(2), lines);
+            chart.has_figures
+        };
+        let unknown = line("waiting", &[None, None]);
+        assert!(!has_figures(&[]));
+        assert!(!has_figures(std::slice::from_ref(&unknown)));
+        assert!(has_figures(&[unknown, line("held", &[None, Some(0)])]));
     }
 }

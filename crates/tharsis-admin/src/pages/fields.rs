@@ -15,6 +15,8 @@ pub(crate) struct Input {
     pub(crate) is_required: bool,
     /// It has several lines.
     pub(crate) is_long: bool,
+    /// The browser can fill it with a secret that it generates.
+    pub(crate) may_be_generated: bool,
 }
 
 impl Input {
@@ -28,6 +30,7 @@ impl Input {
             problem: None,
             is_required: false,
             is_long: false,
+            may_be_generated: false,
         }
     }
 
@@ -63,6 +66,13 @@ impl Input {
     pub(crate) fn long(self) -> Self {
         Self {
             is_long: true,
+            ..self
+        }
+    }
+
+    pub(crate) fn or_generated(self) -> Self {
+        Self {
+            may_be_generated: true,
             ..self
         }
     }

@@ -1,4 +1,4 @@
-// Keeps the part of a page that is live up to date, and copies what is shown once. Without it pages are as they were loaded.
+// Keeps the part of a page that is live up to date, copies what is shown once, and generates a secret. Without it pages are as they were loaded.
 "use strict";
 
 const live = document.getElementById("live");
@@ -54,4 +54,16 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
     () => { button.textContent = "Copied"; },
     () => { button.hidden = true; },
   ));
+}
+
+for (const button of document.querySelectorAll("button[data-generate]")) {
+  const field = document.getElementById(button.dataset.generate);
+  if (!field) continue;
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const bytes = crypto.getRandomValues(new Uint8Array(20));
+    field.value = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    // The receiver is to have it too, and no later page shows it.
+    field.type = "text";
+  });
 }

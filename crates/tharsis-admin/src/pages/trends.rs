@@ -105,6 +105,8 @@ mod tests {
                 "Receivers answer within: p50 not known; p99 not known",
             ]
         );
+        let has_figures: Vec<_> = charts.iter().map(|chart| chart.has_figures).collect();
+        assert_eq!(has_figures, [true, false, false]);
         let backlog = of_backlog(now(), HOUR * 3, &[]);
         assert_eq!(backlog.told, "Backlog: waiting not known");
     }

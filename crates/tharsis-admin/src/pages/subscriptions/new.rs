@@ -6,7 +6,7 @@ use tharsis::{
     CheckMethod, ClientId, Invalid,
     alert::is_own,
     payload::CATALOGUE,
-    profile::{Check, Fallback, Profile, Requirement},
+    profile::{Check, Fallback, KeyKind, Profile, Requirement},
     subscription::{Draft, Subscription},
 };
 
@@ -20,7 +20,7 @@ use crate::{
         sample::{self, Sample},
         visit::Visit,
     },
-    registering::{self, Chosen, Wanted, knows_secret},
+    registering::{self, Chosen, Wanted, key_kind, knows_secret},
 };
 
 /// How a weak secret is insisted on, which is not for a page.
@@ -242,11 +242,14 @@ fn first(visit: &Visit, profile: &Profile) -> Vec<Input> {
         Input::new("content_type", "Content type").hint(format!("empty: {}", profile.content_type)),
     );
     if profile.secret != Requirement::Useless {
-        inputs.push(
-            Input::new("secret", "Secret")
-                .hint("leave it empty, and one is generated and shown once; or give the one that the receiver holds")
-                .secret(),
-        );
+        let secret = Input::new("secret", "Secret")
+            .hint("leave it empty, and one is generated and shown once; or give the one that the receiver holds")
+            .secret();
+        inputs.push(match key_kind(profile) {
+            KeyKind::Text => secret.or_generated(),
+            // The browser writes no key of that kind.
+            _ => secret,
+        });
     }
     inputs
 }
