@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tharsis_tests::{ALPHA, Publisher, Subscribe, World};
+use tharsis_tests::{ALPHA, Journal, Publisher, Subscribe, World};
 
 const SOON: Duration = Duration::from_secs(60);
 const PUBLISHERS: usize = 8;
@@ -13,6 +13,10 @@ const BACKLOG: usize = 120_000;
 /// What 99 of 100 publishes stay under.
 const LONG: Duration = Duration::from_millis(100);
 
+/// The same where the disk is so slow that this is longer: four rounds of all of them, each as long as a publish takes with
+/// nobody beside it.
+const ROUNDS: u32 = 4;
+
 #[test]
 fn eight_processes_publish_beside_a_drain_and_none_of_them_waits_for_long() {
     let world = World::alone();
@@ -20,22 +24,22 @@ fn eight_processes_publish_beside_a_drain_and_none_of_them_waits_for_long() {
     world.subscribe(&Subscribe::new(ALPHA, &shop));
     let backlog = world.predictions(ALPHA, BACKLOG);
     world.publish(&backlog);
+    let how = format!("timed:{EACH}");
+    let start = || Publisher::start(&world, &how, &[ALPHA]);
+    let alone = start();
+    alone.process.finish(SOON).ok();
+    let alone = took(&alone.journal)[EACH / 2];
+
     let run = world.spawn_run();
     shop.wait_for(100, SOON);
-
-    let how = format!("timed:{EACH}");
-    let publishers: Vec<Publisher> = (0..PUBLISHERS)
-        .map(|_| Publisher::start(&world, &how, &[ALPHA]))
-        .collect();
+    let publishers: Vec<Publisher> = (0..PUBLISHERS).map(|_| start()).collect();
     let mut marks = Vec::new();
-    let mut took = Vec::new();
+    let mut waits = Vec::new();
     for publisher in publishers {
         publisher.process.finish(SOON).ok();
         assert_eq!(publisher.journal.steps("failed"), Vec::<String>::new());
         marks.extend(publisher.journal.steps("committed"));
-        took.extend(publisher.journal.steps("took").iter().map(|micros| {
-            Duration::from_micros(micros.parse().expect("a publisher writes microseconds"))
-        }));
+        waits.extend(took(&publisher.journal));
     }
     let delivered = shop.count();
     assert!(
@@ -47,15 +51,26 @@ fn eight_processes_publish_beside_a_drain_and_none_of_them_waits_for_long() {
     assert!(!log.stderr.contains("locked"), "{}", log.stderr);
 
     assert_eq!(marks.len(), PUBLISHERS * EACH);
-    took.sort();
-    let p99 = took[took.len() * 99 / 100];
-    assert!(
-        p99 < LONG,
-        "p50 {:?}, p99 {p99:?}, max {:?}, beside {delivered} deliveries",
-        took[took.len() / 2],
-        took[took.len() - 1]
+    waits.sort();
+    let p99 = waits[waits.len() * 99 / 100];
+    let told = format!(
+        "p50 {:?}, p99 {p99:?}, max {:?}, beside {delivered} deliveries; alone {alone:?}",
+        waits[waits.len() / 2],
+        waits[waits.len() - 1]
     );
+    let round = alone * u32::try_from(PUBLISHERS).expect("few");
+    assert!(p99 < LONG.max(round * ROUNDS), "{told}");
     world.run_until_idle();
     let received = shop.marks();
     assert!(marks.iter().all(|mark| received.contains(mark)));
+}
+
+/// How long each publish of a journal took, the shortest first.
+fn took(journal: &Journal) -> Vec<Duration> {
+    let mut took: Vec<Duration> = (journal.steps("took").iter())
+        .map(|micros| micros.parse().expect("a publisher writes microseconds"))
+        .map(Duration::from_micros)
+        .collect();
+    took.sort();
+    took
 }

@@ -26,7 +26,7 @@ use crate::{
     limit::Limits,
     listen::{Bounds, listen},
     openapi::{document, openapi},
-    pages::{self, Sessions, Streams},
+    pages::{self, Figures, Recent, Sessions, Streams},
     routes::served,
 };
 
@@ -92,6 +92,7 @@ pub(crate) struct House {
     pub(crate) known: Arc<Known>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) sessions: Arc<Sessions>,
+    pub(crate) figures: Arc<Recent<Figures>>,
     pub(crate) streams: Arc<Streams>,
     /// Closed once it ends.
     pub(crate) ended: watch::Receiver<()>,
@@ -205,6 +206,7 @@ fn router(emitter: Arc<Emitter>, options: Options, ended: watch::Receiver<()>) -
         known: Arc::default(),
         limits: Arc::new(Limits::new(options.rate, options.clock)),
         sessions: Arc::default(),
+        figures: Arc::default(),
         streams: Arc::default(),
         ended,
         options: Arc::new(options),

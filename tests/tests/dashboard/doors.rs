@@ -177,7 +177,7 @@ impl House<'_> {
         }
         let (name, secret) = (self.name(), self.world.secret());
         let version = match page.path {
-            "/subscriptions/{id}/edit" => self.version(&id),
+            "/subscriptions/{id}/edit" | "/subscriptions/{id}/rotate" => self.version(&id),
             _ => String::new(),
         };
         let fields = match page.path {
@@ -192,7 +192,7 @@ impl House<'_> {
                 ("name", &*name),
                 ("url", &*of.inbox.url),
             ],
-            "/subscriptions/{id}/rotate" => vec![("secret", &*secret)],
+            "/subscriptions/{id}/rotate" => vec![("version", &*version), ("secret", &*secret)],
             "/replays/new" => vec![("client", of.client), ("status", "dead")],
             path if path.starts_with("/campaigns/{id}") => vec![("client", of.client)],
             "/settings/tokens" => {

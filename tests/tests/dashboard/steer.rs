@@ -177,15 +177,24 @@ fn a_subscription_is_tested_rotated_and_removed(on: Database) {
     assert_eq!((shop.count(), partner.count()), (1, 0));
 
     let rotate = format!("{path}/rotate");
-    browser.page(&rotate);
-    let weak = browser.post(&rotate, &[("secret", "open sesame")]);
+    let form = browser.page(&rotate);
+    let version = between(&form, "name=\"version\" value=\"", "\"");
+    let this = ("version", version);
+    let weak = browser.post(&rotate, &[this, ("secret", "open sesame")]);
     assert_told(&weak, 422, "is shorter than");
     assert!(!weak.body.contains("sesame"), "{weak:?}");
-    let reused = browser.post(&rotate, &[("secret", &shop.secret)]);
+    let reused = browser.post(&rotate, &[this, ("secret", &shop.secret)]);
     assert_eq!(reused.status, 422, "{reused:?}");
     assert!(!reused.body.contains(&shop.secret));
-    let rotated = browser.post(&rotate, &[]);
+    let rotated = browser.post(&rotate, &[this]);
     assert_told(&rotated, 200, "was rotated");
+    // Sent once more, as a browser does that loads the page again, it changes nothing.
+    let again = browser.post(&rotate, &[this]);
+    assert_told(
+        &again,
+        412,
+        "somebody has changed it since this form was made",
+    );
     let secret = between(&rotated.body, "<code class=\"secret\">", "</code>").to_owned();
     let tested = browser.post(&format!("{path}/test"), &[]);
     assert_eq!(tested.status, 200, "{tested:?}");

@@ -4,8 +4,15 @@ use std::time::Duration;
 
 use tharsis::{
     Timestamp,
-    store::{Depth, Latency, Minute},
+    store::{Depth, Latency, Minute, Status},
 };
+
+/// What the overview counts.
+pub(crate) struct Figures {
+    pub(crate) unfinished: Vec<(Status, u64)>,
+    /// Of the last day.
+    pub(crate) minutes: Vec<Minute>,
+}
 
 /// A stretch of time that ends with the last whole minute.
 #[derive(Debug, Clone, Copy)]

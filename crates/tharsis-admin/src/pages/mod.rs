@@ -14,6 +14,7 @@ mod live;
 mod markup;
 mod overview;
 mod progress;
+mod recent;
 mod replays;
 mod sample;
 mod session;
@@ -38,8 +39,10 @@ use crate::{
     serve::House,
 };
 
+pub(crate) use figures::Figures;
 pub(crate) use layout::for_people;
 pub(crate) use live::Streams;
+pub(crate) use recent::Recent;
 pub(crate) use session::Sessions;
 
 /// Every page, and what a token must be allowed of whom it is shown to. There is no other way in, but for `/sign-in`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use askama::Template;
 use axum::{http::StatusCode, response::Response};
 use tharsis::{
-    Registry,
+    ClientId, Registry,
     delivery::End,
     health::Condition,
     store::{DeliveryFilter, Status, WorkerRecord},
@@ -14,7 +14,7 @@ use tharsis::{
 
 use super::{
     chart::{Chart, Unit},
-    figures::Flow,
+    figures::{Figures, Flow},
     form::Form,
     layout::{self, Frame},
     markup::{Badge, Moment},
@@ -104,11 +104,12 @@ pub(crate) async fn show(visit: Visit, asked: Form) -> Result<Response, Problem>
     let registry = desk.registry();
     let client = desk.client(None)?;
     let subscriptions = registry.list(client).await?;
-    let mut all = DeliveryFilter::default();
-    all.client = client;
-    let unfinished = counts(&visit, &all, &UNFINISHED).await?;
-    let minutes = registry.minutes(client, now - BACK).await?;
-    let day = Flow::of(&minutes);
+    let figures = visit.figures().of(client, figures(&visit, client)).await?;
+    let Figures {
+        unfinished,
+        minutes,
+    } = &*figures;
+    let day = Flow::of(minutes);
     let ended = ended(&day);
     let over = over(&asked);
 
@@ -121,7 +122,7 @@ pub(crate) async fn show(visit: Visit, asked: Form) -> Result<Response, Problem>
             step: "See what waits",
         });
     }
-    let mut charts = trends::of_flow(now, over, &minutes);
+    let mut charts = trends::of_flow(now, over, minutes);
     let mut overdue = None;
     let mut workers: Option<Vec<Worker>> = None;
     if visit.sees_all() {
@@ -155,13 +156,13 @@ pub(crate) async fn show(visit: Visit, asked: Form) -> Result<Response, Problem>
             step: "See all of them",
         });
     }
-    needs.extend(of_counts(&ended, &unfinished));
+    needs.extend(of_counts(&ended, unfinished));
 
     let number = u64::try_from(subscriptions.len()).unwrap_or(u64::MAX);
     let page = Page {
         success: day.success().map(|share| Unit::Share.told(share)),
         ended: shown(&ended, "&since=24h"),
-        unfinished: shown(&unfinished, ""),
+        unfinished: shown(unfinished, ""),
         overdue,
         charts,
         over: choices(over),
@@ -187,19 +188,23 @@ impl Worker {
     }
 }
 
-async fn counts(
-    visit: &Visit,
-    all: &DeliveryFilter,
-    statuses: &[Status],
-) -> Result<Vec<(Status, u64)>, Problem> {
-    let mut counts = Vec::with_capacity(statuses.len());
-    for status in statuses {
-        let mut filter = all.clone();
-        filter.status = vec![*status];
-        let count = visit.desk.registry().count(&filter).await?;
-        counts.push((*status, count));
+/// What is costly to count.
+async fn figures(visit: &Visit, client: Option<ClientId>) -> Result<Figures, Problem> {
+    let (now, registry) = (visit.now(), visit.desk.registry());
+    let mut unfinished = Vec::with_capacity(UNFINISHED.len());
+    for status in UNFINISHED {
+        let mut filter = DeliveryFilter::default();
+        filter.client = client;
+        filter.status = vec![status];
+        unfinished.push((status, registry.count(&filter).await?));
     }
-    Ok(counts)
+    let mut minutes = registry.minutes(client, now - BACK).await?;
+    // A worker's clock may have been ahead.
+    minutes.retain(|minute| minute.at <= now);
+    Ok(Figures {
+        unfinished,
+        minutes,
+    })
 }
 
 fn shown(counts: &[(Status, u64)], more: &str) -> Vec<Count> {

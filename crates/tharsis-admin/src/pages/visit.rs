@@ -5,8 +5,10 @@ use serde::de::DeserializeOwned;
 use tharsis::{Timestamp, token::Permission};
 
 use super::{
+    figures::Figures,
     guard::Asker,
     layout::{Frame, Who},
+    recent::Recent,
     session::Session,
 };
 use crate::{Problem, caller::Caller, desk::Desk, serve::House};
@@ -62,6 +64,11 @@ impl Visit {
     /// Whether they see all clients.
     pub(crate) fn sees_all(&self) -> bool {
         self.desk.caller.record().grant.client.is_none()
+    }
+
+    /// What the overview counts, and whoever else looks at it shares.
+    pub(crate) fn figures(&self) -> &Recent<Figures> {
+        &self.house.figures
     }
 
     /// Whether a form that bears this was made for this session.

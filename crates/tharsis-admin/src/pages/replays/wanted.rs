@@ -11,7 +11,9 @@ pub(super) const MISSING: &str = "missing";
 const WHICH: [&str; 4] = ["subscription", "type", "campaign", "event"];
 
 /// What says when their events were published.
-const WHEN: [&str; 2] = ["since", "until"];
+const WHEN: [&str; 2] = ["since", UNTIL];
+
+const UNTIL: &str = "until";
 
 /// What says whose they are, and how they go out.
 const HOW: [&str; 5] = ["client", "what", "to", "rate", "key"];
@@ -38,6 +40,8 @@ impl Said {
         which.extend(WHICH.iter().filter_map(said));
         for name in WHEN {
             let at = typed.instant(name, now)?;
+            // What is published meanwhile was not looked at.
+            let at = at.or((name == UNTIL).then_some(now));
             which.extend(at.map(|at| (name.to_owned(), at.to_string())));
         }
         let what = typed.text("what");

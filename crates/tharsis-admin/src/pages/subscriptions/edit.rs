@@ -211,7 +211,7 @@ async fn changed(
 }
 
 /// It is what the form was made of.
-fn still_is(typed: &Form, version: u64) -> Result<(), Invalid> {
+pub(super) fn still_is(typed: &Form, version: u64) -> Result<(), Invalid> {
     let shown = typed.text("version");
     let shown = shown.ok_or_else(|| Invalid::new("missing_field", "is missing").at("version"))?;
     if shown == version.to_string() {

@@ -84,7 +84,7 @@ pub(crate) async fn list(visit: Visit, asked: Form) -> Result<Response, Problem>
     let number = number.unwrap_or(1).clamp(1, last);
     let mut rows = Vec::new();
     for subscription in all.iter().skip((number - 1) * PAGE).take(PAGE) {
-        let last_at = last_at(&latest(registry, subscription.id).await?);
+        let last_at = last_at(&latest(registry, subscription).await?);
         rows.push(Row::of(subscription, last_at, visit.now()));
     }
     let page = |number: usize| {
@@ -137,10 +137,11 @@ impl Row {
 /// The newest deliveries to it.
 async fn latest(
     registry: &impl Registry,
-    id: SubscriptionId,
+    of: &Subscription,
 ) -> Result<Vec<DeliveryRow>, StoreError> {
     let mut filter = DeliveryFilter::default();
-    filter.subscription = vec![id];
+    filter.client = Some(of.settings.client);
+    filter.subscription = vec![of.id];
     Ok(registry.deliveries(&filter, None, LATEST).await?.items)
 }
 
@@ -192,7 +193,7 @@ pub(crate) async fn show(visit: Visit, Path(id): Path<String>) -> Result<Respons
     let (now, registry) = (visit.now(), visit.desk.registry());
     let found = visit.desk.subscription(&id).await?;
     let transitions = registry.transitions(found.id).await?;
-    let latest = latest(registry, found.id).await?;
+    let latest = latest(registry, &found).await?;
     let state = &found.state;
     let is_in_doubt = matches!(
         found.health.condition,

@@ -34,6 +34,7 @@ struct Page {
 pub(crate) async fn removal(visit: Visit, Path(id): Path<String>) -> Result<Response, Problem> {
     let found = visit.desk.subscription(&id).await?;
     let mut filter = DeliveryFilter::default();
+    filter.client = Some(found.settings.client);
     filter.subscription = vec![found.id];
     filter.status = vec![Status::Pending, Status::Retrying, Status::Held];
     let unfinished = visit.desk.registry().count(&filter).await?;

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::{http::StatusCode, response::Response};
 use tharsis::{parse_duration, subscription::Subscription};
 
-use super::path;
+use super::{edit::still_is, path};
 use crate::{
     Problem,
     pages::{
@@ -25,6 +25,8 @@ const INSIST: &str = "accept_weak_secret of the API, or --accept-weak-secret";
 struct Page {
     frame: Frame,
     path: String,
+    /// Of the subscription that the form was made of.
+    version: u64,
     name: String,
     /// Where it is about no field.
     problem: Option<String>,
@@ -43,6 +45,7 @@ impl Page {
         Self {
             frame: visit.frame("Rotate the secret"),
             path: path(found.id),
+            version: found.version,
             name: found.settings.name.clone(),
             problem: (problem.filter(|problem| !is_beside(problem))).map(layout::sentence),
             inputs: [secret, overlap]
@@ -105,6 +108,8 @@ async fn rotated(
     found: &Subscription,
     typed: &Form,
 ) -> Result<(Subscription, Chosen), Problem> {
+    // Nor is it rotated once more where a browser sends the form again.
+    still_is(typed, found.version)?;
     let overlap = typed.text("overlap").map(parse_duration).transpose();
     let overlap = overlap.map_err(|e| e.at("overlap"))?;
     let wanted = match typed.exact("secret") {
