@@ -41,7 +41,7 @@ impl Said {
         for name in WHEN {
             let at = typed.instant(name, now)?;
             // What is published meanwhile was not looked at.
-            let at = at.or((name == UNTIL).then_some(now));
+            let at = at.or((name == UNTIL && !which.is_empty()).then_some(now));
             which.extend(at.map(|at| (name.to_owned(), at.to_string())));
         }
         let what = typed.text("what");
@@ -123,6 +123,7 @@ mod tests {
                 ("status", "dead"),
                 ("status", "cancelled"),
                 ("since", "2023-11-14T21:13:20.000Z"),
+                ("until", "2023-11-14T22:13:20.000Z"),
                 ("rate", "10/s"),
             ]
         );
