@@ -65,6 +65,7 @@ bench: ## the figures that the documentation quotes, as JSON, each beside its ya
 	target/release/tharsis-bench --scenario soak --minutes 2
 	target/release/tharsis-bench --scenario hostile --runs 3
 	target/release/tharsis-bench --scenario lists
+	target/release/tharsis-bench --scenario pages
 
 bench-postgres: ## the same on PostgreSQL, in a cluster of its own
 	cargo build --release -p tharsis-bench

@@ -7,26 +7,19 @@ use serde_json::{Map, Value, json};
 use tharsis::{
     ClientId, EventId, Registry, SubscriptionId, Timestamp,
     delivery::End,
-    egress::Policy,
-    profile::Profiles,
     store::{DeliveryFilter, DeliveryRow, Status},
-    subscription::{Credentials, Draft},
     system_now,
 };
-use tharsis_store::{Outbox as _, Store, StoreOptions};
+use tharsis_store::{Store, StoreOptions};
 
-use crate::{database::Outbox, payload, report::quantiles, world::Plan};
-
-/// Each event goes to so many subscriptions of its client.
-const FAN_OUT: u64 = 4;
-
-const CLIENTS: [&str; 2] = [payload::CLIENT, payload::STRANGER];
-
-/// Which of the subscriptions of each client is paused.
-const PAUSED: u64 = 3;
+use crate::{
+    filling::{DAY, FAN_OUT, Filling, subscribe},
+    payload,
+    report::quantiles,
+    world::Plan,
+};
 
 const DAYS: u32 = 7;
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// How often each question is asked.
 const CALLS: usize = 50;
@@ -42,13 +35,19 @@ pub(crate) async fn measure(plan: &Plan, attempts: u64) -> anyhow::Result<Value>
         ..StoreOptions::default()
     };
     let store = Store::open(&outbox.url, &options).await?;
-    let subscriptions = subscribe(&store).await?;
+    let subscriptions = subscribe(&store, 0..FAN_OUT).await?;
     let began = Instant::now();
     let now = system_now();
-    let filled = Filling::of(attempts, plan.bytes, now)
-        .fill(&outbox, &store)
-        .await?;
-    let filling = began.elapsed();
+    let filling = Filling {
+        // There are somewhat more attempts than deliveries.
+        events: (attempts * 100 / (102 * FAN_OUT)).max(1),
+        bytes: plan.bytes,
+        until: now,
+        days: DAYS,
+        waiting: 2,
+    };
+    let filled = filling.fill(&outbox, &store).await?;
+    let took = began.elapsed();
 
     let rows = sample(&store, now).await?;
     let mut lists = Map::new();
@@ -66,35 +65,12 @@ pub(crate) async fn measure(plan: &Plan, attempts: u64) -> anyhow::Result<Value>
         "database": plan.database.name(),
         "attempts": filled.attempts,
         "unfinished": filled.unfinished,
-        "filled_in_s": filling.as_secs(),
+        "filled_in_s": took.as_secs(),
         "lists_ms": lists,
         "why_ms": quantiles(why)?,
         "event_ms": quantiles(events)?,
         "delivery_ms": quantiles(deliveries)?,
     }))
-}
-
-/// Several of each client, one of them paused.
-async fn subscribe(store: &Store) -> anyhow::Result<Vec<SubscriptionId>> {
-    let mut ids = Vec::new();
-    for client in CLIENTS {
-        for n in 0..FAN_OUT {
-            let draft = Draft {
-                client: client.to_owned(),
-                name: format!("hooks {n}"),
-                url: "https://hooks.example.com/in".to_owned(),
-                ..Draft::default()
-            };
-            let settings = draft.settings(&Policy::default(), &Profiles::default())?;
-            let none = Credentials::default();
-            let id = store.add(&settings, &none, system_now()).await?.id;
-            if n == PAUSED {
-                store.pause(id, system_now()).await?;
-            }
-            ids.push(id);
-        }
-    }
-    Ok(ids)
 }
 
 /// Calls that were made one after the other, each from where the one before ended, and the rows that they brought.
@@ -176,168 +152,6 @@ fn filters(
         f.ended_since = Some(now - DAY / 24);
     });
     Ok(filters)
-}
-
-/// What lies in the database.
-#[derive(Default)]
-struct Filled {
-    attempts: u64,
-    unfinished: u64,
-}
-
-/// Events evenly over some days, of which one in ten is the second client's. One delivery in a hundred was not delivered,
-/// one in fifty was at the second attempt, one in five hundred is under way.
-struct Filling {
-    events: u64,
-    bytes: usize,
-    from: Timestamp,
-}
-
-/// Of a thousand deliveries those from one number to another: an attempt, and how it ended.
-const ATTEMPTS: &str = "
-    (0, 7, 1, 'http_500', 500, NULL), (0, 7, 2, 'http_500', 500, 'dead'),
-    (7, 8, 0, 'expired', NULL, 'expired'),
-    (8, 9, 0, 'payload_too_large', NULL, 'refused'),
-    (9, 10, 0, 'cancelled', NULL, 'cancelled'),
-    (10, 30, 1, 'http_503', 503, NULL), (10, 30, 2, 'http_200', 200, 'delivered'),
-    (30, 31, 1, 'http_503', 503, NULL),
-    (32, 1000, 1, 'http_200', 200, 'delivered')";
-
-impl Filling {
-    fn of(attempts: u64, bytes: usize, now: Timestamp) -> Self {
-        Self {
-            // There are somewhat more attempts than deliveries.
-            events: (attempts * 100 / (102 * FAN_OUT)).max(1),
-            bytes,
-            from: now - DAY * DAYS,
-        }
-    }
-
-    /// When an event was published, in milliseconds.
-    fn at(&self, n: u64) -> u64 {
-        let span = u64::try_from((DAY * DAYS).as_millis()).unwrap_or(u64::MAX);
-        self.from.as_millis().unsigned_abs() + span / self.events * n
-    }
-
-    /// The id of an event.
-    fn id(&self, n: u64) -> String {
-        format!("{:012x}70008{n:015x}", self.at(n))
-    }
-
-    async fn fill(&self, outbox: &Outbox, store: &Store) -> anyhow::Result<Filled> {
-        const AT_ONCE: u64 = 250_000;
-        if let Store::Postgres(_) = store {
-            // Of what lies in the default tables maintenance makes days.
-            for day in 0..u64::from(DAYS) {
-                let n = self.events * day / u64::from(DAYS);
-                outbox.execute(&self.postgres(n, n).concat()).await?;
-                store.maintain(system_now()).await?;
-            }
-            outbox
-                .execute("DELETE FROM delivery; DELETE FROM attempt; DELETE FROM event")
-                .await?;
-        }
-        let mut filled = Filled::default();
-        for first in (0..self.events).step_by(usize::try_from(AT_ONCE)?) {
-            let last = (first + AT_ONCE).min(self.events) - 1;
-            let [events, attempts, unfinished] = match store {
-                Store::Sqlite(_) => self.sqlite(first, last),
-                Store::Postgres(_) => self.postgres(first, last),
-            };
-            outbox.execute(&events).await?;
-            filled.attempts += outbox.execute(&attempts).await?;
-            filled.unfinished += outbox.execute(&unfinished).await?;
-        }
-        Ok(filled)
-    }
-
-    /// What events of the number `n` are like, in the SQL of both.
-    fn kinds(&self) -> (String, String) {
-        let rare = self.events.div_ceil(5);
-        (
-            "CASE WHEN n % 10000 = 7 THEN 'signal' WHEN n % 3 = 0 THEN 'nudge'
-                  ELSE 'product_discount_recommendation' END"
-                .to_owned(),
-            format!("CASE WHEN n % {rare} = 3 THEN 'rare' ELSE CAST(n % 20 AS text) END"),
-        )
-    }
-
-    fn payload(&self) -> String {
-        payload::text(payload::CLIENT, 0, self.bytes)
-    }
-
-    fn sqlite(&self, first: u64, last: u64) -> [String; 3] {
-        let [ours, theirs] = CLIENTS.map(|client| client.replace('-', ""));
-        let (kind, campaign) = self.kinds();
-        let step = self.at(1) - self.at(0);
-        let pairs = format!(
-            "SELECT e.seq AS event, s.seq AS subscription, e.published_at AS at,
-                    ((e.seq * 16 + s.seq) * 2654435761 % 4294967296) / 4294968 AS h
-             FROM tharsis_event e
-             CROSS JOIN tharsis_subscription s ON s.client = e.client
-             WHERE e.seq BETWEEN {first} + 1 AND {last} + 1"
-        );
-        [
-            format!(
-                "WITH RECURSIVE number (n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM number WHERE n < {last})
-                 INSERT INTO tharsis_event (seq, type, client, campaign, recipient, published_at, frozen, payload)
-                 SELECT n + 1, {kind}, CASE WHEN n % 10 = 0 THEN unhex('{theirs}') ELSE unhex('{ours}') END, {campaign},
-                        'user ' || n % 10000, {} + n * {step}, 1, '{}'
-                 FROM number",
-                self.at(0),
-                self.payload(),
-            ),
-            format!(
-                "WITH a (first, upto, number, code, status, ended) AS (VALUES {ATTEMPTS})
-                 INSERT INTO tharsis_attempt (event, subscription, number, at, duration_us, code, status, ended)
-                 SELECT p.event, p.subscription, a.number, p.at, 40000, a.code, a.status, a.ended
-                 FROM ({pairs}) p
-                 CROSS JOIN a ON p.h >= a.first AND p.h < a.upto"
-            ),
-            format!(
-                "INSERT INTO tharsis_delivery (subscription, lane, due_at, event, attempts, tries)
-                 SELECT subscription, 0, at + 864000000, event, h = 30, h = 30 FROM ({pairs}) WHERE h IN (30, 31)"
-            ),
-        ]
-    }
-
-    fn postgres(&self, first: u64, last: u64) -> [String; 3] {
-        let [ours, theirs] = CLIENTS;
-        let (kind, campaign) = self.kinds();
-        let step = self.at(1) - self.at(0);
-        let pairs = format!(
-            "SELECT e.id AS event, s.seq AS subscription, e.published_at AS at,
-                    (hashtext(e.id::text)::bigint + 2147483648 + s.seq * 373) % 1000 AS h
-             FROM event e
-             JOIN subscription s ON s.client = e.client
-             WHERE e.id BETWEEN '{}' AND '{}'",
-            self.id(first),
-            self.id(last),
-        );
-        [
-            format!(
-                "INSERT INTO event (id, type, client, campaign, recipient, published_at, frozen, payload)
-                 SELECT (lpad(to_hex({begin} + n * {step}), 12, '0') || '70008' || lpad(to_hex(n), 15, '0'))::uuid,
-                        {kind}, CASE WHEN n % 10 = 0 THEN '{theirs}'::uuid ELSE '{ours}' END, {campaign},
-                        'user ' || n % 10000, to_timestamp(({begin} + n * {step}) / 1000.0), true, '{}'
-                 FROM generate_series({first}::bigint, {last}) n;",
-                self.payload(),
-                begin = self.at(0),
-            ),
-            format!(
-                "INSERT INTO attempt (event, subscription, number, at, duration_us, code, status, ended)
-                 SELECT p.event, p.subscription, a.number, p.at, 40000, a.code, a.status, a.ended
-                 FROM ({pairs}) p
-                 JOIN (VALUES {ATTEMPTS}) a (first, upto, number, code, status, ended)
-                   ON p.h >= a.first AND p.h < a.upto;"
-            ),
-            format!(
-                "INSERT INTO delivery (subscription, due_at, seq, event, attempts, tries)
-                 SELECT subscription, at + interval '10 days', nextval('seq'), event, (h = 30)::int, (h = 30)::int
-                 FROM ({pairs}) p WHERE h IN (30, 31);"
-            ),
-        ]
-    }
 }
 
 /// Deliveries of all the time, evenly.
