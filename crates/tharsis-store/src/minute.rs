@@ -1,16 +1,34 @@
 //! Figures of each minute, as workers count them, and how much waited then.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use tharsis_core::{Timestamp, delivery::End};
 
 /// How long figures are kept, whatever the [retention](crate::Retention).
-pub(crate) const MINUTES_KEPT: Duration = Duration::from_secs(48 * 60 * 60);
+const KEPT: Duration = Duration::from_secs(48 * 60 * 60);
+
+/// Figures that lie further ahead are of a clock that was wrong.
+const AHEAD: Duration = Duration::from_secs(60 * 60);
+
+/// At most so many rows are forgotten by one statement, and so many statements follow each other.
+pub(crate) const FORGOTTEN_AT_ONCE: u32 = 2_000;
+pub(crate) const ROUNDS: u32 = 20;
+
+/// How long a connection is waited for to look how much waits: it is to keep nobody from his lists.
+pub(crate) const FREE_AT_ONCE: Duration = Duration::from_secs(2);
+
+/// The instants whose figures are not kept.
+pub(crate) fn not_kept(now: Timestamp) -> [Range<Timestamp>; 2] {
+    [
+        Timestamp::from_millis(i64::MIN)..now - KEPT,
+        now + AHEAD..Timestamp::from_millis(i64::MAX),
+    ]
+}
 
 const MILLIS: i64 = 60_000;
 
 /// How many columns are counted: six, and those of the latency.
-pub(crate) const COUNTS: usize = 6 + BUCKETS;
+pub(crate) const COLUMNS: usize = 6 + BUCKETS;
 
 const BUCKETS: usize = Latency::BOUNDS.len() + 1;
 
@@ -133,8 +151,8 @@ impl Minute {
     }
 
     /// As columns.
-    pub(crate) fn counts(&self) -> [i64; COUNTS] {
-        let mut counts = [0; COUNTS];
+    pub(crate) fn counts(&self) -> [i64; COLUMNS] {
+        let mut counts = [0; COLUMNS];
         let ours = [
             self.attempts,
             self.failed,
@@ -153,7 +171,7 @@ impl Minute {
     }
 
     /// Of columns.
-    pub(crate) fn counted(at: Timestamp, counts: [i64; COUNTS]) -> Self {
+    pub(crate) fn counted(at: Timestamp, counts: [i64; COLUMNS]) -> Self {
         let [
             attempts,
             failed,

@@ -624,14 +624,15 @@ pub trait Outbox: Send + Sync + 'static {
     fn maintain(&self, now: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Adds what was counted to the figures of these minutes, each of a client once, in one transaction: some hundreds at most.
-    /// A batch that is added again, for its answer was lost, may count twice; what a worker has not added when it is killed is
-    /// not counted. They are kept for 48 hours.
+    /// Where an answer was lost, some may be counted twice or not at all; what a worker has not added when it is killed is not
+    /// counted, nor is what is of a client without a subscription: it was erased. They are kept for 48 hours.
     fn add_minutes<'a>(
         &'a self,
         minutes: &'a [(ClientId, Minute)],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Looks how much waits, and notes it for the minute that began then, unless somebody has.
+    /// Looks how much waits, and notes it for the minute that began then, unless somebody has. Where the database has much else
+    /// to do it is not noted.
     fn note_depth(&self, at: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// What is not finished, for `run --until-idle` and for people: (unrouted events, deliveries due or waiting to be

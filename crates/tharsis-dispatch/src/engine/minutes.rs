@@ -2,6 +2,7 @@ use std::{collections::BTreeMap, iter::from_fn, sync::Arc};
 
 use tharsis_core::{ClientId, Timestamp, delivery::End};
 use tharsis_store::{Fate, Minute, Settlement};
+use tracing::warn;
 
 /// At most so many are written down in one transaction.
 const BATCH: usize = 500;
@@ -13,8 +14,12 @@ const MOST: usize = 20_000;
 #[derive(Debug, Default)]
 pub(super) struct Minutes {
     counting: BTreeMap<(Timestamp, ClientId), Minute>,
-    /// Those that are being written down, or were and are to be written again.
+    /// Those that are being written down, or were and are to be written once more.
     batch: Option<Arc<Vec<(ClientId, Minute)>>>,
+    /// It failed once.
+    is_second_try: bool,
+    /// The oldest go, and somebody was told.
+    overflows: bool,
 }
 
 impl Minutes {
@@ -24,9 +29,12 @@ impl Minutes {
             return;
         };
         let end = match settlement.fate {
-            Fate::Ended(end) => Some(end),
+            Fate::Ended(end) if end != End::Cancelled => Some(end),
             _ => None,
         };
+        if attempt.number == 0 && end.is_none() {
+            return;
+        }
         let minute = self.minute(client, attempt.at + attempt.duration);
         if attempt.number > 0 {
             minute.attempted(attempt.duration, end == Some(End::Delivered));
@@ -36,15 +44,24 @@ impl Minutes {
         }
     }
 
-    /// Counts a delivery that ended without an attempt.
+    /// Counts a delivery that ended without an attempt. Nobody asks for what was cancelled.
     pub(super) fn ended(&mut self, client: ClientId, end: End, at: Timestamp) {
-        self.minute(client, at).ended(end);
+        if end != End::Cancelled {
+            self.minute(client, at).ended(end);
+        }
     }
 
     fn minute(&mut self, client: ClientId, at: Timestamp) -> &mut Minute {
         let key = (Minute::start(at), client);
         if self.counting.len() >= MOST && !self.counting.contains_key(&key) {
             self.counting.pop_first();
+            if !self.overflows {
+                self.overflows = true;
+                warn!(
+                    rows = MOST,
+                    "so many rows of figures wait to be written down; the oldest are lost"
+                );
+            }
         }
         (self.counting.entry(key)).or_insert_with(|| Minute::of(at))
     }
@@ -68,8 +85,20 @@ impl Minutes {
         Arc::clone(batch)
     }
 
+    /// They are not written down, or nobody knows. They are tried once more, and then lost: figures that are lost are better
+    /// than figures that are invented. Returns how many are.
+    pub(super) fn failed(&mut self) -> Option<usize> {
+        self.is_second_try = !self.is_second_try;
+        if self.is_second_try {
+            return None;
+        }
+        self.batch.take().map(|batch| batch.len())
+    }
+
     /// They are written down. Returns whether there were more than are written at once.
     pub(super) fn done(&mut self) -> bool {
+        self.is_second_try = false;
+        self.overflows = false;
         let batch = self.batch.take();
         batch.is_some_and(|batch| batch.len() >= BATCH) && !self.counting.is_empty()
     }
@@ -145,6 +174,37 @@ mod tests {
         assert_eq!(ours.latency.quantile(500), Some(Duration::from_millis(50)));
         assert_eq!((*second, theirs.at), (client(2), at(60_000)));
         assert_eq!((theirs.attempts, theirs.delivered), (1, 1));
+    }
+
+    #[test]
+    fn what_was_cancelled_makes_no_minute() {
+        let mut minutes = Minutes::default();
+        minutes.ended(client(1), End::Cancelled, at(0));
+        let cancelled = settlement(0, at(0), Fate::Ended(End::Cancelled));
+        minutes.settled(client(1), &cancelled);
+        assert!(minutes.is_empty());
+    }
+
+    #[test]
+    fn what_failed_twice_is_lost() {
+        let mut minutes = Minutes::default();
+        for _ in 0..2 {
+            minutes.ended(client(1), End::Dead, at(0));
+            let first = minutes.begin();
+            assert_eq!(minutes.failed(), None);
+            assert_eq!(minutes.begin(), first);
+            assert_eq!(minutes.failed(), Some(1));
+            assert!(minutes.is_empty());
+        }
+        // The next has two tries of its own.
+        minutes.ended(client(1), End::Dead, at(0));
+        minutes.begin();
+        assert_eq!(minutes.failed(), None);
+        minutes.begin();
+        assert!(!minutes.done());
+        minutes.ended(client(1), End::Dead, at(0));
+        minutes.begin();
+        assert_eq!(minutes.failed(), None);
     }
 
     #[test]

@@ -31,7 +31,9 @@ CREATE TABLE minute (
     up_to_30000 bigint NOT NULL,
     beyond bigint NOT NULL,
     PRIMARY KEY (at, client)
-);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
+
+CREATE INDEX minute_of ON minute (client, at);
 
 -- How much waited in a minute, as the first worker saw it who looked.
 CREATE TABLE depth (

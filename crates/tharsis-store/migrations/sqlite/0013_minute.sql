@@ -33,6 +33,8 @@ CREATE TABLE tharsis_minute (
     PRIMARY KEY (at, client)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX tharsis_minute_of ON tharsis_minute (client, at);
+
 -- How much waited in a minute.
 CREATE TABLE tharsis_depth (
     at INTEGER PRIMARY KEY,

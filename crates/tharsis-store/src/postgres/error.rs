@@ -97,6 +97,15 @@ pub(super) fn is_lock_refused(error: &StoreError) -> bool {
     matches!(code.as_deref(), Some("55P03" | "40P01"))
 }
 
+/// Whether the server ended a statement, for it took too long or somebody asked for that.
+pub(super) fn is_cut_short(error: &StoreError) -> bool {
+    let StoreError::Database(source) = error else {
+        return false;
+    };
+    let code = source.downcast_ref::<sqlx::Error>().and_then(code);
+    code.as_deref() == Some("57014")
+}
+
 /// PostgreSQL's five characters for what went wrong.
 pub(super) fn code(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())

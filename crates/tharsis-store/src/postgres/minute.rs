@@ -2,25 +2,26 @@
 
 use std::{array, time::Duration};
 
-use sqlx::{FromRow, Row as _, postgres::PgRow};
+use sqlx::{FromRow, PgConnection, Row as _, postgres::PgRow};
 use tharsis_core::{ClientId, Timestamp};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
     PostgresStore,
-    command::CHUNK,
-    survey::{COUNTS, FIRSTS},
+    error::is_cut_short,
+    survey::{COUNTS, FIRST_DUE},
     value::{Instant, corrupt},
 };
 use crate::{
     Depth, MOST_COUNTED, Minute, StoreError,
-    minute::{self, each_count},
+    minute::{COLUMNS, FORGOTTEN_AT_ONCE, FREE_AT_ONCE, ROUNDS, each_count, not_kept},
 };
 
 impl FromRow<'_, PgRow> for Minute {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         let Instant(at) = row.try_get(0)?;
-        let mut counts = [0; minute::COUNTS];
+        let mut counts = [0; COLUMNS];
         for (column, count) in (1..).zip(&mut counts) {
             *count = row.try_get::<i64, usize>(column)?;
         }
@@ -59,7 +60,8 @@ macro_rules! sum {
     };
 }
 
-/// In the order of their keys, so that of two workers who add to the same ones none has what the other waits for.
+/// In the order of their keys, so that of two workers who add to the same ones none has what the other waits for. A client
+/// that was erased has no subscription left, and gets no figures any more.
 const ADD: &str = concat!(
     "INSERT INTO minute AS m (at, client, ",
     each_count!(name),
@@ -72,6 +74,7 @@ const ADD: &str = concat!(
          $22::bigint[], $23::bigint[]) AS r (at, client, ",
     each_count!(name),
     ")
+     WHERE EXISTS (SELECT FROM subscription s WHERE s.client = r.client)
      ORDER BY r.at, r.client
      ON CONFLICT (at, client) DO UPDATE SET ",
     each_count!(added)
@@ -88,7 +91,7 @@ pub(super) async fn add(
     let clients: Vec<Uuid> = (minutes.iter())
         .map(|(client, _)| *client.as_uuid())
         .collect();
-    let mut columns: [Vec<i64>; minute::COUNTS] = array::from_fn(|_| Vec::new());
+    let mut columns: [Vec<i64>; COLUMNS] = array::from_fn(|_| Vec::new());
     for (_, minute) in minutes {
         for (column, count) in columns.iter_mut().zip(minute.counts()) {
             column.push(count);
@@ -102,13 +105,16 @@ pub(super) async fn add(
     Ok(())
 }
 
-const SINCE: &str = concat!(
+const OF_ALL: &str = concat!(
     "SELECT at, ",
     each_count!(sum),
-    " FROM minute
-      WHERE at >= $1 AND ($2::uuid IS NULL OR client = $2)
-      GROUP BY at
-      ORDER BY at"
+    " FROM minute WHERE at >= $1 GROUP BY at ORDER BY at"
+);
+
+const OF_CLIENT: &str = concat!(
+    "SELECT at, ",
+    each_count!(sum),
+    " FROM minute WHERE at >= $1 AND client = $2 GROUP BY at ORDER BY at"
 );
 
 pub(super) async fn since(
@@ -116,43 +122,65 @@ pub(super) async fn since(
     client: Option<ClientId>,
     since: Timestamp,
 ) -> Result<Vec<Minute>, StoreError> {
-    Ok(sqlx::query_as(SINCE)
-        .bind(Instant(since))
-        .bind(client.map(|client| *client.as_uuid()))
-        .fetch_all(&mut *store.0.lists.get().await?)
-        .await?)
+    let minutes = match client {
+        None => sqlx::query_as(OF_ALL).bind(Instant(since)),
+        Some(client) => sqlx::query_as(OF_CLIENT)
+            .bind(Instant(since))
+            .bind(*client.as_uuid()),
+    };
+    Ok(minutes.fetch_all(&mut *store.0.lists.get().await?).await?)
 }
 
-/// Looks first whether somebody has noted it, for to count goes through much.
+/// Where others have the connections, or it takes long, it is not noted this time.
 pub(super) async fn note_depth(store: &PostgresStore, at: Timestamp) -> Result<(), StoreError> {
-    let mut engine = store.0.engine.get().await?;
-    let is_noted: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM depth WHERE at = $1)")
-        .bind(Instant(at))
-        .fetch_one(&mut *engine)
-        .await?;
-    if is_noted {
+    let Ok(read) = timeout(FREE_AT_ONCE, store.0.lists.begin()).await else {
         return Ok(());
-    }
-    let (_, due_since): (Option<Instant>, Option<Instant>) =
-        sqlx::query_as(FIRSTS).fetch_one(&mut *engine).await?;
-    drop(engine);
-    let mut lists = store.0.lists.get().await?;
-    let (Instant(clock), unrouted, unfinished, _): (_, i64, i64, i64) = sqlx::query_as(COUNTS)
-        .bind(i64::try_from(MOST_COUNTED).map_err(corrupt)?)
-        .fetch_one(&mut *lists)
-        .await?;
-    let overdue_ms = due_since
-        .filter(|Instant(due)| *due <= clock)
-        .map(|Instant(due)| clock.as_millis() - due.as_millis());
+    };
+    let mut read = read?;
+    let seen = match look(&mut read, at).await {
+        Err(error) if is_cut_short(&error) => return Ok(()),
+        seen => seen?,
+    };
+    read.roll_back().await?;
+    let Some((waiting, overdue_ms)) = seen else {
+        return Ok(());
+    };
     sqlx::query(
         "INSERT INTO depth (at, waiting, overdue_ms) VALUES ($1, $2, $3) ON CONFLICT (at) DO NOTHING",
     )
     .bind(Instant(at))
-    .bind(unrouted + unfinished)
+    .bind(waiting)
     .bind(overdue_ms)
-    .execute(&mut *lists)
+    .execute(&mut *store.0.lists.get().await?)
     .await?;
     Ok(())
+}
+
+/// How much waits, and for how long it has been overdue. Asks first whether somebody has noted it, for to count goes through
+/// much.
+async fn look(
+    conn: &mut PgConnection,
+    at: Timestamp,
+) -> Result<Option<(i64, Option<i64>)>, StoreError> {
+    sqlx::query("SET LOCAL statement_timeout = '20s'")
+        .execute(&mut *conn)
+        .await?;
+    let is_noted: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM depth WHERE at = $1)")
+        .bind(Instant(at))
+        .fetch_one(&mut *conn)
+        .await?;
+    if is_noted {
+        return Ok(None);
+    }
+    let due_since: Option<Instant> = sqlx::query_scalar(FIRST_DUE).fetch_one(&mut *conn).await?;
+    let (Instant(clock), unrouted, unfinished, _): (_, i64, i64, i64) = sqlx::query_as(COUNTS)
+        .bind(i64::try_from(MOST_COUNTED).map_err(corrupt)?)
+        .fetch_one(conn)
+        .await?;
+    let overdue_ms = due_since
+        .filter(|Instant(due)| *due <= clock)
+        .map(|Instant(due)| clock.as_millis() - due.as_millis());
+    Ok(Some((unrouted + unfinished, overdue_ms)))
 }
 
 pub(super) async fn depths(
@@ -167,22 +195,41 @@ pub(super) async fn depths(
     )
 }
 
-/// Some of what is older. Who is at it at the same moment takes others. Returns whether there may be more.
-pub(super) async fn forget(store: &PostgresStore, before: Timestamp) -> Result<bool, StoreError> {
-    let mut lists = store.0.lists.get().await?;
+/// What is not kept. Who is at it at the same moment takes others. Returns whether there may be more.
+pub(super) async fn forget(store: &PostgresStore, now: Timestamp) -> Result<bool, StoreError> {
+    let mut more = false;
+    for range in not_kept(now) {
+        more |= forget_in(store, Instant(range.start), Instant(range.end)).await?;
+    }
+    Ok(more)
+}
+
+async fn forget_in(store: &PostgresStore, from: Instant, to: Instant) -> Result<bool, StoreError> {
     // There is one row a minute.
-    sqlx::query("DELETE FROM depth WHERE at < $1")
-        .bind(Instant(before))
-        .execute(&mut *lists)
+    sqlx::query("DELETE FROM depth WHERE at >= $1 AND at < $2")
+        .bind(from)
+        .bind(to)
+        .execute(&mut *store.0.lists.get().await?)
         .await?;
-    let gone = sqlx::query(
-        "DELETE FROM minute WHERE ctid = ANY (ARRAY(
-             SELECT ctid FROM minute WHERE at < $1 ORDER BY at, client LIMIT $2 FOR UPDATE SKIP LOCKED))",
-    )
-    .bind(Instant(before))
-    .bind(i64::from(CHUNK))
-    .execute(&mut *lists)
-    .await?
-    .rows_affected();
-    Ok(gone == u64::from(CHUNK))
+    for _ in 0..ROUNDS {
+        let gone = sqlx::query(
+            "DELETE FROM minute WHERE ctid = ANY (ARRAY(
+                 SELECT ctid
+                 FROM minute
+                 WHERE at >= $1 AND at < $2
+                 ORDER BY at, client
+                 LIMIT $3
+                 FOR UPDATE SKIP LOCKED))",
+        )
+        .bind(from)
+        .bind(to)
+        .bind(i64::from(FORGOTTEN_AT_ONCE))
+        .execute(&mut *store.0.lists.get().await?)
+        .await?
+        .rows_affected();
+        if gone < u64::from(FORGOTTEN_AT_ONCE) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

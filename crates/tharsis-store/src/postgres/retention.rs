@@ -19,7 +19,6 @@ use crate::{
     Forgotten, Lease, Outlived, Pending, Retention, Shards, StoreError, WorkedOff,
     erasure::SWEPT_AFTER,
     failpoint,
-    minute::MINUTES_KEPT,
     retention::{expiring, warned_since},
 };
 
@@ -149,7 +148,7 @@ pub(super) async fn forget(
         more: erasure::sweep(store, now - SWEPT_AFTER, now).await?,
         ..Forgotten::default()
     };
-    forgotten.more |= minute::forget(store, now - MINUTES_KEPT).await?;
+    forgotten.more |= minute::forget(store, now).await?;
     if let Some(before) = bounds.history {
         forgotten.events = forget::events_before(store, before).await?;
         forgotten.more |= forget_replays(store, before).await?;

@@ -14,26 +14,29 @@ pub(super) const COUNTS: &str = "
            (SELECT count(*) FROM command) + (SELECT count(*) FROM release)
                + (SELECT count(*) FROM replay WHERE finished_at IS NULL AND NOT paused)";
 
-/// The first of each shard, and of each lane that nothing holds.
-pub(super) const FIRSTS: &str = "
-    SELECT (SELECT min(f.published_at)
-            FROM shard s
-            CROSS JOIN LATERAL (
-                SELECT o.published_at FROM outbox o WHERE o.shard = s.shard ORDER BY o.seq LIMIT 1) f),
-           (SELECT min(f.due_at)
-            FROM subscription s
-            CROSS JOIN LATERAL (
-                SELECT d.due_at
-                FROM delivery d
-                WHERE d.subscription = s.seq AND d.lane = 0
-                ORDER BY d.due_at, d.seq
-                LIMIT 1) f
-            WHERE s.removed_at IS NULL
-              AND NOT EXISTS (SELECT FROM subscription_state st WHERE st.subscription = s.seq)
-              AND NOT EXISTS (SELECT FROM subscription_health h WHERE h.subscription = s.seq AND h.condition = 'open')
-              AND NOT EXISTS (SELECT FROM delivery k
-                              WHERE k.subscription = s.seq AND k.order_key = 0 AND k.lane = 2
-                                AND s.order_by = 'strict'))";
+/// The first pointer of each shard.
+pub(super) const FIRST_UNROUTED: &str = "
+    SELECT min(f.published_at)
+    FROM shard s
+    CROSS JOIN LATERAL (
+        SELECT o.published_at FROM outbox o WHERE o.shard = s.shard ORDER BY o.seq LIMIT 1) f";
+
+/// The first of each lane that nothing holds.
+pub(super) const FIRST_DUE: &str = "
+    SELECT min(f.due_at)
+    FROM subscription s
+    CROSS JOIN LATERAL (
+        SELECT d.due_at
+        FROM delivery d
+        WHERE d.subscription = s.seq AND d.lane = 0
+        ORDER BY d.due_at, d.seq
+        LIMIT 1) f
+    WHERE s.removed_at IS NULL
+      AND NOT EXISTS (SELECT FROM subscription_state st WHERE st.subscription = s.seq)
+      AND NOT EXISTS (SELECT FROM subscription_health h WHERE h.subscription = s.seq AND h.condition = 'open')
+      AND NOT EXISTS (SELECT FROM delivery k
+                      WHERE k.subscription = s.seq AND k.order_key = 0 AND k.lane = 2
+                        AND s.order_by = 'strict')";
 
 /// `version, fsync, full_page_writes, synchronous_commit`.
 type SettingsRow = (i32, bool, bool, String);
@@ -41,9 +44,14 @@ type SettingsRow = (i32, bool, bool, String);
 pub(super) async fn survey(store: &PostgresStore) -> Result<Survey, StoreError> {
     let workers = owner::workers(store).await?;
     let (days_until, in_default) = partition::ahead(store).await?;
-    let (unrouted_since, due_since): (Option<Instant>, Option<Instant>) = sqlx::query_as(FIRSTS)
-        .fetch_one(&mut *store.0.engine.get().await?)
+    let mut engine = store.0.engine.get().await?;
+    let unrouted_since: Option<Instant> = sqlx::query_scalar(FIRST_UNROUTED)
+        .fetch_one(&mut *engine)
         .await?;
+    let due_since: Option<Instant> = sqlx::query_scalar(FIRST_DUE)
+        .fetch_one(&mut *engine)
+        .await?;
+    drop(engine);
     let mut read = store.0.lists.get().await?;
     let (version, fsync, full_page_writes, synchronous_commit): SettingsRow = sqlx::query_as(
         "SELECT current_setting('server_version_num')::integer, current_setting('fsync')::boolean,

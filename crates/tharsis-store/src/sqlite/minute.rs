@@ -3,25 +3,24 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
+use sqlx::{FromRow, Row as _, SqliteConnection, sqlite::SqliteRow};
 use tharsis_core::{ClientId, Timestamp};
+use tokio::time::timeout;
 
 use super::{
-    SqliteStore,
-    command::CHUNK,
-    owner,
-    survey::{COUNTS, FIRSTS},
+    SqliteStore, owner,
+    survey::{COUNTS, FIRST_DUE},
     value::{Millis, blob, corrupt, hex, json},
 };
 use crate::{
     Depth, MOST_COUNTED, Minute, StoreError,
-    minute::{self, each_count},
+    minute::{COLUMNS, FORGOTTEN_AT_ONCE, FREE_AT_ONCE, ROUNDS, each_count, not_kept},
 };
 
 impl FromRow<'_, SqliteRow> for Minute {
     fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
         let Millis(at) = row.try_get(0)?;
-        let mut counts = [0; minute::COUNTS];
+        let mut counts = [0; COLUMNS];
         for (column, count) in (1..).zip(&mut counts) {
             *count = row.try_get::<i64, usize>(column)?;
         }
@@ -59,6 +58,7 @@ macro_rules! sum {
     };
 }
 
+/// A client that was erased has no subscription left, and gets no figures any more.
 const ADD: &str = concat!(
     "INSERT INTO tharsis_minute AS m (at, client, ",
     each_count!(name),
@@ -68,7 +68,7 @@ const ADD: &str = concat!(
             r.value ->> 12, r.value ->> 13, r.value ->> 14, r.value ->> 15, r.value ->> 16, r.value ->> 17,
             r.value ->> 18, r.value ->> 19, r.value ->> 20, r.value ->> 21, r.value ->> 22
      FROM json_each(?1) r
-     WHERE true
+     WHERE unhex(r.value ->> 1) IN (SELECT client FROM tharsis_subscription)
      ON CONFLICT (at, client) DO UPDATE SET ",
     each_count!(added)
 );
@@ -92,13 +92,16 @@ pub(super) async fn add(
     turn.execute(|| sqlx::query(ADD).bind(rows.clone())).await
 }
 
-pub(super) const SINCE: &str = concat!(
+pub(super) const OF_ALL: &str = concat!(
     "SELECT at, ",
     each_count!(sum),
-    " FROM tharsis_minute
-      WHERE at >= ?1 AND (?2 IS NULL OR client = ?2)
-      GROUP BY at
-      ORDER BY at"
+    " FROM tharsis_minute WHERE at >= ?1 GROUP BY at ORDER BY at"
+);
+
+pub(super) const OF_CLIENT: &str = concat!(
+    "SELECT at, ",
+    each_count!(sum),
+    " FROM tharsis_minute WHERE at >= ?1 AND client = ?2 GROUP BY at ORDER BY at"
 );
 
 pub(super) async fn since(
@@ -106,36 +109,31 @@ pub(super) async fn since(
     client: Option<ClientId>,
     since: Timestamp,
 ) -> Result<Vec<Minute>, StoreError> {
-    Ok(sqlx::query_as(SINCE)
-        .bind(since.as_millis())
-        .bind(client.map(|client| blob(client.as_uuid())))
-        .fetch_all(&store.0.lists)
-        .await?)
+    let minutes = match client {
+        None => sqlx::query_as(OF_ALL).bind(since.as_millis()),
+        Some(client) => sqlx::query_as(OF_CLIENT)
+            .bind(since.as_millis())
+            .bind(blob(client.as_uuid())),
+    };
+    Ok(minutes.fetch_all(&store.0.lists).await?)
 }
 
-/// Looks first whether somebody has noted it, for to count goes through much.
+/// How long is looked how much waits: then it is not noted this time.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where others have the connections, or it takes long, it is not noted this time.
 pub(super) async fn note_depth(store: &SqliteStore, at: Timestamp) -> Result<(), StoreError> {
-    let mut read = store.0.lists.begin().await?;
-    let is_noted: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM tharsis_depth WHERE at = ?1)")
-            .bind(at.as_millis())
-            .fetch_one(&mut *read)
-            .await?;
-    if is_noted {
+    let Ok(read) = timeout(FREE_AT_ONCE, store.0.lists.begin()).await else {
         return Ok(());
-    }
-    let clock = owner::clock(&mut read).await?;
-    let (unrouted, unfinished, _): (u64, u64, u64) = sqlx::query_as(COUNTS)
-        .bind(i64::try_from(MOST_COUNTED).map_err(corrupt)?)
-        .fetch_one(&mut *read)
-        .await?;
-    let (_, due_since): (Option<Millis>, Option<Millis>) =
-        sqlx::query_as(FIRSTS).fetch_one(&mut *read).await?;
+    };
+    let mut read = read?;
+    let Ok(seen) = timeout(PATIENCE, look(&mut read, at)).await else {
+        return Ok(());
+    };
     drop(read);
-    let waiting = i64::try_from(unrouted + unfinished).map_err(corrupt)?;
-    let overdue_ms = due_since
-        .filter(|Millis(due)| *due <= clock)
-        .map(|Millis(due)| clock.as_millis() - due.as_millis());
+    let Some((waiting, overdue_ms)) = seen? else {
+        return Ok(());
+    };
     let mut turn = store.0.writer.turn().await;
     turn.execute(|| {
         sqlx::query(
@@ -147,6 +145,33 @@ pub(super) async fn note_depth(store: &SqliteStore, at: Timestamp) -> Result<(),
         .bind(overdue_ms)
     })
     .await
+}
+
+/// How much waits, and for how long it has been overdue. Asks first whether somebody has noted it, for to count goes through
+/// much.
+async fn look(
+    conn: &mut SqliteConnection,
+    at: Timestamp,
+) -> Result<Option<(i64, Option<i64>)>, StoreError> {
+    let is_noted: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM tharsis_depth WHERE at = ?1)")
+            .bind(at.as_millis())
+            .fetch_one(&mut *conn)
+            .await?;
+    if is_noted {
+        return Ok(None);
+    }
+    let clock = owner::clock(conn).await?;
+    let (unrouted, unfinished, _): (u64, u64, u64) = sqlx::query_as(COUNTS)
+        .bind(i64::try_from(MOST_COUNTED).map_err(corrupt)?)
+        .fetch_one(&mut *conn)
+        .await?;
+    let due_since: Option<Millis> = sqlx::query_scalar(FIRST_DUE).fetch_one(conn).await?;
+    let waiting = i64::try_from(unrouted + unfinished).map_err(corrupt)?;
+    let overdue_ms = due_since
+        .filter(|Millis(due)| *due <= clock)
+        .map(|Millis(due)| clock.as_millis() - due.as_millis());
+    Ok(Some((waiting, overdue_ms)))
 }
 
 pub(super) async fn depths(
@@ -161,31 +186,60 @@ pub(super) async fn depths(
     .await?)
 }
 
-/// Some of what is older. Looked for without the lock first. Returns whether there was something.
-pub(super) async fn forget(store: &SqliteStore, before: Timestamp) -> Result<bool, StoreError> {
-    let before = before.as_millis();
-    let is_any: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM tharsis_minute WHERE at < ?1)
-             OR EXISTS (SELECT 1 FROM tharsis_depth WHERE at < ?1)",
-    )
-    .bind(before)
-    .fetch_one(&store.0.reads)
-    .await?;
-    if !is_any {
-        return Ok(false);
+/// What is not kept. Returns whether there may be more.
+pub(super) async fn forget(store: &SqliteStore, now: Timestamp) -> Result<bool, StoreError> {
+    let mut more = false;
+    for range in not_kept(now) {
+        more |= forget_in(store, range.start.as_millis(), range.end.as_millis()).await?;
     }
-    let mut turn = store.0.writer.turn().await;
-    turn.execute(|| {
-        sqlx::query(
-            "DELETE FROM tharsis_minute WHERE (at, client) IN (
-                 SELECT at, client FROM tharsis_minute WHERE at < ?1 ORDER BY at, client LIMIT ?2)",
-        )
-        .bind(before)
-        .bind(CHUNK)
-    })
-    .await?;
-    // There is one row a minute.
-    turn.execute(|| sqlx::query("DELETE FROM tharsis_depth WHERE at < ?1").bind(before))
+    Ok(more)
+}
+
+/// Looked for without the lock first.
+async fn forget_in(store: &SqliteStore, from: i64, to: i64) -> Result<bool, StoreError> {
+    let depths = "SELECT EXISTS (SELECT 1 FROM tharsis_depth WHERE at >= ?1 AND at < ?2)";
+    if is_any(store, depths, from, to).await? {
+        // There is one row a minute.
+        let mut turn = store.0.writer.turn().await;
+        turn.execute(|| {
+            sqlx::query("DELETE FROM tharsis_depth WHERE at >= ?1 AND at < ?2")
+                .bind(from)
+                .bind(to)
+        })
         .await?;
+    }
+    for _ in 0..ROUNDS {
+        let minutes = "SELECT EXISTS (SELECT 1 FROM tharsis_minute WHERE at >= ?1 AND at < ?2)";
+        if !is_any(store, minutes, from, to).await? {
+            return Ok(false);
+        }
+        let mut turn = store.0.writer.turn().await;
+        turn.execute(|| {
+            sqlx::query(
+                "DELETE FROM tharsis_minute WHERE (at, client) IN (
+                     SELECT at, client FROM tharsis_minute
+                     WHERE at >= ?1 AND at < ?2
+                     ORDER BY at, client
+                     LIMIT ?3)",
+            )
+            .bind(from)
+            .bind(to)
+            .bind(FORGOTTEN_AT_ONCE)
+        })
+        .await?;
+    }
     Ok(true)
+}
+
+async fn is_any(
+    store: &SqliteStore,
+    statement: &'static str,
+    from: i64,
+    to: i64,
+) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar(statement)
+        .bind(from)
+        .bind(to)
+        .fetch_one(&store.0.reads)
+        .await?)
 }

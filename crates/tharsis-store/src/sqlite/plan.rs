@@ -44,7 +44,9 @@ const HOT: &[&str] = &[
     history::ROWS,
     history::ATTEMPTS_OF_ALL,
     token::FIND,
-    minute::SINCE,
+    minute::OF_ALL,
+    minute::OF_CLIENT,
+    survey::FIRST_DUE,
     whereabouts::BEFORE,
     retention::HELD,
     retention::EXPIRING,
@@ -108,8 +110,7 @@ async fn no_table_is_walked() {
     );
     // The registry, and what it has of each lane and event by their keys.
     assert_eq!(walked(&plan(&store, whereabouts::CANDIDATES).await), ["s"]);
-    let plan_of_firsts = plan(&store, survey::FIRSTS).await;
-    assert_eq!(walked(&plan_of_firsts), ["o"], "{plan_of_firsts:#?}");
+    assert_eq!(walked(&plan(&store, survey::FIRST_UNROUTED).await), ["o"]);
     // The short ends of two tables, in the order of their keys: pointers up to the limit, and subscriptions.
     assert_eq!(walked(&plan(&store, route::POINTERS).await), ["o"]);
     assert_eq!(
@@ -140,12 +141,16 @@ async fn keys_are_skipped_from_one_to_the_next() {
 }
 
 #[tokio::test]
-async fn lanes_are_read_by_their_key() {
+async fn lanes_and_figures_are_read_by_their_key() {
     let (store, _folder) = open().await;
     for (statement, step) in [
         (
             due::DUE,
             "SEARCH tharsis_delivery USING PRIMARY KEY (subscription=? AND lane=? AND (due_at,event)>(?,?) AND due_at<?)",
+        ),
+        (
+            minute::OF_CLIENT,
+            "SEARCH tharsis_minute USING INDEX tharsis_minute_of (client=? AND at>?)",
         ),
         (
             settle::TAKE_OUT,

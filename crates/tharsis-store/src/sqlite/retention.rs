@@ -24,7 +24,6 @@ use crate::{
     Forgotten, Lease, Outlived, Pending, Retention, StoreError, WorkedOff,
     erasure::SWEPT_AFTER,
     failpoint,
-    minute::MINUTES_KEPT,
     retention::{Held, expiring, warned_since},
 };
 
@@ -212,7 +211,7 @@ pub(super) async fn forget(
         more: erasure::sweep(store, now - SWEPT_AFTER).await?,
         ..Forgotten::default()
     };
-    forgotten.more |= minute::forget(store, now - MINUTES_KEPT).await?;
+    forgotten.more |= minute::forget(store, now).await?;
     if let Some(before) = bounds.history {
         let more;
         (forgotten.events, more) = forget_events(store, before).await?;

@@ -12,26 +12,29 @@ pub(super) const COUNTS: &str = "
            (SELECT count(*) FROM tharsis_command) + (SELECT count(*) FROM tharsis_release)
                + (SELECT count(*) FROM tharsis_replay WHERE finished_at IS NULL AND NOT paused)";
 
-/// The first pointer, and the first of each lane that nothing holds.
-pub(super) const FIRSTS: &str = "
-    SELECT (SELECT e.published_at
-            FROM tharsis_outbox o
-            CROSS JOIN tharsis_event e ON e.seq = o.event
-            ORDER BY o.event
-            LIMIT 1),
-           (SELECT min((SELECT d.due_at
-                        FROM tharsis_delivery d
-                        WHERE d.subscription = s.seq AND d.lane = 0
-                        ORDER BY d.due_at, d.event
-                        LIMIT 1))
-            FROM tharsis_subscription s
-            WHERE s.removed_at IS NULL
-              AND NOT EXISTS (SELECT 1 FROM tharsis_subscription_state st WHERE st.subscription = s.seq)
-              AND NOT EXISTS (SELECT 1 FROM tharsis_subscription_health h
-                              WHERE h.subscription = s.seq AND h.condition = 'open')
-              AND NOT EXISTS (SELECT 1 FROM tharsis_delivery k
-                              WHERE k.subscription = s.seq AND k.order_key = 0 AND k.lane = 2
-                                AND s.order_by = 'strict'))";
+/// The first pointer.
+pub(super) const FIRST_UNROUTED: &str = "
+    SELECT e.published_at
+    FROM tharsis_outbox o
+    CROSS JOIN tharsis_event e ON e.seq = o.event
+    ORDER BY o.event
+    LIMIT 1";
+
+/// The first of each lane that nothing holds.
+pub(super) const FIRST_DUE: &str = "
+    SELECT min((SELECT d.due_at
+                FROM tharsis_delivery d
+                WHERE d.subscription = s.seq AND d.lane = 0
+                ORDER BY d.due_at, d.event
+                LIMIT 1))
+    FROM tharsis_subscription s
+    WHERE s.removed_at IS NULL
+      AND NOT EXISTS (SELECT 1 FROM tharsis_subscription_state st WHERE st.subscription = s.seq)
+      AND NOT EXISTS (SELECT 1 FROM tharsis_subscription_health h
+                      WHERE h.subscription = s.seq AND h.condition = 'open')
+      AND NOT EXISTS (SELECT 1 FROM tharsis_delivery k
+                      WHERE k.subscription = s.seq AND k.order_key = 0 AND k.lane = 2
+                        AND s.order_by = 'strict')";
 
 pub(super) async fn survey(store: &SqliteStore) -> Result<Survey, StoreError> {
     let workers = store.workers().await?;
@@ -50,8 +53,10 @@ pub(super) async fn survey(store: &SqliteStore) -> Result<Survey, StoreError> {
         .bind(i64::try_from(MOST_COUNTED).map_err(corrupt)?)
         .fetch_one(&mut *read)
         .await?;
-    let (unrouted_since, due_since): (Option<Millis>, Option<Millis>) =
-        sqlx::query_as(FIRSTS).fetch_one(&mut *read).await?;
+    let unrouted_since: Option<Millis> = sqlx::query_scalar(FIRST_UNROUTED)
+        .fetch_optional(&mut *read)
+        .await?;
+    let due_since: Option<Millis> = sqlx::query_scalar(FIRST_DUE).fetch_one(&mut *read).await?;
     let due_since = due_since.map(|Millis(at)| at);
     let wal = std::fs::metadata(beside(&store.0.path, "-wal"));
     Ok(Survey {

@@ -224,6 +224,7 @@ macro_rules! every_story {
                 what_is_added_to_a_minute_is_summed,
                 each_client_has_its_own_figures,
                 figures_are_forgotten_after_two_days,
+                figures_far_ahead_are_forgotten,
                 the_figures_of_a_client_go_with_it,
                 how_much_waits_is_noted_once_a_minute,
             }

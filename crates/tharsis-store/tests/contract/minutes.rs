@@ -36,6 +36,7 @@ async fn minutes(store: &Store, of: Option<u8>, since: Timestamp) -> Vec<Minute>
 }
 
 pub(crate) async fn what_is_added_to_a_minute_is_summed(store: Store) {
+    let House { store, .. } = House::new(store).await;
     assert_eq!(minutes(&store, None, at(0)).await, []);
     add(&store, &[]).await;
     let (first, second) = (minute(0, 3), minute(0, 40));
@@ -51,6 +52,7 @@ pub(crate) async fn what_is_added_to_a_minute_is_summed(store: Store) {
 }
 
 pub(crate) async fn each_client_has_its_own_figures(store: Store) {
+    let House { store, .. } = House::new(store).await;
     let (ours, theirs) = (minute(0, 3), minute(0, 5));
     // In no order.
     let all = [(2, minute(1, 1)), (2, theirs.clone()), (1, ours.clone())];
@@ -72,6 +74,7 @@ pub(crate) async fn each_client_has_its_own_figures(store: Store) {
 }
 
 pub(crate) async fn figures_are_forgotten_after_two_days(store: Store) {
+    let House { store, .. } = House::new(store).await;
     let (first, second) = (minute(0, 1), minute(1, 1));
     add(&store, &[(1, first), (1, second.clone())]).await;
     for minute in 0..2 {
@@ -93,6 +96,17 @@ pub(crate) async fn figures_are_forgotten_after_two_days(store: Store) {
     assert_eq!(depths[0].at, at(1));
 }
 
+pub(crate) async fn figures_far_ahead_are_forgotten(store: Store) {
+    let House { store, .. } = House::new(store).await;
+    let (near, far) = (minute(60, 1), minute(61, 1));
+    add(&store, &[(1, near.clone()), (1, far)]).await;
+    store.note_depth(at(61)).await.expect("noted");
+    let forgotten = store.forget(&Retention::FOREVER, at(0) + seconds(59)).await;
+    assert!(!forgotten.expect("forgotten").more);
+    assert_eq!(minutes(&store, None, at(0)).await, [near]);
+    assert_eq!(store.depths(at(0)).await.expect("depths"), []);
+}
+
 pub(crate) async fn the_figures_of_a_client_go_with_it(store: Store) {
     let house = House::new(store).await;
     let theirs = minute(0, 5);
@@ -105,7 +119,18 @@ pub(crate) async fn the_figures_of_a_client_go_with_it(store: Store) {
         .await
         .expect("erased");
     assert_eq!(minutes(&house.store, Some(1), at(0)).await, []);
-    assert_eq!(minutes(&house.store, None, at(0)).await, [theirs]);
+    assert_eq!(
+        minutes(&house.store, None, at(0)).await,
+        std::slice::from_ref(&theirs)
+    );
+    // What a worker had in memory comes later, and comes to nothing.
+    let late = [(1, minute(0, 3)), (2, minute(1, 1))];
+    add(&house.store, &late).await;
+    assert_eq!(minutes(&house.store, Some(1), at(0)).await, []);
+    assert_eq!(
+        minutes(&house.store, None, at(0)).await,
+        [theirs, minute(1, 1)]
+    );
 }
 
 pub(crate) async fn how_much_waits_is_noted_once_a_minute(store: Store) {

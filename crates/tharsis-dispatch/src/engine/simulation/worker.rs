@@ -287,6 +287,24 @@ fn figures_are_written_down_every_ten_seconds_and_at_the_end() {
 }
 
 #[test]
+fn figures_that_fail_have_nothing_read_anew() {
+    fn error() -> Result<(), StoreError> {
+        Err(StoreError::Database("there is no connection".into()))
+    }
+    let mut world = world(1, &[Receiver::Healthy]);
+    world.start_engine();
+    world.run_for(5 * SEC + SEC / 2);
+    for failed in [Input::AddMinutes(error()), Input::NoteDepth(error())] {
+        let before = world.operations;
+        world.input(failed);
+        assert_eq!(world.operations, before);
+    }
+    let event = world.publish(client(1));
+    world.run_for(2 * SEC);
+    assert_eq!(end_of(&world, event, 1), Some(End::Delivered));
+}
+
+#[test]
 fn figures_count_every_attempt_and_every_end() {
     stories(10, |seed| {
         let mut world = world(seed, &[Receiver::Healthy, Receiver::Broken]);

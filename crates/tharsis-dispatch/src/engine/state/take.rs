@@ -414,7 +414,7 @@ impl State {
         }
     }
 
-    /// Whatever came of it, deliveries go on. What was not written down is, the next time.
+    /// Whatever came of it, deliveries go on, and lanes are as they were read: figures say nothing of them.
     fn added_minutes(&mut self, result: Result<(), StoreError>, now: Instant) {
         match result {
             Ok(()) => {
@@ -425,17 +425,18 @@ impl State {
             }
             Err(error) => {
                 self.does.add_minutes.failed(now, self.random.next());
-                let error: &dyn std::error::Error = &error;
-                warn!(
-                    error,
-                    "figures could not be written down; it will be tried again"
-                );
-                self.read_all_again();
+                if let Some(rows) = self.minutes.failed() {
+                    let error: &dyn std::error::Error = &error;
+                    warn!(
+                        error,
+                        rows, "figures could not be written down, and are lost"
+                    );
+                }
             }
         }
     }
 
-    /// Whatever came of it, deliveries go on.
+    /// As of figures.
     fn noted_depth(&mut self, result: Result<(), StoreError>, now: Instant) {
         match result {
             Ok(()) => self.does.note_depth.succeeded(),
@@ -446,7 +447,6 @@ impl State {
                     error,
                     "it could not be noted how much waits; it will be tried again"
                 );
-                self.read_all_again();
             }
         }
     }

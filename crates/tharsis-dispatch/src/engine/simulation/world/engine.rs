@@ -411,13 +411,15 @@ fn is_failure(input: &Input) -> bool {
         Input::LetGo(_, result) => result.is_err(),
         Input::Transition(result) => result.is_err(),
         Input::WorkOff(result) | Input::Forget(result) => result.is_err(),
-        Input::Tell(result)
-        | Input::Weigh(result)
-        | Input::AddMinutes(result)
-        | Input::NoteDepth(result) => result.is_err(),
+        Input::Tell(result) | Input::Weigh(result) => result.is_err(),
         Input::Count(result) => result.is_err(),
         Input::Release(_, result) => result.is_err(),
         // Of these nothing is concluded.
-        Input::Maintain(_) | Input::Send(..) | Input::Woken | Input::Shutdown => false,
+        Input::Maintain(_)
+        | Input::AddMinutes(_)
+        | Input::NoteDepth(_)
+        | Input::Send(..)
+        | Input::Woken
+        | Input::Shutdown => false,
     }
 }

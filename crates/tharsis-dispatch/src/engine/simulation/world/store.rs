@@ -49,7 +49,7 @@ pub(super) enum Pool {
 fn pool(effect: &Effect) -> Option<Pool> {
     match effect {
         Effect::Hold(_) | Effect::Release(..) => Some(Pool::Leases),
-        Effect::Maintain(_) | Effect::Count(_) => None,
+        Effect::Maintain(_) | Effect::NoteDepth(_) | Effect::Count(_) => None,
         _ => Some(Pool::Engine),
     }
 }
