@@ -49,6 +49,13 @@ fn a_delivery_is_found_looked_at_and_tried_again() {
     chromium.says("It waits to be sent to shop again");
     chromium.judge("event");
     chromium.follow("Its attempts");
+    chromium.follow("See the request");
+    chromium.says("The header x-mars-signature holds the HMAC-SHA1 of the body");
+    let sent = &shop.posts()[0];
+    let signature = sent.headers["x-mars-signature"].to_str();
+    chromium.says(signature.expect("it is text"));
+    chromium.judge("delivery-request");
+    chromium.follow("the delivery");
 
     chromium.press("Try it now");
     chromium.says("nothing does at present");

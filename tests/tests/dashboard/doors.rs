@@ -17,7 +17,7 @@ const ROLES: [&str; 3] = ["viewer", "operator", "admin"];
 
 /// Who may have which page, written down apart from the table that lets them in.
 #[rustfmt::skip]
-const PAGES: [(&str, &str, &str); 43] = [
+const PAGES: [(&str, &str, &str); 44] = [
     ("GET", "/", "viewer, operator, admin"),
     ("POST", "/sign-out", "viewer, operator, admin"),
     ("GET", "/subscriptions", "viewer, operator, admin"),
@@ -36,6 +36,7 @@ const PAGES: [(&str, &str, &str); 43] = [
     ("POST", "/subscriptions/{id}/remove", "admin"),
     ("GET", "/deliveries", "viewer, operator, admin"),
     ("GET", "/deliveries/{event}/{subscription}", "viewer, operator, admin"),
+    ("GET", "/deliveries/{event}/{subscription}/request", "operator, admin"),
     ("POST", "/deliveries/{event}/{subscription}/retry", "operator, admin"),
     ("POST", "/deliveries/{event}/{subscription}/cancel", "operator, admin"),
     ("GET", "/campaigns", "viewer, operator, admin"),

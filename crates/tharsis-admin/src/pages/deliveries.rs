@@ -10,6 +10,7 @@ use axum::{
 use tharsis::{
     DeliveryId, Invalid, Registry, SubscriptionId, Timestamp,
     delivery::{End, codes},
+    signer::{self, Item},
     store::{
         AttemptRecord, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, Page, Status,
     },
@@ -23,6 +24,8 @@ use super::{
     form::Form,
     layout::{self, Frame},
     markup::{Badge, Moment},
+    request::{self, Shown},
+    sample::{self, Sample},
     visit::{Path, Visit},
 };
 use crate::{
@@ -257,6 +260,8 @@ struct One {
     steer: Option<String>,
     /// How it is sent again.
     again: Option<String>,
+    /// Where its request is shown, to whoever may send one.
+    request: Option<String>,
 }
 
 /// An attempt, and what came of it.
@@ -322,6 +327,57 @@ pub(crate) async fn show(
         left_out,
         steer: (is_unfinished && visit.may(Permission::Operate)).then(|| path(row.id)),
         again: may_go_again.then(|| format!("tharsis replay {}", row.id)),
+        request: (visit.may(Permission::Operate)).then(|| format!("{}/request", path(row.id))),
+    };
+    layout::answer(StatusCode::OK, &page)
+}
+
+#[derive(Template)]
+#[template(path = "delivery_request.html")]
+struct Requested {
+    frame: Frame,
+    /// Of the delivery.
+    path: String,
+    subscription: String,
+    name: String,
+    /// The attempt whose time it is of.
+    of: String,
+    request: Shown,
+    signed: Option<String>,
+    samples: Vec<Sample>,
+}
+
+/// What is sent, byte for byte: the request itself is kept nowhere, and made anew as a worker makes it.
+pub(crate) async fn request(
+    visit: Visit,
+    Path((event, subscription)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let desk = &visit.desk;
+    let DeliveryDetail { row, attempts } = desk.delivery(&event, &subscription).await?;
+    let found = desk.subscription(&subscription).await?;
+    let event = desk.event(&event).await?;
+    let credentials = desk.registry().credentials(found.id).await?;
+    let last = (attempts.iter().rev()).find(|record| record.attempt.number > 0);
+    let item = Item {
+        id: row.id,
+        event_type: &event.event_type,
+        payload: &event.payload,
+        fresh: None,
+    };
+    let at = last.map_or(visit.now(), |record| record.attempt.at);
+    let made = signer::request(&found.settings, &credentials, &[item], at)?;
+    let page = Requested {
+        frame: visit.frame("Request"),
+        path: path(row.id),
+        subscription: found.id.to_string(),
+        of: match last {
+            Some(record) => format!("attempt {}", record.attempt.number),
+            None => "now".to_owned(),
+        },
+        request: Shown::of(&made),
+        signed: request::signed(&found),
+        samples: sample::all(&found),
+        name: found.settings.name,
     };
     layout::answer(StatusCode::OK, &page)
 }

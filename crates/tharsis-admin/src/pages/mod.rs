@@ -16,6 +16,7 @@ mod overview;
 mod progress;
 mod recent;
 mod replays;
+mod request;
 mod sample;
 mod session;
 mod settings;
@@ -74,6 +75,7 @@ pub(crate) fn served() -> Vec<Door> {
 
         door(GET, "/deliveries", Read, deliveries::list),
         door(GET, "/deliveries/{event}/{subscription}", Read, deliveries::show),
+        door(GET, "/deliveries/{event}/{subscription}/request", Operate, deliveries::request),
         door(POST, "/deliveries/{event}/{subscription}/retry", Operate, deliveries::retry),
         door(POST, "/deliveries/{event}/{subscription}/cancel", Operate, deliveries::cancel),
 

@@ -13,14 +13,15 @@ use crate::{
     pages::{
         form::Form,
         layout::{self, Frame},
+        request::{self, Shown},
         visit::{Path, Visit},
     },
     text::measured,
     trying::Sent,
 };
 
-/// So much of a body is shown, in characters.
-const BODY: usize = 4_000;
+/// So much of an answer is shown, in characters.
+const ANSWER: usize = 4_000;
 
 /// Holds its deliveries.
 pub(crate) async fn pause(visit: Visit, Path(id): Path<String>) -> Result<Response, Problem> {
@@ -70,15 +71,9 @@ struct Tested {
     detail: Option<String>,
     /// The beginning of what was answered.
     excerpt: Option<String>,
-    url: String,
-    headers: Vec<Line>,
-    body: String,
-}
-
-/// A header of the request, without the value of one that is secret.
-struct Line {
-    name: String,
-    value: String,
+    request: Shown,
+    /// What of it is signed.
+    signed: Option<String>,
 }
 
 /// Sends it the test event of its profile, once, and shows request and answer.
@@ -92,12 +87,8 @@ pub(crate) async fn test(visit: Visit, Path(id): Path<String>) -> Result<Respons
     let credentials = desk.registry().credentials(found.id).await?;
     let client = desk.emitter().client()?;
     let sent = Sent::test(client, settings, &credentials, found.id, visit.now()).await?;
-    let (request, outcome) = (&sent.request, &sent.outcome);
+    let outcome = &sent.outcome;
     let known = codes::find(&outcome.code);
-    let headers = request.headers.iter().map(|header| Line {
-        name: header.name.to_string(),
-        value: header.shown().to_owned(),
-    });
     let page = Tested {
         frame: visit.frame("Test"),
         path: path(found.id),
@@ -108,11 +99,10 @@ pub(crate) async fn test(visit: Visit, Path(id): Path<String>) -> Result<Respons
         meaning: known.map(|known| known.meaning),
         advice: (known.map(|known| known.advice)).filter(|advice| *advice != "nothing"),
         took: measured(outcome.duration),
-        detail: (outcome.detail.as_deref()).map(|detail| excerpt(detail.as_bytes(), BODY)),
-        excerpt: (!outcome.excerpt.is_empty()).then(|| excerpt(&outcome.excerpt, BODY)),
-        url: request.url.given().to_owned(),
-        headers: headers.collect(),
-        body: excerpt(&request.body, BODY),
+        detail: (outcome.detail.as_deref()).map(|detail| excerpt(detail.as_bytes(), ANSWER)),
+        excerpt: (!outcome.excerpt.is_empty()).then(|| excerpt(&outcome.excerpt, ANSWER)),
+        request: Shown::of(&sent.request),
+        signed: request::signed(&found),
     };
     layout::answer(StatusCode::OK, &page)
 }
