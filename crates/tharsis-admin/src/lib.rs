@@ -6,6 +6,7 @@ mod campaign;
 mod desk;
 mod docs;
 pub mod documents;
+mod heavy;
 mod host;
 mod known;
 mod lifetime;

@@ -21,7 +21,9 @@ use tokio::{
 use crate::{
     Problem, Route,
     caller::Caller,
-    docs, host,
+    docs,
+    heavy::{self, Heavy},
+    host,
     known::Known,
     limit::Limits,
     listen::{Bounds, listen},
@@ -81,14 +83,18 @@ impl Options {
     }
 }
 
+/// So many send something at once of whom it is not known who they are.
+const STRANGERS: usize = 64;
+
 /// What every answer is made with.
 #[derive(Clone)]
 pub(crate) struct House {
     pub(crate) emitter: Arc<Emitter>,
     doors: Arc<[Route]>,
     places: Arc<Semaphore>,
-    /// One, for what goes through all there is.
-    heavy: Arc<Semaphore>,
+    heavy: Arc<Heavy>,
+    /// Places for whoever sends something before it is known who they are.
+    pub(crate) strangers: Arc<Semaphore>,
     pub(crate) known: Arc<Known>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) sessions: Arc<Sessions>,
@@ -122,20 +128,20 @@ impl House {
         door.ok_or_else(|| Problem::not_found("path"))
     }
 
-    /// What is answered behind a door that somebody may go through.
+    /// What is answered behind a door that somebody may go through, and waits so long for its turn where it is a heavy one.
     ///
     /// What goes through all there is, is answered to its end though nobody waits any more: the database would go on with it in
     /// any case, and the next one is to wait until it is through.
     pub(crate) async fn answered(
         &self,
         door: &Route,
+        wait: Duration,
         answer: impl Future<Output = Response> + Send + 'static,
     ) -> Result<Response, Problem> {
         if !door.is_heavy {
             return Ok(answer.await);
         }
-        let place = Arc::clone(&self.heavy).try_acquire_owned();
-        let place = place.map_err(|_| overloaded())?;
+        let place = self.heavy.place(wait).await.ok_or_else(overloaded)?;
         let answer = tokio::spawn(async move {
             let answer = answer.await;
             drop(place);
@@ -168,7 +174,7 @@ impl House {
     }
 }
 
-fn overloaded() -> Problem {
+pub(crate) fn overloaded() -> Problem {
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "overloaded",
@@ -202,7 +208,8 @@ fn router(emitter: Arc<Emitter>, options: Options, ended: watch::Receiver<()>) -
         emitter,
         doors: doors.map(|(route, _)| route.clone()).collect(),
         places: Arc::new(Semaphore::new(options.at_once)),
-        heavy: Arc::new(Semaphore::new(1)),
+        heavy: Arc::default(),
+        strangers: Arc::new(Semaphore::new(STRANGERS)),
         known: Arc::default(),
         limits: Arc::new(Limits::new(options.rate, options.clock)),
         sessions: Arc::default(),
@@ -287,7 +294,8 @@ async fn admit(
         caller.check(door.permission)?;
         fits(&request, door, house.options.body_limit)?;
         request.extensions_mut().insert(caller);
-        house.answered(door, next.run(request)).await
+        let answer = next.run(request);
+        house.answered(door, heavy::WAIT, answer).await
     };
     house.turn(answer).await.into_response()
 }

@@ -9,11 +9,11 @@ use tharsis::{
 };
 use tharsis_admin::{Options, serve};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::oneshot,
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// What a machine under load may need for anything that takes milliseconds.
@@ -91,10 +91,28 @@ impl Server {
             .expect("it reads");
         rest(connection).await.expect("it answers")
     }
+
+    /// What is answered to the form that asks for a token.
+    async fn sign_in(&self) -> String {
+        let form = format!("token={}", self.token.expose());
+        let connection = self.begin_to_sign_in(&form, form.len()).await;
+        rest(connection).await.expect("it answers")
+    }
+
+    /// A connection over which so much of that form was sent, which is so long.
+    async fn begin_to_sign_in(&self, form: &str, length: usize) -> TcpStream {
+        let mut connection = self.call().await;
+        let sent = format!(
+            "POST /sign-in HTTP/1.1\r\nhost: x\r\norigin: http://x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{form}"
+        );
+        let write = connection.write_all(sent.as_bytes()).await;
+        write.expect("it reads");
+        connection
+    }
 }
 
 /// All that comes until the other side closes.
-async fn rest(mut connection: TcpStream) -> io::Result<String> {
+async fn rest(mut connection: impl AsyncRead + Unpin) -> io::Result<String> {
     let mut text = String::new();
     timeout(SOON, connection.read_to_string(&mut text))
         .await
@@ -193,6 +211,54 @@ async fn who_guesses_tokens_is_slowed_and_keeps_nobody_out() {
     // From the same address.
     let answered = server.get("/v1/subscriptions", server.token.expose()).await;
     assert!(answered.starts_with("HTTP/1.1 200 OK"), "{answered}");
+}
+
+#[tokio::test]
+async fn a_token_signs_in_as_often_as_it_asks() {
+    let server = Server::start(Role::Viewer, |options| {
+        options.rate = NonZeroU32::new(2).expect("is not nought");
+    })
+    .await;
+    for _ in 0..2 {
+        let answered = server.sign_in().await;
+        assert!(answered.starts_with("HTTP/1.1 303 "), "{answered}");
+    }
+    let refused = server.sign_in().await;
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+    assert!(refused.contains("retry-after: 1\r\n"), "{refused}");
+}
+
+#[tokio::test]
+async fn who_sends_a_form_slowly_holds_no_place_and_is_cut_off() {
+    let server = Server::start(Role::Viewer, |options| {
+        options.at_once = 1;
+    })
+    .await;
+    let mut slow = Vec::new();
+    for _ in 0..64 {
+        slow.push(server.begin_to_sign_in("token=", 100).await);
+    }
+    // Until all of them have begun.
+    let refused = timeout(SOON, async {
+        loop {
+            let answered = server.sign_in().await;
+            if answered.starts_with("HTTP/1.1 503 ") {
+                return answered;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let refused = refused.await.expect("they begin");
+    assert!(refused.contains("overloaded"), "{refused}");
+    assert!(refused.contains("retry-after: 1\r\n"), "{refused}");
+    let answered = server.get("/v1/subscriptions", server.token.expose()).await;
+    assert!(answered.starts_with("HTTP/1.1 200 OK"), "{answered}");
+    for connection in &mut slow {
+        let told = rest(connection).await.expect("it answers");
+        assert!(told.starts_with("HTTP/1.1 408 "), "{told}");
+    }
+    let answered = server.sign_in().await;
+    assert!(answered.starts_with("HTTP/1.1 303 "), "{answered}");
 }
 
 #[tokio::test]

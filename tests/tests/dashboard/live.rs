@@ -14,7 +14,7 @@ on_both_databases! {
     what_was_delivered_is_seen_on_a_page_that_is_open,
     a_token_that_is_revoked_ends_what_it_watches,
     who_watches_sees_what_is_their_own,
-    a_session_watches_so_many_pages_at_once,
+    a_token_watches_so_many_pages_at_once,
     who_watches_uses_up_no_notice,
     a_server_ends_though_somebody_watches,
 }
@@ -231,25 +231,27 @@ fn who_watches_sees_what_is_their_own(on: Database) {
     assert_eq!(Stream::open(&all, &foreign).status, 200);
 }
 
-fn a_session_watches_so_many_pages_at_once(on: Database) {
+fn a_token_watches_so_many_pages_at_once(on: Database) {
     let world = World::on(on);
     world.ask(["migrate"]);
-    let viewer = token(&world, "viewer", Some(ALPHA));
+    let [viewer, another] = [ALPHA, BETA].map(|client| token(&world, "viewer", Some(client)));
     let api = Api::start(&world, &["--no-worker"]);
     let browser = Browser::signed_in(&api, &viewer);
     let cookie = browser.cookie().expect("it is signed in");
     let ask = |path: &str| api.ask("GET", path, &[ACCEPT, ("cookie", &*cookie)], b"");
     assert_eq!(ask("/subscriptions").refused(406), "not_live");
 
-    let mut open: Vec<_> = (0..4).map(|_| Stream::open(&browser, "/")).collect();
+    let mut open: Vec<_> = (0..8).map(|_| Stream::open(&browser, "/")).collect();
     for stream in &mut open {
         assert_eq!(stream.status, 200);
         stream.next();
     }
     assert_eq!(ask("/").refused(503), "too_many_live");
-    // Pages are answered as ever, and so is another session.
+    // So it is in another session; pages are answered as ever, and so is another token.
+    let again = Browser::signed_in(&api, &viewer);
+    assert_eq!(Stream::open(&again, "/").status, 503);
     browser.page("/");
-    let other = Browser::signed_in(&api, &viewer);
+    let other = Browser::signed_in(&api, &another);
     assert_eq!(Stream::open(&other, "/").status, 200);
     // One that is closed makes room.
     open.pop();

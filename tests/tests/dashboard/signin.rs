@@ -80,7 +80,12 @@ fn somebody_signs_in_with_a_token_and_out_again(on: Database) {
         style.header("content-type"),
         Some("text/css; charset=utf-8")
     );
-    assert_eq!(style.header("cache-control"), Some("max-age=3600"));
+    // It is asked for again, and sent where it is another one.
+    assert_eq!(style.header("cache-control"), Some("no-cache"));
+    let tag = style.header("etag").expect("a tag");
+    let known = [("if-none-match", tag)];
+    let again = api.ask("GET", "/static/style.css", &known, b"");
+    assert_eq!((again.status, &*again.body), (304, ""));
     assert!(style.body.len() < 15_000);
     let script = browser.get("/static/live.js");
     assert_eq!(

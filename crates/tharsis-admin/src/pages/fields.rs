@@ -56,6 +56,10 @@ impl Input {
         }
     }
 
+    pub(crate) fn is_secret(&self) -> bool {
+        self.kind == "password"
+    }
+
     pub(crate) fn required(self) -> Self {
         Self {
             is_required: true,
@@ -79,9 +83,9 @@ impl Input {
 
     /// With what was typed before, and what of it is refused.
     pub(crate) fn after(self, typed: &Form, problem: Option<&Problem>) -> Self {
-        let value = match self.kind {
-            "password" => Kept::default(),
-            _ => Kept::from(typed.exact(&self.name).unwrap_or_default()),
+        let value = match self.is_secret() {
+            true => Kept::default(),
+            false => Kept::from(typed.exact(&self.name).unwrap_or_default()),
         };
         let problem = problem.filter(|problem| is_of(problem, &self.name));
         Self {

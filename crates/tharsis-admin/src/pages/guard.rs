@@ -1,6 +1,6 @@
 //! What every request for a page has to fulfil. No page sees to it itself, so none forgets it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{
     body::{Body, to_bytes},
@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use form_urlencoded::byte_serialize;
+use tokio::time::timeout;
 
 use super::{
     form::Form,
@@ -19,10 +20,13 @@ use super::{
     signin,
     visit::Visit,
 };
-use crate::{Problem, Route, caller::Caller, host, serve::House};
+use crate::{Problem, Route, caller::Caller, heavy, host, serve::House};
 
 /// What a form may be at most, in bytes.
 const MOST: usize = 32 * 1024;
+
+/// How long one may take to come.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The field of a form that proves that it is of this session.
 const CSRF: &str = "csrf";
@@ -36,6 +40,16 @@ pub(crate) enum Asker {
     Page,
     /// The same, not for the first time: what it may ask for was counted then.
     PageAgain,
+}
+
+impl Asker {
+    /// How long it waits where one is answered at a time. A page that looks again and again gives way to everybody else.
+    fn wait(self) -> Duration {
+        match self {
+            Self::Person | Self::Page => heavy::WAIT,
+            Self::PageAgain => Duration::ZERO,
+        }
+    }
 }
 
 /// Lets in whoever is signed in and may.
@@ -65,7 +79,7 @@ pub(crate) async fn page(
         let door = house.door(request.method(), path.as_str())?.clone();
         match enter(house, &door, from, asker, request.headers()).await? {
             None => Ok::<_, Problem>(to_sign_in(&request)),
-            Some(visit) => Ok(go_on(visit, &door, request, next).await),
+            Some(visit) => Ok(go_on(visit, &door, asker, request, next).await),
         }
     };
     let answer = house.turn(answer).await;
@@ -116,7 +130,7 @@ pub(crate) fn session(house: &House, headers: &HeaderMap) -> Option<Session> {
 }
 
 /// Whoever is let in may do it, and means it. What is refused from here on is told within the frame of their pages.
-async fn go_on(visit: Visit, door: &Route, request: Request, next: Next) -> Response {
+async fn go_on(visit: Visit, door: &Route, asker: Asker, request: Request, next: Next) -> Response {
     let answer = async {
         visit.desk.caller.check(door.permission)?;
         let mut request = match door.method == Method::POST {
@@ -124,7 +138,8 @@ async fn go_on(visit: Visit, door: &Route, request: Request, next: Next) -> Resp
             false => request,
         };
         request.extensions_mut().insert(visit.clone());
-        visit.house.answered(door, next.run(request)).await
+        let answer = next.run(request);
+        visit.house.answered(door, asker.wait(), answer).await
     };
     let mut response = answer.await.into_response();
     match response.extensions_mut().remove::<Problem>() {
@@ -149,9 +164,19 @@ async fn read(visit: &Visit, request: Request) -> Result<Request, Problem> {
     Ok(Request::from_parts(parts, Body::empty()))
 }
 
-/// A body that is a form.
+/// A body that is a form, and comes in time.
 pub(crate) async fn form(body: Body) -> Result<Form, Problem> {
-    let bytes = to_bytes(body, MOST).await.map_err(|_| {
+    let read = timeout(PATIENCE, to_bytes(body, MOST)).await;
+    let read = read.map_err(|_| {
+        let seconds = PATIENCE.as_secs();
+        Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_too_slow",
+            format!("did not come whole within {seconds} s"),
+        )
+        .hint("send the form once more")
+    })?;
+    let bytes = read.map_err(|_| {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",

@@ -3,32 +3,64 @@
 
 const live = document.getElementById("live");
 const stale = document.getElementById("stale");
+const news = document.getElementById("news");
 let events = null;
+let shown = null;
 let latest = null;
 
-// Whoever types, marks or reads by keyboard there is not disturbed.
+// What is focused to be scrolled, opened or read is no use of it: that goes on in what is new.
+const READ = ".scroll, pre, summary";
+
+// Whoever types, marks or is at a button or a link there is not disturbed.
 const isInUse = () => {
+  const at = document.activeElement;
+  const isHeld = live.contains(at) && !at.matches(READ);
   const marked = document.getSelection();
-  return live.contains(document.activeElement) || (!marked.isCollapsed && marked.containsNode(live, true));
+  return isHeld || (!marked.isCollapsed && marked.containsNode(live, true));
+};
+
+const replace = () => {
+  const open = Array.from(live.querySelectorAll("details[open][id]"), (one) => one.id);
+  const former = Array.from(live.querySelectorAll(READ));
+  const focused = former.indexOf(document.activeElement);
+  const offsets = former.map((one) => [one.scrollLeft, one.scrollTop]);
+  live.innerHTML = latest;
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  const read = live.querySelectorAll(READ);
+  // Where there are more or fewer of them, nobody can tell which is which.
+  if (read.length !== former.length) return;
+  read.forEach((one, at) => { [one.scrollLeft, one.scrollTop] = offsets[at]; });
+  read[focused]?.focus({ preventScroll: true });
 };
 
 const show = () => {
-  if (latest === null || isInUse()) return;
-  const open = Array.from(live.querySelectorAll("details[open][id]"), (one) => one.id);
-  live.innerHTML = latest;
+  const isHeld = latest !== null && isInUse();
+  news.hidden = !isHeld;
+  if (latest === null || isHeld) return;
+  replace();
+  shown = latest;
   latest = null;
-  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
 };
 
 const begin = () => {
   const stream = new EventSource(location.href);
   events = stream;
-  stream.onopen = () => { stale.hidden = true; };
-  stream.onmessage = (event) => { latest = event.data; show(); };
-  // It tries again by itself where it can; somebody is told where that takes long.
-  stream.onerror = () => setTimeout(() => {
-    if (events === stream) stale.hidden = stream.readyState === EventSource.OPEN;
-  }, 5000);
+  stream.onmessage = (event) => {
+    stale.hidden = true;
+    latest = event.data === shown ? null : event.data;
+    show();
+  };
+  stream.addEventListener("stale", () => { stale.hidden = false; });
+  stream.onerror = () => {
+    const isClosed = stream.readyState === EventSource.CLOSED;
+    if (isClosed) stale.hidden = false;
+    // It tries again by itself where it was not refused; somebody is told where that takes long.
+    setTimeout(() => {
+      if (events !== stream) return;
+      if (isClosed) begin();
+      else if (stream.readyState !== EventSource.OPEN) stale.hidden = false;
+    }, isClosed ? 15000 : 5000);
+  };
   stream.addEventListener("gone", () => { stream.close(); location.reload(); });
 };
 

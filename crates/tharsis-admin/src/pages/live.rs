@@ -26,7 +26,6 @@ use tokio::{
 
 use super::{
     guard::{self, Asker},
-    session::Key,
     signin,
 };
 use crate::{Problem, serve::House};
@@ -37,7 +36,8 @@ const TICK: Duration = Duration::from_secs(2);
 /// One that takes long to make is made less often: it rests so many times as long.
 const REST: u32 = 4;
 
-/// Where nothing is new for so long, that is said: what says nothing is taken for dead on the way.
+/// So often a stream says that it is there, for what says nothing is taken for dead on the way; and where a page could not be
+/// made for so long, that is said.
 const QUIET: Duration = Duration::from_secs(15);
 
 /// No stream is longer; the browser asks again by itself.
@@ -46,8 +46,8 @@ const LONGEST: Duration = Duration::from_secs(10 * 60);
 /// So many are open at once.
 const MOST: usize = 64;
 
-/// So many of one session. Browsers open six connections to one host, and need one for the next page.
-const EACH: usize = 4;
+/// So many of one token, in whatever sessions.
+const EACH: usize = 8;
 
 /// No page is larger, in bytes.
 const LARGEST: usize = 1024 * 1024;
@@ -58,7 +58,10 @@ const BEGIN: &str = "<div id=\"live\">";
 /// After how many milliseconds the browser asks again.
 const RETRY: &[u8] = b"retry: 2000\n\n";
 
-const COMMENT: &[u8] = b": nothing new\n\n";
+const COMMENT: &[u8] = b": still there\n\n";
+
+/// What is shown is old.
+const STALE: &[u8] = b"event: stale\ndata: stale\n\n";
 
 /// The page is to be loaded again, which says why.
 const GONE: &[u8] = b"event: gone\ndata: gone\n\n";
@@ -112,7 +115,7 @@ fn too_many() -> Problem {
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "too_many_live",
-        format!("{EACH} pages of one session stay up to date at once, and {MOST} of all"),
+        format!("{EACH} pages of one token stay up to date at once, and {MOST} of all"),
     )
     .hint("close one, or load the page again to see what is new")
 }
@@ -153,7 +156,9 @@ impl Watch {
 
     fn place(&self) -> Option<Place> {
         let pass = signin::pass(&self.parts.headers)?;
-        self.house.streams.place(Key::of(pass))
+        let at = (self.house.options.clock)();
+        let session = self.house.sessions.look(pass, at)?;
+        self.house.streams.place(session.token)
     }
 
     /// Sends what is new until it is gone, nobody takes it, it lasted for long, or the server ends.
@@ -161,6 +166,7 @@ impl Watch {
         let mut ended = self.house.ended.clone();
         tokio::select! {
             () = self.tell(part, &events) => {}
+            () = stay(&events) => {}
             () = events.closed() => {}
             _ = ended.changed() => {}
             () = sleep(LONGEST) => {}
@@ -168,38 +174,74 @@ impl Watch {
     }
 
     async fn tell(&self, part: String, events: &mpsc::Sender<Bytes>) {
-        if events.send(Bytes::from_static(RETRY)).await.is_err() {
-            return;
+        for message in [Bytes::from_static(RETRY), event(&part)] {
+            if events.send(message).await.is_err() {
+                return;
+            }
         }
-        let mut message = Some(event(&part));
-        let mut shown = part;
-        let mut told = Instant::now();
+        let mut shown = Shown::new(part, Instant::now());
         let mut rest = TICK;
         loop {
-            if let Some(message) = message {
-                if events.send(message).await.is_err() {
-                    return;
-                }
-                told = Instant::now();
-            }
             sleep(rest).await;
             let begun = Instant::now();
             let found = found(self.look(Asker::PageAgain).await).await;
-            message = match found {
-                Found::Part(part) if part != shown => {
-                    shown = part;
-                    Some(event(&shown))
-                }
-                Found::Part(_) | Found::Nothing => {
-                    (told.elapsed() >= QUIET).then(|| Bytes::from_static(COMMENT))
-                }
-                Found::Gone => {
-                    // Whoever takes it no more need not know.
-                    let _ = events.send(Bytes::from_static(GONE)).await;
-                    return;
-                }
-            };
-            rest = (begun.elapsed() * REST).clamp(TICK, QUIET);
+            rest = (begun.elapsed() * REST).max(TICK);
+            let is_gone = matches!(found, Found::Gone);
+            if let Some(news) = shown.news(found, Instant::now())
+                && events.send(news).await.is_err()
+            {
+                return;
+            }
+            if is_gone {
+                return;
+            }
+        }
+    }
+}
+
+/// Says every now and then that it is there, as long as somebody takes it.
+async fn stay(events: &mpsc::Sender<Bytes>) {
+    loop {
+        sleep(QUIET).await;
+        let said = events.send(Bytes::from_static(COMMENT)).await;
+        if said.is_err() {
+            return;
+        }
+    }
+}
+
+/// What whoever watches has before them.
+struct Shown {
+    part: String,
+    /// When the page was made the last time.
+    made: Instant,
+    /// They know that it is old.
+    is_stale: bool,
+}
+
+impl Shown {
+    fn new(part: String, made: Instant) -> Self {
+        Self {
+            part,
+            made,
+            is_stale: false,
+        }
+    }
+
+    /// What is new to them of what was found at that time.
+    fn news(&mut self, found: Found, at: Instant) -> Option<Bytes> {
+        match found {
+            Found::Part(part) => {
+                let is_known = !self.is_stale && part == self.part;
+                *self = Self::new(part, at);
+                (!is_known).then(|| event(&self.part))
+            }
+            Found::Gone => Some(Bytes::from_static(GONE)),
+            Found::Nothing if !self.is_stale && at - self.made >= QUIET => {
+                self.is_stale = true;
+                Some(Bytes::from_static(STALE))
+            }
+            Found::Nothing => None,
         }
     }
 }
@@ -274,24 +316,24 @@ impl hyper::body::Body for Events {
     }
 }
 
-/// How many streams each session has open.
+/// How many streams each token has open, by its hash.
 #[derive(Default)]
-pub(crate) struct Streams(Mutex<HashMap<Key, usize>>);
+pub(crate) struct Streams(Mutex<HashMap<[u8; 32], usize>>);
 
 impl Streams {
-    /// A place for one more of this session, where there is one.
-    fn place(self: &Arc<Self>, session: Key) -> Option<Place> {
+    /// A place for one more of this token, where there is one.
+    fn place(self: &Arc<Self>, token: [u8; 32]) -> Option<Place> {
         let mut open = self.open();
-        let own = open.get(&session).copied().unwrap_or_default();
+        let own = open.get(&token).copied().unwrap_or_default();
         if own >= EACH || open.values().sum::<usize>() >= MOST {
             return None;
         }
-        open.insert(session, own + 1);
+        open.insert(token, own + 1);
         let streams = Arc::clone(self);
-        Some(Place { streams, session })
+        Some(Place { streams, token })
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<Key, usize>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<[u8; 32], usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -299,16 +341,16 @@ impl Streams {
 /// That of a stream, until it is over.
 struct Place {
     streams: Arc<Streams>,
-    session: Key,
+    token: [u8; 32],
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.streams.open();
-        match open.get_mut(&self.session) {
+        match open.get_mut(&self.token) {
             Some(own) if *own > 1 => *own -= 1,
             _ => {
-                open.remove(&self.session);
+                open.remove(&self.token);
             }
         }
     }
@@ -380,16 +422,38 @@ mod tests {
     }
 
     #[test]
-    fn there_are_so_many_of_one_session_and_so_many_of_all() {
+    fn what_is_known_is_not_told_again_and_what_is_old_is_told_once() {
+        let begun = Instant::now();
+        let after = |seconds: u64| begun + Duration::from_secs(seconds);
+        let part = |text: &str| Found::Part(text.to_owned());
+        let mut shown = Shown::new("a".to_owned(), begun);
+        assert_eq!(shown.news(part("a"), after(2)), None);
+        assert_eq!(shown.news(part("b"), after(4)), Some(event("b")));
+        assert_eq!(shown.news(Found::Nothing, after(18)), None);
+        let stale = Some(Bytes::from_static(STALE));
+        assert_eq!(shown.news(Found::Nothing, after(19)), stale);
+        assert_eq!(shown.news(Found::Nothing, after(60)), None);
+        // That it is up to date again is told though it is the same.
+        assert_eq!(shown.news(part("b"), after(62)), Some(event("b")));
+        assert_eq!(shown.news(part("b"), after(64)), None);
+        assert_eq!(shown.news(Found::Nothing, after(66)), None);
+        let gone = Some(Bytes::from_static(GONE));
+        assert_eq!(shown.news(Found::Gone, after(68)), gone);
+    }
+
+    #[test]
+    fn there_are_so_many_of_one_token_and_so_many_of_all() {
         let streams = Arc::new(Streams::default());
-        let key = |n: usize| Key::of(&n.to_string());
+        let key = |n: u8| [n; 32];
         let mut own: Vec<_> = (0..EACH).filter_map(|_| streams.place(key(0))).collect();
         assert_eq!(own.len(), EACH);
         assert!(streams.place(key(0)).is_none());
         own.pop();
         own.extend(streams.place(key(0)));
         assert_eq!(own.len(), EACH);
-        let others: Vec<_> = (1..MOST).filter_map(|n| streams.place(key(n))).collect();
+        let others: Vec<_> = (1..=u8::MAX)
+            .filter_map(|n| streams.place(key(n)))
+            .collect();
         assert_eq!(others.len(), MOST - EACH);
         drop((own, others));
         assert!(streams.open().is_empty());

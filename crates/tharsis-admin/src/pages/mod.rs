@@ -27,11 +27,13 @@ mod visit;
 
 use axum::{
     Router,
-    http::header,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::from_fn_with_state,
-    response::{IntoResponse, Response},
-    routing::get,
+    response::IntoResponse,
+    routing::{MethodRouter, get},
 };
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
 use tharsis::token::Permission::{Administer, Operate, Read};
 
 use crate::{
@@ -117,28 +119,72 @@ pub(crate) fn router(served: Vec<Door>, house: &House) -> Router<House> {
     router
         .route_layer(from_fn_with_state(house.clone(), guard::admit))
         .route("/sign-in", get(signin::form).post(signin::begin))
-        .route("/static/style.css", get(style))
-        .route("/static/live.js", get(script))
-        .route("/static/icon.svg", get(icon))
+        .route("/static/style.css", fixed("text/css; charset=utf-8", STYLE))
+        .route(
+            "/static/live.js",
+            fixed("text/javascript; charset=utf-8", SCRIPT),
+        )
+        .route("/static/icon.svg", fixed("image/svg+xml", ICON))
 }
 
-async fn style() -> Response {
-    fixed("text/css; charset=utf-8", include_str!("style.css"))
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("live.js");
+const ICON: &str = include_str!("icon.svg");
+
+/// What is the same for everybody until the program is another one. Browsers ask each time whether it is, and are sent it
+/// where they have another one.
+fn fixed(kind: &'static str, text: &'static str) -> MethodRouter<House> {
+    let tag = tag(text);
+    get(move |asked: HeaderMap| async move {
+        let is_known = is_known(&asked, &tag);
+        let headers = [
+            (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+            (header::ETAG, tag),
+        ];
+        match is_known {
+            true => (StatusCode::NOT_MODIFIED, headers).into_response(),
+            false => (headers, text).into_response(),
+        }
+    })
 }
 
-async fn script() -> Response {
-    fixed("text/javascript; charset=utf-8", include_str!("live.js"))
+/// Another one for each text.
+fn tag(text: &str) -> HeaderValue {
+    let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    let tag = format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(hash));
+    HeaderValue::try_from(tag).expect("it is of letters, digits and quotes")
 }
 
-async fn icon() -> Response {
-    fixed("image/svg+xml", include_str!("icon.svg"))
+/// Whether whoever asks has what this is the tag of. A proxy that compresses answers makes a weak tag of it.
+fn is_known(asked: &HeaderMap, tag: &HeaderValue) -> bool {
+    let lines = asked.get_all(header::IF_NONE_MATCH).iter();
+    let mut tags = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(str::trim);
+    tags.any(|known| known.strip_prefix("W/").unwrap_or(known).as_bytes() == tag.as_bytes())
 }
 
-/// What is the same for everybody until the program is another one.
-fn fixed(kind: &'static str, text: &'static str) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, "max-age=3600"),
-    ];
-    (headers, text).into_response()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_browser_has_is_not_sent_again_until_it_is_another_one() {
+        let own = tag("a");
+        let is_known = |known: &str| {
+            let mut asked = HeaderMap::new();
+            asked.insert(header::IF_NONE_MATCH, known.parse().expect("a value"));
+            is_known(&asked, &own)
+        };
+        let text = own.to_str().expect("text");
+        assert!(is_known(text));
+        assert!(is_known(&format!("\"x\", W/{text}")));
+        for known in ["", "\"x\"", text.trim_matches('"')] {
+            assert!(!is_known(known), "{known}");
+        }
+        assert_ne!(own, tag("b"));
+        assert!(!super::is_known(&HeaderMap::new(), &own));
+    }
 }

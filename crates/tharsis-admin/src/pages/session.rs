@@ -21,6 +21,9 @@ const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
 /// So many are kept. Beyond that the one goes that was not used for the longest.
 const MOST: usize = 10_000;
 
+/// So many of one token: whoever signs in again and again ends none but those of their own token.
+const EACH: usize = 16;
+
 /// 256 random bits, as text: what a browser proves with that a session is its own, or that a form is of it. It cannot be
 /// printed.
 #[derive(Clone)]
@@ -114,15 +117,8 @@ impl Sessions {
         at: Timestamp,
     ) {
         let mut kept = self.kept();
-        if kept.len() >= self.most {
-            kept.retain(|_, session| !session.is_over(at));
-        }
-        if kept.len() >= self.most {
-            let idlest = kept.iter().min_by_key(|(_, session)| session.used);
-            if let Some(key) = idlest.map(|(key, _)| *key) {
-                kept.remove(&key);
-            }
-        }
+        make_room(&mut kept, EACH, at, |session| session.token == token);
+        make_room(&mut kept, self.most, at, |_| true);
         let longest = at + LONGEST;
         let session = Kept {
             token,
@@ -178,6 +174,26 @@ impl Sessions {
 
     fn kept(&self) -> MutexGuard<'_, HashMap<Key, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where there are so many of these, what is over goes; where that does not do, the idlest of them.
+fn make_room(
+    kept: &mut HashMap<Key, Kept>,
+    most: usize,
+    at: Timestamp,
+    is_one: impl Fn(&Kept) -> bool,
+) {
+    let count = |kept: &HashMap<Key, Kept>| kept.values().filter(|one| is_one(one)).count();
+    if count(kept) >= most {
+        kept.retain(|_, session| !session.is_over(at));
+    }
+    if count(kept) >= most {
+        let these = kept.iter().filter(|(_, session)| is_one(session));
+        let idlest = these.min_by_key(|(_, session)| session.used);
+        if let Some(key) = idlest.map(|(key, _)| *key) {
+            kept.remove(&key);
+        }
     }
 }
 
@@ -288,6 +304,21 @@ mod tests {
             assert!(is_there(&sessions, one, 65));
         }
         assert_eq!(sessions.kept().len(), 2);
+    }
+
+    #[test]
+    fn whoever_signs_in_again_and_again_ends_sessions_of_their_own_token_alone() {
+        let sessions = Sessions::default();
+        let other = pass(200);
+        sessions.begin(&other, pass(201), [8; 32], None, at(0));
+        let own: Vec<_> = (1..=20)
+            .map(|n| begun(&sessions, n, i64::from(n)))
+            .collect();
+        assert_eq!(sessions.kept().len(), EACH + 1);
+        assert!(is_there(&sessions, &other, 21));
+        let (idlest, rest) = own.split_at(own.len() - EACH);
+        assert!(idlest.iter().all(|pass| !is_there(&sessions, pass, 21)));
+        assert!(rest.iter().all(|pass| is_there(&sessions, pass, 21)));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use askama::Template;
 use axum::{
+    body::Body,
     extract::{ConnectInfo, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
@@ -21,7 +22,11 @@ use super::{
     session::Pass,
     visit::Visit,
 };
-use crate::{Problem, caller::Caller, serve::House};
+use crate::{
+    Problem,
+    caller::Caller,
+    serve::{House, overloaded},
+};
 
 /// The cookie that bears the pass of a session. By its prefix browsers take it from this host alone, and only with what
 /// [`cookie`] says beside it.
@@ -69,19 +74,35 @@ pub(crate) async fn begin(
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
-    let answer = house.turn(taken(&house, from, request)).await;
+    let (parts, body) = request.into_parts();
+    let answer = async {
+        guard::of_this_site(&parts.headers)?;
+        let form = sent(&house, body).await?;
+        house.turn(taken(&house, from, &parts.headers, &form)).await
+    };
+    let answer = answer.await;
     answer.unwrap_or_else(|problem| layout::refused(&problem, Frame::bare()))
 }
 
-async fn taken(house: &House, from: SocketAddr, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    guard::of_this_site(&parts.headers)?;
-    let form = guard::form(body).await?;
+/// What somebody sends whom nobody knows yet: until it is there it holds no place among requests.
+async fn sent(house: &House, body: Body) -> Result<Form, Problem> {
+    let Ok(_place) = house.strangers.try_acquire() else {
+        return Err(overloaded());
+    };
+    guard::form(body).await
+}
+
+async fn taken(
+    house: &House,
+    from: SocketAddr,
+    headers: &HeaderMap,
+    form: &Form,
+) -> Result<Response, Problem> {
     let next = local(form.exact("next"));
     match begun(house, from, form.text("token").unwrap_or_default()).await {
         Ok(pass) => {
             // Whoever had been signed in here is not any more.
-            if let Some(former) = guard::session(house, &parts.headers) {
+            if let Some(former) = guard::session(house, headers) {
                 house.sessions.end(former.key);
             }
             let headers = [(header::SET_COOKIE, cookie(pass.expose(), None))];
@@ -106,6 +127,7 @@ async fn begun(house: &House, from: SocketAddr, token: &str) -> Result<Pass, Pro
         }
         Err(problem)
     })?;
+    house.limits.asked(caller.token())?;
     caller.check(Permission::Read)?;
     let (pass, csrf) = (Pass::generate(random()?), Pass::generate(random()?));
     let ends = caller.record().expires_at;
