@@ -35,6 +35,7 @@ mod store;
 mod subscription;
 mod survey;
 mod token;
+mod unfinished;
 mod whereabouts;
 mod worker;
 
@@ -64,5 +65,6 @@ pub use retention::{Forgotten, Outlived, Retention};
 pub use store::{PublishOn, Store, StoreOptions, redacted};
 pub use survey::{Engine, MOST_COUNTED, PostgresEngine, SqliteEngine, Survey};
 pub use token::{TokenDraft, TokenRecord, TokenState};
+pub use unfinished::Unfinished;
 pub use whereabouts::{Candidate, Place, Whereabouts};
 pub use worker::WorkerRecord;

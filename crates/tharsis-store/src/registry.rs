@@ -13,7 +13,7 @@ use tharsis_core::{
 use crate::{
     AlertRecord, Attempt, AuditRecord, By, Campaign, CampaignReport, Deed, Depth, Erased,
     KeyRecord, KeyRotated, Minute, Outlived, Replay, ReplayChoice, ReplayDraft, Retention, Stop,
-    StoreError, Survey, TokenDraft, TokenRecord, TransitionRecord, Whereabouts,
+    StoreError, Survey, TokenDraft, TokenRecord, TransitionRecord, Unfinished, Whereabouts,
 };
 
 /// What people ask for: subscriptions and their secrets, the history, commands to the owner, and who may ask.
@@ -127,6 +127,14 @@ pub trait Registry: Send + Sync + 'static {
         &'a self,
         filter: &'a DeliveryFilter,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// How many are unfinished, of one client or of all, where at most so many are counted. It looks at no event: what is past
+    /// its expiry counts as waiting until a worker ends it.
+    fn unfinished(
+        &self,
+        client: Option<ClientId>,
+        most: u64,
+    ) -> impl Future<Output = Result<Unfinished, StoreError>> + Send;
 
     /// One delivery with its attempts.
     fn delivery(

@@ -7,9 +7,14 @@ use tharsis::{
     store::{Depth, Latency, Minute, Status},
 };
 
+/// So many unfinished deliveries are counted at most: what takes some hundredths of a second.
+pub(crate) const MOST_UNFINISHED: u64 = 100_000;
+
 /// What the overview counts.
 pub(crate) struct Figures {
     pub(crate) unfinished: Vec<(Status, u64)>,
+    /// There may be more that is unfinished.
+    pub(crate) more: bool,
     /// Of the last day.
     pub(crate) minutes: Vec<Minute>,
 }

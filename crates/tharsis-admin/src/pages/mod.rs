@@ -105,7 +105,7 @@ pub(crate) fn served() -> Vec<Door> {
         door(POST, "/settings/tokens/{id}/revoke", Administer, settings::tokens::revoke),
         door(GET, "/settings/audit", Administer, settings::audit::list),
         door(GET, "/settings/alerts", Read, settings::alerts::list),
-        heavy(door(GET, "/settings/workers", Read, settings::workers::list)),
+        door(GET, "/settings/workers", Read, settings::workers::list),
         door(GET, "/settings/keys", Administer, settings::keys::list),
     ]
 }

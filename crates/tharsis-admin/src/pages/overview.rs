@@ -8,13 +8,13 @@ use tharsis::{
     ClientId, Registry,
     delivery::End,
     health::Condition,
-    store::{DeliveryFilter, Status, WorkerRecord},
+    store::{Status, WorkerRecord},
     subscription::{State, Subscription, Unreadable},
 };
 
 use super::{
     chart::{Chart, Unit},
-    figures::{Figures, Flow},
+    figures::{Figures, Flow, MOST_UNFINISHED},
     form::Form,
     layout::{self, Frame},
     markup::{Badge, Moment},
@@ -39,8 +39,6 @@ const OVERDUE: Duration = Duration::from_secs(60);
 
 /// So many subscriptions are named; the list has the others.
 const NAMED: usize = 10;
-
-const UNFINISHED: [Status; 3] = [Status::Pending, Status::Retrying, Status::Held];
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -84,6 +82,8 @@ struct Over {
 struct Count {
     status: Badge,
     count: String,
+    /// There may be more.
+    more: bool,
     href: String,
 }
 
@@ -107,6 +107,7 @@ pub(crate) async fn show(visit: Visit, asked: Form) -> Result<Response, Problem>
     let figures = visit.figures().of(client, figures(&visit, client)).await?;
     let Figures {
         unfinished,
+        more,
         minutes,
     } = &*figures;
     let day = Flow::of(minutes);
@@ -156,13 +157,13 @@ pub(crate) async fn show(visit: Visit, asked: Form) -> Result<Response, Problem>
             step: "See all of them",
         });
     }
-    needs.extend(of_counts(&ended, unfinished));
+    needs.extend(of_counts(&ended, unfinished, *more));
 
     let number = u64::try_from(subscriptions.len()).unwrap_or(u64::MAX);
     let page = Page {
         success: day.success().map(|share| Unit::Share.told(share)),
-        ended: shown(&ended, "&since=24h"),
-        unfinished: shown(unfinished, ""),
+        ended: shown(&ended, false, "&since=24h"),
+        unfinished: shown(unfinished, *more, ""),
         overdue,
         charts,
         over: choices(over),
@@ -191,29 +192,29 @@ impl Worker {
 /// What is costly to count.
 async fn figures(visit: &Visit, client: Option<ClientId>) -> Result<Figures, Problem> {
     let (now, registry) = (visit.now(), visit.desk.registry());
-    let mut unfinished = Vec::with_capacity(UNFINISHED.len());
-    for status in UNFINISHED {
-        let mut filter = DeliveryFilter::default();
-        filter.client = client;
-        filter.status = vec![status];
-        unfinished.push((status, registry.count(&filter).await?));
-    }
+    let unfinished = registry.unfinished(client, MOST_UNFINISHED).await?;
     let mut minutes = registry.minutes(client, now - BACK).await?;
     // A worker's clock may have been ahead.
     minutes.retain(|minute| minute.at <= now);
     Ok(Figures {
-        unfinished,
+        unfinished: vec![
+            (Status::Pending, unfinished.pending),
+            (Status::Retrying, unfinished.retrying),
+            (Status::Held, unfinished.held),
+        ],
+        more: unfinished.more,
         minutes,
     })
 }
 
-fn shown(counts: &[(Status, u64)], more: &str) -> Vec<Count> {
+fn shown(counts: &[(Status, u64)], more: bool, and: &str) -> Vec<Count> {
     let shown = counts.iter().map(|(status, number)| {
         let word = status.as_str();
         Count {
             status: Badge::of(word),
             count: count(*number),
-            href: format!("/deliveries?status={word}{more}"),
+            more,
+            href: format!("/deliveries?status={word}{and}"),
         }
     });
     shown.collect()
@@ -252,7 +253,7 @@ fn choices(chosen: Duration) -> Vec<Over> {
     choices.into()
 }
 
-fn of_counts(ended: &[(Status, u64)], unfinished: &[(Status, u64)]) -> Vec<Need> {
+fn of_counts(ended: &[(Status, u64)], unfinished: &[(Status, u64)], more: bool) -> Vec<Need> {
     let mut needs = Vec::new();
     let dead = of(ended, Status::Ended(End::Dead));
     if dead > 0 {
@@ -272,7 +273,8 @@ fn of_counts(ended: &[(Status, u64)], unfinished: &[(Status, u64)]) -> Vec<Need>
         needs.push(Need {
             name: "Held".to_owned(),
             sentence: format!(
-                "{} {} until somebody lets them go, or the receiver is back",
+                "{}{} {} until somebody lets them go, or the receiver is back",
+                if more { "at least " } else { "" },
                 counted(held, "delivery", "deliveries"),
                 if held == 1 { "waits" } else { "wait" }
             ),
@@ -333,7 +335,7 @@ mod tests {
             refused: 1,
             ..Flow::default()
         };
-        let told: Vec<_> = (shown(&ended(&flow), "&since=24h").into_iter())
+        let told: Vec<_> = (shown(&ended(&flow), false, "&since=24h").into_iter())
             .map(|count| (count.href, count.count))
             .collect();
         let [first, ..] = &*told else {
@@ -347,7 +349,7 @@ mod tests {
     #[test]
     fn what_was_given_up_and_what_is_held_need_somebody() {
         let dead = [(Status::Ended(End::Dead), 1)];
-        let needs = of_counts(&dead, &[(Status::Held, 2_000)]);
+        let needs = of_counts(&dead, &[(Status::Held, 2_000)], false);
         let told: Vec<_> = needs.iter().map(|need| &*need.sentence).collect();
         assert_eq!(
             told,
@@ -356,6 +358,12 @@ mod tests {
                 "2,000 deliveries wait until somebody lets them go, or the receiver is back",
             ]
         );
-        assert!(of_counts(&[], &[(Status::Pending, 9)]).is_empty());
+        assert!(of_counts(&[], &[(Status::Pending, 9)], true).is_empty());
+        let needs = of_counts(&[], &[(Status::Held, 2_000)], true);
+        let told: Vec<_> = needs.iter().map(|need| &*need.sentence).collect();
+        assert_eq!(
+            told,
+            ["at least 2,000 deliveries wait until somebody lets them go, or the receiver is back"]
+        );
     }
 }

@@ -63,6 +63,7 @@ mod share;
 mod subscription;
 mod survey;
 mod token;
+mod unfinished;
 mod value;
 mod whereabouts;
 

@@ -32,7 +32,7 @@ use tracing::{
 };
 
 use self::schema::Schema;
-use super::{PostgresStore, filter, history};
+use super::{PostgresStore, filter, history, unfinished};
 use crate::order::LET_GO;
 use crate::{
     Attempt, DeliveryFilter, Due, Fate, LaneRead, Lease, Outbox, Pointer, Registry, ReplayChoice,
@@ -299,6 +299,7 @@ impl World {
         self.order().await;
         self.replay().await;
         self.lists().await;
+        self.unfinished().await;
     }
 
     /// What ended dead, and what one was never delivered: a chunk at a time, and as much of it as there is room for.
@@ -359,6 +360,17 @@ impl World {
                 // And the rest of the last event's.
                 check(&plans, statement, LOOKED + 10);
             }
+        }
+    }
+
+    /// However much waits, so many rows are counted.
+    async fn unfinished(&self) {
+        const COUNTED: u32 = 100;
+        for of in [None, Some(client(QUIET))] {
+            let count = self.store.unfinished(of, COUNTED.into());
+            let (found, plans) = self.said.during(count).await;
+            found.expect("counted");
+            check(&plans, unfinished::UNFINISHED, COUNTED);
         }
     }
 

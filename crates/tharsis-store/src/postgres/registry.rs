@@ -19,7 +19,7 @@ use super::{
     erasure,
     error::explain,
     health, history, key, minute, owner, partition, release, replay, retention, subscription,
-    survey, token,
+    survey, token, unfinished,
     value::{Instant, expect_changed},
     whereabouts,
 };
@@ -27,7 +27,8 @@ use crate::{
     AlertRecord, Anew, AuditRecord, By, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
     DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, KeyRecord, KeyRotated, Minute,
     Outlived, Page, Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention,
-    Stop, StopState, StoreError, Survey, TokenDraft, TokenRecord, TransitionRecord, Whereabouts,
+    Stop, StopState, StoreError, Survey, TokenDraft, TokenRecord, TransitionRecord, Unfinished,
+    Whereabouts,
     audit::Deed,
     failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
@@ -361,6 +362,14 @@ impl Registry for PostgresStore {
 
     async fn count(&self, filter: &DeliveryFilter) -> Result<u64, StoreError> {
         history::count(self, filter).await
+    }
+
+    async fn unfinished(
+        &self,
+        client: Option<ClientId>,
+        most: u64,
+    ) -> Result<Unfinished, StoreError> {
+        unfinished::unfinished(self, client, most).await
     }
 
     async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, StoreError> {

@@ -59,6 +59,7 @@ mod settle;
 mod subscription;
 mod survey;
 mod token;
+mod unfinished;
 mod value;
 mod whereabouts;
 mod write;

@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{
     SqliteStore, campaign, command, due, filter, history, minute, order, publish, replay,
-    retention, route, settle, survey, token, whereabouts,
+    retention, route, settle, survey, token, unfinished, whereabouts,
 };
 
 /// Table-valued functions over an argument are walked, that is what they are for; so are subqueries of what was read.
@@ -160,6 +160,18 @@ async fn lanes_and_figures_are_read_by_their_key() {
         let plan = plan(&store, statement).await;
         assert!(plan.iter().any(|s| s == step), "{plan:#?}");
         assert!(!plan.iter().any(|s| s.contains("TEMP B-TREE")), "{plan:#?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_unfinished_is_counted_by_the_key_of_the_lanes() {
+    let (store, _folder) = open().await;
+    let plan = plan(&store, unfinished::UNFINISHED).await;
+    let lanes = "SEARCH d USING PRIMARY KEY (subscription=?)";
+    assert!(plan.iter().any(|step| step == lanes), "{plan:#?}");
+    // The registry, what was read of its lanes, and what is alike in that.
+    for table in walked(&plan) {
+        assert!(["s", "r", "g"].contains(&table), "{table}\n{plan:#?}");
     }
 }
 

@@ -12,7 +12,7 @@ use tharsis_core::{
 
 use super::{
     SqliteStore, alert, audit, campaign, command, erasure, health, history, key, minute, release,
-    replay, retention, subscription, survey, token,
+    replay, retention, subscription, survey, token, unfinished,
     value::{blob, expect_changed, json},
     whereabouts,
     write::{Write, result_code},
@@ -21,7 +21,8 @@ use crate::{
     AlertRecord, Anew, AuditRecord, By, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
     DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, KeyRecord, KeyRotated, Minute,
     Outlived, Page, Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention,
-    Stop, StopState, StoreError, Survey, TokenDraft, TokenRecord, TransitionRecord, Whereabouts,
+    Stop, StopState, StoreError, Survey, TokenDraft, TokenRecord, TransitionRecord, Unfinished,
+    Whereabouts,
     audit::Deed,
     failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
@@ -349,6 +350,14 @@ impl Registry for SqliteStore {
 
     async fn count(&self, filter: &DeliveryFilter) -> Result<u64, StoreError> {
         history::count(self, filter).await
+    }
+
+    async fn unfinished(
+        &self,
+        client: Option<ClientId>,
+        most: u64,
+    ) -> Result<Unfinished, StoreError> {
+        unfinished::unfinished(self, client, most).await
     }
 
     async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, StoreError> {

@@ -24,7 +24,8 @@ use crate::{
     Forgotten, KeyRecord, KeyRotated, LaneRead, Lease, LetGo, Minute, Outbox, Outlived, Page,
     Pending, Pointers, Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice,
     ReplayDraft, Retention, Routed, Rows, Settlement, Shards, Snapshot, Stop, StoreError, Survey,
-    Telling, TokenDraft, TokenRecord, Transition, TransitionRecord, Whereabouts, WorkedOff,
+    Telling, TokenDraft, TokenRecord, Transition, TransitionRecord, Unfinished, Whereabouts,
+    WorkedOff,
 };
 
 /// Asks the one it is.
@@ -113,6 +114,7 @@ impl Registry for Store {
         fn event(id: EventId) -> EventRecord;
         fn deliveries(filter: &'a DeliveryFilter, after: Option<&'a str>, limit: u32) -> Page<DeliveryRow>;
         fn count(filter: &'a DeliveryFilter) -> u64;
+        fn unfinished(client: Option<ClientId>, most: u64) -> Unfinished;
         fn delivery(id: DeliveryId) -> DeliveryDetail;
         fn transitions(id: SubscriptionId) -> Vec<TransitionRecord>;
         fn alerts(client: Option<ClientId>) -> Vec<AlertRecord>;

@@ -1,5 +1,5 @@
-use tharsis_core::{EventId, delivery::End};
-use tharsis_store::{DeliveryFilter, Registry, Status};
+use tharsis_core::{ClientId, EventId, delivery::End};
+use tharsis_store::{DeliveryFilter, Registry, Status, Unfinished};
 
 use crate::harness::{House, Store, add, client, code, enveloped, event, seconds};
 
@@ -69,6 +69,57 @@ pub(crate) async fn lists_are_newest_first_and_paged(store: Store) {
     );
     let times: Vec<_> = all.iter().map(|row| row.published_at).collect();
     assert!(times.is_sorted_by(|a, b| a >= b));
+}
+
+impl House {
+    /// As it is counted without events, which is as it is counted with them.
+    async fn unfinished(&self, client: Option<ClientId>) -> Unfinished {
+        let found = self.store.unfinished(client, 100).await.expect("counted");
+        for (status, number) in [
+            (Status::Pending, found.pending),
+            (Status::Retrying, found.retrying),
+            (Status::Held, found.held),
+        ] {
+            let mut filter = DeliveryFilter::default();
+            filter.client = client;
+            filter.status = vec![status];
+            let counted = self.store.count(&filter).await.expect("counted");
+            assert_eq!(number, counted, "{status:?} of {client:?}");
+        }
+        found
+    }
+}
+
+pub(crate) async fn what_is_unfinished_is_counted_by_its_status(store: Store) {
+    let house = mixed(store).await;
+    let of = |pending, retrying, held| Unfinished {
+        pending,
+        retrying,
+        held,
+        more: false,
+    };
+    assert_eq!(house.unfinished(None).await, of(2, 1, 0));
+    assert_eq!(house.unfinished(Some(client(1))).await, of(2, 1, 0));
+    assert_eq!(house.unfinished(Some(client(2))).await, of(0, 0, 0));
+
+    let events: Vec<_> = (100..120)
+        .map(|n| event(client(1 + (n % 2) as u8), n))
+        .collect();
+    house.publish(&events).await;
+    house.route().await;
+    let paused = house.store.pause(house.ours.id, house.now).await;
+    paused.expect("paused");
+    assert_eq!(house.unfinished(None).await, of(10, 0, 13));
+    assert_eq!(house.unfinished(Some(client(1))).await, of(0, 0, 13));
+    assert_eq!(house.unfinished(Some(client(2))).await, of(10, 0, 0));
+    assert_eq!(house.unfinished(Some(client(9))).await, of(0, 0, 0));
+
+    // No more is counted than is asked for.
+    for (most, counted, more) in [(24, 23, false), (23, 23, true), (5, 5, true)] {
+        let found = house.store.unfinished(None, most).await.expect("counted");
+        let sum = found.pending + found.retrying + found.held;
+        assert_eq!((sum, found.more), (counted, more), "{most}");
+    }
 }
 
 pub(crate) async fn filters_restrict(store: Store) {

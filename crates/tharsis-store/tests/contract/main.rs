@@ -143,6 +143,7 @@ macro_rules! every_story {
             history {
                 lists_are_newest_first_and_paged,
                 filters_restrict,
+                what_is_unfinished_is_counted_by_its_status,
                 what_is_rare_is_found_over_several_pages,
                 cursors_are_checked,
                 a_delivery_shows_its_attempts,

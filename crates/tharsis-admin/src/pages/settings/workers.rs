@@ -2,7 +2,10 @@
 
 use askama::Template;
 use axum::{http::StatusCode, response::Response};
-use tharsis::{Remaining, Timestamp, store::WorkerRecord};
+use tharsis::{
+    Registry, Timestamp,
+    store::{MOST_COUNTED, Survey, Unfinished, WorkerRecord},
+};
 
 use super::for_all_clients;
 use crate::{
@@ -10,6 +13,7 @@ use crate::{
     documents::WorkerDocument,
     pages::{
         fields::Fact,
+        figures::MOST_UNFINISHED,
         layout::{self, Frame},
         markup::Moment,
         visit::Visit,
@@ -56,33 +60,53 @@ impl Row {
 /// Oldest first.
 pub(crate) async fn list(visit: Visit) -> Result<Response, Problem> {
     for_all_clients(&visit)?;
-    let emitter = visit.desk.emitter();
-    let workers = emitter.workers().await?;
-    let remaining = emitter.remaining().await?;
+    let registry = visit.desk.registry();
+    let survey = registry.survey().await?;
+    let unfinished = registry.unfinished(None, MOST_UNFINISHED).await?;
     let now = visit.now();
+    let told = survey.workers.iter().map(|worker| Row::of(worker, now));
     let list = List {
-        rows: workers.iter().map(|worker| Row::of(worker, now)).collect(),
-        facts: facts(remaining),
+        rows: told.collect(),
+        facts: facts(&survey, unfinished),
         frame: visit.frame("Workers"),
     };
     layout::answer(StatusCode::OK, &list)
 }
 
-fn facts(remaining: Remaining) -> Vec<Fact> {
-    let Remaining {
-        unrouted,
+fn facts(survey: &Survey, unfinished: Unfinished) -> Vec<Fact> {
+    let Unfinished {
         pending,
+        retrying,
         held,
-        scheduled,
-        commands,
-    } = remaining;
+        more,
+    } = unfinished;
     let told = [
-        ("Not routed", unrouted),
-        ("Pending", pending),
-        ("Held", held),
-        ("Scheduled", scheduled),
-        ("Commands", commands),
+        (
+            "Not routed",
+            survey.unrouted,
+            survey.unrouted >= MOST_COUNTED,
+        ),
+        ("Pending", pending, more),
+        ("Retrying", retrying, more),
+        ("Held", held, more),
+        ("Commands", survey.commands, false),
     ];
-    told.map(|(name, number)| Fact::new(name, count(number)))
+    told.map(|(name, number, more)| Fact::new(name, at_least(number, more)))
         .into()
+}
+
+fn at_least(number: u64, more: bool) -> String {
+    let or_more = if more { " or more" } else { "" };
+    format!("{}{or_more}", count(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_that_ended_early_says_so() {
+        assert_eq!(at_least(100_000, true), "100,000 or more");
+        assert_eq!(at_least(99_999, false), "99,999");
+    }
 }
