@@ -32,6 +32,8 @@ pub struct Preview {
     pub subscriptions: Vec<Share>,
     /// Some of them.
     pub sample: Vec<DeliveryId>,
+    /// Whether it ended before all was looked at: then `count` is what was found so far.
+    pub may_be_more: bool,
     key: ReplayKey,
     /// Where it all goes in place of their own URLs.
     to: Option<String>,
@@ -67,6 +69,9 @@ const SAMPLE: u32 = 5;
 
 /// How long it is looked for deliveries whose requests tell how long others take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same, where not all is looked at.
+const HASTE: Duration = Duration::from_millis(50);
 
 /// Says at once of a delivery that is named what the owner would only skip.
 ///
@@ -116,7 +121,7 @@ pub async fn check(
 }
 
 /// Counts what a replay would take; `to` is where it all goes in place of their own URLs. It goes through all that can match,
-/// and then looks for a few seconds how long requests took.
+/// and then looks for a few seconds how long requests took; or it looks at so many (`looked`) of each end, and for a moment.
 ///
 /// # Errors
 /// `bad_choice` as [`Registry::replay`]; when the database fails.
@@ -124,9 +129,11 @@ pub async fn preview(
     registry: &impl Registry,
     draft: &ReplayDraft,
     to: Option<&str>,
+    looked: Option<usize>,
 ) -> Result<Preview, StoreError> {
     let choice = within_client(draft);
     let mut tallies = Vec::new();
+    let mut may_be_more = false;
     let mut counts: BTreeMap<SubscriptionId, u64> = BTreeMap::new();
     match &choice {
         ReplayChoice::Filter(filter) => {
@@ -137,14 +144,24 @@ pub async fn preview(
                 }
                 let mut filter = filter.clone();
                 filter.status = vec![status];
-                let tally = registry.tally(&ReplayChoice::Filter(filter)).await?;
-                for (id, count) in &tally {
+                let of_end = ReplayChoice::Filter(filter);
+                let tally = registry.tally(&of_end, looked).await?;
+                for (id, count) in &tally.counts {
                     *counts.entry(*id).or_default() += count;
                 }
-                tallies.push((end, tally));
+                tallies.push((end, tally.counts));
+                // How many there are is not known any more, whatever the others are.
+                if tally.may_be_more {
+                    may_be_more = true;
+                    break;
+                }
             }
         }
-        choice => counts.extend(registry.tally(choice).await?),
+        choice => {
+            let tally = registry.tally(choice, looked).await?;
+            counts.extend(tally.counts);
+            may_be_more = tally.may_be_more;
+        }
     }
     let mut counts: Vec<(SubscriptionId, u64)> = counts.into_iter().collect();
     counts.sort_by_key(|(id, count)| (std::cmp::Reverse(*count), *id));
@@ -152,6 +169,7 @@ pub async fn preview(
     let mut elsewhere = 0;
     let mut sample = Vec::new();
     let began = Instant::now();
+    let patience = looked.map_or(PATIENCE, |_| HASTE);
     for (place, (id, count)) in counts.into_iter().enumerate() {
         let found = match registry.find(id).await {
             Ok(found) => found,
@@ -164,9 +182,9 @@ pub async fn preview(
             Err(error) => return Err(error),
         };
         let settings = &found.settings;
-        let each = if place < ASKED {
-            let patience = PATIENCE.saturating_sub(began.elapsed());
-            let last = last_of(registry, &choice, id, patience, &mut sample).await?;
+        let rest = patience.saturating_sub(began.elapsed());
+        let each = if place < ASKED && (place == 0 || looked.is_none() || !rest.is_zero()) {
+            let last = last_of(registry, &choice, id, rest, &mut sample).await?;
             (!last.is_empty()).then(|| last.iter().sum::<Duration>() / last.len() as u32)
         } else {
             None
@@ -197,6 +215,7 @@ pub async fn preview(
         ends,
         subscriptions,
         sample,
+        may_be_more,
         key: draft.key,
         rate: draft.rate,
         is_at_most,
@@ -276,6 +295,10 @@ impl Preview {
             self.again(),
             self.under()
         )];
+        said.extend(
+            self.may_be_more
+                .then(|| "not all of them were looked at".to_owned()),
+        );
         said.extend(self.exception().map(ToOwned::to_owned));
         said.extend(self.about().map(|about| format!("it would take {about}")));
         format!("{}.", said.join("; "))
@@ -301,6 +324,12 @@ impl Preview {
 
     fn number(&self) -> String {
         let all = counted(self.count, "delivery", "deliveries");
+        if self.may_be_more {
+            return match self.count {
+                0 => "an unknown number of deliveries".to_owned(),
+                _ => format!("more than {all}"),
+            };
+        }
         if !self.is_at_most || self.count == 0 {
             return all;
         }
@@ -317,6 +346,9 @@ impl Preview {
 
     /// At least so long, where that can be said.
     pub fn takes(&self) -> Option<Duration> {
+        if self.may_be_more {
+            return None;
+        }
         estimate(&self.subscriptions, self.rate, self.count)
     }
 
@@ -376,6 +408,7 @@ mod tests {
             ends: vec![(End::Delivered, 4), (End::Dead, 1_200)],
             subscriptions: vec![share(1_204, None, 0)],
             sample: Vec::new(),
+            may_be_more: false,
             key: ReplayKey::Same,
             to: None,
             rate: None,
@@ -383,11 +416,21 @@ mod tests {
         };
         insta::assert_snapshot!(filtered.answer(), @"Up to 1,204 deliveries (4 delivered, 1,200 dead) would be sent again; those whose event has expired are skipped.");
         insta::assert_snapshot!(filtered.question(), @"Send up to 1,204 deliveries (4 delivered, 1,200 dead) again? (those whose event has expired are skipped)");
+        let many = Preview {
+            count: 10_000,
+            may_be_more: true,
+            ..filtered
+        };
+        insta::assert_snapshot!(many.answer(), @"More than 10,000 deliveries would be sent again; not all of them were looked at; those whose event has expired are skipped.");
+        assert_eq!(many.takes(), None);
+        let none_yet = Preview { count: 0, ..many };
+        insta::assert_snapshot!(none_yet.answer(), @"An unknown number of deliveries would be sent again; not all of them were looked at.");
         let named = Preview {
             count: 1,
             ends: Vec::new(),
             subscriptions: vec![share(1, Some(80), 0)],
             sample: Vec::new(),
+            may_be_more: false,
             key: ReplayKey::Fresh,
             to: Some("https://sandbox.example/in".to_owned()),
             rate: None,

@@ -18,8 +18,8 @@ use crate::{documents::JudgedDocument, search};
 /// The most past events of one look.
 pub const MOST: u32 = 1_000;
 
-/// How long it is looked back for them.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it is looked back for them, where nobody waits for a page.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A test event that was sent, and what came of it.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl From<EventRecord> for Looked {
     }
 }
 
-/// The last events of its client that went to anybody, of the types that this subscription wants.
+/// The last events of its client that went to anybody, of the types that this subscription wants. It looks back for so long.
 ///
 /// # Errors
 /// When the database fails.
@@ -131,6 +131,7 @@ pub async fn past(
     registry: &impl Registry,
     settings: &Settings,
     last: u32,
+    patience: Duration,
 ) -> Result<Vec<EventId>, StoreError> {
     let mut filter = DeliveryFilter::default();
     filter.client = Some(settings.client);
@@ -144,7 +145,7 @@ pub async fn past(
             .collect(),
         false => wanted.collect(),
     };
-    let page = search::deliveries(registry, &filter, None, MOST, PATIENCE).await?;
+    let page = search::deliveries(registry, &filter, None, MOST, patience).await?;
     let mut ids: Vec<EventId> = page.items.iter().map(|row| row.id.event).collect();
     // An event that went to several is there once for each, side by side.
     ids.dedup();

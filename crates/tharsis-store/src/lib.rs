@@ -60,7 +60,7 @@ pub use registry::{
     Anew, AttemptRecord, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord,
     Page, Refusal, Registry, Removed, Status,
 };
-pub use replay::{Replay, ReplayChoice, ReplayDraft, ReplayKey, ReplayState};
+pub use replay::{Replay, ReplayChoice, ReplayDraft, ReplayKey, ReplayState, Tally};
 pub use retention::{Forgotten, Outlived, Retention};
 pub use store::{PublishOn, Store, StoreOptions, redacted};
 pub use survey::{Engine, MOST_COUNTED, PostgresEngine, SqliteEngine, Survey};

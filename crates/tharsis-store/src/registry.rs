@@ -13,7 +13,7 @@ use tharsis_core::{
 use crate::{
     AlertRecord, Attempt, AuditRecord, By, Campaign, CampaignReport, Deed, Depth, Erased,
     KeyRecord, KeyRotated, Minute, Outlived, Replay, ReplayChoice, ReplayDraft, Retention, Stop,
-    StoreError, Survey, TokenDraft, TokenRecord, TransitionRecord, Unfinished, Whereabouts,
+    StoreError, Survey, Tally, TokenDraft, TokenRecord, TransitionRecord, Unfinished, Whereabouts,
 };
 
 /// What people ask for: subscriptions and their secrets, the history, commands to the owner, and who may ask.
@@ -204,11 +204,13 @@ pub trait Registry: Send + Sync + 'static {
         by: impl Into<By<'a>> + Send,
     ) -> impl Future<Output = Result<Replay, StoreError>> + Send;
 
-    /// What is to be expected of a replay of this: how many there are for each subscription. Goes through all that can match.
+    /// What is to be expected of a replay of this: how many there are for each subscription. Goes through all that can match,
+    /// or looks at so many and a few more, matching or not, and then says that there may be more.
     fn tally<'a>(
         &'a self,
         choice: &'a ReplayChoice,
-    ) -> impl Future<Output = Result<Vec<(SubscriptionId, u64)>, StoreError>> + Send;
+        looked: Option<usize>,
+    ) -> impl Future<Output = Result<Tally, StoreError>> + Send;
 
     /// Who asked for what, newest first: of one client, or all of it. `after` is a page's [`next`](Page::next).
     fn audit<'a>(

@@ -331,6 +331,25 @@ pub(crate) fn that_can_go(filter: &DeliveryFilter) -> Option<DeliveryFilter> {
     })
 }
 
+/// How many deliveries a replay would find.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// For each subscription.
+    pub counts: Vec<(SubscriptionId, u64)>,
+    /// Whether it ended before all was looked at.
+    pub may_be_more: bool,
+}
+
+impl Tally {
+    /// Of all that there is.
+    pub(crate) fn of_all(counts: Vec<(SubscriptionId, u64)>) -> Self {
+        Self {
+            counts,
+            may_be_more: false,
+        }
+    }
+}
+
 /// How many are named of each subscription.
 pub(crate) fn tally_of(ids: &[DeliveryId]) -> Vec<(SubscriptionId, u64)> {
     let mut tally: BTreeMap<SubscriptionId, u64> = BTreeMap::new();

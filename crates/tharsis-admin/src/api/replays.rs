@@ -146,7 +146,7 @@ pub(crate) async fn create(desk: Desk, Input(wanted): Input<Wanted>) -> Result<R
     let draft = draft(&desk, wanted).await?;
     if is_dry_run {
         let to = draft.to.map(|to| to.to_string());
-        let preview = preview(desk.registry(), &draft, to.as_deref()).await?;
+        let preview = preview(desk.registry(), &draft, to.as_deref(), None).await?;
         return Ok(Json(PreviewDocument::from(&preview)).into_response());
     }
     let replay = desk.registry().replay(&draft, desk.by()).await?;

@@ -1,7 +1,5 @@
 //! Deliveries: what became of events for subscriptions.
 
-use std::time::Duration;
-
 use askama::Template;
 use axum::{
     http::StatusCode,
@@ -19,7 +17,7 @@ use tharsis::{
 };
 
 use super::{
-    campaigns,
+    PATIENCE, campaigns,
     fields::{Choice, Fact, Input},
     form::Form,
     layout::{self, Frame},
@@ -35,9 +33,6 @@ use crate::{
 
 /// Deliveries of one page.
 const PAGE: u32 = 50;
-
-/// How long it is looked for them.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Attempts of one page, the newest: each may bring along what was answered.
 const ATTEMPTS: usize = 20;

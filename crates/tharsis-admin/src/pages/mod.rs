@@ -25,6 +25,8 @@ mod subscriptions;
 mod trends;
 mod visit;
 
+use std::time::Duration;
+
 use axum::{
     Router,
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -47,6 +49,9 @@ pub(crate) use layout::for_people;
 pub(crate) use live::Streams;
 pub(crate) use recent::Recent;
 pub(crate) use session::Sessions;
+
+/// How long a page looks for what is rare. It then says how far it came, and leads on.
+const PATIENCE: Duration = Duration::from_millis(150);
 
 /// Every page, and what a token must be allowed of whom it is shown to. There is no other way in, but for `/sign-in`.
 pub fn pages() -> Vec<Route> {

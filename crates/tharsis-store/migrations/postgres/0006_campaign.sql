@@ -12,6 +12,9 @@ CREATE TABLE campaign_stop (
     PRIMARY KEY (client, campaign, recipient)
 );
 
+-- Serves reports. The name comes first: whose campaign it is may be asked, too.
+CREATE INDEX event_campaign ON event (campaign, client) WHERE campaign IS NOT NULL;
+
 -- The owner may be asked, too, to let go ('resume_campaign') or end ('cancel_campaign') what a subscription has of a
 -- campaign. Its cursor says how far it has come.
 ALTER TABLE command DROP CONSTRAINT command_kind_check;

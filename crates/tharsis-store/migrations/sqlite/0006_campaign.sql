@@ -12,6 +12,9 @@ CREATE TABLE tharsis_campaign_stop (
     UNIQUE (client, campaign, recipient)
 ) STRICT;
 
+-- Serves reports. The name comes first: whose campaign it is may be asked, too.
+CREATE INDEX tharsis_event_campaign ON tharsis_event (campaign, client) WHERE campaign IS NOT NULL;
+
 -- What the owner is asked to do to deliveries: 'retry' and 'cancel' one, end the 'remains' of a removed subscription, or
 -- let go ('resume_campaign') or end ('cancel_campaign') what a subscription has of a campaign.
 ALTER TABLE tharsis_command RENAME TO tharsis_command_before;

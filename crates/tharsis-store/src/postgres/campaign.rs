@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     PostgresStore, audit,
     command::CHUNK,
-    history::look,
+    history::look_by_keys,
     release,
     subscription::unreadable,
     value::{Instant, corrupt, expect_changed, text},
@@ -285,7 +285,7 @@ macro_rules! of_campaign {
     };
 }
 
-const STATES: &str = concat!(
+pub(super) const STATES: &str = concat!(
     "SELECT word, code, count(*)
      FROM (
          SELECT 'published' AS word, NULL::text AS code FROM event e WHERE ",
@@ -332,7 +332,7 @@ const STATES: &str = concat!(
      GROUP BY word, code"
 );
 
-const LAST_MINUTE: &str = concat!(
+pub(super) const LAST_MINUTE: &str = concat!(
     "SELECT count(*)
      FROM event e
      CROSS JOIN LATERAL (
@@ -344,7 +344,7 @@ const LAST_MINUTE: &str = concat!(
     of_campaign!()
 );
 
-const SLOWEST: &str = concat!(
+pub(super) const SLOWEST: &str = concat!(
     "SELECT s.id, s.name, count(*), avg(t.duration_us)::bigint,
             min(t.duration_us) FILTER (WHERE t.place * 100 >= t.of * 95) AS p95
      FROM (
@@ -370,7 +370,7 @@ pub(super) async fn report(
     store: &PostgresStore,
     campaign: &Campaign,
 ) -> Result<CampaignReport, StoreError> {
-    let mut read = look(store).await?;
+    let mut read = look_by_keys(store).await?;
     let unreadable = unreadable(&mut read, store.reader()?, Some(campaign.client)).await?;
     let recipient = campaign.recipient.as_deref().map(text);
     let mut report = CampaignReport::default();

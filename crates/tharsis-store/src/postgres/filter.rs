@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::value::{Instant, text};
 use crate::{
-    DeliveryFilter, StoreError,
+    DeliveryFilter, StoreError, Tally,
     filter::{Parts, bad_cursor, open_cursor, seal_cursor},
 };
 
@@ -342,16 +342,30 @@ impl Matching {
         Ok(count.unsigned_abs())
     }
 
+    /// Of all that matches, or of the newest, where each part is looked at for so many rows, and the rest of its last
+    /// event's.
     pub(super) async fn tally(
         &self,
         conn: &mut PgConnection,
-    ) -> Result<Vec<(SubscriptionId, u64)>, StoreError> {
+        looked: Option<usize>,
+    ) -> Result<Tally, StoreError> {
+        let frontier = match looked {
+            Some(looked) => self.frontier(conn, BEYOND_ALL, self.within, looked).await?,
+            None => None,
+        };
+        let within = Ids {
+            first: frontier.unwrap_or(self.within.first),
+            ..self.within
+        };
         let rows: Vec<(Uuid, i64)> = self
-            .bind(sqlx::query_as(TALLY), BEYOND_ALL, self.within)
+            .bind(sqlx::query_as(TALLY), BEYOND_ALL, within)
             .fetch_all(conn)
             .await?;
         let one = |(id, count): (Uuid, i64)| (SubscriptionId::from_uuid(id), count.unsigned_abs());
-        Ok(rows.into_iter().map(one).collect())
+        Ok(Tally {
+            counts: rows.into_iter().map(one).collect(),
+            may_be_more: frontier.is_some(),
+        })
     }
 
     /// The next attempts after this pair, at least as many as asked for if there are, each with its pair and whether it is

@@ -44,12 +44,7 @@ pub(super) async fn page(
     looked: usize,
 ) -> Result<Page<DeliveryRow>, StoreError> {
     let after = after.map(|text| Cursor::parse(filter, text)).transpose()?;
-    let mut read = look(store).await?;
-    sqlx::query(
-        "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)",
-    )
-    .execute(&mut *read)
-    .await?;
+    let mut read = look_by_keys(store).await?;
     let unreadable = unreadable(&mut read, store.reader()?, filter.client).await?;
     let matching = Matching::of(&mut read, filter, &unreadable).await?;
     let (mut pairs, frontier) = matching
@@ -163,6 +158,17 @@ pub(super) async fn look(store: &PostgresStore) -> Result<Write, StoreError> {
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         .execute(&mut *read)
         .await?;
+    Ok(read)
+}
+
+/// The same, by keys alone, whatever statistics say.
+pub(super) async fn look_by_keys(store: &PostgresStore) -> Result<Write, StoreError> {
+    let mut read = look(store).await?;
+    sqlx::query(
+        "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)",
+    )
+    .execute(&mut *read)
+    .await?;
     Ok(read)
 }
 

@@ -32,11 +32,11 @@ use tracing::{
 };
 
 use self::schema::Schema;
-use super::{PostgresStore, filter, history, unfinished};
+use super::{PostgresStore, campaign, filter, history, unfinished};
 use crate::order::LET_GO;
 use crate::{
-    Attempt, DeliveryFilter, Due, Fate, LaneRead, Lease, Outbox, Pointer, Registry, ReplayChoice,
-    ReplayDraft, RouteTo, Routed, Settlement, Shards, Status,
+    Attempt, Campaign, DeliveryFilter, Due, Fate, LaneRead, Lease, Outbox, Pointer, Registry,
+    ReplayChoice, ReplayDraft, RouteTo, Routed, Settlement, Shards, Status,
 };
 
 /// What grows with what is published. Beside these are shards, workers, the revision and the registry.
@@ -300,6 +300,7 @@ impl World {
         self.replay().await;
         self.lists().await;
         self.unfinished().await;
+        self.campaign().await;
     }
 
     /// What ended dead, and what one was never delivered: a chunk at a time, and as much of it as there is room for.
@@ -371,6 +372,21 @@ impl World {
             let (found, plans) = self.said.during(count).await;
             found.expect("counted");
             check(&plans, unfinished::UNFINISHED, COUNTED);
+        }
+    }
+
+    /// What is of no campaign, or of another one, is not looked at.
+    async fn campaign(&self) {
+        let none = Campaign {
+            client: client(BUSY),
+            name: "none".to_owned(),
+            recipient: None,
+        };
+        let report = campaign::report(&self.store, &none);
+        let (report, plans) = self.said.during(report).await;
+        report.expect("a report");
+        for statement in [campaign::STATES, campaign::LAST_MINUTE, campaign::SLOWEST] {
+            check(&plans, statement, 0);
         }
     }
 

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     By, DeliveryFilter, Pending, Replay, ReplayChoice, ReplayDraft, ReplayKey, Shard, Shards,
-    StoreError, failpoint,
+    StoreError, Tally, failpoint,
     filter::{from_text, to_text},
     replay::{
         self, Allowed, DUE_WITHIN, Flags, Load, MOST_APART, Met, Order, Pace, SOON, Step, Wait,
@@ -389,17 +389,18 @@ async fn forget_parts(conn: &mut PgConnection, replay: i64) -> Result<(), StoreE
 pub(super) async fn tally(
     store: &PostgresStore,
     choice: &ReplayChoice,
-) -> Result<Vec<(SubscriptionId, u64)>, StoreError> {
+    looked: Option<usize>,
+) -> Result<Tally, StoreError> {
     replay::check(choice)?;
     let mut read = store.0.lists.get().await?;
     match choice {
-        ReplayChoice::Deliveries(ids) => Ok(replay::tally_of(ids)),
+        ReplayChoice::Deliveries(ids) => Ok(Tally::of_all(replay::tally_of(ids))),
         ReplayChoice::Filter(filter) => {
             let Some(filter) = replay::that_can_go(filter) else {
-                return Ok(Vec::new());
+                return Ok(Tally::default());
             };
             let matching = Matching::of(&mut read, &filter, &[]).await?;
-            matching.tally(&mut read).await
+            matching.tally(&mut read, looked).await
         }
         ReplayChoice::Missing(of, filter) => {
             let (seq, target) = subscription::find(&mut *read, store.reader()?, *of).await?;
@@ -409,12 +410,19 @@ pub(super) async fn tally(
                 settings,
             };
             let (mut after, mut count) = ((Ids::of(filter).first, 0), 0);
+            let mut rest = looked.unwrap_or(usize::MAX);
             loop {
                 let (met, is_through) = wanting.next(&mut read, filter, after, None).await?;
                 count += met.iter().filter(|(_, is_wanted)| *is_wanted).count() as u64;
+                rest = rest.saturating_sub(met.len());
                 match met.last() {
-                    Some((last, _)) if !is_through => after = (*last, seq),
-                    _ => return Ok(vec![(*of, count)]),
+                    Some((last, _)) if !is_through && rest > 0 => after = (*last, seq),
+                    _ => {
+                        return Ok(Tally {
+                            counts: vec![(*of, count)],
+                            may_be_more: !is_through,
+                        });
+                    }
                 }
             }
         }

@@ -277,7 +277,7 @@ macro_rules! clock {
     };
 }
 
-const STATES: &str = concat!(
+pub(super) const STATES: &str = concat!(
     "SELECT word, code, count(*)
      FROM (
          SELECT 'published' AS word, NULL AS code FROM tharsis_event e WHERE ",
@@ -326,7 +326,7 @@ const STATES: &str = concat!(
      GROUP BY word, code"
 );
 
-const LAST_MINUTE: &str = concat!(
+pub(super) const LAST_MINUTE: &str = concat!(
     "SELECT count(*)
      FROM tharsis_event e
      CROSS JOIN tharsis_attempt a ON a.event = e.seq
@@ -336,7 +336,7 @@ const LAST_MINUTE: &str = concat!(
     of_campaign!()
 );
 
-const SLOWEST: &str = concat!(
+pub(super) const SLOWEST: &str = concat!(
     "SELECT s.id, s.name, count(*), CAST(avg(t.duration_us) AS INTEGER),
             min(t.duration_us) FILTER (WHERE t.place * 100 >= t.of * 95) AS p95
      FROM (

@@ -6,7 +6,7 @@ use tharsis_core::{Invalid, SubscriptionId, Timestamp};
 
 use super::value::{Id, Millis, blob, hex, json};
 use crate::{
-    DeliveryFilter, StoreError,
+    DeliveryFilter, StoreError, Tally,
     filter::{Parts, bad_cursor, open_cursor, seal_cursor},
 };
 
@@ -206,17 +206,7 @@ impl Matching {
     ) -> Result<(Vec<Pair>, Option<i64>), StoreError> {
         let before = after.map_or(BEYOND_ALL, |cursor| cursor.0);
         let (first, last) = (self.within.0, self.within.1.min(before.0));
-        let frontier: Option<i64> = sqlx::query_scalar(FRONTIER)
-            .bind(before.0)
-            .bind(before.1)
-            .bind(first)
-            .bind(last)
-            .bind(self.parts.unfinished)
-            .bind(self.parts.undelivered)
-            .bind(self.parts.delivered)
-            .bind(i64::try_from(looked).unwrap_or(i64::MAX))
-            .fetch_one(&mut *conn)
-            .await?;
+        let frontier = self.frontier(conn, before, (first, last), looked).await?;
         let within = (frontier.unwrap_or(first), last);
         let pairs = self
             .bind(sqlx::query_as(NEWEST_FIRST), before, within)
@@ -227,6 +217,26 @@ impl Matching {
             .fetch_all(conn)
             .await?;
         Ok((pairs, frontier))
+    }
+
+    async fn frontier(
+        &self,
+        conn: &mut SqliteConnection,
+        before: Pair,
+        (first, last): Pair,
+        looked: usize,
+    ) -> Result<Option<i64>, StoreError> {
+        Ok(sqlx::query_scalar(FRONTIER)
+            .bind(before.0)
+            .bind(before.1)
+            .bind(first)
+            .bind(last)
+            .bind(self.parts.unfinished)
+            .bind(self.parts.undelivered)
+            .bind(self.parts.delivered)
+            .bind(i64::try_from(looked).unwrap_or(i64::MAX))
+            .fetch_one(conn)
+            .await?)
     }
 
     pub(super) async fn count(&self, conn: &mut SqliteConnection) -> Result<u64, StoreError> {
@@ -240,19 +250,31 @@ impl Matching {
         Ok(count)
     }
 
+    /// Of all that matches, or of the newest, where each part is looked at for so many rows, and the rest of its last
+    /// event's.
     pub(super) async fn tally(
         &self,
         conn: &mut SqliteConnection,
-    ) -> Result<Vec<(SubscriptionId, u64)>, StoreError> {
+        looked: Option<usize>,
+    ) -> Result<Tally, StoreError> {
+        let frontier = match looked {
+            Some(looked) => self.frontier(conn, BEYOND_ALL, self.within, looked).await?,
+            None => None,
+        };
+        let (first, last) = self.within;
+        let within = (frontier.unwrap_or(first), last);
         let rows: Vec<(Id, u64)> = self
-            .bind(sqlx::query_as(TALLY), BEYOND_ALL, self.within)
+            .bind(sqlx::query_as(TALLY), BEYOND_ALL, within)
             .bind(self.parts.unfinished)
             .bind(self.parts.undelivered)
             .bind(self.parts.delivered)
             .fetch_all(conn)
             .await?;
         let one = |(Id(id), count)| (SubscriptionId::from_uuid(id), count);
-        Ok(rows.into_iter().map(one).collect())
+        Ok(Tally {
+            counts: rows.into_iter().map(one).collect(),
+            may_be_more: frontier.is_some(),
+        })
     }
 
     /// Those that have ended, after the one pair up to the other.

@@ -31,6 +31,8 @@ const HOT: &[&str] = &[
     command::TAKE_OUT,
     campaign::NEXT,
     campaign::LET_GO,
+    campaign::STATES,
+    campaign::LAST_MINUTE,
     replay::FREE,
     replay::MAKE_DUE_AGAIN,
     replay::NEXT_EVENTS,
@@ -103,6 +105,8 @@ async fn no_table_is_walked() {
         ["d USING COVERING INDEX tharsis_delivery_order", "b", "b"]
     );
     assert_eq!(walked(&plan(&store, order::BLOCKED_OF).await), ["b", "b"]);
+    // What was read of a campaign.
+    assert_eq!(walked(&plan(&store, campaign::SLOWEST).await), ["t"]);
     // Replays that are not over.
     assert_eq!(
         walked(&plan(&store, retention::NEXT_EVENTS).await),
@@ -135,6 +139,21 @@ async fn keys_are_skipped_from_one_to_the_next() {
         ),
     ] {
         let plan = plan(&store, statement).await;
+        let steps = plan.iter().filter(|other| *other == step).count();
+        assert_eq!(steps, times, "{plan:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_campaign_is_found_by_its_index() {
+    let (store, _folder) = open().await;
+    for (statement, times) in [
+        (campaign::STATES, 3),
+        (campaign::LAST_MINUTE, 1),
+        (campaign::SLOWEST, 1),
+    ] {
+        let plan = plan(&store, statement).await;
+        let step = "SEARCH e USING INDEX tharsis_event_campaign (campaign=? AND client=?)";
         let steps = plan.iter().filter(|other| *other == step).count();
         assert_eq!(steps, times, "{plan:#?}");
     }

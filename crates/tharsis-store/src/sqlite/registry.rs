@@ -21,8 +21,8 @@ use crate::{
     AlertRecord, Anew, AuditRecord, By, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
     DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, KeyRecord, KeyRotated, Minute,
     Outlived, Page, Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention,
-    Stop, StopState, StoreError, Survey, TokenDraft, TokenRecord, TransitionRecord, Unfinished,
-    Whereabouts,
+    Stop, StopState, StoreError, Survey, Tally, TokenDraft, TokenRecord, TransitionRecord,
+    Unfinished, Whereabouts,
     audit::Deed,
     failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},
@@ -420,8 +420,12 @@ impl Registry for SqliteStore {
         replay::order(self, id, Order::Cancel, by.into()).await
     }
 
-    async fn tally(&self, choice: &ReplayChoice) -> Result<Vec<(SubscriptionId, u64)>, StoreError> {
-        replay::tally(self, choice).await
+    async fn tally(
+        &self,
+        choice: &ReplayChoice,
+        looked: Option<usize>,
+    ) -> Result<Tally, StoreError> {
+        replay::tally(self, choice, looked).await
     }
 
     async fn audit(

@@ -17,7 +17,7 @@ use super::{
     value::{Id, Millis, blob, expect_changed, json},
 };
 use crate::{
-    By, DeliveryFilter, Replay, ReplayChoice, ReplayDraft, ReplayKey, StoreError,
+    By, DeliveryFilter, Replay, ReplayChoice, ReplayDraft, ReplayKey, StoreError, Tally,
     error::corrupt,
     failpoint,
     filter::{from_text, to_text},
@@ -376,17 +376,18 @@ async fn forget_parts(conn: &mut SqliteConnection, replay: i64) -> Result<(), St
 pub(super) async fn tally(
     store: &SqliteStore,
     choice: &ReplayChoice,
-) -> Result<Vec<(SubscriptionId, u64)>, StoreError> {
+    looked: Option<usize>,
+) -> Result<Tally, StoreError> {
     replay::check(choice)?;
     let mut read = store.0.lists.acquire().await?;
     match choice {
-        ReplayChoice::Deliveries(ids) => Ok(replay::tally_of(ids)),
+        ReplayChoice::Deliveries(ids) => Ok(Tally::of_all(replay::tally_of(ids))),
         ReplayChoice::Filter(filter) => {
             let Some(filter) = replay::that_can_go(filter) else {
-                return Ok(Vec::new());
+                return Ok(Tally::default());
             };
             let matching = Matching::of(&mut read, &filter, &[]).await?;
-            matching.tally(&mut read).await
+            matching.tally(&mut read, looked).await
         }
         ReplayChoice::Missing(of, filter) => {
             let (number, target) = subscription::find(&mut *read, store.reader(), *of).await?;
@@ -397,12 +398,19 @@ pub(super) async fn tally(
                 last,
             };
             let (mut after, mut count) = ((first.max(0), 0), 0);
+            let mut rest = looked.unwrap_or(usize::MAX);
             loop {
                 let (met, is_through) = wanting.next(&mut read, filter, after).await?;
                 count += met.iter().filter(|(_, is_wanted)| *is_wanted).count() as u64;
+                rest = rest.saturating_sub(met.len());
                 match met.last() {
-                    Some((last, _)) if !is_through => after = (*last, number),
-                    _ => return Ok(vec![(*of, count)]),
+                    Some((last, _)) if !is_through && rest > 0 => after = (*last, number),
+                    _ => {
+                        return Ok(Tally {
+                            counts: vec![(*of, count)],
+                            may_be_more: !is_through,
+                        });
+                    }
                 }
             }
         }

@@ -24,7 +24,7 @@ use crate::{
     Forgotten, KeyRecord, KeyRotated, LaneRead, Lease, LetGo, Minute, Outbox, Outlived, Page,
     Pending, Pointers, Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice,
     ReplayDraft, Retention, Routed, Rows, Settlement, Shards, Snapshot, Stop, StoreError, Survey,
-    Telling, TokenDraft, TokenRecord, Transition, TransitionRecord, Unfinished, Whereabouts,
+    Tally, Telling, TokenDraft, TokenRecord, Transition, TransitionRecord, Unfinished, Whereabouts,
     WorkedOff,
 };
 
@@ -118,7 +118,7 @@ impl Registry for Store {
         fn delivery(id: DeliveryId) -> DeliveryDetail;
         fn transitions(id: SubscriptionId) -> Vec<TransitionRecord>;
         fn alerts(client: Option<ClientId>) -> Vec<AlertRecord>;
-        fn tally(choice: &'a ReplayChoice) -> Vec<(SubscriptionId, u64)>;
+        fn tally(choice: &'a ReplayChoice, looked: Option<usize>) -> Tally;
         fn audit(client: Option<ClientId>, after: Option<&'a str>, limit: u32) -> Page<AuditRecord>;
         fn replay_state(id: ReplayId) -> Replay;
         fn replays(client: Option<ClientId>) -> Vec<Replay>;

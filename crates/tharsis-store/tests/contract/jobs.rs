@@ -325,10 +325,10 @@ pub(crate) async fn what_was_never_delivered_goes_to_a_newer_subscription(store:
     let missing = |of: SubscriptionId| ReplayChoice::Missing(of, DeliveryFilter::default());
     let tally = house
         .store
-        .tally(&missing(newer.id))
+        .tally(&missing(newer.id), None)
         .await
         .expect("counted");
-    assert_eq!(tally, [(newer.id, 7)]);
+    assert_eq!(tally.counts, [(newer.id, 7)]);
     let id = ask(&house, missing(newer.id)).await;
     house.work_off(house.now + seconds(61)).await;
     let done = state(&house, id).await;
@@ -415,9 +415,9 @@ pub(crate) async fn what_failed_since_then_is_chosen_and_counted(store: Store) {
     assert_eq!(house.all(&filter).await.len(), 4);
     let tally = house
         .store
-        .tally(&ReplayChoice::Filter(filter.clone()))
+        .tally(&ReplayChoice::Filter(filter.clone()), None)
         .await;
-    let tally: BTreeSet<_> = tally.expect("counted").into_iter().collect();
+    let tally: BTreeSet<_> = tally.expect("counted").counts.into_iter().collect();
     assert_eq!(
         tally,
         [(house.ours.id, 2), (house.theirs.id, 2)]
@@ -430,6 +430,42 @@ pub(crate) async fn what_failed_since_then_is_chosen_and_counted(store: Store) {
     assert_eq!(state(&house, id).await.replayed, 2);
     assert_eq!(house.due(&house.theirs, house.now).await.len(), 2);
     assert_eq!(house.due(&house.ours, house.now).await.len(), 0);
+}
+
+pub(crate) async fn so_many_are_looked_at_and_no_more(store: Store) {
+    let mut house = House::new(store).await;
+    house.routed(20).await;
+    house.end_all(&house.ours, End::Dead).await;
+    house.end_all(&house.theirs, End::Dead).await;
+    let mut rare = dead();
+    rare.campaign = Some("none".to_owned());
+    for (filter, looked, expected, may_be_more) in [
+        (dead(), None, 20, false),
+        (dead(), Some(100), 20, false),
+        (dead(), Some(5), 5, true),
+        (rare.clone(), Some(5), 0, true),
+        (rare, None, 0, false),
+    ] {
+        let choice = ReplayChoice::Filter(filter);
+        let tally = house.store.tally(&choice, looked).await.expect("counted");
+        let count: u64 = tally.counts.iter().map(|(_, count)| count).sum();
+        assert_eq!(
+            (count, tally.may_be_more),
+            (expected, may_be_more),
+            "{looked:?}"
+        );
+    }
+
+    let newer = add(&house.store, 1, "newer", house.now).await;
+    house.reload().await;
+    let missing = ReplayChoice::Missing(newer.id, DeliveryFilter::default());
+    let all = house.store.tally(&missing, None).await.expect("counted");
+    assert_eq!(
+        (&*all.counts, all.may_be_more),
+        (&[(newer.id, 10)][..], false)
+    );
+    let same = house.store.tally(&missing, Some(1_000)).await;
+    assert_eq!(same.expect("counted"), all);
 }
 
 pub(crate) async fn another_subscription_of_the_client_gets_it_in_place_of_its_own(store: Store) {
@@ -595,8 +631,8 @@ pub(crate) async fn what_is_missing_of_a_campaign_is_found_among_what_has_none(s
     let mut filter = DeliveryFilter::default();
     filter.campaign = Some("spring".to_owned());
     let missing = ReplayChoice::Missing(newer.id, filter);
-    let tally = house.store.tally(&missing).await.expect("counted");
-    assert_eq!(tally, [(newer.id, 2)]);
+    let tally = house.store.tally(&missing, None).await.expect("counted");
+    assert_eq!(tally.counts, [(newer.id, 2)]);
     let id = ask(&house, missing).await;
     house.work_off(house.now).await;
     assert_eq!(state(&house, id).await.replayed, 2);

@@ -169,6 +169,7 @@ macro_rules! every_story {
                 what_was_never_delivered_goes_to_a_newer_subscription,
                 only_what_its_filter_wants_is_missing,
                 what_failed_since_then_is_chosen_and_counted,
+                so_many_are_looked_at_and_no_more,
                 another_subscription_of_the_client_gets_it_in_place_of_its_own,
                 a_burst_for_one_that_is_held_does_not_hide_the_others,
                 a_replay_waits_for_what_lies_aside_and_nobody_waits_for_it,

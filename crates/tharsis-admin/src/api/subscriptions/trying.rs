@@ -128,7 +128,7 @@ pub(crate) async fn filter_test(
         });
     }
     if let Some(last) = trial.last {
-        for id in trying::past(desk.registry(), &settings, last).await? {
+        for id in trying::past(desk.registry(), &settings, last, trying::PATIENCE).await? {
             looked.push(Looked::from(desk.registry().event(id).await?));
         }
     }

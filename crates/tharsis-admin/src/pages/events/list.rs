@@ -1,6 +1,6 @@
 //! Events that are looked for: by id, or among what went to anybody.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use askama::Template;
 use axum::{
@@ -16,6 +16,7 @@ use tharsis::{
 use crate::{
     Problem,
     pages::{
+        PATIENCE,
         deliveries::abridged,
         fields::Input,
         form::Form,
@@ -29,9 +30,6 @@ use crate::{
 
 /// So many make a page; there may be nearly twice as many on it.
 const PAGE: u32 = 25;
-
-/// How long it is looked for them.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// So much of a name is shown, in characters.
 const NAME: usize = 80;
@@ -140,7 +138,8 @@ async fn found(visit: &Visit, client: Option<ClientId>, asked: &Form) -> Result<
     };
     let mut last: Option<EventId> = None;
     loop {
-        let page = search::deliveries(registry, &filter, found.next.take(), PAGE, PATIENCE).await?;
+        let patience = PATIENCE.saturating_sub(began.elapsed());
+        let page = search::deliveries(registry, &filter, found.next.take(), PAGE, patience).await?;
         found.next = page.next;
         for row in &page.items {
             let id = row.id.event;

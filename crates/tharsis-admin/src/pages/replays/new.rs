@@ -26,6 +26,9 @@ use crate::{
     text::count,
 };
 
+/// So many deliveries are looked at before it is only said that there are more.
+const LOOKED: usize = 10_000;
+
 #[derive(Template)]
 #[template(path = "replay_new.html")]
 struct Page {
@@ -119,7 +122,7 @@ async fn look(visit: &Visit, typed: &Form) -> Result<Look, Problem> {
         Some(to) => Some(desk.subscription(&to.to_string()).await?.settings.name),
         None => None,
     };
-    let preview = preview(desk.registry(), &draft, to.as_deref()).await?;
+    let preview = preview(desk.registry(), &draft, to.as_deref(), Some(LOOKED)).await?;
     let mut sample = Vec::new();
     for id in &preview.sample {
         let row = desk.registry().delivery(*id).await?.row;
@@ -140,13 +143,16 @@ fn shares(preview: &Preview) -> Vec<Share> {
         .map(|share| Share {
             href: format!("/subscriptions/{}", share.id),
             name: share.name.clone(),
-            count: count(share.count),
+            count: match preview.may_be_more {
+                true => format!("at least {}", count(share.count)),
+                false => count(share.count),
+            },
         })
         .collect()
 }
 
 fn hidden(said: &Said, preview: &Preview) -> Vec<Hidden> {
-    if preview.count == 0 {
+    if preview.count == 0 && !preview.may_be_more {
         return Vec::new();
     }
     let field = |name: &str, value: &str| Hidden {
@@ -156,7 +162,9 @@ fn hidden(said: &Said, preview: &Preview) -> Vec<Hidden> {
     let mut hidden: Vec<Hidden> = (said.pairs())
         .map(|(name, value)| field(name, value))
         .collect();
-    hidden.push(field("expected", &preview.count.to_string()));
+    if !preview.may_be_more {
+        hidden.push(field("expected", &preview.count.to_string()));
+    }
     hidden
 }
 

@@ -10,6 +10,7 @@ use crate::{
     Problem,
     documents::JudgedDocument,
     pages::{
+        PATIENCE,
         deliveries::abridged,
         fields::{Input, is_of},
         form::Form,
@@ -112,7 +113,7 @@ async fn judged(
     let registry = visit.desk.registry();
     let filter = trying::filter(Some(text), Some(settings))?;
     let mut judged = Vec::new();
-    for id in trying::past(registry, settings, LAST).await? {
+    for id in trying::past(registry, settings, LAST, PATIENCE).await? {
         let event = Looked::from(registry.event(id).await?);
         judged.push(event.judge(&filter, Some(settings)));
         // A costly one keeps nobody waiting.

@@ -236,7 +236,7 @@ async fn replay(context: &Context, what: What) -> Result<Exit, Failure> {
     }
     let preview = output
         .progress()
-        .during(preview(registry, &draft, what.to.as_deref()), || {
+        .during(preview(registry, &draft, what.to.as_deref(), None), || {
             "Counting".to_owned()
         })
         .await?;

@@ -6,7 +6,7 @@ use std::{
 
 use clap::Args;
 use tharsis::{Event, EventId, Invalid, Registry, SubscriptionId};
-use tharsis_admin::trying::{self, Looked, MOST, past};
+use tharsis_admin::trying::{self, Looked, MOST, PATIENCE, past};
 
 use crate::{
     commands::{Context, documents::FilterTestDocument},
@@ -62,7 +62,7 @@ pub(super) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
         }
         let mut ids = options.events.clone();
         if let (Some(last), Some(settings)) = (options.last, &settings) {
-            ids.extend(past(registry, settings, last).await?);
+            ids.extend(past(registry, settings, last, PATIENCE).await?);
         }
         for id in ids {
             looked.push(Looked::from(registry.event(id).await?));

@@ -64,7 +64,7 @@ pub(super) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     filter.ended_since = options.failed_since.map(|when| when.at(now));
     let mut draft = ReplayDraft::new(ReplayChoice::Filter(filter));
     draft.rate = options.rate;
-    let preview = preview(registry, &draft, None).await?;
+    let preview = preview(registry, &draft, None, None).await?;
     draft.expected = Some(preview.count);
     if preview.count > FEW && !options.yes {
         output.can_ask()?;
