@@ -157,7 +157,7 @@ pub(crate) async fn show(
         Err(problem) if problem.status().is_client_error() => {
             let typed = asked.with("campaign", &name);
             let page = Find::new(&visit, &typed, Some(&problem));
-            layout::answer(problem.status(), &page)
+            layout::answer_to(&problem, &page)
         }
         Err(problem) => Err(problem),
     }

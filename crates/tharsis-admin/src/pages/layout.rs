@@ -147,15 +147,17 @@ pub(crate) fn refused(problem: &Problem, frame: Frame) -> Response {
         hint: problem.advice().map(str::to_owned),
         code: problem.code().to_owned(),
     };
-    let mut response = match answer(status, &page) {
-        Ok(response) => response,
-        Err(problem) => return problem.into_response(),
-    };
+    answer_to(problem, &page).unwrap_or_else(Problem::into_response)
+}
+
+/// A page that says why something was refused, as an answer.
+pub(crate) fn answer_to(problem: &Problem, page: &impl Template) -> Result<Response, Problem> {
+    let mut response = answer(problem.status(), page)?;
     if let Some(seconds) = problem.wait() {
         let headers = response.headers_mut();
         headers.insert(header::RETRY_AFTER, seconds.into());
     }
-    response
+    Ok(response)
 }
 
 /// What is wrong, for people, with where.

@@ -108,7 +108,7 @@ async fn taken(
             let headers = [(header::SET_COOKIE, cookie(pass.expose(), None))];
             Ok((headers, Redirect::to(next)).into_response())
         }
-        Err(problem) => layout::answer(problem.status(), &Page::new(next, Some(&problem))),
+        Err(problem) => layout::answer_to(&problem, &Page::new(next, Some(&problem))),
     }
 }
 

@@ -102,7 +102,7 @@ pub(crate) async fn create(visit: Visit, typed: Form) -> Result<Response, Proble
 /// The form again, with what is wrong.
 async fn refused(visit: &Visit, typed: &Form, problem: &Problem) -> Result<Response, Problem> {
     let page = Page::new(visit, typed, Some(problem), None).await?;
-    layout::answer(problem.status(), &page)
+    layout::answer_to(problem, &page)
 }
 
 async fn asked(visit: &Visit, typed: &Form) -> Result<Replay, Problem> {

@@ -98,7 +98,7 @@ pub(crate) async fn create(visit: Visit, typed: Form) -> Result<Response, Proble
         }
         Err(problem) => {
             let page = Page::new(&visit, &typed, Some(&problem))?;
-            layout::answer(problem.status(), &page)
+            layout::answer_to(&problem, &page)
         }
     }
 }

@@ -98,7 +98,7 @@ pub(crate) async fn rotate(
         }
         Err(problem) => {
             let page = Page::new(&visit, &found, &typed, Some(&problem));
-            layout::answer(problem.status(), &page)
+            layout::answer_to(&problem, &page)
         }
     }
 }
