@@ -69,7 +69,6 @@ struct Row {
     condition: Badge,
     /// What brought it there.
     cause: Option<String>,
-    last_attempt: Option<Moment>,
 }
 
 /// Oldest first, some at a time.
@@ -82,11 +81,7 @@ pub(crate) async fn list(visit: Visit, asked: Form) -> Result<Response, Problem>
         .text("page")
         .and_then(|text| text.parse::<usize>().ok());
     let number = number.unwrap_or(1).clamp(1, last);
-    let mut rows = Vec::new();
-    for subscription in all.iter().skip((number - 1) * PAGE).take(PAGE) {
-        let last_at = last_at(&latest(registry, subscription).await?);
-        rows.push(Row::of(subscription, last_at, visit.now()));
-    }
+    let shown = all.iter().skip((number - 1) * PAGE).take(PAGE);
     let page = |number: usize| {
         let query = asked.clone().with("page", &number.to_string()).query();
         format!("/subscriptions?{query}")
@@ -101,7 +96,7 @@ pub(crate) async fn list(visit: Visit, asked: Form) -> Result<Response, Problem>
     }
     let list = List {
         inputs,
-        rows,
+        rows: shown.map(Row::of).collect(),
         former: (number > 1).then(|| page(number - 1)),
         next: (number < last).then(|| page(number + 1)),
         may_add: visit.may(Permission::Administer),
@@ -112,7 +107,7 @@ pub(crate) async fn list(visit: Visit, asked: Form) -> Result<Response, Problem>
 }
 
 impl Row {
-    fn of(subscription: &Subscription, last_at: Option<Timestamp>, now: Timestamp) -> Self {
+    fn of(subscription: &Subscription) -> Self {
         let settings = &subscription.settings;
         let health = &subscription.health;
         Self {
@@ -129,7 +124,6 @@ impl Row {
                 Some(reason) => Some(reason.to_owned()),
                 None => health.cause.clone(),
             },
-            last_attempt: last_at.map(|at| Moment::of(at, now)),
         }
     }
 }
