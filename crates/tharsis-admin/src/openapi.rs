@@ -7,8 +7,8 @@ use utoipa::OpenApi;
 use crate::{
     Route,
     api::{
-        alerts, audit, campaigns, catalogue, deliveries, events, replays, stats, subscriptions,
-        tokens,
+        alerts, audit, campaigns, catalogue, deliveries, egress, events, replays, stats,
+        subscriptions, tokens,
     },
     problem::ProblemDocument,
     routes,
@@ -29,7 +29,7 @@ use crate::{
         (name = "campaigns", description = "How a campaign does, and stopping it."),
         (name = "alerts", description = "What people and subscriptions were told."),
         (name = "stats", description = "How it goes."),
-        (name = "catalogue", description = "What is documented: types of events, and outcomes."),
+        (name = "catalogue", description = "What is documented: types of events, outcomes, and the way out."),
         (name = "tokens", description = "Who may use the API."),
         (name = "audit", description = "Who did what to what."),
     ),
@@ -68,6 +68,7 @@ use crate::{
         catalogue::event_types,
         catalogue::event_type,
         catalogue::outcomes,
+        egress::show,
         tokens::list,
         tokens::create,
         tokens::revoke,

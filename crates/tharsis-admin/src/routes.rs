@@ -9,8 +9,8 @@ use tharsis::token::Permission::{self, Administer, Operate, Publish, Read};
 
 use crate::{
     api::{
-        alerts, audit, campaigns, catalogue, deliveries, events, replays, stats, subscriptions,
-        tokens,
+        alerts, audit, campaigns, catalogue, deliveries, egress, events, replays, stats,
+        subscriptions, tokens,
     },
     serve::House,
 };
@@ -105,6 +105,7 @@ pub(crate) fn served() -> Vec<Door> {
         door(GET, "/v1/event-types", Read, catalogue::event_types),
         door(GET, "/v1/event-types/{name}", Read, catalogue::event_type),
         door(GET, "/v1/outcomes", Read, catalogue::outcomes),
+        door(GET, "/v1/egress", Read, egress::show),
 
         door(GET, "/v1/tokens", Administer, tokens::list),
         door(POST, "/v1/tokens", Administer, tokens::create),

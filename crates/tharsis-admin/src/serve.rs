@@ -56,8 +56,8 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// Which URLs may be registered.
     pub egress: Policy,
-    /// Where requests come from, in a few words, for whom receivers are to open; `None` where it is not known.
-    pub seen_from: Option<String>,
+    /// The addresses, and ranges of them, that requests come from and receivers are to let in; empty where they are not known.
+    pub seen_from: Vec<String>,
     /// The profiles that subscriptions may be of.
     pub profiles: Profiles,
 }
@@ -77,7 +77,7 @@ impl Options {
             clock,
             hosts: Vec::new(),
             egress: Policy::default(),
-            seen_from: None,
+            seen_from: Vec::new(),
             profiles: Profiles::default(),
         }
     }

@@ -16,7 +16,7 @@ const ROLES: [&str; 4] = ["publisher", "viewer", "operator", "admin"];
 
 /// Who may go through which door, written down apart from the table that lets them in.
 #[rustfmt::skip]
-const DOORS: [(&str, &str, &str); 37] = [
+const DOORS: [(&str, &str, &str); 38] = [
     ("POST", "/v1/events", "publisher, admin"),
     ("GET", "/v1/events/{id}", "viewer, operator, admin"),
     ("GET", "/v1/events/{id}/why", "viewer, operator, admin"),
@@ -50,6 +50,7 @@ const DOORS: [(&str, &str, &str); 37] = [
     ("GET", "/v1/event-types", "viewer, operator, admin"),
     ("GET", "/v1/event-types/{name}", "viewer, operator, admin"),
     ("GET", "/v1/outcomes", "viewer, operator, admin"),
+    ("GET", "/v1/egress", "viewer, operator, admin"),
     ("GET", "/v1/tokens", "admin"),
     ("POST", "/v1/tokens", "admin"),
     ("DELETE", "/v1/tokens/{id}", "admin"),
@@ -66,7 +67,8 @@ fn may(role: &str, route: &Route) -> bool {
 
 /// What is the same for everybody.
 fn is_nobodys(route: &Route) -> bool {
-    route.path.starts_with("/v1/event-types") || route.path == "/v1/outcomes"
+    route.path.starts_with("/v1/event-types")
+        || ["/v1/outcomes", "/v1/egress"].contains(&route.path)
 }
 
 /// What a client has.

@@ -2,6 +2,7 @@
 
 mod campaigns;
 mod doors;
+mod egress;
 mod openapi;
 mod replays;
 mod subscriptions;

@@ -89,6 +89,7 @@ fn answers_have_the_fields_that_the_description_says(on: Database) {
         ("/v1/event-types", "/v1/event-types".to_owned()),
         ("/v1/event-types/{name}", "/v1/event-types/nudge".to_owned()),
         ("/v1/outcomes", "/v1/outcomes".to_owned()),
+        ("/v1/egress", "/v1/egress".to_owned()),
         ("/v1/tokens", "/v1/tokens".to_owned()),
         ("/v1/audit", "/v1/audit".to_owned()),
     ] {

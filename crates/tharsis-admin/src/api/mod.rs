@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod campaigns;
 pub(crate) mod catalogue;
 pub(crate) mod deliveries;
+pub(crate) mod egress;
 pub(crate) mod events;
 pub(crate) mod replays;
 pub(crate) mod stats;

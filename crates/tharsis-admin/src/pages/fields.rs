@@ -3,6 +3,11 @@
 use super::{form::Form, markup::Kept};
 use crate::Problem;
 
+/// Several as one text; nothing where there are none.
+pub(crate) fn joined(several: &[String]) -> Option<String> {
+    (!several.is_empty()).then(|| several.join(", "))
+}
+
 /// A field that is typed into, with what was typed and what is wrong with it.
 pub(crate) struct Input {
     pub(crate) name: String,

@@ -131,7 +131,7 @@ impl Document {
 }
 
 /// A range of one address as that address.
-fn written<T: ToString>(ranges: &[T]) -> Vec<String> {
+pub(super) fn written<T: ToString>(ranges: &[T]) -> Vec<String> {
     ranges
         .iter()
         .map(|range| {

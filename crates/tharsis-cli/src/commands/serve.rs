@@ -10,7 +10,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use super::{
     Context,
-    egress::seen_from,
+    egress::written,
     run::{opened, own},
 };
 use crate::{
@@ -119,7 +119,7 @@ pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
 
     let mut allowed = tharsis_admin::Options::new(system_now);
     allowed.hosts = hosts(address, &options.host);
-    allowed.seen_from = seen_from(&context.configuration);
+    allowed.seen_from = written(&context.configuration.seen_from);
     allowed.egress = context.configuration.egress.clone();
     allowed.profiles = context.configuration.profiles.clone();
     let (end, ended) = watch::channel(());

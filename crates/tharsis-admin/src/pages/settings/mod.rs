@@ -11,6 +11,7 @@ use axum::{http::StatusCode, response::Response};
 use tharsis::token::Permission;
 
 use super::{
+    fields::joined,
     layout::{self, Frame},
     visit::Visit,
 };
@@ -84,7 +85,7 @@ pub(crate) async fn show(visit: Visit) -> Result<Response, Problem> {
     let entries = ENTRIES.into_iter().filter(|entry| entry.is_for(&visit));
     let page = Page {
         entries: entries.collect(),
-        seen_from: visit.desk.options().seen_from.clone(),
+        seen_from: joined(&visit.desk.options().seen_from),
         frame: visit.frame("Settings"),
     };
     layout::answer(StatusCode::OK, &page)

@@ -14,7 +14,7 @@ use super::path;
 use crate::{
     Problem,
     pages::{
-        fields::{Choice, Input, is_of, told},
+        fields::{Choice, Input, is_of, joined, told},
         form::Form,
         layout::{self, Frame},
         sample::{self, Sample},
@@ -91,7 +91,7 @@ pub(crate) async fn create(visit: Visit, typed: Form) -> Result<Response, Proble
                 samples: sample::all(&added),
                 name: added.settings.name,
                 fingerprint: added.secret_fingerprint,
-                seen_from: visit.desk.options().seen_from.clone(),
+                seen_from: joined(&visit.desk.options().seen_from),
                 frame: visit.frame("The webhook was added"),
             };
             layout::answer(StatusCode::CREATED, &page)
@@ -206,7 +206,7 @@ impl Page {
             last,
             checks: checks(profile, typed),
             check_problem,
-            seen_from: options.seen_from.clone(),
+            seen_from: joined(&options.seen_from),
         })
     }
 }
