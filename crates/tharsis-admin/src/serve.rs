@@ -28,7 +28,7 @@ use crate::{
     limit::Limits,
     listen::{Bounds, listen},
     openapi::{document, openapi},
-    pages::{self, Figures, Recent, Sessions, Streams},
+    pages::{self, Sessions, Shared, Streams},
     routes::served,
 };
 
@@ -92,13 +92,13 @@ pub(crate) struct House {
     pub(crate) emitter: Arc<Emitter>,
     doors: Arc<[Route]>,
     places: Arc<Semaphore>,
-    heavy: Arc<Heavy>,
+    pub(crate) heavy: Arc<Heavy>,
     /// Places for whoever sends something before it is known who they are.
     pub(crate) strangers: Arc<Semaphore>,
     pub(crate) known: Arc<Known>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) sessions: Arc<Sessions>,
-    pub(crate) figures: Arc<Recent<Figures>>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) streams: Arc<Streams>,
     /// Closed once it ends.
     pub(crate) ended: watch::Receiver<()>,
@@ -213,7 +213,7 @@ fn router(emitter: Arc<Emitter>, options: Options, ended: watch::Receiver<()>) -
         known: Arc::default(),
         limits: Arc::new(Limits::new(options.rate, options.clock)),
         sessions: Arc::default(),
-        figures: Arc::default(),
+        shared: Arc::default(),
         streams: Arc::default(),
         ended,
         options: Arc::new(options),

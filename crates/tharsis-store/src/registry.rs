@@ -128,11 +128,12 @@ pub trait Registry: Send + Sync + 'static {
         filter: &'a DeliveryFilter,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// How many are unfinished, of one client or of all, where at most so many are counted. It looks at no event: what is past
-    /// its expiry counts as waiting until a worker ends it.
+    /// How many are unfinished, of one client or of all, and to one subscription or to all, where at most so many are counted.
+    /// It looks at no event: what is past its expiry counts as waiting until a worker ends it.
     fn unfinished(
         &self,
         client: Option<ClientId>,
+        subscription: Option<SubscriptionId>,
         most: u64,
     ) -> impl Future<Output = Result<Unfinished, StoreError>> + Send;
 

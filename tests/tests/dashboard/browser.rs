@@ -1,8 +1,8 @@
 //! A browser, as far as forms and one cookie go.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, time::Duration};
 
-use tharsis_tests::{Answer, Api};
+use tharsis_tests::{Answer, Api, wait_until};
 
 /// It keeps the cookie that it was given, and says where its forms come from.
 pub(crate) struct Browser<'a> {
@@ -44,12 +44,14 @@ impl<'a> Browser<'a> {
         self.api.ask("GET", path, &headers, b"")
     }
 
-    /// The page, which is there.
+    /// The page, which is there. Where it asks to be loaded again, for it is being counted what it tells, it is.
     #[track_caller]
     pub(crate) fn page(&self, path: &str) -> String {
-        let answer = self.get(path);
-        assert_eq!(answer.status, 200, "{path}: {answer:?}");
-        answer.body
+        wait_until("the page is whole", Duration::from_secs(30), || {
+            let answer = self.get(path);
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+            (answer.header("refresh").is_none()).then_some(answer.body)
+        })
     }
 
     /// Sends a form of a page of this session.

@@ -1,5 +1,6 @@
 //! A campaign on its page: it is held, let go, and ended.
 
+use sqlx::Executor;
 use tharsis_tests::{ALPHA, Api, BETA, Database, Line, Subscribe, World, on_both_databases};
 
 use crate::{
@@ -162,4 +163,40 @@ fn a_campaign_of_two_clients_is_told_apart(on: Database) {
     assert!(!cancel.contains(ALPHA), "{cancel}");
     world.run_until_idle();
     assert_eq!(partner.count(), 2);
+}
+
+#[test]
+fn what_takes_long_to_count_is_told_when_it_is_counted() {
+    let world = World::on(Database::Postgres);
+    let [shop, partner] = ["shop", "partner"].map(|name| world.receiver(name).start());
+    world.subscribe(&Subscribe::new(ALPHA, &shop));
+    world.subscribe(&Subscribe::new(BETA, &partner));
+    spring(&world, ALPHA, 3);
+    spring(&world, BETA, 2);
+    world.run_until_idle();
+    let operator = token(&world, "operator", Some(ALPHA));
+    let api = Api::start(&world, &["--no-worker"]);
+    let browser = Browser::signed_in(&api, &operator);
+
+    // Nobody can look at attempts.
+    let mut held = world.connect();
+    let hold = "BEGIN; LOCK TABLE attempt IN ACCESS EXCLUSIVE MODE";
+    world.block_on(held.execute(hold)).expect("it is held");
+    let look = "/replays/new?status=delivered&look=1";
+    for path in [PATH, look] {
+        let page = browser.get(path);
+        assert_eq!((page.status, page.header("refresh")), (200, Some("1")));
+        assert!(page.body.contains("It is being counted"), "{page:?}");
+    }
+    // What is wrong is said all the same.
+    let wrong = browser.get("/replays/new?status=delivered&rate=fast&look=1");
+    assert_eq!(wrong.status, 422, "{wrong:?}");
+
+    world
+        .block_on(held.execute("ROLLBACK"))
+        .expect("it is free");
+    let page = browser.page(PATH);
+    assert!(page.contains("3 of 3 deliveries have ended."), "{page}");
+    let page = browser.page(look);
+    assert!(page.contains("Up to 3 deliveries (3 delivered)"), "{page}");
 }

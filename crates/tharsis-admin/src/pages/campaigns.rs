@@ -1,5 +1,7 @@
 //! Campaigns: how one does, and stopping it.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::{
     http::StatusCode,
@@ -150,10 +152,15 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let found = campaign(&visit, &name, &asked).await;
     match found {
-        Ok(campaign) => {
-            let report = visit.desk.registry().campaign(&campaign).await?;
-            layout::answer(StatusCode::OK, &One::new(&visit, &campaign, &report))
-        }
+        Ok(campaign) => match report(&visit, &campaign).await? {
+            Some(report) => layout::answer(StatusCode::OK, &One::new(&visit, &campaign, &report)),
+            None => {
+                let page = Counting {
+                    frame: visit.frame(&*campaign.name),
+                };
+                layout::answer(StatusCode::OK, &page).map(layout::again)
+            }
+        },
         Err(problem) if problem.status().is_client_error() => {
             let typed = asked.with("campaign", &name);
             let page = Find::new(&visit, &typed, Some(&problem));
@@ -161,6 +168,29 @@ pub(crate) async fn show(
         }
         Err(problem) => Err(problem),
     }
+}
+
+/// In the place of the page, while it is counted what the page tells.
+#[derive(Template)]
+#[template(path = "campaign_counting.html")]
+struct Counting {
+    frame: Frame,
+}
+
+async fn report(
+    visit: &Visit,
+    campaign: &Campaign,
+) -> Result<Option<Arc<CampaignReport>>, Problem> {
+    let counting = {
+        let (visit, campaign) = (visit.clone(), campaign.clone());
+        async move {
+            let _turn = visit.turn().await?;
+            Ok(visit.desk.registry().campaign(&campaign).await?)
+        }
+    };
+    let campaigns = &visit.shared().campaigns;
+    let report = campaigns.within(visit.patience(), campaign.clone(), counting);
+    report.await
 }
 
 impl One {
@@ -382,6 +412,10 @@ pub(crate) async fn cancel(
 
 /// The workers carry it out.
 async fn changed(visit: &Visit, campaign: &Campaign, what: &str) -> Result<Response, Problem> {
+    // What is done to all of it is told with a recipient of it, and the other way round.
+    let is_of_it =
+        |known: &Campaign| known.client == campaign.client && known.name == campaign.name;
+    visit.shared().campaigns.forget(is_of_it).await;
     visit.tell(match visit.desk.registry().owned().await? {
         true => what.to_owned(),
         false => format!("{what} Nothing delivers at present: what is queued follows later."),

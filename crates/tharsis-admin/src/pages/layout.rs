@@ -126,6 +126,14 @@ pub(crate) fn answer(status: StatusCode, page: &impl Template) -> Result<Respons
     Ok(response)
 }
 
+/// A page on which something is missing that is there soon: the browser loads it again by itself.
+pub(crate) fn again(mut page: Response) -> Response {
+    let name = HeaderName::from_static("refresh");
+    page.headers_mut()
+        .insert(name, HeaderValue::from_static("1"));
+    page
+}
+
 /// Why something was refused, or failed, as a page.
 pub(crate) fn refused(problem: &Problem, frame: Frame) -> Response {
     #[derive(Template)]

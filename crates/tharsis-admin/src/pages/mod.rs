@@ -3,6 +3,7 @@
 
 mod campaigns;
 mod chart;
+mod counting;
 mod deliveries;
 mod events;
 mod fields;
@@ -20,6 +21,7 @@ mod request;
 mod sample;
 mod session;
 mod settings;
+mod shared;
 mod signin;
 mod subscriptions;
 mod trends;
@@ -44,11 +46,10 @@ use crate::{
     serve::House,
 };
 
-pub(crate) use figures::Figures;
 pub(crate) use layout::for_people;
 pub(crate) use live::Streams;
-pub(crate) use recent::Recent;
 pub(crate) use session::Sessions;
+pub(crate) use shared::Shared;
 
 /// How long a page looks for what is rare. It then says how far it came, and leads on.
 const PATIENCE: Duration = Duration::from_millis(150);
@@ -87,14 +88,14 @@ pub(crate) fn served() -> Vec<Door> {
         door(POST, "/deliveries/{event}/{subscription}/cancel", Operate, deliveries::cancel),
 
         door(GET, "/campaigns", Read, campaigns::find),
-        heavy(door(GET, "/campaigns/{id}", Read, campaigns::show)),
+        door(GET, "/campaigns/{id}", Read, campaigns::show),
         door(POST, "/campaigns/{id}/pause", Operate, campaigns::pause),
         door(POST, "/campaigns/{id}/resume", Operate, campaigns::resume),
         door(GET, "/campaigns/{id}/cancel", Operate, campaigns::cancellation),
         door(POST, "/campaigns/{id}/cancel", Operate, campaigns::cancel),
 
         door(GET, "/replays", Read, replays::list),
-        heavy(door(GET, "/replays/new", Operate, replays::form)),
+        door(GET, "/replays/new", Operate, replays::form),
         heavy(door(POST, "/replays/new", Operate, replays::create)),
         door(GET, "/replays/{id}", Read, replays::show),
         door(POST, "/replays/{id}/pause", Operate, replays::pause),

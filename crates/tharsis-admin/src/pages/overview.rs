@@ -104,7 +104,11 @@ pub(crate) async fn show(visit: Visit, asked: Form) -> Result<Response, Problem>
     let registry = desk.registry();
     let client = desk.client(None)?;
     let subscriptions = registry.list(client).await?;
-    let figures = visit.figures().of(client, figures(&visit, client)).await?;
+    let figures = visit
+        .shared()
+        .figures
+        .of(client, figures(&visit, client))
+        .await?;
     let Figures {
         unfinished,
         more,
@@ -192,7 +196,7 @@ impl Worker {
 /// What is costly to count.
 async fn figures(visit: &Visit, client: Option<ClientId>) -> Result<Figures, Problem> {
     let (now, registry) = (visit.now(), visit.desk.registry());
-    let unfinished = registry.unfinished(client, MOST_UNFINISHED).await?;
+    let unfinished = registry.unfinished(client, None, MOST_UNFINISHED).await?;
     let mut minutes = registry.minutes(client, now - BACK).await?;
     // A worker's clock may have been ahead.
     minutes.retain(|minute| minute.at <= now);

@@ -1,17 +1,26 @@
 //! Somebody who is signed in, and asks for a page.
 
+use std::time::Duration;
+
 use axum::{extract::FromRequestParts, http::request::Parts};
 use serde::de::DeserializeOwned;
 use tharsis::{Timestamp, token::Permission};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    figures::Figures,
+    PATIENCE,
     guard::Asker,
     layout::{Frame, Who},
-    recent::Recent,
     session::Session,
+    shared::Shared,
 };
-use crate::{Problem, caller::Caller, desk::Desk, serve::House};
+use crate::{
+    Problem,
+    caller::Caller,
+    desk::Desk,
+    heavy,
+    serve::{House, overloaded},
+};
 
 /// What a page is made with.
 #[derive(Clone)]
@@ -66,9 +75,23 @@ impl Visit {
         self.desk.caller.record().grant.client.is_none()
     }
 
-    /// What the overview counts, and whoever else looks at it shares.
-    pub(crate) fn figures(&self) -> &Recent<Figures> {
-        &self.house.figures
+    /// What is costly to count, which they share with whoever else looks at it.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.house.shared
+    }
+
+    /// How long a page waits for what is counted. What stays up to date waits until it is.
+    pub(crate) fn patience(&self) -> Duration {
+        match self.asker {
+            Asker::Person => PATIENCE,
+            Asker::Page | Asker::PageAgain => self.house.options.deadline,
+        }
+    }
+
+    /// The place for what goes through much, when its turn comes.
+    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = self.house.heavy.place(heavy::WAIT).await;
+        place.ok_or_else(overloaded)
     }
 
     /// Whether a form that bears this was made for this session.

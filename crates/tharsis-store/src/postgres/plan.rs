@@ -368,7 +368,7 @@ impl World {
     async fn unfinished(&self) {
         const COUNTED: u32 = 100;
         for of in [None, Some(client(QUIET))] {
-            let count = self.store.unfinished(of, COUNTED.into());
+            let count = self.store.unfinished(of, None, COUNTED.into());
             let (found, plans) = self.said.during(count).await;
             found.expect("counted");
             // PostgreSQL tells the rows of a loop rounded, and there is one for each subscription and lane.

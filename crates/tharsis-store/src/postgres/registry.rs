@@ -367,9 +367,10 @@ impl Registry for PostgresStore {
     async fn unfinished(
         &self,
         client: Option<ClientId>,
+        subscription: Option<SubscriptionId>,
         most: u64,
     ) -> Result<Unfinished, StoreError> {
-        unfinished::unfinished(self, client, most).await
+        unfinished::unfinished(self, client, subscription, most).await
     }
 
     async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, StoreError> {

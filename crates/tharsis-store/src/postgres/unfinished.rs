@@ -1,6 +1,6 @@
 //! How much is unfinished, counted without a look at events.
 
-use tharsis_core::ClientId;
+use tharsis_core::{ClientId, SubscriptionId};
 
 use super::{PostgresStore, history::look, subscription::unreadable};
 use crate::{StoreError, Unfinished};
@@ -44,7 +44,7 @@ pub(super) const UNFINISHED: &str = "
                     WHERE i.subscription = s.seq
                     ORDER BY i.lane, i.due_at, i.seq
                     OFFSET 0) d
-                WHERE $1 IS NULL OR s.client = $1
+                WHERE ($1 IS NULL OR s.client = $1) AND ($4 IS NULL OR s.id = $4)
                 LIMIT $2) r
             GROUP BY 1, 2, 3, 4) g
         OFFSET 0) h";
@@ -53,6 +53,7 @@ pub(super) const UNFINISHED: &str = "
 pub(super) async fn unfinished(
     store: &PostgresStore,
     client: Option<ClientId>,
+    subscription: Option<SubscriptionId>,
     most: u64,
 ) -> Result<Unfinished, StoreError> {
     let mut read = look(store).await?;
@@ -66,6 +67,7 @@ pub(super) async fn unfinished(
         .bind(client.map(|c| *c.as_uuid()))
         .bind(i64::try_from(most).unwrap_or(i64::MAX))
         .bind(unreadable)
+        .bind(subscription.map(|id| *id.as_uuid()))
         .fetch_one(&mut *read)
         .await?;
     read.roll_back().await?;

@@ -355,9 +355,10 @@ impl Registry for SqliteStore {
     async fn unfinished(
         &self,
         client: Option<ClientId>,
+        subscription: Option<SubscriptionId>,
         most: u64,
     ) -> Result<Unfinished, StoreError> {
-        unfinished::unfinished(self, client, most).await
+        unfinished::unfinished(self, client, subscription, most).await
     }
 
     async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, StoreError> {

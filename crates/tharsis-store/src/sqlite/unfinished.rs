@@ -1,6 +1,6 @@
 //! How much is unfinished, counted without a look at events.
 
-use tharsis_core::ClientId;
+use tharsis_core::{ClientId, SubscriptionId};
 
 use super::{
     SqliteStore,
@@ -38,13 +38,14 @@ pub(super) const UNFINISHED: &str = "
                 SELECT d.subscription, d.lane, d.order_key, d.tries
                 FROM tharsis_subscription s
                 CROSS JOIN tharsis_delivery d ON d.subscription = s.seq
-                WHERE ?1 IS NULL OR s.client = ?1
+                WHERE (?1 IS NULL OR s.client = ?1) AND (?4 IS NULL OR s.id = ?4)
                 LIMIT ?2) r
             GROUP BY 1, 2, 3, 4) g)";
 
 pub(super) async fn unfinished(
     store: &SqliteStore,
     client: Option<ClientId>,
+    subscription: Option<SubscriptionId>,
     most: u64,
 ) -> Result<Unfinished, StoreError> {
     let mut read = store.0.lists.begin().await?;
@@ -53,6 +54,7 @@ pub(super) async fn unfinished(
         .bind(client.map(|c| blob(c.as_uuid())))
         .bind(i64::try_from(most).unwrap_or(i64::MAX))
         .bind(json(&unreadable)?)
+        .bind(subscription.map(|id| blob(id.as_uuid())))
         .fetch_one(&mut *read)
         .await?;
     Ok(Unfinished::of(counted, most))

@@ -114,7 +114,7 @@ impl Registry for Store {
         fn event(id: EventId) -> EventRecord;
         fn deliveries(filter: &'a DeliveryFilter, after: Option<&'a str>, limit: u32) -> Page<DeliveryRow>;
         fn count(filter: &'a DeliveryFilter) -> u64;
-        fn unfinished(client: Option<ClientId>, most: u64) -> Unfinished;
+        fn unfinished(client: Option<ClientId>, subscription: Option<SubscriptionId>, most: u64) -> Unfinished;
         fn delivery(id: DeliveryId) -> DeliveryDetail;
         fn transitions(id: SubscriptionId) -> Vec<TransitionRecord>;
         fn alerts(client: Option<ClientId>) -> Vec<AlertRecord>;

@@ -1,4 +1,4 @@
-use tharsis_core::{ClientId, EventId, delivery::End};
+use tharsis_core::{ClientId, EventId, SubscriptionId, delivery::End};
 use tharsis_store::{DeliveryFilter, Registry, Status, Unfinished};
 
 use crate::harness::{House, Store, add, client, code, enveloped, event, seconds};
@@ -74,7 +74,16 @@ pub(crate) async fn lists_are_newest_first_and_paged(store: Store) {
 impl House {
     /// As it is counted without events, which is as it is counted with them.
     async fn unfinished(&self, client: Option<ClientId>) -> Unfinished {
-        let found = self.store.unfinished(client, 100).await.expect("counted");
+        self.unfinished_to(client, None).await
+    }
+
+    async fn unfinished_to(
+        &self,
+        client: Option<ClientId>,
+        subscription: Option<SubscriptionId>,
+    ) -> Unfinished {
+        let found = self.store.unfinished(client, subscription, 100).await;
+        let found = found.expect("counted");
         for (status, number) in [
             (Status::Pending, found.pending),
             (Status::Retrying, found.retrying),
@@ -82,6 +91,7 @@ impl House {
         ] {
             let mut filter = DeliveryFilter::default();
             filter.client = client;
+            filter.subscription.extend(subscription);
             filter.status = vec![status];
             let counted = self.store.count(&filter).await.expect("counted");
             assert_eq!(number, counted, "{status:?} of {client:?}");
@@ -113,10 +123,24 @@ pub(crate) async fn what_is_unfinished_is_counted_by_its_status(store: Store) {
     assert_eq!(house.unfinished(Some(client(1))).await, of(0, 0, 13));
     assert_eq!(house.unfinished(Some(client(2))).await, of(10, 0, 0));
     assert_eq!(house.unfinished(Some(client(9))).await, of(0, 0, 0));
+    let ours = Some(house.ours.id);
+    assert_eq!(house.unfinished_to(None, ours).await, of(0, 0, 13));
+    assert_eq!(
+        house.unfinished_to(Some(client(1)), ours).await,
+        of(0, 0, 13)
+    );
+    assert_eq!(
+        house.unfinished_to(Some(client(2)), ours).await,
+        of(0, 0, 0)
+    );
 
     // No more is counted than is asked for.
     for (most, counted, more) in [(24, 23, false), (23, 23, true), (5, 5, true)] {
-        let found = house.store.unfinished(None, most).await.expect("counted");
+        let found = house
+            .store
+            .unfinished(None, None, most)
+            .await
+            .expect("counted");
         let sum = found.pending + found.retrying + found.held;
         assert_eq!((sum, found.more), (counted, more), "{most}");
     }

@@ -26,7 +26,7 @@ use crate::{
     text::{count, counted, moment},
 };
 
-pub(crate) use new::{create, form};
+pub(crate) use new::{Look, create, form};
 pub(crate) use steer::{cancel, pause, resume};
 
 /// Replays of one page, the newest.

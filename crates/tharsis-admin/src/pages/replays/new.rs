@@ -1,11 +1,17 @@
 //! Asking for a replay: what it takes is chosen, looked at, and confirmed.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
-use tharsis::{Registry, store::Replay, subscription::Subscription};
+use tharsis::{
+    Registry,
+    store::{Replay, ReplayDraft},
+    subscription::Subscription,
+};
 
 use super::{
     path,
@@ -26,8 +32,8 @@ use crate::{
     text::count,
 };
 
-/// So many deliveries are looked at before it is only said that there are more.
-const LOOKED: usize = 10_000;
+/// So many deliveries of each end are looked at before it is only said that there are more.
+const LOOKED: usize = 100_000;
 
 #[derive(Template)]
 #[template(path = "replay_new.html")]
@@ -39,7 +45,9 @@ struct Page {
     selects: Vec<Select>,
     inputs: Vec<Input>,
     /// What it would take, where that was looked at.
-    look: Option<Look>,
+    look: Option<Arc<Look>>,
+    /// It is being looked at.
+    is_looking: bool,
 }
 
 /// A field of which one value is chosen.
@@ -52,7 +60,7 @@ struct Select {
 }
 
 /// What a replay would take, and what confirms it.
-struct Look {
+pub(crate) struct Look {
     answer: String,
     shares: Vec<Share>,
     sample: Vec<deliveries::Row>,
@@ -79,10 +87,15 @@ pub(crate) async fn form(visit: Visit, typed: Form) -> Result<Response, Problem>
         let page = Page::new(&visit, &typed, None, None).await?;
         return layout::answer(StatusCode::OK, &page);
     }
-    match look(&visit, &typed).await.map_err(placed) {
-        Ok(look) => {
+    match looked(&visit, &typed).await.map_err(placed) {
+        Ok(Some(look)) => {
             let page = Page::new(&visit, &typed, None, Some(look)).await?;
             layout::answer(StatusCode::OK, &page)
+        }
+        Ok(None) => {
+            let mut page = Page::new(&visit, &typed, None, None).await?;
+            page.is_looking = true;
+            layout::answer(StatusCode::OK, &page).map(layout::again)
         }
         Err(problem) => refused(&visit, &typed, &problem).await,
     }
@@ -114,7 +127,8 @@ async fn asked(visit: &Visit, typed: &Form) -> Result<Replay, Problem> {
     Ok(desk.registry().replay(&draft, desk.by()).await?)
 }
 
-async fn look(visit: &Visit, typed: &Form) -> Result<Look, Problem> {
+/// What it would take, once that is counted. What is wrong with what is asked for is said at once.
+async fn looked(visit: &Visit, typed: &Form) -> Result<Option<Arc<Look>>, Problem> {
     let desk = &visit.desk;
     let said = Said::of(typed, visit.now())?;
     let draft = draft(desk, said.wanted()).await?;
@@ -122,17 +136,36 @@ async fn look(visit: &Visit, typed: &Form) -> Result<Look, Problem> {
         Some(to) => Some(desk.subscription(&to.to_string()).await?.settings.name),
         None => None,
     };
-    let preview = preview(desk.registry(), &draft, to.as_deref(), Some(LOOKED)).await?;
+    let key = (desk.client(None)?, typed.query());
+    let counting = {
+        let visit = visit.clone();
+        async move {
+            let _turn = visit.turn().await?;
+            look(&visit, &said, &draft, to.as_deref()).await
+        }
+    };
+    let looks = &visit.shared().looks;
+    looks.within(visit.patience(), key, counting).await
+}
+
+async fn look(
+    visit: &Visit,
+    said: &Said,
+    draft: &ReplayDraft,
+    to: Option<&str>,
+) -> Result<Look, Problem> {
+    let registry = visit.desk.registry();
+    let preview = preview(registry, draft, to, Some(LOOKED)).await?;
     let mut sample = Vec::new();
     for id in &preview.sample {
-        let row = desk.registry().delivery(*id).await?.row;
+        let row = registry.delivery(*id).await?.row;
         sample.push(deliveries::Row::of(&row, visit.now()));
     }
     Ok(Look {
         answer: preview.answer(),
         shares: shares(&preview),
         sample,
-        hidden: hidden(&said, &preview),
+        hidden: hidden(said, &preview),
     })
 }
 
@@ -173,7 +206,7 @@ impl Page {
         visit: &Visit,
         typed: &Form,
         problem: Option<&Problem>,
-        look: Option<Look>,
+        look: Option<Arc<Look>>,
     ) -> Result<Self, Problem> {
         // One that is no id is told by its field.
         let client = visit
@@ -197,6 +230,7 @@ impl Page {
             selects,
             inputs,
             look,
+            is_looking: false,
         })
     }
 }

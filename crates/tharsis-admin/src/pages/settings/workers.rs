@@ -62,7 +62,7 @@ pub(crate) async fn list(visit: Visit) -> Result<Response, Problem> {
     for_all_clients(&visit)?;
     let registry = visit.desk.registry();
     let survey = registry.survey().await?;
-    let unfinished = registry.unfinished(None, MOST_UNFINISHED).await?;
+    let unfinished = registry.unfinished(None, None, MOST_UNFINISHED).await?;
     let now = visit.now();
     let told = survey.workers.iter().map(|worker| Row::of(worker, now));
     let list = List {
