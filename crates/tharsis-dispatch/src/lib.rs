@@ -5,9 +5,11 @@ mod check;
 mod client;
 mod clock;
 mod engine;
+mod metrics;
 
 pub use alerts::{Alerts, Mailer, Sent};
 pub use check::{CheckError, CheckMethod, Withheld, check};
 pub use client::{Client, ClientError, ClientOptions, Proxy};
 pub use clock::system_now;
 pub use engine::{Options, Progress, RunError, Summary, Until, Wake, run};
+pub use metrics::Metrics;

@@ -7,7 +7,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tharsis_core::{
@@ -19,8 +19,8 @@ use tharsis_core::{
     subscription::{Credentials, Settings, Subscription},
 };
 use tharsis_dispatch::{
-    CheckMethod, Client, ClientOptions, Options as EngineOptions, Progress, Proxy, Summary, Until,
-    Wake, check, system_now,
+    CheckMethod, Client, ClientOptions, Metrics, Options as EngineOptions, Progress, Proxy,
+    Summary, Until, Wake, check, system_now,
 };
 use tharsis_store::{
     By, Forgotten, Lease, Outbox, PublishOn, Published, Registry, Remaining, Shards, Store,
@@ -227,7 +227,17 @@ impl Emitter {
         &self,
         events: &[Event],
     ) -> Result<Vec<Result<Published, Invalid>>, Error> {
-        let published = self.0.store.publish(events).await?;
+        let began = Instant::now();
+        let answer = self.0.store.publish(events).await;
+        self.asked_to_publish(began, &answer);
+        match &answer {
+            Ok(published) => published.iter().for_each(|each| self.count(each.as_ref())),
+            Err(StoreError::Invalid(refused)) => {
+                events.iter().for_each(|_| self.count(Err(refused)));
+            }
+            Err(_) => {}
+        }
+        let published = answer?;
         self.wake();
         Ok(published)
     }
@@ -262,7 +272,31 @@ impl Emitter {
         event: &Event,
     ) -> Result<Published, Error> {
         let id = EventId::new(system_now(), random()?);
-        Ok(self.0.store.publish_in(connection, event, id).await?)
+        let began = Instant::now();
+        let answer = self.0.store.publish_in(connection, event, id).await;
+        self.asked_to_publish(began, &answer);
+        match &answer {
+            Ok(published) => self.count(Ok(published)),
+            Err(StoreError::Invalid(refused)) => self.count(Err(refused)),
+            Err(_) => {}
+        }
+        Ok(answer?)
+    }
+
+    /// A refusal is an answer too.
+    fn asked_to_publish<T>(&self, began: Instant, answer: &Result<T, StoreError>) {
+        let is_failure = !matches!(answer, Ok(_) | Err(StoreError::Invalid(_)));
+        let took = began.elapsed();
+        self.metrics().asked_to_publish(took, is_failure);
+    }
+
+    /// What was published before is not published again.
+    fn count(&self, event: Result<&Published, &Invalid>) {
+        match event {
+            Ok(published) if published.duplicate => {}
+            Ok(_) => self.metrics().published(1, 0),
+            Err(_) => self.metrics().published(0, 1),
+        }
     }
 
     /// Tells an engine that runs in this process that something was committed. Cheap, and never wrong to call.
@@ -379,6 +413,11 @@ impl Emitter {
         &self.0.options.engine.progress
     }
 
+    /// What this process has done so far, in figures: what it published, what its engine did, what became of its requests.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.options.engine.metrics
+    }
+
     /// What is not finished.
     ///
     /// # Errors
@@ -422,6 +461,7 @@ impl Emitter {
             ca_file: ca_file.clone(),
             source_addresses: source_addresses.clone(),
             proxy: proxy.clone(),
+            metrics: Arc::clone(self.metrics()),
         })?;
         // Whoever was first wins; the other one is dropped.
         Ok(self.0.client.get_or_init(|| client))

@@ -16,6 +16,6 @@ pub use tharsis_core::{
     subscription, text, token,
 };
 pub use tharsis_dispatch::{
-    self as dispatch, CheckMethod, Options as EngineOptions, Summary, system_now,
+    self as dispatch, CheckMethod, Metrics, Options as EngineOptions, Summary, system_now,
 };
 pub use tharsis_store::{self as store, PublishOn, Published, Registry, Remaining};

@@ -2,6 +2,7 @@
 
 use std::{future::pending, path::Path, time::Duration};
 
+use prometheus_client::encoding::text;
 use tempfile::TempDir;
 use tharsis::{
     CheckMethod, Emitter, Event, Options, Registry, Remaining, Secret,
@@ -62,6 +63,28 @@ async fn of_many_events_the_refused_one_is_told_in_its_place() {
         matches!(&published[..], [Ok(_), Err(refused), Ok(_)] if refused.code == "idempotency_conflict")
     );
     assert_eq!(emitter.remaining().await.unwrap(), unrouted(2));
+}
+
+#[tokio::test]
+async fn what_is_published_and_what_is_refused_is_counted() {
+    let (_folder, emitter) = open().await;
+    emitter.publish(&ticket("a", 0.5)).await.unwrap();
+    emitter.publish(&ticket("a", 0.5)).await.unwrap();
+    let events = [ticket("a", 0.6), ticket("b", 0.6), ticket("c", 0.6)];
+    emitter.publish_all(&events).await.unwrap();
+
+    let mut registry = prometheus_client::registry::Registry::default();
+    emitter.metrics().register(&mut registry);
+    let mut told = String::new();
+    text::encode(&mut told, &registry).unwrap();
+    for line in [
+        "tharsis_events_published_total 3",
+        "tharsis_events_refused_total 1",
+        r#"tharsis_store_seconds_count{operation="publish"} 3"#,
+        r#"tharsis_store_failures_total{operation="publish"} 0"#,
+    ] {
+        assert!(told.lines().any(|found| found == line), "{line} in {told}");
+    }
 }
 
 #[tokio::test]

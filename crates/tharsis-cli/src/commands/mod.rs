@@ -101,6 +101,7 @@ impl Context {
             ca_file: self.configuration.ca_file.clone(),
             source_addresses: self.configuration.source_addresses.clone(),
             proxy: self.configuration.proxy.clone(),
+            metrics: Arc::clone(&self.configuration.engine.metrics),
         })
         .map_err(tharsis::Error::from)?)
     }

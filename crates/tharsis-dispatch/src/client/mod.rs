@@ -29,14 +29,15 @@ use tharsis_core::{
 };
 use url::{Host, Url};
 
+pub(crate) use self::phase::Phase;
 pub use self::proxy::Proxy;
 use self::{
     answer::Answer,
     exit::{Exit, MAX_AGE, Making},
     failure::Failure,
-    phase::Phase,
     resolver::{AsksFor, VettedResolver},
 };
+use crate::Metrics;
 
 /// What the one HTTP client of a process is made with.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +51,8 @@ pub struct ClientOptions {
     pub source_addresses: Vec<IpAddr>,
     /// What requests go through. It judges the addresses then.
     pub proxy: Option<Proxy>,
+    /// Counts what becomes of requests.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Why the client could not be made.
@@ -80,6 +83,7 @@ struct Parts {
     turn: AtomicUsize,
     egress: Arc<Policy>,
     proxy: Option<Proxy>,
+    metrics: Arc<Metrics>,
 }
 
 impl Client {
@@ -123,6 +127,7 @@ impl Client {
             turn: AtomicUsize::new(0),
             egress,
             proxy: options.proxy.clone(),
+            metrics: Arc::clone(&options.metrics),
         })))
     }
 
@@ -131,13 +136,21 @@ impl Client {
     /// Everything from the look-up of the name to the last byte read ends with the request's deadline. Once a status
     /// has come it is the outcome, whatever happens to the body after it.
     pub async fn send(&self, request: Request) -> Outcome {
+        let outcome = self.came_of(request).await;
+        if is_blocked(&outcome) {
+            self.0.metrics.blocked();
+        }
+        outcome
+    }
+
+    async fn came_of(&self, request: Request) -> Outcome {
         let began = Instant::now();
         let deadline = request.deadline;
         let request = match self.admit(request) {
             Ok(request) => request,
             Err(failure) => return failure.outcome(began.elapsed()),
         };
-        phase::tracked(async {
+        phase::tracked(Arc::clone(&self.0.metrics), began, async {
             let mut answer = None;
             let exchange = self.exchange(request, began, &mut answer);
             let failure = match tokio::time::timeout(deadline, exchange).await {
@@ -146,7 +159,10 @@ impl Client {
                 Err(_) => Some(self.timed_out(phase::current())),
             };
             let outcome = match (answer, failure) {
-                (Some(answer), _) => answer.outcome(began.elapsed()),
+                (Some(answer), _) => {
+                    phase::answered();
+                    answer.outcome(began.elapsed())
+                }
                 (None, Some(failure)) => failure.outcome(began.elapsed()),
                 (None, None) => Failure::internal("an exchange without an answer or a failure")
                     .outcome(began.elapsed()),
@@ -260,6 +276,14 @@ impl Client {
         }
         Ok(admitted)
     }
+}
+
+/// Whether it ended for the sake of its address.
+fn is_blocked(outcome: &Outcome) -> bool {
+    matches!(
+        &*outcome.code,
+        codes::ADDRESS_NOT_GLOBAL | codes::ADDRESS_IS_SELF | codes::ADDRESS_UNVETTED
+    )
 }
 
 /// The connector asks no resolver about an address, so one in the URL is vetted here.
@@ -390,6 +414,8 @@ mod tests {
             assert_eq!(outcome.code, codes::ADDRESS_UNVETTED);
             assert_eq!((outcome.status, outcome.excerpt.len()), (None, 0));
             assert_eq!(receiver.connections(), connections, "none is used again");
+            let blocked = client.0.metrics.figure("tharsis_addresses_blocked_total");
+            assert_eq!(blocked, connections.to_string());
         }
     }
 
@@ -419,11 +445,23 @@ mod tests {
         };
         for (max_age, connections) in [(Duration::ZERO, 5), (MAX_AGE, 1)] {
             let receiver = Receiver::bind(Options::new(&authority)).await.unwrap();
+            let options = ClientOptions {
+                metrics: Arc::default(),
+                ..options.clone()
+            };
             let client = Client::with_age(&options, max_age).unwrap();
             for _ in 0..5 {
                 assert_eq!(client.send(post(&receiver)).await.code, "http_200");
             }
             assert_eq!(receiver.connections(), connections, "{max_age:?}");
+            for (phase, times) in [("tcp", connections), ("tls", connections), ("http", 5)] {
+                let series = format!(r#"tharsis_attempt_phase_seconds_count{{phase="{phase}"}}"#);
+                assert_eq!(
+                    options.metrics.figure(&series),
+                    times.to_string(),
+                    "{phase}"
+                );
+            }
         }
         assert!(MAX_AGE <= Duration::from_secs(300));
     }

@@ -23,7 +23,10 @@ use tharsis_store::{
 };
 use tokio::task::JoinSet;
 
-use crate::alerts::{Alerts, tell};
+use crate::{
+    alerts::{Alerts, tell},
+    metrics::{Asked, Metrics},
+};
 
 use super::{
     Summary, Wake, routing,
@@ -55,6 +58,39 @@ pub(super) fn patience(effect: &Effect) -> Duration {
         Effect::Look(..) | Effect::Weigh(..) | Effect::NoteDepth(_) => LOOK,
         _ => USUAL,
     }
+}
+
+/// What the store is asked for by this effect. Telling people is mostly not the store's doing.
+fn asked(effect: &Effect) -> Option<Asked> {
+    Some(match effect {
+        Effect::Hold(_) => Asked::Hold,
+        Effect::Poll(_) => Asked::Poll,
+        Effect::Load => Asked::Load,
+        Effect::Point(_) => Asked::Point,
+        Effect::Route(..) => Asked::Route,
+        Effect::Discover(_) => Asked::Discover,
+        Effect::Read(..) => Asked::Read,
+        Effect::Settle(..) => Asked::Settle,
+        Effect::Look(..) => Asked::Look,
+        Effect::LetGo(..) => Asked::LetGo,
+        Effect::Transition(..) => Asked::Transition,
+        Effect::WorkOff(..) => Asked::WorkOff,
+        Effect::Weigh(..) => Asked::Weigh,
+        Effect::AddMinutes(_) => Asked::AddMinutes,
+        Effect::NoteDepth(_) => Asked::NoteDepth,
+        Effect::Forget(..) => Asked::Forget,
+        Effect::Maintain(_) => Asked::Maintain,
+        Effect::Count(_) => Asked::Count,
+        Effect::Release(..) => Asked::Release,
+        Effect::Send(_) | Effect::Tell(..) | Effect::Abandon | Effect::Finish => return None,
+    })
+}
+
+/// How the store is asked.
+#[derive(Debug, Clone, Copy)]
+struct Asking {
+    asked: Option<Asked>,
+    patience: Duration,
 }
 
 /// The monotonic clock. The only place of the engine that asks it; a runtime whose time is paused for a test is obeyed.
@@ -126,6 +162,7 @@ pub(super) struct Doing<O, S> {
     worker: WorkerId,
     send: S,
     alerts: Alerts,
+    metrics: Arc<Metrics>,
     /// Operations on the store that are under way.
     answers: JoinSet<Input>,
     /// Requests that are under way. Both are dropped with the run.
@@ -144,6 +181,7 @@ where
             worker,
             send,
             alerts: Alerts::default(),
+            metrics: Arc::default(),
             answers: JoinSet::new(),
             flights: JoinSet::new(),
         }
@@ -154,9 +192,18 @@ where
         Self { alerts, ..self }
     }
 
+    /// What counts the operations on the store.
+    pub(super) fn counting(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
+    }
+
     fn perform(&mut self, effect: Effect) {
         let outbox = Arc::clone(&self.outbox);
-        let (worker, patience) = (self.worker, patience(&effect));
+        let worker = self.worker;
+        let asking = Asking {
+            asked: asked(&effect),
+            patience: patience(&effect),
+        };
         match effect {
             Effect::Send(flight) => {
                 let send = self.send.clone();
@@ -171,26 +218,24 @@ where
             Effect::Hold(give) => {
                 let asked = now();
                 self.ask(
-                    patience,
+                    asking,
                     move |result| Input::Hold(asked, result),
                     async move { outbox.hold(worker, give).await },
                 );
             }
             Effect::Poll(lease) => {
-                self.ask(patience, Input::Poll, async move {
-                    outbox.changed(&lease).await
-                });
+                self.ask(
+                    asking,
+                    Input::Poll,
+                    async move { outbox.changed(&lease).await },
+                );
             }
-            Effect::Load => self.ask(
-                patience,
-                Input::Load,
-                async move { outbox.snapshot().await },
-            ),
-            Effect::Point(lease) => self.ask(patience, Input::Point, async move {
+            Effect::Load => self.ask(asking, Input::Load, async move { outbox.snapshot().await }),
+            Effect::Point(lease) => self.ask(asking, Input::Point, async move {
                 outbox.pointers(&lease, POINTERS).await
             }),
             Effect::Route(lease, routes, pointers, now) => {
-                self.ask(patience, Input::Route, async move {
+                self.ask(asking, Input::Route, async move {
                     reached(Failpoint::RouteRead);
                     let filtered = routing::filtered(&routes, &pointers);
                     let payloads = match &*filtered {
@@ -205,22 +250,22 @@ where
                 })
             }
             Effect::Discover(lease) => {
-                self.ask(patience, Input::Discover, async move {
+                self.ask(asking, Input::Discover, async move {
                     outbox.lanes(&lease).await
                 });
             }
-            Effect::Read(lease, lanes, now) => self.ask(patience, Input::Read, async move {
+            Effect::Read(lease, lanes, now) => self.ask(asking, Input::Read, async move {
                 let rows = outbox.due(&lease, &lanes, now).await;
                 reached(Failpoint::ReadAnswered);
                 rows
             }),
-            Effect::Settle(lease, settlements) => self.ask(patience, Input::Settle, async move {
+            Effect::Settle(lease, settlements) => self.ask(asking, Input::Settle, async move {
                 outbox.settle(&lease, &settlements).await
             }),
             Effect::Look(lease, lanes, is_all) => {
                 let asked = Arc::clone(&lanes);
                 self.ask(
-                    patience,
+                    asking,
                     move |result| Input::Look(asked, result),
                     async move {
                         let named: &[i64] = if is_all { &[] } else { &lanes };
@@ -231,38 +276,38 @@ where
             Effect::LetGo(lease, keys) => {
                 let asked = Arc::clone(&keys);
                 self.ask(
-                    patience,
+                    asking,
                     move |result| Input::LetGo(asked, result),
                     async move { outbox.let_go(&lease, &keys).await },
                 );
             }
             Effect::Transition(lease, transitions) => {
-                self.ask(patience, Input::Transition, async move {
+                self.ask(asking, Input::Transition, async move {
                     outbox.transition(&lease, &transitions).await
                 });
             }
-            Effect::WorkOff(lease, now) => self.ask(patience, Input::WorkOff, async move {
+            Effect::WorkOff(lease, now) => self.ask(asking, Input::WorkOff, async move {
                 outbox.work_off(&lease, now).await
             }),
             Effect::Tell(lease, routes, now) => {
                 let alerts = self.alerts.clone();
-                self.ask(patience, Input::Tell, async move {
+                self.ask(asking, Input::Tell, async move {
                     let find = |number| routes.find(number);
                     let is_heard = |about: &Subscription, cause| routes.is_heard(about, cause);
                     tell(&*outbox, &lease, &alerts, find, is_heard, now).await
                 });
             }
-            Effect::Weigh(lease, limit, now) => self.ask(patience, Input::Weigh, async move {
+            Effect::Weigh(lease, limit, now) => self.ask(asking, Input::Weigh, async move {
                 outbox.weigh(&lease, limit, now).await
             }),
-            Effect::AddMinutes(minutes) => self.ask(patience, Input::AddMinutes, async move {
+            Effect::AddMinutes(minutes) => self.ask(asking, Input::AddMinutes, async move {
                 outbox.add_minutes(&minutes).await
             }),
-            Effect::NoteDepth(at) => self.ask(patience, Input::NoteDepth, async move {
+            Effect::NoteDepth(at) => self.ask(asking, Input::NoteDepth, async move {
                 outbox.note_depth(at).await
             }),
             Effect::Forget(lease, retention, now) => {
-                self.ask(patience, Input::Forget, async move {
+                self.ask(asking, Input::Forget, async move {
                     let expired = outbox.expire(&lease, &retention, now).await;
                     // Neither waits for the other to be well.
                     let forgotten = outbox.forget(&retention, now).await;
@@ -279,19 +324,21 @@ where
                 });
             }
             Effect::Maintain(now) => {
-                self.ask(patience, Input::Maintain, async move {
+                self.ask(asking, Input::Maintain, async move {
                     outbox.maintain(now).await
                 });
             }
             Effect::Count(now) => {
-                self.ask(patience, Input::Count, async move {
-                    outbox.remaining(now).await
-                });
+                self.ask(
+                    asking,
+                    Input::Count,
+                    async move { outbox.remaining(now).await },
+                );
             }
             Effect::Release(lease, keep) => {
                 let asked = now();
                 self.ask(
-                    patience,
+                    asking,
                     move |result| Input::Release(asked, result),
                     async move { outbox.release(&lease, keep).await },
                 );
@@ -305,19 +352,26 @@ where
     /// its connection is given up, minutes later or never. That is a failure of the store, and so is a panic in it.
     fn ask<T: Send + 'static>(
         &mut self,
-        patience: Duration,
+        asking: Asking,
         input: impl FnOnce(Result<T, StoreError>) -> Input + Send + 'static,
         answer: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) {
+        let Asking { asked, patience } = asking;
+        let metrics = Arc::clone(&self.metrics);
         self.answers.spawn(async move {
+            let began = now();
             let answer = tokio::time::timeout(patience, unwinding(answer));
-            input(match answer.await {
+            let result = match answer.await {
                 Ok(Ok(result)) => result,
                 Ok(Err(panic)) => Err(StoreError::Database(message(panic).into())),
                 Err(_) => Err(StoreError::Database(
                     format!("no answer within {patience:?}").into(),
                 )),
-            })
+            };
+            if let Some(asked) = asked {
+                metrics.asked(asked, now().duration_since(began), result.is_err());
+            }
+            input(result)
         });
     }
 }

@@ -23,7 +23,7 @@ use tharsis_core::WorkerId;
 use tharsis_store::{Outbox, Remaining, Retention, StoreError};
 use tokio::sync::Notify;
 
-use crate::{Alerts, Client};
+use crate::{Alerts, Client, Metrics};
 use doing::{Doing, drive, now};
 pub use progress::Progress;
 use state::State;
@@ -48,6 +48,8 @@ pub struct Options {
     pub backlog_limit: Option<u64>,
     /// Is told what the run does, as it does it. Keep a clone to look at.
     pub progress: Arc<Progress>,
+    /// Counts what the run does, and whatever else it is handed to. Keep a clone to tell of.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Default for Options {
@@ -61,6 +63,7 @@ impl Default for Options {
             retention: Retention::default(),
             backlog_limit: None,
             progress: Arc::default(),
+            metrics: Arc::default(),
         }
     }
 }
@@ -132,7 +135,9 @@ pub async fn run<O: Outbox>(
     if let Err(error) = getrandom::fill(&mut seed) {
         tracing::warn!(%error, "no randomness for the jitter of retries");
     }
-    let doing = Doing::new(outbox, worker, send).telling(options.alerts.clone());
+    let doing = Doing::new(outbox, worker, send)
+        .telling(options.alerts.clone())
+        .counting(Arc::clone(&options.metrics));
     let state = State::new(options, u64::from_ne_bytes(seed), now());
     Ok(drive(state, doing, &wake, shutdown).await?)
 }

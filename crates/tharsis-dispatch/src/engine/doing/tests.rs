@@ -248,6 +248,15 @@ fn ok() -> Outcome {
     }
 }
 
+fn failed() -> Outcome {
+    Outcome {
+        code: "http_500".into(),
+        fault: Fault::Theirs,
+        status: Some(500),
+        ..ok()
+    }
+}
+
 async fn run<F: Future<Output = Outcome> + Send>(
     shared: &Arc<Shared>,
     options: &Options,
@@ -257,7 +266,7 @@ async fn run<F: Future<Output = Outcome> + Send>(
 ) -> Result<Summary, StoreError> {
     let worker = WorkerId::new(Timestamp::from_millis(1), [1; 10]);
     let state = State::new(options.clone(), 1, now());
-    let doing = Doing::new(Arc::clone(shared), worker, send);
+    let doing = Doing::new(Arc::clone(shared), worker, send).counting(Arc::clone(&options.metrics));
     drive(state, doing, wake, shutdown).await
 }
 
@@ -392,6 +401,70 @@ async fn an_outbox_that_another_process_owns_ends_the_run() {
             ..
         })
     ));
+    let failures = r#"tharsis_store_failures_total{operation="hold"}"#;
+    assert_eq!(options.metrics.figure(failures), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_run_does_is_counted_as_its_summary_says() {
+    let shared = Shared::new();
+    for owner in [1, 1, 2] {
+        shared.publish(owner);
+    }
+    let options = until_idle();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let send = move |_| {
+        let is_first = sent.fetch_add(1, Relaxed) == 0;
+        async move { if is_first { failed() } else { ok() } }
+    };
+    let summary = run(
+        &shared,
+        &options,
+        &Wake::default(),
+        send,
+        std::future::pending(),
+    )
+    .await
+    .expect("it ends by itself");
+    assert_eq!(
+        (summary.delivered, summary.retried, summary.ended),
+        (3, 1, 0)
+    );
+    for (series, figure) in [
+        (
+            r#"tharsis_attempts_total{profile="mars",outcome="http_2xx"}"#,
+            "3",
+        ),
+        (
+            r#"tharsis_attempts_total{profile="mars",outcome="http_5xx"}"#,
+            "1",
+        ),
+        ("tharsis_attempt_seconds_count", "4"),
+        (r#"tharsis_deliveries_ended_total{end="delivered"}"#, "3"),
+        (r#"tharsis_deliveries_ended_total{end="dead"}"#, "0"),
+        ("tharsis_retries_total", "1"),
+        ("tharsis_publish_to_receipt_seconds_count", "3"),
+        ("tharsis_settle_batch_size_sum", "4.0"),
+        (r#"tharsis_store_seconds_count{operation="release"}"#, "1"),
+        (r#"tharsis_store_failures_total{operation="settle"}"#, "0"),
+        ("tharsis_shards_taken_over_total", "64"),
+        ("tharsis_shards_lost_total", "0"),
+        ("tharsis_shards_owned", "0"),
+        ("tharsis_requests_in_flight", "0"),
+    ] {
+        assert_eq!(options.metrics.figure(series), figure, "{series}");
+    }
+    for (operation, counted) in [
+        ("settle", "tharsis_settle_batch_size_count"),
+        ("hold", "tharsis_lease_renewals_total"),
+    ] {
+        let asked = format!(r#"tharsis_store_seconds_count{{operation="{operation}"}}"#);
+        let (asked, counted) = (
+            options.metrics.figure(&asked),
+            options.metrics.figure(counted),
+        );
+        assert_eq!(asked, counted, "{operation}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

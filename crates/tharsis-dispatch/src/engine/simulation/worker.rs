@@ -69,6 +69,16 @@ fn a_store_that_fails_loses_nothing_and_doubles_nothing() {
             .values()
             .filter(|end| **end == End::Delivered);
         assert_eq!(summary.delivered, delivered.count() as u64);
+        for (series, figure) in [
+            (
+                r#"tharsis_deliveries_ended_total{end="delivered"}"#,
+                summary.delivered,
+            ),
+            ("tharsis_retries_total", summary.retried),
+        ] {
+            let counted = world.options.metrics.figure(series);
+            assert_eq!(counted, figure.to_string(), "{series}");
+        }
         for (event, publisher) in &world.published {
             for lane in 1..=4 {
                 if client(owner(lane)) == *publisher {

@@ -13,7 +13,7 @@ use super::{
     Trust,
 };
 use crate::engine::{
-    Until,
+    Options, Until,
     lanes::Pick,
     now::{Alarm, Now},
     routing::Routes,
@@ -54,8 +54,17 @@ impl State {
             None => self.go_on(now, &mut alarm, effects),
             Some(stopping) => self.wind_up(stopping, now, &mut alarm, effects),
         }
-        let in_flight = u64::try_from(self.lanes.in_flight()).unwrap_or(u64::MAX);
-        self.options.progress.in_flight.store(in_flight, Relaxed);
+        let in_flight = self.lanes.in_flight();
+        let Options {
+            progress, metrics, ..
+        } = &self.options;
+        let requests = u64::try_from(in_flight).unwrap_or(u64::MAX);
+        progress.in_flight.store(requests, Relaxed);
+        if !self.finished {
+            let lease = self.ownership.lease(now);
+            metrics.in_flight(in_flight);
+            metrics.owned(lease.map_or(0, |lease| lease.owned().count()));
+        }
         alarm.next()
     }
 
@@ -402,6 +411,8 @@ impl State {
 
     fn finish(&mut self, effects: &mut Vec<Effect>) {
         self.finished = true;
+        self.options.metrics.in_flight(0);
+        self.options.metrics.owned(0);
         effects.push(Effect::Finish);
     }
 }

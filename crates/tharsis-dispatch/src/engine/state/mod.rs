@@ -246,6 +246,8 @@ impl State {
             }
             StoreError::LeaseLost => {
                 warn!("the lease is lost: other workers have its shards, or had");
+                let lost = self.ownership.shards().unwrap_or_default();
+                self.options.metrics.lost(lost.count());
                 self.ownership.lose();
             }
             _ => {

@@ -64,12 +64,15 @@ impl State {
         let Some(lease) = self.answer(|does| &mut does.hold, result, now) else {
             return;
         };
+        let metrics = Arc::clone(&self.options.metrics);
+        metrics.renewed();
         let before = self.ownership.shards().unwrap_or_default();
         let kept = self.ownership.lease(now);
         let kept = kept.map_or(Shards::default(), |lease| lease.owned());
         let lost = before.without(lease.owned());
         if !lost.is_empty() {
             let shards = lost.count();
+            metrics.lost(shards);
             warn!(
                 shards,
                 "part of the lease is lost: other workers have these shards, or had"
@@ -82,7 +85,9 @@ impl State {
                 shards, surplus, "a lease of other shards"
             );
             self.read_all_again();
-            self.lanes.take_over(lease.owned().without(kept), now);
+            let new = lease.owned().without(kept);
+            metrics.took_over(new.count());
+            self.lanes.take_over(new, now);
             self.take_lanes(false, now);
         }
     }
@@ -158,6 +163,7 @@ impl State {
             self.options.progress.ended.fetch_add(ended, Relaxed);
             let clock = self.ownership.clock(now);
             for (subscription, end) in done.ended {
+                self.options.metrics.ended(end);
                 let routes = self.routes.as_deref();
                 if let Some(client) = routes.and_then(|routes| routes.client(subscription)) {
                     self.minutes.ended(client, end, clock);
@@ -245,6 +251,7 @@ impl State {
         let probe = self.lanes.answered(lane, &answer, moment);
         match result {
             Ok(outcome) => {
+                self.attempted(flight, &outcome);
                 // One for all of them, so that what failed together comes due together.
                 let after = After {
                     probe,
@@ -259,6 +266,7 @@ impl State {
             Err(why) if settling::is_ours(&why) => {
                 warn!(error = %why, "requests to a subscription cannot be signed");
                 let outcome = settling::unsigned(&why);
+                self.attempted(flight, &outcome);
                 let after = After {
                     probe,
                     jitter: self.random.jitter(),
@@ -281,6 +289,12 @@ impl State {
         }
     }
 
+    fn attempted(&self, flight: &Flight, outcome: &Outcome) {
+        let profile = &flight.target.subscription.settings.profile;
+        let deliveries = flight.deliveries();
+        self.options.metrics.attempted(profile, outcome, deliveries);
+    }
+
     /// What follows from an outcome for one delivery.
     fn judge(&mut self, flight: &Flight, due: &Due, outcome: Outcome, after: After) {
         let retry = &flight.target.subscription.settings.retry;
@@ -292,6 +306,10 @@ impl State {
         };
         let verdict = verdict(&outcome, retry, standing, now.clock, jitter);
         log(due, &outcome, verdict);
+        if verdict == Verdict::Delivered && due.position.replay == 0 {
+            let after = now.clock.since(due.id.event.at());
+            self.options.metrics.received(after);
+        }
         let settlement = match (verdict, outcome.fault) {
             // What is ours counts as no attempt, so this is an end without one.
             (Verdict::Expired, Fault::Ours) => settling::expired(due, now.clock),
@@ -322,8 +340,11 @@ impl State {
         };
         let (lanes, summary, load) = (&mut self.lanes, &mut self.summary, &mut self.does.load);
         let (minutes, routes) = (&mut self.minutes, self.routes.as_deref());
+        let metrics = &self.options.metrics;
         let before = *summary;
+        let mut rows = 0;
         self.settling.done(left_alone, |settlement, left_alone| {
+            rows += 1;
             let lane = settlement.position.subscription;
             // A success is recorded wherever its row has moved meanwhile.
             let success = settlement.fate == Fate::Ended(End::Delivered);
@@ -339,6 +360,9 @@ impl State {
             if let Some(client) = routes.and_then(|routes| routes.client(lane)) {
                 minutes.settled(client, settlement);
             }
+            if let Fate::Ended(end) = settlement.fate {
+                metrics.ended(end);
+            }
             match settlement.fate {
                 Fate::Ended(End::Delivered) => summary.delivered += 1,
                 Fate::Ended(_) => summary.ended += 1,
@@ -349,6 +373,8 @@ impl State {
                 }
             }
         });
+        metrics.settled(rows);
+        metrics.retried(summary.retried - before.retried);
         let progress = &self.options.progress;
         progress
             .delivered
