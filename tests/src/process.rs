@@ -175,6 +175,11 @@ impl Running {
         kill_process(self.pid(), Signal::TERM).expect("it is our child");
     }
 
+    /// Asks it to end, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        kill_process(self.pid(), Signal::INT).expect("it is our child");
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn finish(mut self, bound: Duration) -> Finished {

@@ -30,6 +30,7 @@ Examples:
   tharsis run                                       Deliver until Ctrl-C
   tharsis delivery list --status dead --since 1h    What was not delivered, and why?
   tharsis replay --status dead --since 1h           Send it again
+  tharsis tail --failed                             What fails at this moment?
   tharsis why EVENT                                 To whom it went, to whom not, and what holds it
   tharsis doctor                                    Is everything as it should be?
 
@@ -259,6 +260,7 @@ pub(crate) enum Command {
     EventType(commands::event_type::Command),
     #[command(subcommand)]
     Delivery(commands::delivery::Command),
+    Tail(commands::tail::Options),
     #[command(subcommand)]
     Campaign(commands::campaign::Command),
     #[command(subcommand)]

@@ -58,7 +58,7 @@ pub use random::Random;
 pub(crate) use registry::Replaced;
 pub use registry::{
     Anew, AttemptRecord, CommandAccepted, DeliveryDetail, DeliveryFilter, DeliveryRow, EventRecord,
-    Page, Refusal, Registry, Removed, Status,
+    Page, Refusal, Registry, Removed, Settled, SettledAttempt, Status,
 };
 pub use replay::{Replay, ReplayChoice, ReplayDraft, ReplayKey, ReplayState, Tally};
 pub use retention::{Forgotten, Outlived, Retention};

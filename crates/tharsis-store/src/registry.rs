@@ -1,4 +1,4 @@
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
 use tharsis_core::{
@@ -142,6 +142,20 @@ pub trait Registry: Send + Sync + 'static {
         &self,
         id: DeliveryId,
     ) -> impl Future<Output = Result<DeliveryDetail, StoreError>> + Send;
+
+    /// The latest attempts of deliveries that match, of those that were settled since then, in the order in which they were;
+    /// and how many there are before them. An attempt is settled when it is over: it may have begun before. Of
+    /// [`DeliveryFilter::status`] an attempt has the end that came with it, else `retrying`.
+    ///
+    /// It is for those who follow: what was settled an instant ago may be seen a while later, and an end without a request
+    /// takes the place of an earlier one. On SQLite of the successes at the first attempt only those are found that are among
+    /// the some thousand attempts of the newest events; all else is, however old its event.
+    fn settled<'a>(
+        &'a self,
+        filter: &'a DeliveryFilter,
+        since: Timestamp,
+        limit: u32,
+    ) -> impl Future<Output = Result<Settled, StoreError>> + Send;
 
     /// What its receiver has been through, newest first, at most 100 transitions of the last 90 days.
     fn transitions(
@@ -534,6 +548,45 @@ pub struct AttemptRecord {
     pub end: Option<End>,
     /// When the next attempt was due.
     pub due_at: Option<Timestamp>,
+}
+
+/// One attempt of many deliveries' with what it was for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SettledAttempt {
+    /// Of its delivery.
+    pub id: DeliveryId,
+    /// Of its event.
+    pub event_type: String,
+    /// Of its event.
+    pub client: ClientId,
+    /// Of its event.
+    pub campaign: Option<String>,
+    /// The name of its subscription.
+    pub subscription_name: String,
+    /// What was done and what came of it.
+    pub record: AttemptRecord,
+}
+
+impl SettledAttempt {
+    /// When it was over.
+    pub fn settled_at(&self) -> Timestamp {
+        self.record.attempt.at + self.record.attempt.duration
+    }
+}
+
+/// What was settled lately.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settled {
+    /// The latest, in the order in which they were settled.
+    pub items: Vec<SettledAttempt>,
+    /// How many there are before them.
+    pub left_out: u64,
+}
+
+/// How long before it was settled an attempt may have begun where no request may take longer than so many milliseconds.
+pub(crate) fn begun_before(longest_ms: i64) -> Duration {
+    const MORE: Duration = Duration::from_secs(5);
+    Duration::from_millis(longest_ms.unsigned_abs()) + MORE
 }
 
 /// A delivery with its attempts, oldest first.

@@ -24,6 +24,7 @@ mod search;
 pub(crate) mod secret;
 pub(crate) mod serve;
 pub(crate) mod subscription;
+pub(crate) mod tail;
 pub(crate) mod token;
 pub(crate) mod verify;
 pub(crate) mod why;
@@ -188,6 +189,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Exit, Fai
         Command::EventType(command) => event_type::run(context, &command),
         Command::Outcome(command) => outcome::run(context, &command),
         Command::Delivery(command) => delivery::run(context, command).await,
+        Command::Tail(options) => tail::run(context, &options).await,
         Command::Audit(command) => audit::run(context, &command).await,
         Command::Alert(command) => alert::run(context, &command).await,
         Command::Campaign(command) => campaign::run(context, command).await,

@@ -434,7 +434,7 @@ pub(super) async fn published_at(
 }
 
 /// The short numbers of these subscriptions, also of removed ones; `None` where there is no such restriction.
-async fn numbers(
+pub(super) async fn numbers(
     conn: &mut PgConnection,
     subscriptions: &[SubscriptionId],
 ) -> Result<Option<Vec<i64>>, StoreError> {
@@ -449,7 +449,7 @@ async fn numbers(
     Ok(Some(numbers))
 }
 
-fn some<T>(values: impl IntoIterator<Item = T>) -> Option<Vec<T>> {
+pub(super) fn some<T>(values: impl IntoIterator<Item = T>) -> Option<Vec<T>> {
     Some(values.into_iter().collect()).filter(|values: &Vec<T>| !values.is_empty())
 }
 

@@ -249,7 +249,8 @@ const ATTEMPTS_OF_ALL: &str = "
     WHERE a.event = $1
     ORDER BY a.subscription, coalesce(a.after, a.number), a.number = 0";
 
-struct AttemptRow(AttemptRecord);
+/// The first nine columns of a row.
+pub(super) struct AttemptRow(pub(super) AttemptRecord);
 
 impl<'r> FromRow<'r, PgRow> for AttemptRow {
     fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {

@@ -59,6 +59,7 @@ mod replay;
 mod retention;
 mod route;
 mod settle;
+mod settled;
 mod share;
 mod subscription;
 mod survey;

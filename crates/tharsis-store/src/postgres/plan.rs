@@ -32,7 +32,7 @@ use tracing::{
 };
 
 use self::schema::Schema;
-use super::{PostgresStore, campaign, filter, history, unfinished};
+use super::{PostgresStore, campaign, filter, history, settled, unfinished};
 use crate::order::LET_GO;
 use crate::{
     Attempt, Campaign, DeliveryFilter, Due, Fate, LaneRead, Lease, Outbox, Pointer, Registry,
@@ -376,6 +376,21 @@ impl World {
         }
     }
 
+    /// What was settled later than all that lies there, once pages are summed up, as autovacuum does it.
+    async fn follow(&mut self) {
+        let sum_up = "SELECT brin_summarize_new_values(c.oid)
+             FROM pg_class c
+             JOIN pg_am a ON a.oid = c.relam
+             WHERE a.amname = 'brin' AND c.relkind = 'i' AND c.relnamespace = current_schema::regnamespace";
+        run(&mut self.conn, sum_up).await;
+        let later = self.now + Duration::from_secs(60 * 60);
+        let any = DeliveryFilter::default();
+        let read = self.store.settled(&any, later, 100);
+        let (found, plans) = self.said.during(read).await;
+        assert_eq!(found.expect("read").items, []);
+        check(&plans, settled::SETTLED, 100);
+    }
+
     /// What is of no campaign, or of another one, is not looked at.
     async fn campaign(&self) {
         let none = Campaign {
@@ -610,6 +625,7 @@ async fn holds(mode: &str) {
     for n in 3..6 {
         world.round(n).await;
     }
+    world.follow().await;
     drop(world.store);
     drop(world.schema);
 }

@@ -18,8 +18,8 @@ use super::{
     connect::Write,
     erasure,
     error::explain,
-    health, history, key, minute, owner, partition, release, replay, retention, subscription,
-    survey, token, unfinished,
+    health, history, key, minute, owner, partition, release, replay, retention, settled,
+    subscription, survey, token, unfinished,
     value::{Instant, expect_changed},
     whereabouts,
 };
@@ -27,7 +27,7 @@ use crate::{
     AlertRecord, Anew, AuditRecord, By, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
     DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, KeyRecord, KeyRotated, Minute,
     Outlived, Page, Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention,
-    Stop, StopState, StoreError, Survey, Tally, TokenDraft, TokenRecord, TransitionRecord,
+    Settled, Stop, StopState, StoreError, Survey, Tally, TokenDraft, TokenRecord, TransitionRecord,
     Unfinished, Whereabouts,
     audit::Deed,
     failpoint,
@@ -375,6 +375,15 @@ impl Registry for PostgresStore {
 
     async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, StoreError> {
         history::delivery(self, id).await
+    }
+
+    async fn settled(
+        &self,
+        filter: &DeliveryFilter,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Settled, StoreError> {
+        settled::settled(self, filter, since, limit).await
     }
 
     async fn transitions(&self, id: SubscriptionId) -> Result<Vec<TransitionRecord>, StoreError> {

@@ -398,7 +398,7 @@ pub(super) async fn published_at(
 }
 
 /// The short numbers of these subscriptions, also of removed ones; `None` where there is no such restriction.
-async fn numbers(
+pub(super) async fn numbers(
     conn: &mut SqliteConnection,
     subscriptions: &[SubscriptionId],
 ) -> Result<Option<String>, StoreError> {
@@ -420,7 +420,7 @@ async fn numbers(
     json(&numbers).map(Some)
 }
 
-fn some_json<T: Serialize>(values: &[T]) -> Result<Option<String>, StoreError> {
+pub(super) fn some_json<T: Serialize>(values: &[T]) -> Result<Option<String>, StoreError> {
     (!values.is_empty()).then(|| json(&values)).transpose()
 }
 

@@ -76,6 +76,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "minute",
         sql: include_str!("../../migrations/sqlite/0013_minute.sql"),
     },
+    Migration {
+        version: 14,
+        name: "settled",
+        sql: include_str!("../../migrations/sqlite/0014_settled.sql"),
+    },
 ];
 
 struct Migration {

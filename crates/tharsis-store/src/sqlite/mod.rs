@@ -56,6 +56,7 @@ mod replay;
 mod retention;
 mod route;
 mod settle;
+mod settled;
 mod subscription;
 mod survey;
 mod token;

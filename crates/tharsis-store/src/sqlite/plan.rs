@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{
     SqliteStore, campaign, command, due, filter, history, minute, order, publish, replay,
-    retention, route, settle, survey, token, unfinished, whereabouts,
+    retention, route, settle, settled, survey, token, unfinished, whereabouts,
 };
 
 /// Table-valued functions over an argument are walked, that is what they are for; so are subqueries of what was read.
@@ -212,4 +212,16 @@ async fn lists_come_in_order_without_sorting() {
         })
         .count();
     assert_eq!(sorts, of_one, "{plan:#?}");
+}
+
+/// Of the attempts only the end is read, and of what is not plain an index of its own. `k` is what was found there.
+#[tokio::test]
+async fn what_was_settled_lately_is_found_without_a_walk() {
+    let (store, _folder) = open().await;
+    for statement in [settled::SETTLED, settled::COUNT] {
+        let plan = plan(&store, statement).await;
+        let step = "SEARCH tharsis_attempt USING INDEX tharsis_attempt_notable (at>?)";
+        assert!(plan.iter().any(|s| s == step), "{plan:#?}");
+        assert_eq!(walked(&plan), ["tharsis_attempt", "k"], "{plan:#?}");
+    }
 }

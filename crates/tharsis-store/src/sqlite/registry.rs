@@ -12,7 +12,7 @@ use tharsis_core::{
 
 use super::{
     SqliteStore, alert, audit, campaign, command, erasure, health, history, key, minute, release,
-    replay, retention, subscription, survey, token, unfinished,
+    replay, retention, settled, subscription, survey, token, unfinished,
     value::{blob, expect_changed, json},
     whereabouts,
     write::{Write, result_code},
@@ -21,7 +21,7 @@ use crate::{
     AlertRecord, Anew, AuditRecord, By, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
     DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, KeyRecord, KeyRotated, Minute,
     Outlived, Page, Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention,
-    Stop, StopState, StoreError, Survey, Tally, TokenDraft, TokenRecord, TransitionRecord,
+    Settled, Stop, StopState, StoreError, Survey, Tally, TokenDraft, TokenRecord, TransitionRecord,
     Unfinished, Whereabouts,
     audit::Deed,
     failpoint,
@@ -363,6 +363,15 @@ impl Registry for SqliteStore {
 
     async fn delivery(&self, id: DeliveryId) -> Result<DeliveryDetail, StoreError> {
         history::delivery(self, id).await
+    }
+
+    async fn settled(
+        &self,
+        filter: &DeliveryFilter,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Settled, StoreError> {
+        settled::settled(self, filter, since, limit).await
     }
 
     async fn transitions(&self, id: SubscriptionId) -> Result<Vec<TransitionRecord>, StoreError> {

@@ -23,9 +23,9 @@ use crate::{
     CommandAccepted, Deed, DeliveryDetail, DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord,
     Forgotten, KeyRecord, KeyRotated, LaneRead, Lease, LetGo, Minute, Outbox, Outlived, Page,
     Pending, Pointers, Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice,
-    ReplayDraft, Retention, Routed, Rows, Settlement, Shards, Snapshot, Stop, StoreError, Survey,
-    Tally, Telling, TokenDraft, TokenRecord, Transition, TransitionRecord, Unfinished, Whereabouts,
-    WorkedOff,
+    ReplayDraft, Retention, Routed, Rows, Settled, Settlement, Shards, Snapshot, Stop, StoreError,
+    Survey, Tally, Telling, TokenDraft, TokenRecord, Transition, TransitionRecord, Unfinished,
+    Whereabouts, WorkedOff,
 };
 
 /// Asks the one it is.
@@ -116,6 +116,7 @@ impl Registry for Store {
         fn count(filter: &'a DeliveryFilter) -> u64;
         fn unfinished(client: Option<ClientId>, subscription: Option<SubscriptionId>, most: u64) -> Unfinished;
         fn delivery(id: DeliveryId) -> DeliveryDetail;
+        fn settled(filter: &'a DeliveryFilter, since: Timestamp, limit: u32) -> Settled;
         fn transitions(id: SubscriptionId) -> Vec<TransitionRecord>;
         fn alerts(client: Option<ClientId>) -> Vec<AlertRecord>;
         fn tally(choice: &'a ReplayChoice, looked: Option<usize>) -> Tally;

@@ -1,5 +1,5 @@
-use tharsis_core::{ClientId, EventId, SubscriptionId, delivery::End};
-use tharsis_store::{DeliveryFilter, Registry, Status, Unfinished};
+use tharsis_core::{ClientId, EventId, SubscriptionId, Timestamp, delivery::End};
+use tharsis_store::{DeliveryFilter, Registry, Settled, SettledAttempt, Status, Unfinished};
 
 use crate::harness::{House, Store, add, client, code, enveloped, event, seconds};
 
@@ -433,4 +433,109 @@ pub(crate) async fn an_event_shows_its_deliveries(store: Store) {
         code(house.store.event(EventId::new(house.now, [3; 10])).await),
         "no event"
     );
+}
+
+impl House {
+    async fn settled_since(&self, filter: &DeliveryFilter, since: Timestamp) -> Settled {
+        let found = self.store.settled(filter, since, 1_000).await;
+        found.expect("read")
+    }
+}
+
+pub(crate) async fn attempts_come_in_the_order_in_which_they_were_settled(store: Store) {
+    let house = mixed(store).await;
+    let before = house.now - seconds(1);
+    let any = DeliveryFilter::default();
+    // Of an event that is not new any more, and one that took its time.
+    let due = house.due(&house.ours, house.now + seconds(60)).await;
+    let again = due.iter().find(|due| due.attempts == 1).expect("a retry");
+    let fresh = due.iter().find(|due| due.attempts == 0).expect("a new one");
+    let mut slow = house.ended(fresh, End::Delivered);
+    if let Some(attempt) = &mut slow.attempt {
+        attempt.duration = seconds(3);
+    }
+    house.settle(&[house.ended(again, End::Dead), slow]).await;
+
+    let all = house.settled_since(&any, before).await;
+    assert_eq!((all.items.len(), all.left_out), (12, 0));
+    assert!(all.items.is_sorted_by_key(SettledAttempt::settled_at));
+    let last = |found: &Settled| {
+        let items = found.items.iter().rev();
+        items.take(2).map(|one| one.id).collect::<Vec<_>>()
+    };
+    assert_eq!(last(&all), [fresh.id, again.id]);
+    let (retry, slowest) = (&all.items[10], &all.items[11]);
+    let took = retry.record.attempt.duration;
+    assert_eq!(retry.settled_at(), house.now + seconds(2) + took);
+    assert_eq!(retry.record.end, Some(End::Dead));
+    assert_eq!(
+        (
+            retry.record.attempt.number,
+            retry.subscription_name.as_str()
+        ),
+        (2, "ours")
+    );
+    let told = house.store.delivery(fresh.id).await.expect("a delivery");
+    assert_eq!(told.attempts, [slowest.record.clone()]);
+
+    // The latest of them, and how many there are before.
+    let few = house.store.settled(&any, before, 2).await.expect("read");
+    assert_eq!((few.items.len(), few.left_out), (2, 10));
+    assert_eq!(last(&few), last(&all));
+
+    // By when they were settled, not by when they began.
+    let late = house.settled_since(&any, house.now + seconds(2)).await;
+    assert_eq!(last(&late), last(&all));
+    assert_eq!(late.items.len(), 2);
+    let latest = house.settled_since(&any, house.now + seconds(4)).await;
+    assert_eq!((latest.items.len(), latest.left_out), (1, 0));
+    let none = house.settled_since(&any, house.now + seconds(5)).await;
+    assert_eq!((none.items.len(), none.left_out), (0, 0));
+}
+
+pub(crate) async fn what_was_settled_is_filtered_as_lists_are(store: Store) {
+    let house = mixed(store).await;
+    let before = house.now - seconds(1);
+    let count = async |change: &dyn Fn(&mut DeliveryFilter)| {
+        let mut filter = DeliveryFilter::default();
+        change(&mut filter);
+        house.settled_since(&filter, before).await.items.len()
+    };
+    assert_eq!(count(&|_| {}).await, 10);
+    for (status, found) in [
+        (Status::Ended(End::Delivered), 7),
+        (Status::Ended(End::Dead), 1),
+        (Status::Ended(End::Cancelled), 1),
+        (Status::Ended(End::Expired), 0),
+        (Status::Retrying, 1),
+        (Status::Pending, 0),
+    ] {
+        let counted = count(&|filter| filter.status = vec![status]).await;
+        assert_eq!(counted, found, "{status:?}");
+    }
+    for (of, subscription, found) in [(1, &house.ours, 4), (2, &house.theirs, 6)] {
+        assert_eq!(count(&|f| f.client = Some(client(of))).await, found);
+        assert_eq!(
+            count(&|f| f.subscription = vec![subscription.id]).await,
+            found
+        );
+        let mut filter = DeliveryFilter::default();
+        filter.client = Some(client(of));
+        let its = house.settled_since(&filter, before).await;
+        assert!(its.items.iter().all(|one| one.client == client(of)));
+    }
+    assert_eq!(count(&|f| f.client = Some(client(9))).await, 0);
+    assert_eq!(count(&|f| f.campaign = Some("spring".to_owned())).await, 6);
+    assert_eq!(
+        count(&|f| f.event_type = vec!["ticket".to_owned()]).await,
+        10
+    );
+    assert_eq!(count(&|f| f.event_type = vec!["other".to_owned()]).await, 0);
+    let any = DeliveryFilter::default();
+    let one = house.settled_since(&any, before).await.items.remove(0);
+    assert_eq!(count(&|f| f.event = Some(one.id.event)).await, 1);
+    let tomorrow = house.now + seconds(86_400);
+    assert_eq!(count(&|f| f.since = Some(tomorrow)).await, 0);
+    assert_eq!(count(&|f| f.until = Some(tomorrow)).await, 10);
+    assert_eq!(count(&|f| f.ended_since = Some(tomorrow)).await, 0);
 }

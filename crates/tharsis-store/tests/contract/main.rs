@@ -148,6 +148,8 @@ macro_rules! every_story {
                 cursors_are_checked,
                 a_delivery_shows_its_attempts,
                 an_event_shows_its_deliveries,
+                attempts_come_in_the_order_in_which_they_were_settled,
+                what_was_settled_is_filtered_as_lists_are,
             }
             replaying {
                 chosen_deliveries_become_due_again,
