@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tharsis::{
     ClientId, DeliveryId, Registry as _, ReplayId, Timestamp,
     delivery::End,
-    store::{By, DeliveryFilter, Minute, ReplayChoice, ReplayDraft, Status, TokenDraft},
+    store::{By, DeliveryFilter, Figures, ReplayChoice, ReplayDraft, Status, TokenDraft, Traffic},
     system_now,
     token::{Grant, Role as TokenRole, Token},
 };
@@ -235,14 +235,29 @@ fn token(n: u8) -> Token {
 
 /// Figures of the day, as workers would have counted them.
 async fn count_minutes(store: &Store, now: Timestamp) -> anyhow::Result<()> {
-    let began = |n: u32| Minute::start(now) - MINUTE * n;
-    let mut counted: Vec<(ClientId, Minute)> = Vec::new();
+    let began = |n: u32| Traffic::start_of_minute(now) - MINUTE * n;
+    let mut counted: Vec<(ClientId, Traffic)> = Vec::new();
     for client in CLIENTS {
         let client: ClientId = client.parse()?;
-        counted.extend((0..MINUTES).map(|n| (client, minute(began(n)))));
+        counted.extend((0..MINUTES).map(|n| (client, counted_in(Traffic::minute(began(n))))));
     }
     for some in counted.chunks(500) {
-        store.add_minutes(some).await?;
+        let figures = Figures {
+            minutes: some.to_vec(),
+            ..Figures::default()
+        };
+        store.add_figures(&figures).await?;
+    }
+    let snapshot = store.snapshot().await?;
+    for (subscription, _) in snapshot.targets {
+        let quarters = (0..MINUTES).step_by(15);
+        let figures = Figures {
+            quarters: (quarters.map(|n| counted_in(Traffic::quarter(began(n)))))
+                .map(|quarter| (subscription, quarter))
+                .collect(),
+            ..Figures::default()
+        };
+        store.add_figures(&figures).await?;
     }
     // To look how much waits takes longer.
     for n in (0..MINUTES).step_by(10) {
@@ -252,17 +267,16 @@ async fn count_minutes(store: &Store, now: Timestamp) -> anyhow::Result<()> {
 }
 
 /// One attempt in a hundred failed, and was its delivery's last.
-fn minute(at: Timestamp) -> Minute {
-    let mut minute = Minute::of(at);
+fn counted_in(mut traffic: Traffic) -> Traffic {
     for n in 0..ATTEMPTS {
         let is_delivered = !n.is_multiple_of(100);
-        minute.attempted(Duration::from_millis(n), is_delivered);
-        minute.ended(match is_delivered {
+        traffic.attempted(Duration::from_millis(n), is_delivered);
+        traffic.ended(match is_delivered {
             true => End::Delivered,
             false => End::Dead,
         });
     }
-    minute
+    traffic
 }
 
 #[cfg(test)]

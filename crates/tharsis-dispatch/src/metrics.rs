@@ -387,7 +387,7 @@ asked! {
     Transition "transition",
     WorkOff "work_off",
     Weigh "weigh",
-    AddMinutes "add_minutes",
+    AddFigures "add_figures",
     NoteDepth "note_depth",
     Forget "forget",
     Maintain "maintain",

@@ -142,6 +142,10 @@ failpoints! {
     BacklogWritten = "backlog.written",
     /// And that is committed.
     BacklogCommitted = "backlog.committed",
+    /// What was counted is added to the figures.
+    FiguresWritten = "figures.written",
+    /// And that is committed.
+    FiguresCommitted = "figures.committed",
     /// A chunk of what is kept no longer is gone, or has ended.
     RetentionWritten = "retention.written",
     /// And that is committed.
@@ -172,6 +176,7 @@ pub(crate) const ALERT: Commit = [Failpoint::AlertWritten, Failpoint::AlertCommi
 pub(crate) const COMMAND: Commit = [Failpoint::CommandWritten, Failpoint::CommandCommitted];
 pub(crate) const REPLAY: Commit = [Failpoint::ReplayWritten, Failpoint::ReplayCommitted];
 pub(crate) const BACKLOG: Commit = [Failpoint::BacklogWritten, Failpoint::BacklogCommitted];
+pub(crate) const FIGURES: Commit = [Failpoint::FiguresWritten, Failpoint::FiguresCommitted];
 pub(crate) const RETENTION: Commit = [Failpoint::RetentionWritten, Failpoint::RetentionCommitted];
 pub(crate) const PARTITION: Commit = [Failpoint::PartitionWritten, Failpoint::PartitionCommitted];
 

@@ -47,7 +47,7 @@ pub use erasure::Erased;
 pub use error::StoreError;
 pub use health::{Transition, TransitionRecord};
 pub use key::{KeyRecord, KeyRotated, KeyState};
-pub use minute::{Depth, Latency, Minute};
+pub use minute::{Depth, Figures, Latency, Traffic};
 pub use order::{Blocked, LetGo};
 pub use outbox::{
     ASIDE, Attempt, Changed, Due, Fate, KEPT, LaneRead, Lease, Named, Outbox, PARKED, Pending,

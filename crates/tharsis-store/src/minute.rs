@@ -1,8 +1,9 @@
-//! Figures of each minute, as workers count them, and how much waited then.
+//! Figures over time, as workers count them: of clients by the minute, of subscriptions by the quarter of an hour; and how much
+//! waited in each minute.
 
 use std::{ops::Range, time::Duration};
 
-use tharsis_core::{Timestamp, delivery::End};
+use tharsis_core::{ClientId, Timestamp, delivery::End};
 
 /// How long figures are kept, whatever the [retention](crate::Retention).
 const KEPT: Duration = Duration::from_secs(48 * 60 * 60);
@@ -25,14 +26,15 @@ pub(crate) fn not_kept(now: Timestamp) -> [Range<Timestamp>; 2] {
     ]
 }
 
-const MILLIS: i64 = 60_000;
+const MINUTE: i64 = 60_000;
+const QUARTER: i64 = 15 * MINUTE;
 
 /// How many columns are counted: six, and those of the latency.
 pub(crate) const COLUMNS: usize = 6 + BUCKETS;
 
 const BUCKETS: usize = Latency::BOUNDS.len() + 1;
 
-/// A piece of a statement for each column that is counted, in the order of [`Minute::counts`], with commas between them.
+/// A piece of a statement for each column that is counted, in the order of [`Traffic::counts`], with commas between them.
 macro_rules! each_count {
     ($piece:ident) => {
         concat!(
@@ -82,9 +84,10 @@ macro_rules! each_count {
 }
 pub(crate) use each_count;
 
-/// What workers did in one minute, for one client or for several. What commands and retention end is not among it.
+/// What workers did in a minute for clients, or in a quarter of an hour for a subscription. What commands and retention end is
+/// not among it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Minute {
+pub struct Traffic {
     /// When it began.
     pub at: Timestamp,
     /// Attempts that were over in it.
@@ -103,19 +106,31 @@ pub struct Minute {
     pub latency: Latency,
 }
 
-impl Minute {
-    /// The one that this instant lies in, with nothing counted.
-    pub fn of(at: Timestamp) -> Self {
+impl Traffic {
+    /// Of the minute that this instant lies in, with nothing counted.
+    pub fn minute(at: Timestamp) -> Self {
         Self {
-            at: Self::start(at),
+            at: Self::start_of_minute(at),
+            ..Self::default()
+        }
+    }
+
+    /// Of the quarter of an hour that this instant lies in, with nothing counted.
+    pub fn quarter(at: Timestamp) -> Self {
+        Self {
+            at: Self::start_of_quarter(at),
             ..Self::default()
         }
     }
 
     /// When the minute began that this instant lies in.
-    pub fn start(at: Timestamp) -> Timestamp {
-        let millis = at.as_millis();
-        Timestamp::from_millis(millis.saturating_sub(millis.rem_euclid(MILLIS)))
+    pub fn start_of_minute(at: Timestamp) -> Timestamp {
+        start(at, MINUTE)
+    }
+
+    /// When the quarter of an hour began that this instant lies in.
+    pub fn start_of_quarter(at: Timestamp) -> Timestamp {
+        start(at, QUARTER)
     }
 
     /// Counts an attempt that took so long.
@@ -192,6 +207,20 @@ impl Minute {
             latency: Latency { counts: latency },
         }
     }
+}
+
+fn start(at: Timestamp, span: i64) -> Timestamp {
+    let millis = at.as_millis();
+    Timestamp::from_millis(millis.saturating_sub(millis.rem_euclid(span)))
+}
+
+/// What is added to the figures at once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// What was done for clients, each minute of a client once.
+    pub minutes: Vec<(ClientId, Traffic)>,
+    /// What was done for subscriptions, known by their numbers, each quarter of an hour of a subscription once.
+    pub quarters: Vec<(i64, Traffic)>,
 }
 
 /// How many took how long.
@@ -301,8 +330,8 @@ mod tests {
     }
 
     #[test]
-    fn minutes_are_added_and_come_back_from_their_columns() {
-        let mut minute = Minute::of(Timestamp::from_millis(125_000));
+    fn figures_are_added_and_come_back_from_their_columns() {
+        let mut minute = Traffic::minute(Timestamp::from_millis(125_000));
         assert_eq!(minute.at, Timestamp::from_millis(120_000));
         minute.attempted(Duration::from_millis(3), true);
         minute.attempted(Duration::from_secs(60), true);
@@ -313,7 +342,7 @@ mod tests {
         let ended = minute.clone();
         minute.ended(End::Cancelled);
         assert_eq!(minute, ended);
-        assert_eq!(Minute::counted(minute.at, minute.counts()), minute);
+        assert_eq!(Traffic::counted(minute.at, minute.counts()), minute);
 
         let mut twice = minute.clone();
         twice.merge(&minute);
@@ -324,7 +353,16 @@ mod tests {
 
     #[test]
     fn a_minute_before_the_epoch_begins_before_it() {
-        let at = Minute::start(Timestamp::from_millis(-1));
+        let at = Traffic::start_of_minute(Timestamp::from_millis(-1));
         assert_eq!(at, Timestamp::from_millis(-60_000));
+    }
+
+    #[test]
+    fn a_quarter_of_an_hour_begins_four_times_an_hour() {
+        let began = |minute: i64| {
+            let quarter = Traffic::quarter(Timestamp::from_millis(minute * 60_000 + 59_999));
+            quarter.at.as_millis() / 60_000
+        };
+        assert_eq!([0, 14, 15, 59, 60].map(began), [0, 0, 15, 45, 60]);
     }
 }

@@ -11,7 +11,7 @@ use tharsis_core::{
 };
 
 use crate::{
-    Blocked, Claim, Claimed, Forgotten, LetGo, Minute, Retention, Stop, StoreError, Telling,
+    Blocked, Claim, Claimed, Figures, Forgotten, LetGo, Retention, Stop, StoreError, Telling,
     Transition,
 };
 
@@ -623,12 +623,12 @@ pub trait Outbox: Send + Sync + 'static {
     /// forgotten that have signed no more for a day. Asked when a run begins and once an hour; several workers may be at it.
     fn maintain(&self, now: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Adds what was counted to the figures of these minutes, each of a client once, in one transaction: some hundreds at most.
-    /// Where an answer was lost, some may be counted twice or not at all; what a worker has not added when it is killed is not
-    /// counted, nor is what is of a client without a subscription: it was erased. They are kept for 48 hours.
-    fn add_minutes<'a>(
+    /// Adds what was counted to the figures, in one transaction: some hundreds of each at most. Where an answer was lost, some
+    /// may be counted twice or not at all; what a worker has not added when it is killed is not counted, nor is what is of a
+    /// client without a subscription, for it was erased, or of a subscription that was removed. They are kept for 48 hours.
+    fn add_figures<'a>(
         &'a self,
-        minutes: &'a [(ClientId, Minute)],
+        figures: &'a Figures,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Looks how much waits, and notes it for the minute that began then, unless somebody has. Where the database has much else

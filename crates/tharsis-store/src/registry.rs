@@ -12,8 +12,9 @@ use tharsis_core::{
 
 use crate::{
     AlertRecord, Attempt, AuditRecord, By, Campaign, CampaignReport, Deed, Depth, Erased,
-    KeyRecord, KeyRotated, Minute, Outlived, Replay, ReplayChoice, ReplayDraft, Retention, Stop,
-    StoreError, Survey, Tally, TokenDraft, TokenRecord, TransitionRecord, Unfinished, Whereabouts,
+    KeyRecord, KeyRotated, Outlived, Replay, ReplayChoice, ReplayDraft, Retention, Stop,
+    StoreError, Survey, Tally, TokenDraft, TokenRecord, Traffic, TransitionRecord, Unfinished,
+    Whereabouts,
 };
 
 /// What people ask for: subscriptions and their secrets, the history, commands to the owner, and who may ask.
@@ -327,7 +328,15 @@ pub trait Registry: Send + Sync + 'static {
         &self,
         client: Option<ClientId>,
         since: Timestamp,
-    ) -> impl Future<Output = Result<Vec<Minute>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Traffic>, StoreError>> + Send;
+
+    /// What workers did for a subscription in each quarter of an hour that began from then on and in which they did something,
+    /// oldest first. Gone where it was removed, and kept for 48 hours; the last seconds are not in it yet.
+    fn quarters(
+        &self,
+        id: SubscriptionId,
+        since: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Traffic>, StoreError>> + Send;
 
     /// How much waited in each minute from then on in which a worker was there, oldest first. Kept for 48 hours.
     fn depths(

@@ -5,6 +5,7 @@ mod campaigns;
 mod doors;
 mod edit;
 mod inert;
+mod lately;
 mod live;
 mod replay;
 mod settings;

@@ -9,6 +9,7 @@ mod backlog;
 mod commands;
 mod days;
 mod deliver;
+mod figures;
 mod full;
 mod health;
 mod keys;

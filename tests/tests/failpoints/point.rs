@@ -21,6 +21,7 @@ pub(crate) enum Story {
     Days,
     Retention,
     Backlog,
+    Figures,
 }
 
 /// What was under way, once the process has died.
@@ -99,6 +100,8 @@ fn place(point: Failpoint) -> (Story, &'static [Database], Leaves) {
         F::ReplayCommitted => (Story::Replay, BOTH, Done),
         F::BacklogWritten => (Story::Backlog, BOTH, Nothing),
         F::BacklogCommitted => (Story::Backlog, BOTH, Done),
+        F::FiguresWritten => (Story::Figures, BOTH, Nothing),
+        F::FiguresCommitted => (Story::Figures, BOTH, Done),
         F::RetentionWritten => (Story::Retention, BOTH, Nothing),
         F::RetentionCommitted => (Story::Retention, BOTH, Done),
         F::PartitionWritten => (Story::Days, POSTGRES, Nothing),

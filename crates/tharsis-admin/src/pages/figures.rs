@@ -1,10 +1,11 @@
-//! What went on, in equal slots of time: several minutes are one where a chart or a table has no more room.
+//! What went on, in equal slots of time: several minutes, or quarters of an hour, are one where a chart or a table has no more
+//! room.
 
 use std::time::Duration;
 
 use tharsis::{
     Timestamp,
-    store::{Depth, Latency, Minute, Status},
+    store::{Depth, Latency, Status, Traffic},
 };
 
 /// So many unfinished deliveries are counted at most: what takes some hundredths of a second.
@@ -16,10 +17,10 @@ pub(crate) struct Figures {
     /// There may be more that is unfinished.
     pub(crate) more: bool,
     /// Of the last day.
-    pub(crate) minutes: Vec<Minute>,
+    pub(crate) minutes: Vec<Traffic>,
 }
 
-/// A stretch of time that ends with the last whole minute.
+/// A stretch of time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stretch {
     from: Timestamp,
@@ -28,10 +29,10 @@ pub(crate) struct Stretch {
 }
 
 impl Stretch {
-    /// So long, up to now, in so many slots of whole minutes.
-    pub(crate) fn until(now: Timestamp, long: Duration, slots: usize) -> Self {
+    /// So long, up to this instant, in so many slots of whole minutes.
+    pub(crate) fn until(end: Timestamp, long: Duration, slots: usize) -> Self {
         Self {
-            from: Minute::start(now) - long,
+            from: end - long,
             slot: long / u32::try_from(slots).unwrap_or(u32::MAX).max(1),
             slots,
         }
@@ -53,11 +54,11 @@ impl Stretch {
     }
 
     /// What went on in each slot.
-    pub(crate) fn flows(self, minutes: &[Minute]) -> Vec<Flow> {
+    pub(crate) fn flows(self, traffic: &[Traffic]) -> Vec<Flow> {
         let mut flows = vec![Flow::default(); self.slots];
-        for minute in minutes {
-            if let Some(flow) = self.slot_of(minute.at).and_then(|slot| flows.get_mut(slot)) {
-                flow.add(minute);
+        for one in traffic {
+            if let Some(flow) = self.slot_of(one.at).and_then(|slot| flows.get_mut(slot)) {
+                flow.add(one);
             }
         }
         flows
@@ -98,26 +99,26 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    /// All of these minutes.
-    pub(crate) fn of(minutes: &[Minute]) -> Self {
+    /// All of it.
+    pub(crate) fn of<'a>(traffic: impl IntoIterator<Item = &'a Traffic>) -> Self {
         let mut all = Self::default();
-        for minute in minutes {
-            all.add(minute);
+        for one in traffic {
+            all.add(one);
         }
         all
     }
 
-    fn add(&mut self, minute: &Minute) {
+    fn add(&mut self, traffic: &Traffic) {
         for (sum, more) in [
-            (&mut self.attempts, minute.attempts),
-            (&mut self.delivered, minute.delivered),
-            (&mut self.dead, minute.dead),
-            (&mut self.expired, minute.expired),
-            (&mut self.refused, minute.refused),
+            (&mut self.attempts, traffic.attempts),
+            (&mut self.delivered, traffic.delivered),
+            (&mut self.dead, traffic.dead),
+            (&mut self.expired, traffic.expired),
+            (&mut self.refused, traffic.refused),
         ] {
             *sum = sum.saturating_add(more);
         }
-        self.latency.merge(&minute.latency);
+        self.latency.merge(&traffic.latency);
     }
 
     /// Of what was tried, the part that was delivered, in hundredths of a percent and rounded down: what failed is not rounded
@@ -142,17 +143,17 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    /// 22:13:20 of a day, so that the last whole minute ended at 22:13.
+    /// 22:13 of a day.
     fn now() -> Timestamp {
-        Timestamp::from_millis(1_700_000_000_000)
+        Timestamp::from_millis(1_699_999_980_000)
     }
 
-    fn minute(ago: u32, attempts: u64) -> Minute {
-        Minute {
-            at: Minute::start(now()) - MINUTE * ago,
+    fn minute(ago: u32, attempts: u64) -> Traffic {
+        Traffic {
+            at: now() - MINUTE * ago,
             attempts,
             delivered: attempts,
-            ..Minute::default()
+            ..Traffic::default()
         }
     }
 
@@ -174,7 +175,7 @@ mod tests {
     #[test]
     fn of_what_waited_the_most_counts_and_where_nobody_looked_nothing_is_known() {
         let depths = [(2, 5), (1, 3)].map(|(ago, waiting)| Depth {
-            at: Minute::start(now()) - MINUTE * ago,
+            at: now() - MINUTE * ago,
             waiting,
             overdue: None,
         });

@@ -127,7 +127,7 @@ pub(crate) async fn show(visit: Visit, asked: Form) -> Result<Response, Problem>
             step: "See what waits",
         });
     }
-    let mut charts = trends::of_flow(now, over, minutes);
+    let mut charts = trends::of_minutes(now, over, minutes);
     let mut overdue = None;
     let mut workers: Option<Vec<Worker>> = None;
     if visit.sees_all() {

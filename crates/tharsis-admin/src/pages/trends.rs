@@ -1,10 +1,10 @@
-//! How it went lately: the charts of the overview.
+//! How it went lately, in charts.
 
 use std::time::Duration;
 
 use tharsis::{
     Timestamp,
-    store::{Depth, Minute},
+    store::{Depth, Traffic},
 };
 
 use super::{
@@ -12,11 +12,26 @@ use super::{
     figures::{Flow, Stretch},
 };
 
-/// What was sent, and what came of it.
-pub(crate) fn of_flow(now: Timestamp, over: Duration, minutes: &[Minute]) -> Vec<Chart> {
-    let [picture, table] = stretches(now, over);
+/// The quarters of an hour of a day: a picture of them has no more points.
+const QUARTERS: usize = 96;
+
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What was sent, and what came of it, minute by minute until the last whole one.
+pub(crate) fn of_minutes(now: Timestamp, over: Duration, minutes: &[Traffic]) -> Vec<Chart> {
+    of_flow(by_minute(now, over), minutes)
+}
+
+/// The same over a day, in quarters of an hour until the last whole one.
+pub(crate) fn of_quarters(now: Timestamp, quarters: &[Traffic]) -> Vec<Chart> {
+    let end = Traffic::start_of_quarter(now);
+    let stretches = [QUARTERS, ROWS].map(|slots| Stretch::until(end, DAY, slots));
+    of_flow(stretches, quarters)
+}
+
+fn of_flow([picture, table]: [Stretch; 2], traffic: &[Traffic]) -> Vec<Chart> {
     let [points, rows] =
-        [picture, table].map(|stretch| (stretch.flows(minutes), stretch.minutes()));
+        [picture, table].map(|stretch| (stretch.flows(traffic), stretch.minutes()));
     let line = |name: &'static str, value: fn(&Flow, u64) -> Option<u64>| {
         let values = |(flows, minutes): &(Vec<Flow>, u64)| {
             let values = flows.iter().map(|flow| value(flow, *minutes));
@@ -63,7 +78,7 @@ pub(crate) fn of_flow(now: Timestamp, over: Duration, minutes: &[Minute]) -> Vec
 
 /// What waited.
 pub(crate) fn of_backlog(now: Timestamp, over: Duration, depths: &[Depth]) -> Chart {
-    let [picture, table] = stretches(now, over);
+    let [picture, table] = by_minute(now, over);
     let waiting = Line {
         name: "waiting",
         points: picture.waiting(depths),
@@ -74,12 +89,13 @@ pub(crate) fn of_backlog(now: Timestamp, over: Duration, depths: &[Depth]) -> Ch
 }
 
 /// As the picture has them, and as the table has.
-fn stretches(now: Timestamp, over: Duration) -> [Stretch; 2] {
-    [POINTS, ROWS].map(|slots| Stretch::until(now, over, slots))
+fn by_minute(now: Timestamp, over: Duration) -> [Stretch; 2] {
+    let end = Traffic::start_of_minute(now);
+    [POINTS, ROWS].map(|slots| Stretch::until(end, over, slots))
 }
 
 /// In tenths.
-fn per_minute(all: u64, minutes: u64) -> u64 {
+pub(crate) fn per_minute(all: u64, minutes: u64) -> u64 {
     all.saturating_mul(10) / minutes.max(1)
 }
 
@@ -95,7 +111,7 @@ mod tests {
 
     #[test]
     fn where_nothing_was_sent_its_count_is_nought_and_no_more_is_known() {
-        let charts = of_flow(now(), HOUR * 3, &[]);
+        let charts = of_minutes(now(), HOUR * 3, &[]);
         let told: Vec<_> = charts.iter().map(|chart| &*chart.told).collect();
         assert_eq!(
             told,
@@ -113,16 +129,16 @@ mod tests {
 
     #[test]
     fn minutes_are_merged_where_they_are_many() {
-        let minute = Minute {
-            at: Minute::start(now()) - Duration::from_secs(60),
+        let minute = Traffic {
+            at: Traffic::start_of_minute(now()) - Duration::from_secs(60),
             attempts: 40,
             delivered: 20,
             dead: 20,
-            ..Minute::default()
+            ..Traffic::default()
         };
         let minutes = [minute];
         let first = |over: Duration| {
-            let charts = of_flow(now(), over, &minutes);
+            let charts = of_minutes(now(), over, &minutes);
             let told: Vec<_> = charts.into_iter().map(|chart| chart.told).collect();
             told.join(". ")
         };
@@ -136,9 +152,40 @@ mod tests {
     }
 
     #[test]
+    fn each_quarter_of_an_hour_is_a_point_of_its_own_once_it_is_over() {
+        let quarter = |ago: u64, attempts: u64| Traffic {
+            at: Traffic::start_of_quarter(now()) - Duration::from_secs(ago * 15 * 60),
+            attempts,
+            ..Traffic::default()
+        };
+        // The present one, the last, and the one before; and the first of the day.
+        let told = |quarters: &[Traffic]| {
+            let charts = of_quarters(now(), quarters);
+            charts
+                .into_iter()
+                .next()
+                .map(|chart| chart.told)
+                .unwrap_or_default()
+        };
+        let all = [
+            quarter(0, 900),
+            quarter(1, 30),
+            quarter(2, 45),
+            quarter(97, 900),
+        ];
+        assert_eq!(
+            told(&all),
+            "Throughput: attempts 2 a minute at last, 3 a minute at most; delivered 0 a minute at last, 0 a minute at most"
+        );
+        assert!(
+            told(&[quarter(96, 60)]).contains("attempts 0 a minute at last, 4 a minute at most")
+        );
+    }
+
+    #[test]
     fn the_table_is_short() {
         for hours in [3, 24] {
-            let charts = of_flow(now(), HOUR * hours, &[]);
+            let charts = of_minutes(now(), HOUR * hours, &[]);
             assert!(charts.iter().all(|chart| chart.rows.len() == ROWS));
         }
     }

@@ -76,7 +76,7 @@ fn asked(effect: &Effect) -> Option<Asked> {
         Effect::Transition(..) => Asked::Transition,
         Effect::WorkOff(..) => Asked::WorkOff,
         Effect::Weigh(..) => Asked::Weigh,
-        Effect::AddMinutes(_) => Asked::AddMinutes,
+        Effect::AddFigures(_) => Asked::AddFigures,
         Effect::NoteDepth(_) => Asked::NoteDepth,
         Effect::Forget(..) => Asked::Forget,
         Effect::Maintain(_) => Asked::Maintain,
@@ -300,8 +300,8 @@ where
             Effect::Weigh(lease, limit, now) => self.ask(asking, Input::Weigh, async move {
                 outbox.weigh(&lease, limit, now).await
             }),
-            Effect::AddMinutes(minutes) => self.ask(asking, Input::AddMinutes, async move {
-                outbox.add_minutes(&minutes).await
+            Effect::AddFigures(figures) => self.ask(asking, Input::AddFigures, async move {
+                outbox.add_figures(&figures).await
             }),
             Effect::NoteDepth(at) => self.ask(asking, Input::NoteDepth, async move {
                 outbox.note_depth(at).await

@@ -1,6 +1,6 @@
+mod counting;
 mod doing;
 mod lanes;
-mod minutes;
 mod now;
 mod operation;
 mod ownership;

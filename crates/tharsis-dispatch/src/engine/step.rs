@@ -1,14 +1,14 @@
 use std::{sync::Arc, time::Instant};
 
 use tharsis_core::{
-    ClientId, Invalid, Timestamp,
+    Invalid, Timestamp,
     delivery::Outcome,
     order::OrderKey,
     signer::{self, Item, Request},
     subscription::Target,
 };
 use tharsis_store::{
-    Blocked, Changed, Due, LaneRead, Lease, LetGo, Minute, Pending, Pointer, Pointers, Position,
+    Blocked, Changed, Due, Figures, LaneRead, Lease, LetGo, Pending, Pointer, Pointers, Position,
     Remaining, Retention, Rows, Settlement, Shards, Snapshot, StoreError, Transition, WorkedOff,
 };
 
@@ -107,8 +107,8 @@ pub(super) enum Effect {
     Weigh(Lease, Option<u64>, Timestamp),
     /// Carry out a chunk of commands.
     WorkOff(Lease, Timestamp),
-    /// Add to the figures of these minutes.
-    AddMinutes(Arc<Vec<(ClientId, Minute)>>),
+    /// Add what was counted to the figures.
+    AddFigures(Arc<Figures>),
     /// Note how much waits in the minute that began then.
     NoteDepth(Timestamp),
     /// End and forget a chunk of what is kept no longer.
@@ -147,7 +147,7 @@ pub(super) enum Input {
     Tell(Result<(), StoreError>),
     Weigh(Result<(), StoreError>),
     WorkOff(Result<WorkedOff, StoreError>),
-    AddMinutes(Result<(), StoreError>),
+    AddFigures(Result<(), StoreError>),
     NoteDepth(Result<(), StoreError>),
     Forget(Result<WorkedOff, StoreError>),
     Maintain(Result<(), StoreError>),

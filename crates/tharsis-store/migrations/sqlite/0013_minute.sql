@@ -35,6 +35,37 @@ CREATE TABLE tharsis_minute (
 
 CREATE INDEX tharsis_minute_of ON tharsis_minute (client, at);
 
+-- The same in a quarter of an hour for a subscription, while there is one: its attempts have no index.
+CREATE TABLE tharsis_quarter (
+    -- The subscription's number.
+    subscription INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    delivered INTEGER NOT NULL,
+    dead INTEGER NOT NULL,
+    expired INTEGER NOT NULL,
+    refused INTEGER NOT NULL,
+    up_to_1 INTEGER NOT NULL,
+    up_to_2 INTEGER NOT NULL,
+    up_to_5 INTEGER NOT NULL,
+    up_to_10 INTEGER NOT NULL,
+    up_to_20 INTEGER NOT NULL,
+    up_to_50 INTEGER NOT NULL,
+    up_to_100 INTEGER NOT NULL,
+    up_to_200 INTEGER NOT NULL,
+    up_to_500 INTEGER NOT NULL,
+    up_to_1000 INTEGER NOT NULL,
+    up_to_2000 INTEGER NOT NULL,
+    up_to_5000 INTEGER NOT NULL,
+    up_to_10000 INTEGER NOT NULL,
+    up_to_30000 INTEGER NOT NULL,
+    beyond INTEGER NOT NULL,
+    PRIMARY KEY (subscription, at)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX tharsis_quarter_at ON tharsis_quarter (at);
+
 -- How much waited in a minute.
 CREATE TABLE tharsis_depth (
     at INTEGER PRIMARY KEY,

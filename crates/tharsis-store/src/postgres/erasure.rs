@@ -242,7 +242,7 @@ async fn close(
 
 const TOKENS: &str = "DELETE FROM token WHERE client = $1";
 
-const OF_CLIENT: [&str; 8] = [
+const OF_CLIENT: [&str; 9] = [
     "DELETE FROM transition WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)",
     "DELETE FROM alert WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)",
     // Who did what to them, and when, stays.
@@ -251,6 +251,14 @@ const OF_CLIENT: [&str; 8] = [
     // In the order in which workers add to them.
     "DELETE FROM minute WHERE client = $1 AND at = ANY (ARRAY(
          SELECT at FROM minute WHERE client = $1 ORDER BY at FOR UPDATE))",
+    "DELETE FROM quarter
+     WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)
+       AND at = ANY (ARRAY(
+         SELECT at
+         FROM quarter
+         WHERE subscription IN (SELECT seq FROM subscription WHERE client = $1)
+         ORDER BY subscription, at
+         FOR UPDATE))",
     "DELETE FROM campaign_stop WHERE client = $1",
     // Those that were made meanwhile.
     TOKENS,

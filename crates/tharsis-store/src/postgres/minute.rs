@@ -1,9 +1,13 @@
-//! Figures of each minute, as rows.
+//! Figures over time, as rows.
 
 use std::{array, time::Duration};
 
-use sqlx::{FromRow, PgConnection, Row as _, postgres::PgRow};
-use tharsis_core::{ClientId, Timestamp};
+use sqlx::{
+    FromRow, PgConnection, Postgres, Row as _,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
+use tharsis_core::{ClientId, SubscriptionId, Timestamp};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -14,11 +18,11 @@ use super::{
     value::{Instant, corrupt},
 };
 use crate::{
-    Depth, MOST_COUNTED, Minute, StoreError,
+    Depth, Figures, MOST_COUNTED, StoreError, Traffic, failpoint,
     minute::{COLUMNS, FORGOTTEN_AT_ONCE, FREE_AT_ONCE, ROUNDS, each_count, not_kept},
 };
 
-impl FromRow<'_, PgRow> for Minute {
+impl FromRow<'_, PgRow> for Traffic {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         let Instant(at) = row.try_get(0)?;
         let mut counts = [0; COLUMNS];
@@ -62,7 +66,7 @@ macro_rules! sum {
 
 /// In the order of their keys, so that of two workers who add to the same ones none has what the other waits for. A client
 /// that was erased has no subscription left, and gets no figures any more.
-const ADD: &str = concat!(
+const ADD_MINUTES: &str = concat!(
     "INSERT INTO minute AS m (at, client, ",
     each_count!(name),
     ")
@@ -80,29 +84,64 @@ const ADD: &str = concat!(
     each_count!(added)
 );
 
-/// One statement, which is a transaction of its own.
-pub(super) async fn add(
-    store: &PostgresStore,
-    minutes: &[(ClientId, Minute)],
-) -> Result<(), StoreError> {
-    let at: Vec<Instant> = (minutes.iter())
-        .map(|(_, minute)| Instant(minute.at))
-        .collect();
+/// In the order of their keys too. One that was removed gets no figures any more.
+const ADD_QUARTERS: &str = concat!(
+    "INSERT INTO quarter AS m (at, subscription, ",
+    each_count!(name),
+    ")
+     SELECT *
+     FROM unnest(
+         $1::timestamptz[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+         $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
+         $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[],
+         $22::bigint[], $23::bigint[]) AS r (at, subscription, ",
+    each_count!(name),
+    ")
+     WHERE EXISTS (SELECT FROM subscription s WHERE s.seq = r.subscription AND s.removed_at IS NULL)
+     ORDER BY r.subscription, r.at
+     ON CONFLICT (subscription, at) DO UPDATE SET ",
+    each_count!(added)
+);
+
+/// Minutes first, as whoever erases takes them.
+pub(super) async fn add(store: &PostgresStore, figures: &Figures) -> Result<(), StoreError> {
+    let (minutes, quarters) = (&figures.minutes, &figures.quarters);
     let clients: Vec<Uuid> = (minutes.iter())
         .map(|(client, _)| *client.as_uuid())
         .collect();
+    let subscriptions: Vec<i64> = (quarters.iter())
+        .map(|(subscription, _)| *subscription)
+        .collect();
+    let add_minutes = sqlx::query(ADD_MINUTES).bind(starts(minutes)).bind(clients);
+    let add_quarters = (sqlx::query(ADD_QUARTERS).bind(starts(quarters))).bind(subscriptions);
+    let mut write = store.0.engine.begin().await?;
+    for add in [
+        with_counts(add_minutes, minutes),
+        with_counts(add_quarters, quarters),
+    ] {
+        add.execute(&mut *write).await?;
+    }
+    write.commit(failpoint::FIGURES).await
+}
+
+fn starts<Whose>(all: &[(Whose, Traffic)]) -> Vec<Instant> {
+    all.iter().map(|(_, one)| Instant(one.at)).collect()
+}
+
+fn with_counts<Whose>(
+    mut add: Query<'static, Postgres, PgArguments>,
+    all: &[(Whose, Traffic)],
+) -> Query<'static, Postgres, PgArguments> {
     let mut columns: [Vec<i64>; COLUMNS] = array::from_fn(|_| Vec::new());
-    for (_, minute) in minutes {
-        for (column, count) in columns.iter_mut().zip(minute.counts()) {
+    for (_, one) in all {
+        for (column, count) in columns.iter_mut().zip(one.counts()) {
             column.push(count);
         }
     }
-    let mut add = sqlx::query(ADD).bind(at).bind(clients);
     for column in columns {
         add = add.bind(column);
     }
-    add.execute(&mut *store.0.engine.get().await?).await?;
-    Ok(())
+    add
 }
 
 const OF_ALL: &str = concat!(
@@ -121,7 +160,7 @@ pub(super) async fn since(
     store: &PostgresStore,
     client: Option<ClientId>,
     since: Timestamp,
-) -> Result<Vec<Minute>, StoreError> {
+) -> Result<Vec<Traffic>, StoreError> {
     let minutes = match client {
         None => sqlx::query_as(OF_ALL).bind(Instant(since)),
         Some(client) => sqlx::query_as(OF_CLIENT)
@@ -129,6 +168,26 @@ pub(super) async fn since(
             .bind(*client.as_uuid()),
     };
     Ok(minutes.fetch_all(&mut *store.0.lists.get().await?).await?)
+}
+
+const OF_SUBSCRIPTION: &str = concat!(
+    "SELECT at, ",
+    each_count!(name),
+    " FROM quarter
+     WHERE subscription = (SELECT seq FROM subscription WHERE id = $1) AND at >= $2
+     ORDER BY at"
+);
+
+pub(super) async fn quarters(
+    store: &PostgresStore,
+    id: SubscriptionId,
+    since: Timestamp,
+) -> Result<Vec<Traffic>, StoreError> {
+    Ok(sqlx::query_as(OF_SUBSCRIPTION)
+        .bind(id.as_uuid())
+        .bind(Instant(since))
+        .fetch_all(&mut *store.0.lists.get().await?)
+        .await?)
 }
 
 /// Where others have the connections, or it takes long, it is not noted this time.
@@ -211,22 +270,45 @@ async fn forget_in(store: &PostgresStore, from: Instant, to: Instant) -> Result<
         .bind(to)
         .execute(&mut *store.0.lists.get().await?)
         .await?;
+    let mut more = false;
+    for statement in [MINUTES, QUARTERS] {
+        more |= forget_counted(store, statement, from, to).await?;
+    }
+    Ok(more)
+}
+
+const MINUTES: &str = "
+    DELETE FROM minute WHERE ctid = ANY (ARRAY(
+        SELECT ctid
+        FROM minute
+        WHERE at >= $1 AND at < $2
+        ORDER BY at, client
+        LIMIT $3
+        FOR UPDATE SKIP LOCKED))";
+
+const QUARTERS: &str = "
+    DELETE FROM quarter WHERE ctid = ANY (ARRAY(
+        SELECT ctid
+        FROM quarter
+        WHERE at >= $1 AND at < $2
+        ORDER BY at
+        LIMIT $3
+        FOR UPDATE SKIP LOCKED))";
+
+async fn forget_counted(
+    store: &PostgresStore,
+    statement: &'static str,
+    from: Instant,
+    to: Instant,
+) -> Result<bool, StoreError> {
     for _ in 0..ROUNDS {
-        let gone = sqlx::query(
-            "DELETE FROM minute WHERE ctid = ANY (ARRAY(
-                 SELECT ctid
-                 FROM minute
-                 WHERE at >= $1 AND at < $2
-                 ORDER BY at, client
-                 LIMIT $3
-                 FOR UPDATE SKIP LOCKED))",
-        )
-        .bind(from)
-        .bind(to)
-        .bind(i64::from(FORGOTTEN_AT_ONCE))
-        .execute(&mut *store.0.lists.get().await?)
-        .await?
-        .rows_affected();
+        let gone = sqlx::query(statement)
+            .bind(from)
+            .bind(to)
+            .bind(i64::from(FORGOTTEN_AT_ONCE))
+            .execute(&mut *store.0.lists.get().await?)
+            .await?
+            .rows_affected();
         if gone < u64::from(FORGOTTEN_AT_ONCE) {
             return Ok(false);
         }

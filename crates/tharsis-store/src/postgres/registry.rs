@@ -25,9 +25,9 @@ use super::{
 };
 use crate::{
     AlertRecord, Anew, AuditRecord, By, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
-    DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, KeyRecord, KeyRotated, Minute,
-    Outlived, Page, Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention,
-    Settled, Stop, StopState, StoreError, Survey, Tally, TokenDraft, TokenRecord, TransitionRecord,
+    DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, KeyRecord, KeyRotated, Outlived, Page,
+    Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention, Settled, Stop,
+    StopState, StoreError, Survey, Tally, TokenDraft, TokenRecord, Traffic, TransitionRecord,
     Unfinished, Whereabouts,
     audit::Deed,
     failpoint,
@@ -540,8 +540,16 @@ impl Registry for PostgresStore {
         &self,
         client: Option<ClientId>,
         since: Timestamp,
-    ) -> Result<Vec<Minute>, StoreError> {
+    ) -> Result<Vec<Traffic>, StoreError> {
         minute::since(self, client, since).await
+    }
+
+    async fn quarters(
+        &self,
+        id: SubscriptionId,
+        since: Timestamp,
+    ) -> Result<Vec<Traffic>, StoreError> {
+        minute::quarters(self, id, since).await
     }
 
     async fn depths(&self, since: Timestamp) -> Result<Vec<Depth>, StoreError> {
@@ -720,6 +728,9 @@ pub(super) async fn remove(
         "DELETE FROM subscription_health WHERE subscription = $1",
         "DELETE FROM release WHERE subscription = $1",
         "DELETE FROM latest WHERE subscription = $1",
+        // In the order in which workers add to them.
+        "DELETE FROM quarter WHERE subscription = $1 AND at = ANY (ARRAY(
+             SELECT at FROM quarter WHERE subscription = $1 ORDER BY at FOR UPDATE))",
     ] {
         sqlx::query(statement)
             .bind(seq)

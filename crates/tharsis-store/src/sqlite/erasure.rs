@@ -237,13 +237,14 @@ async fn close(
 
 const TOKENS: &str = "DELETE FROM tharsis_token WHERE client = ?1";
 
-const OF_CLIENT: [&str; 8] = [
+const OF_CLIENT: [&str; 9] = [
     "DELETE FROM tharsis_transition WHERE subscription IN (SELECT seq FROM tharsis_subscription WHERE client = ?1)",
     "DELETE FROM tharsis_alert WHERE subscription IN (SELECT seq FROM tharsis_subscription WHERE client = ?1)",
     // Who did what to them, and when, stays.
     "UPDATE tharsis_audit SET detail = '{}' WHERE client = ?1 AND action <> 'client.erased'",
     "DELETE FROM tharsis_full_backlog WHERE client = ?1",
     "DELETE FROM tharsis_minute WHERE client = ?1",
+    "DELETE FROM tharsis_quarter WHERE subscription IN (SELECT seq FROM tharsis_subscription WHERE client = ?1)",
     "DELETE FROM tharsis_campaign_stop WHERE client = ?1",
     // Those that were made meanwhile.
     TOKENS,

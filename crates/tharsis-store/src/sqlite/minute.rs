@@ -1,10 +1,10 @@
-//! Figures of each minute, as rows.
+//! Figures over time, as rows.
 
 use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::{FromRow, Row as _, SqliteConnection, sqlite::SqliteRow};
-use tharsis_core::{ClientId, Timestamp};
+use tharsis_core::{ClientId, SubscriptionId, Timestamp};
 use tokio::time::timeout;
 
 use super::{
@@ -13,11 +13,11 @@ use super::{
     value::{Millis, blob, corrupt, hex, json},
 };
 use crate::{
-    Depth, MOST_COUNTED, Minute, StoreError,
+    Depth, Figures, MOST_COUNTED, StoreError, Traffic, failpoint,
     minute::{COLUMNS, FORGOTTEN_AT_ONCE, FREE_AT_ONCE, ROUNDS, each_count, not_kept},
 };
 
-impl FromRow<'_, SqliteRow> for Minute {
+impl FromRow<'_, SqliteRow> for Traffic {
     fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
         let Millis(at) = row.try_get(0)?;
         let mut counts = [0; COLUMNS];
@@ -59,7 +59,7 @@ macro_rules! sum {
 }
 
 /// A client that was erased has no subscription left, and gets no figures any more.
-const ADD: &str = concat!(
+const ADD_MINUTES: &str = concat!(
     "INSERT INTO tharsis_minute AS m (at, client, ",
     each_count!(name),
     ")
@@ -73,23 +73,42 @@ const ADD: &str = concat!(
     each_count!(added)
 );
 
-/// One statement, which is a transaction of its own.
-pub(super) async fn add(
-    store: &SqliteStore,
-    minutes: &[(ClientId, Minute)],
-) -> Result<(), StoreError> {
-    let row = |(client, minute): &(ClientId, Minute)| {
-        let mut row: Vec<Value> = vec![
-            minute.at.as_millis().into(),
-            hex(client.as_uuid().as_bytes()).into(),
-        ];
-        row.extend(minute.counts().map(Value::from));
-        row
-    };
-    let rows: Vec<Vec<Value>> = minutes.iter().map(row).collect();
-    let rows = json(&rows)?;
-    let mut turn = store.0.writer.turn().await;
-    turn.execute(|| sqlx::query(ADD).bind(rows.clone())).await
+/// One that was removed gets no figures any more.
+const ADD_QUARTERS: &str = concat!(
+    "INSERT INTO tharsis_quarter AS m (at, subscription, ",
+    each_count!(name),
+    ")
+     SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3, r.value ->> 4, r.value ->> 5,
+            r.value ->> 6, r.value ->> 7, r.value ->> 8, r.value ->> 9, r.value ->> 10, r.value ->> 11,
+            r.value ->> 12, r.value ->> 13, r.value ->> 14, r.value ->> 15, r.value ->> 16, r.value ->> 17,
+            r.value ->> 18, r.value ->> 19, r.value ->> 20, r.value ->> 21, r.value ->> 22
+     FROM json_each(?1) r
+     WHERE EXISTS (SELECT 1 FROM tharsis_subscription s WHERE s.seq = r.value ->> 1 AND s.removed_at IS NULL)
+     ON CONFLICT (subscription, at) DO UPDATE SET ",
+    each_count!(added)
+);
+
+pub(super) async fn add(store: &SqliteStore, figures: &Figures) -> Result<(), StoreError> {
+    let minutes = (figures.minutes.iter())
+        .map(|(client, traffic)| row(hex(client.as_uuid().as_bytes()).into(), traffic));
+    let quarters = (figures.quarters.iter())
+        .map(|(subscription, traffic)| row((*subscription).into(), traffic));
+    let minutes = json(&minutes.collect::<Vec<_>>())?;
+    let quarters = json(&quarters.collect::<Vec<_>>())?;
+    let mut write = store.0.writer.begin().await?;
+    for (statement, rows) in [(ADD_MINUTES, minutes), (ADD_QUARTERS, quarters)] {
+        sqlx::query(statement)
+            .bind(rows)
+            .execute(&mut *write)
+            .await?;
+    }
+    write.commit(failpoint::FIGURES).await
+}
+
+fn row(whose: Value, traffic: &Traffic) -> Vec<Value> {
+    let mut row = vec![traffic.at.as_millis().into(), whose];
+    row.extend(traffic.counts().map(Value::from));
+    row
 }
 
 pub(super) const OF_ALL: &str = concat!(
@@ -108,7 +127,7 @@ pub(super) async fn since(
     store: &SqliteStore,
     client: Option<ClientId>,
     since: Timestamp,
-) -> Result<Vec<Minute>, StoreError> {
+) -> Result<Vec<Traffic>, StoreError> {
     let minutes = match client {
         None => sqlx::query_as(OF_ALL).bind(since.as_millis()),
         Some(client) => sqlx::query_as(OF_CLIENT)
@@ -116,6 +135,26 @@ pub(super) async fn since(
             .bind(blob(client.as_uuid())),
     };
     Ok(minutes.fetch_all(&store.0.lists).await?)
+}
+
+pub(super) const OF_SUBSCRIPTION: &str = concat!(
+    "SELECT at, ",
+    each_count!(name),
+    " FROM tharsis_quarter
+     WHERE subscription = (SELECT seq FROM tharsis_subscription WHERE id = ?1) AND at >= ?2
+     ORDER BY at"
+);
+
+pub(super) async fn quarters(
+    store: &SqliteStore,
+    id: SubscriptionId,
+    since: Timestamp,
+) -> Result<Vec<Traffic>, StoreError> {
+    Ok(sqlx::query_as(OF_SUBSCRIPTION)
+        .bind(blob(id.as_uuid()))
+        .bind(since.as_millis())
+        .fetch_all(&store.0.lists)
+        .await?)
 }
 
 /// How long is looked how much waits: then it is not noted this time.
@@ -208,23 +247,48 @@ async fn forget_in(store: &SqliteStore, from: i64, to: i64) -> Result<bool, Stor
         })
         .await?;
     }
+    let mut more = false;
+    for statements in [MINUTES, QUARTERS] {
+        more |= forget_counted(store, statements, from, to).await?;
+    }
+    Ok(more)
+}
+
+/// Whether there are any, and some of them gone.
+const MINUTES: [&str; 2] = [
+    "SELECT EXISTS (SELECT 1 FROM tharsis_minute WHERE at >= ?1 AND at < ?2)",
+    "DELETE FROM tharsis_minute WHERE (at, client) IN (
+         SELECT at, client FROM tharsis_minute
+         WHERE at >= ?1 AND at < ?2
+         ORDER BY at, client
+         LIMIT ?3)",
+];
+
+const QUARTERS: [&str; 2] = [
+    "SELECT EXISTS (SELECT 1 FROM tharsis_quarter WHERE at >= ?1 AND at < ?2)",
+    "DELETE FROM tharsis_quarter WHERE (subscription, at) IN (
+         SELECT subscription, at FROM tharsis_quarter
+         WHERE at >= ?1 AND at < ?2
+         ORDER BY at
+         LIMIT ?3)",
+];
+
+async fn forget_counted(
+    store: &SqliteStore,
+    [any, some]: [&'static str; 2],
+    from: i64,
+    to: i64,
+) -> Result<bool, StoreError> {
     for _ in 0..ROUNDS {
-        let minutes = "SELECT EXISTS (SELECT 1 FROM tharsis_minute WHERE at >= ?1 AND at < ?2)";
-        if !is_any(store, minutes, from, to).await? {
+        if !is_any(store, any, from, to).await? {
             return Ok(false);
         }
         let mut turn = store.0.writer.turn().await;
         turn.execute(|| {
-            sqlx::query(
-                "DELETE FROM tharsis_minute WHERE (at, client) IN (
-                     SELECT at, client FROM tharsis_minute
-                     WHERE at >= ?1 AND at < ?2
-                     ORDER BY at, client
-                     LIMIT ?3)",
-            )
-            .bind(from)
-            .bind(to)
-            .bind(FORGOTTEN_AT_ONCE)
+            sqlx::query(some)
+                .bind(from)
+                .bind(to)
+                .bind(FORGOTTEN_AT_ONCE)
         })
         .await?;
     }

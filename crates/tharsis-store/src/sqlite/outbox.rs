@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tharsis_core::{
-    ClientId, EventId, Invalid, Timestamp, WorkerId,
+    EventId, Invalid, Timestamp, WorkerId,
     alert::{Case, Facts},
     event::Event,
     order::OrderKey,
@@ -13,7 +13,7 @@ use super::{
     retention, route, settle, subscription,
 };
 use crate::{
-    Blocked, Changed, Claim, Claimed, Forgotten, LaneRead, Lease, LetGo, Minute, Outbox, Pending,
+    Blocked, Changed, Claim, Claimed, Figures, Forgotten, LaneRead, Lease, LetGo, Outbox, Pending,
     Pointers, Position, Published, Remaining, Retention, Routed, Rows, Settlement, Shards,
     Snapshot, StoreError, Telling, Transition, WorkedOff, publishing,
 };
@@ -164,8 +164,8 @@ impl Outbox for SqliteStore {
         command::work_off(self, lease, now).await
     }
 
-    async fn add_minutes(&self, minutes: &[(ClientId, Minute)]) -> Result<(), StoreError> {
-        minute::add(self, minutes).await
+    async fn add_figures(&self, figures: &Figures) -> Result<(), StoreError> {
+        minute::add(self, figures).await
     }
 
     async fn note_depth(&self, at: Timestamp) -> Result<(), StoreError> {

@@ -48,6 +48,7 @@ const HOT: &[&str] = &[
     token::FIND,
     minute::OF_ALL,
     minute::OF_CLIENT,
+    minute::OF_SUBSCRIPTION,
     survey::FIRST_DUE,
     whereabouts::BEFORE,
     retention::HELD,
@@ -170,6 +171,10 @@ async fn lanes_and_figures_are_read_by_their_key() {
         (
             minute::OF_CLIENT,
             "SEARCH tharsis_minute USING INDEX tharsis_minute_of (client=? AND at>?)",
+        ),
+        (
+            minute::OF_SUBSCRIPTION,
+            "SEARCH tharsis_quarter USING PRIMARY KEY (subscription=? AND at>?)",
         ),
         (
             settle::TAKE_OUT,

@@ -19,9 +19,9 @@ use super::{
 };
 use crate::{
     AlertRecord, Anew, AuditRecord, By, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
-    DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, KeyRecord, KeyRotated, Minute,
-    Outlived, Page, Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention,
-    Settled, Stop, StopState, StoreError, Survey, Tally, TokenDraft, TokenRecord, TransitionRecord,
+    DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, KeyRecord, KeyRotated, Outlived, Page,
+    Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention, Settled, Stop,
+    StopState, StoreError, Survey, Tally, TokenDraft, TokenRecord, Traffic, TransitionRecord,
     Unfinished, Whereabouts,
     audit::Deed,
     failpoint,
@@ -528,8 +528,16 @@ impl Registry for SqliteStore {
         &self,
         client: Option<ClientId>,
         since: Timestamp,
-    ) -> Result<Vec<Minute>, StoreError> {
+    ) -> Result<Vec<Traffic>, StoreError> {
         minute::since(self, client, since).await
+    }
+
+    async fn quarters(
+        &self,
+        id: SubscriptionId,
+        since: Timestamp,
+    ) -> Result<Vec<Traffic>, StoreError> {
+        minute::quarters(self, id, since).await
     }
 
     async fn depths(&self, since: Timestamp) -> Result<Vec<Depth>, StoreError> {
@@ -684,6 +692,7 @@ pub(super) async fn remove(
         "DELETE FROM tharsis_subscription_health WHERE subscription = ?1",
         "DELETE FROM tharsis_release WHERE subscription = ?1",
         "DELETE FROM tharsis_latest WHERE subscription = ?1",
+        "DELETE FROM tharsis_quarter WHERE subscription = ?1",
     ] {
         sqlx::query(statement)
             .bind(seq)

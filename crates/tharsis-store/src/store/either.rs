@@ -21,11 +21,11 @@ use super::{Boxed, Store, boxed};
 use crate::{
     AlertRecord, Anew, AuditRecord, Blocked, By, Campaign, CampaignReport, Changed, Claim, Claimed,
     CommandAccepted, Deed, DeliveryDetail, DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord,
-    Forgotten, KeyRecord, KeyRotated, LaneRead, Lease, LetGo, Minute, Outbox, Outlived, Page,
+    Figures, Forgotten, KeyRecord, KeyRotated, LaneRead, Lease, LetGo, Outbox, Outlived, Page,
     Pending, Pointers, Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice,
     ReplayDraft, Retention, Routed, Rows, Settled, Settlement, Shards, Snapshot, Stop, StoreError,
-    Survey, Tally, Telling, TokenDraft, TokenRecord, Transition, TransitionRecord, Unfinished,
-    Whereabouts, WorkedOff,
+    Survey, Tally, Telling, TokenDraft, TokenRecord, Traffic, Transition, TransitionRecord,
+    Unfinished, Whereabouts, WorkedOff,
 };
 
 /// Asks the one it is.
@@ -99,7 +99,7 @@ impl Outbox for Store {
         fn expire(lease: &'a Lease, retention: &'a Retention, now: Timestamp) -> WorkedOff;
         fn forget(retention: &'a Retention, now: Timestamp) -> Forgotten;
         fn maintain(now: Timestamp) -> ();
-        fn add_minutes(minutes: &'a [(ClientId, Minute)]) -> ();
+        fn add_figures(figures: &'a Figures) -> ();
         fn note_depth(at: Timestamp) -> ();
         fn remaining(now: Timestamp) -> Remaining;
     }
@@ -130,7 +130,8 @@ impl Registry for Store {
         fn erase(whose: &'a Erasure, by: By<'a>, tell: &'a (dyn Fn(&Erased) + Sync)) -> Erased;
         fn outlived(retention: &'a Retention, now: Timestamp) -> Outlived;
         fn survey() -> Survey;
-        fn minutes(client: Option<ClientId>, since: Timestamp) -> Vec<Minute>;
+        fn minutes(client: Option<ClientId>, since: Timestamp) -> Vec<Traffic>;
+        fn quarters(id: SubscriptionId, since: Timestamp) -> Vec<Traffic>;
         fn depths(since: Timestamp) -> Vec<Depth>;
         fn keys() -> Vec<KeyRecord>;
         fn prepare_key() -> String;

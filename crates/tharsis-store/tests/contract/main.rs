@@ -227,9 +227,11 @@ macro_rules! every_story {
             minutes {
                 what_is_added_to_a_minute_is_summed,
                 each_client_has_its_own_figures,
+                each_subscription_has_its_own_figures,
                 figures_are_forgotten_after_two_days,
                 figures_far_ahead_are_forgotten,
                 the_figures_of_a_client_go_with_it,
+                the_figures_of_a_subscription_go_with_it,
                 how_much_waits_is_noted_once_a_minute,
             }
             survey {

@@ -1,9 +1,9 @@
-//! Figures of each minute.
+//! Figures over time.
 
 use std::time::Duration;
 
-use tharsis_core::{Timestamp, delivery::End, erasure::Erasure};
-use tharsis_store::{By, Depth, Minute, Outbox, Registry, Retention};
+use tharsis_core::{Timestamp, delivery::End, erasure::Erasure, subscription::Subscription};
+use tharsis_store::{By, Depth, Figures, Outbox, Registry, Retention, Traffic};
 
 use crate::harness::{House, Store, client, event, seconds};
 
@@ -12,25 +12,52 @@ fn at(minute: u64) -> Timestamp {
     Timestamp::from_millis(1_700_000_040_000) + seconds(60 * minute)
 }
 
-/// One that delivered so many and had one fail.
-fn minute(of: u64, delivered: u64) -> Minute {
-    let mut minute = Minute::of(at(of));
+/// A minute in which so many were delivered and one failed.
+fn minute(of: u64, delivered: u64) -> Traffic {
+    counted(Traffic::minute(at(of)), delivered)
+}
+
+/// The same in a quarter of an hour: in the first one lies that instant, its last minute.
+fn quarter(of: u64, delivered: u64) -> Traffic {
+    counted(Traffic::quarter(at(of * 15)), delivered)
+}
+
+fn counted(mut traffic: Traffic, delivered: u64) -> Traffic {
     for n in 0..delivered {
-        minute.attempted(Duration::from_millis(n * 7), true);
-        minute.ended(End::Delivered);
+        traffic.attempted(Duration::from_millis(n * 7), true);
+        traffic.ended(End::Delivered);
     }
-    minute.attempted(Duration::from_millis(300), false);
-    minute.ended(End::Dead);
-    minute
+    traffic.attempted(Duration::from_millis(300), false);
+    traffic.ended(End::Dead);
+    traffic
 }
 
-async fn add(store: &Store, minutes: &[(u8, Minute)]) {
-    let of = |(n, minute): &(u8, Minute)| (client(*n), minute.clone());
-    let minutes: Vec<_> = minutes.iter().map(of).collect();
-    store.add_minutes(&minutes).await.expect("added");
+async fn add(store: &Store, minutes: &[(u8, Traffic)]) {
+    let of = |(n, minute): &(u8, Traffic)| (client(*n), minute.clone());
+    let figures = Figures {
+        minutes: minutes.iter().map(of).collect(),
+        quarters: Vec::new(),
+    };
+    store.add_figures(&figures).await.expect("added");
 }
 
-async fn minutes(store: &Store, of: Option<u8>, since: Timestamp) -> Vec<Minute> {
+async fn add_quarters(house: &House, quarters: &[(&Subscription, Traffic)]) {
+    let of = |(subscription, quarter): &(&Subscription, Traffic)| {
+        (house.number(subscription), quarter.clone())
+    };
+    let figures = Figures {
+        minutes: Vec::new(),
+        quarters: quarters.iter().map(of).collect(),
+    };
+    house.store.add_figures(&figures).await.expect("added");
+}
+
+async fn quarters(house: &House, of: &Subscription, since: Timestamp) -> Vec<Traffic> {
+    let found = house.store.quarters(of.id, since).await;
+    found.expect("figures")
+}
+
+async fn minutes(store: &Store, of: Option<u8>, since: Timestamp) -> Vec<Traffic> {
     let found = store.minutes(of.map(client), since).await;
     found.expect("figures")
 }
@@ -73,10 +100,55 @@ pub(crate) async fn each_client_has_its_own_figures(store: Store) {
     assert_eq!(minutes(&store, None, at(2)).await, []);
 }
 
+pub(crate) async fn each_subscription_has_its_own_figures(store: Store) {
+    let house = House::new(store).await;
+    let (ours, theirs) = (&house.ours, &house.theirs);
+    assert_eq!(quarters(&house, ours, quarter(0, 0).at).await, []);
+    let (first, second) = (quarter(1, 3), quarter(1, 40));
+    add_quarters(&house, &[(ours, first.clone())]).await;
+    // In no order.
+    let more = [
+        (theirs, quarter(1, 5)),
+        (ours, quarter(2, 1)),
+        (ours, second.clone()),
+    ];
+    add_quarters(&house, &more).await;
+    let mut both = first;
+    both.merge(&second);
+    assert_eq!(quarters(&house, ours, at(0)).await, [both, quarter(2, 1)]);
+    assert_eq!(quarters(&house, theirs, at(0)).await, [quarter(1, 5)]);
+    assert_eq!(
+        quarters(&house, ours, quarter(2, 0).at).await,
+        [quarter(2, 1)]
+    );
+    assert_eq!(quarters(&house, ours, quarter(3, 0).at).await, []);
+    // They are none of the minutes.
+    assert_eq!(minutes(&house.store, None, at(0)).await, []);
+}
+
+pub(crate) async fn the_figures_of_a_subscription_go_with_it(store: Store) {
+    let house = House::new(store).await;
+    let (ours, theirs) = (&house.ours, &house.theirs);
+    let both = [(ours, quarter(0, 3)), (theirs, quarter(0, 5))];
+    add_quarters(&house, &both).await;
+    let removed = house.store.remove(ours.id, house.now).await;
+    removed.expect("removed");
+    assert_eq!(quarters(&house, ours, quarter(0, 0).at).await, []);
+    // What a worker had in memory comes later, and comes to nothing.
+    add_quarters(&house, &both).await;
+    assert_eq!(quarters(&house, ours, quarter(0, 0).at).await, []);
+    let mut twice = quarter(0, 5);
+    twice.merge(&quarter(0, 5));
+    assert_eq!(quarters(&house, theirs, quarter(0, 0).at).await, [twice]);
+}
+
 pub(crate) async fn figures_are_forgotten_after_two_days(store: Store) {
-    let House { store, .. } = House::new(store).await;
+    let house = House::new(store).await;
+    let store = &house.store;
     let (first, second) = (minute(0, 1), minute(1, 1));
-    add(&store, &[(1, first), (1, second.clone())]).await;
+    add(store, &[(1, first), (1, second.clone())]).await;
+    let both = [(&house.ours, quarter(0, 1)), (&house.ours, quarter(1, 1))];
+    add_quarters(&house, &both).await;
     for minute in 0..2 {
         store.note_depth(at(minute)).await.expect("noted");
     }
@@ -88,22 +160,29 @@ pub(crate) async fn figures_are_forgotten_after_two_days(store: Store) {
         {}
     };
     forget(at(0) + seconds(48 * 60 * 60)).await;
-    assert_eq!(minutes(&store, None, at(0)).await.len(), 2);
+    assert_eq!(minutes(store, None, at(0)).await.len(), 2);
     forget(later).await;
-    assert_eq!(minutes(&store, None, at(0)).await, [second]);
+    assert_eq!(minutes(store, None, at(0)).await, [second]);
+    let left = quarters(&house, &house.ours, quarter(0, 0).at).await;
+    assert_eq!(left, [quarter(1, 1)]);
     let depths = store.depths(at(0)).await.expect("depths");
     assert_eq!(depths.len(), 1);
     assert_eq!(depths[0].at, at(1));
 }
 
 pub(crate) async fn figures_far_ahead_are_forgotten(store: Store) {
-    let House { store, .. } = House::new(store).await;
+    let house = House::new(store).await;
+    let store = &house.store;
     let (near, far) = (minute(60, 1), minute(61, 1));
-    add(&store, &[(1, near.clone()), (1, far)]).await;
+    add(store, &[(1, near.clone()), (1, far)]).await;
+    let both = [(&house.ours, quarter(4, 1)), (&house.ours, quarter(5, 1))];
+    add_quarters(&house, &both).await;
     store.note_depth(at(61)).await.expect("noted");
     let forgotten = store.forget(&Retention::FOREVER, at(0) + seconds(59)).await;
     assert!(!forgotten.expect("forgotten").more);
-    assert_eq!(minutes(&store, None, at(0)).await, [near]);
+    assert_eq!(minutes(store, None, at(0)).await, [near]);
+    let left = quarters(&house, &house.ours, at(0)).await;
+    assert_eq!(left, [quarter(4, 1)]);
     assert_eq!(store.depths(at(0)).await.expect("depths"), []);
 }
 

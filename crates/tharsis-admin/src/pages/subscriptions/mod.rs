@@ -2,6 +2,7 @@
 
 mod edit;
 mod filter;
+mod lately;
 mod new;
 mod remove;
 mod rotate;
@@ -27,6 +28,7 @@ use super::{
     visit::{Path, Visit},
 };
 use crate::Problem;
+use lately::Lately;
 
 pub(crate) use edit::{edit, editing};
 pub(crate) use filter::filter;
@@ -155,6 +157,7 @@ struct One {
     facts: Vec<Fact>,
     /// How its receiver did, newest first.
     transitions: Vec<Became>,
+    lately: Lately,
     /// Its newest deliveries.
     rows: Vec<deliveries::Row>,
     all_deliveries: String,
@@ -187,6 +190,7 @@ pub(crate) async fn show(visit: Visit, Path(id): Path<String>) -> Result<Respons
     let (now, registry) = (visit.now(), visit.desk.registry());
     let found = visit.desk.subscription(&id).await?;
     let transitions = registry.transitions(found.id).await?;
+    let lately = Lately::of(registry, found.id, now).await?;
     let latest = latest(registry, &found).await?;
     let state = &found.state;
     let is_in_doubt = matches!(
@@ -201,6 +205,7 @@ pub(crate) async fn show(visit: Visit, Path(id): Path<String>) -> Result<Respons
         transitions: (transitions.iter().take(TRANSITIONS))
             .map(|record| Became::of(record, now))
             .collect(),
+        lately,
         rows: (latest.iter())
             .map(|row| deliveries::Row::of(row, now))
             .collect(),

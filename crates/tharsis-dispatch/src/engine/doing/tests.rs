@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use tharsis_core::{
-    ClientId, EventId, Invalid, Timestamp, WorkerId,
+    EventId, Invalid, Timestamp, WorkerId,
     alert::{Case, Facts},
     delivery::{Fault, Outcome},
     event::Event,
@@ -17,7 +17,7 @@ use tharsis_core::{
     signer::Request,
 };
 use tharsis_store::{
-    Blocked, Changed, Claim, Claimed, Forgotten, LaneRead, Lease, LetGo, Minute, Outbox, Pending,
+    Blocked, Changed, Claim, Claimed, Figures, Forgotten, LaneRead, Lease, LetGo, Outbox, Pending,
     Pointers, Position, Published, Remaining, Retention, Routed, Rows, Settlement, Shards,
     Snapshot, StoreError, Telling, Transition, WorkedOff,
 };
@@ -201,7 +201,7 @@ impl Outbox for Shared {
         Ok(())
     }
 
-    async fn add_minutes(&self, _: &[(ClientId, Minute)]) -> Result<(), StoreError> {
+    async fn add_figures(&self, _: &Figures) -> Result<(), StoreError> {
         Ok(())
     }
 

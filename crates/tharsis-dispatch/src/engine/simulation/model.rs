@@ -13,8 +13,8 @@ use tharsis_core::{
     subscription::{State, Target as Subscribed},
 };
 use tharsis_store::{
-    Attempt, Due, Fate, LaneRead, Minute, Pointer, Position, Remaining, Rows, Settlement, Shards,
-    StoreError, WorkedOff, model,
+    Attempt, Due, Fate, LaneRead, Pointer, Position, Remaining, Rows, Settlement, Shards,
+    StoreError, Traffic, WorkedOff, model,
 };
 
 use crate::engine::{
@@ -34,7 +34,9 @@ pub(in crate::engine) struct Model {
     pub(in crate::engine) skew: i64,
     pub(in crate::engine) maintained: usize,
     /// What was done for all clients.
-    pub(in crate::engine) figures: Minute,
+    pub(in crate::engine) figures: Traffic,
+    /// What was done for all subscriptions.
+    pub(in crate::engine) of_subscriptions: Traffic,
     published: usize,
 }
 
@@ -59,7 +61,8 @@ impl Model {
             start,
             skew: 1_000_000,
             maintained: 0,
-            figures: Minute::default(),
+            figures: Traffic::default(),
+            of_subscriptions: Traffic::default(),
             published: 0,
         }
     }
@@ -232,11 +235,14 @@ impl Model {
             Effect::WorkOff(lease, now) => Input::WorkOff(self.work_off(lease, *now)),
             Effect::Tell(..) => Input::Tell(Ok(())),
             Effect::Weigh(..) => Input::Weigh(Ok(())),
-            Effect::AddMinutes(minutes) => {
-                for (_, minute) in minutes.iter() {
-                    self.figures.merge(minute);
+            Effect::AddFigures(figures) => {
+                for (_, traffic) in &figures.minutes {
+                    self.figures.merge(traffic);
                 }
-                Input::AddMinutes(Ok(()))
+                for (_, traffic) in &figures.quarters {
+                    self.of_subscriptions.merge(traffic);
+                }
+                Input::AddFigures(Ok(()))
             }
             Effect::NoteDepth(_) => Input::NoteDepth(Ok(())),
             Effect::Forget(..) => Input::Forget(Ok(WorkedOff::default())),
@@ -314,7 +320,7 @@ pub(in crate::engine) fn failed(effect: &Effect, asked: Instant) -> Input {
         Effect::WorkOff(..) => Input::WorkOff(error()),
         Effect::Tell(..) => Input::Tell(error()),
         Effect::Weigh(..) => Input::Weigh(error()),
-        Effect::AddMinutes(_) => Input::AddMinutes(error()),
+        Effect::AddFigures(_) => Input::AddFigures(error()),
         Effect::NoteDepth(_) => Input::NoteDepth(error()),
         Effect::Forget(..) => Input::Forget(error()),
         Effect::Maintain(_) => Input::Maintain(error()),

@@ -304,7 +304,7 @@ fn figures_that_fail_have_nothing_read_anew() {
     let mut world = world(1, &[Receiver::Healthy]);
     world.start_engine();
     world.run_for(5 * SEC + SEC / 2);
-    for failed in [Input::AddMinutes(error()), Input::NoteDepth(error())] {
+    for failed in [Input::AddFigures(error()), Input::NoteDepth(error())] {
         let before = world.operations;
         world.input(failed);
         assert_eq!(world.operations, before);
@@ -327,6 +327,7 @@ fn figures_count_every_attempt_and_every_end() {
         assert_eq!((figures.attempts, figures.failed), (10 + 10 * 4, 10 * 4));
         assert_eq!((figures.delivered, figures.dead), (10, 10));
         assert_eq!((figures.expired, figures.latency.count()), (2, 10));
+        assert_eq!(*figures, world.model.of_subscriptions);
     });
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tharsis_store::{Lease, Minute, StopState};
+use tharsis_store::{Lease, StopState, Traffic};
 use tracing::warn;
 
 use super::{
@@ -289,21 +289,21 @@ impl State {
     }
 
     fn write_figures(&mut self, now: Now, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
-        if alarm.rings_every(COUNTED, &mut self.minutes_at) && !self.minutes.is_empty() {
-            self.does.add_minutes.want();
+        if alarm.rings_every(COUNTED, &mut self.counting_at) && !self.counting.is_empty() {
+            self.does.add_figures.want();
         }
-        self.write_minutes(alarm, effects);
+        self.write_counted(alarm, effects);
         if alarm.rings_every(DEPTH, &mut self.depth_at) {
             self.does.note_depth.want();
         }
         if self.does.note_depth.starts(alarm) {
-            effects.push(Effect::NoteDepth(Minute::start(now.clock)));
+            effects.push(Effect::NoteDepth(Traffic::start_of_minute(now.clock)));
         }
     }
 
-    fn write_minutes(&mut self, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
-        if !self.minutes.is_empty() && self.does.add_minutes.starts(alarm) {
-            effects.push(Effect::AddMinutes(self.minutes.begin()));
+    fn write_counted(&mut self, alarm: &mut Alarm, effects: &mut Vec<Effect>) {
+        if !self.counting.is_empty() && self.does.add_figures.starts(alarm) {
+            effects.push(Effect::AddFigures(self.counting.begin()));
         }
     }
 
@@ -342,9 +342,9 @@ impl State {
             return;
         }
         let unsettled = self.is_unsettled();
-        if !unsettled && !self.does.add_minutes.is_under_way() {
-            self.does.add_minutes.want();
-            self.write_minutes(alarm, effects);
+        if !unsettled && !self.does.add_figures.is_under_way() {
+            self.does.add_figures.want();
+            self.write_counted(alarm, effects);
         }
         match self.ownership.lease(now) {
             Some(lease) => {
@@ -368,7 +368,7 @@ impl State {
             count_until: Some(count_until),
             ..stopping
         });
-        let is_all = stopping.counted && self.minutes.is_empty();
+        let is_all = stopping.counted && self.counting.is_empty();
         if is_all || alarm.rings(count_until) {
             self.finish(effects);
             return;

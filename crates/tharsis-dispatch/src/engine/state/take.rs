@@ -46,7 +46,7 @@ impl State {
             Input::Tell(result) => self.told(result, now),
             Input::WorkOff(result) => self.worked_off(result, now),
             Input::Weigh(result) => self.weighed(result, now),
-            Input::AddMinutes(result) => self.added_minutes(result, now),
+            Input::AddFigures(result) => self.added_figures(result, now),
             Input::NoteDepth(result) => self.noted_depth(result, now),
             Input::Forget(result) => self.forgot(result, now),
             Input::Maintain(result) => self.maintained(result, now),
@@ -166,7 +166,7 @@ impl State {
                 self.options.metrics.ended(end);
                 let routes = self.routes.as_deref();
                 if let Some(client) = routes.and_then(|routes| routes.client(subscription)) {
-                    self.minutes.ended(client, end, clock);
+                    self.counting.ended(client, subscription, end, clock);
                 }
             }
             self.does.point.want();
@@ -339,7 +339,7 @@ impl State {
             clock: self.ownership.clock(now),
         };
         let (lanes, summary, load) = (&mut self.lanes, &mut self.summary, &mut self.does.load);
-        let (minutes, routes) = (&mut self.minutes, self.routes.as_deref());
+        let (counting, routes) = (&mut self.counting, self.routes.as_deref());
         let metrics = &self.options.metrics;
         let before = *summary;
         let mut rows = 0;
@@ -358,7 +358,7 @@ impl State {
                 return;
             }
             if let Some(client) = routes.and_then(|routes| routes.client(lane)) {
-                minutes.settled(client, settlement);
+                counting.settled(client, settlement);
             }
             if let Fate::Ended(end) = settlement.fate {
                 metrics.ended(end);
@@ -441,17 +441,17 @@ impl State {
     }
 
     /// Whatever came of it, deliveries go on, and lanes are as they were read: figures say nothing of them.
-    fn added_minutes(&mut self, result: Result<(), StoreError>, now: Instant) {
+    fn added_figures(&mut self, result: Result<(), StoreError>, now: Instant) {
         match result {
             Ok(()) => {
-                self.does.add_minutes.succeeded();
-                if self.minutes.done() {
-                    self.does.add_minutes.want();
+                self.does.add_figures.succeeded();
+                if self.counting.done() {
+                    self.does.add_figures.want();
                 }
             }
             Err(error) => {
-                self.does.add_minutes.failed(now, self.random.next());
-                if let Some(rows) = self.minutes.failed() {
+                self.does.add_figures.failed(now, self.random.next());
+                if let Some(rows) = self.counting.failed() {
                     let error: &dyn std::error::Error = &error;
                     warn!(
                         error,

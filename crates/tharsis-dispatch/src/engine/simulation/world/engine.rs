@@ -416,7 +416,7 @@ fn is_failure(input: &Input) -> bool {
         Input::Release(_, result) => result.is_err(),
         // Of these nothing is concluded.
         Input::Maintain(_)
-        | Input::AddMinutes(_)
+        | Input::AddFigures(_)
         | Input::NoteDepth(_)
         | Input::Send(..)
         | Input::Woken

@@ -269,7 +269,7 @@ fn lost_on_the_way(input: Input) -> Input {
         Input::WorkOff(_) => Input::WorkOff(error()),
         Input::Tell(_) => Input::Tell(error()),
         Input::Weigh(_) => Input::Weigh(error()),
-        Input::AddMinutes(_) => Input::AddMinutes(error()),
+        Input::AddFigures(_) => Input::AddFigures(error()),
         Input::NoteDepth(_) => Input::NoteDepth(error()),
         Input::Forget(_) => Input::Forget(error()),
         Input::Maintain(_) => Input::Maintain(error()),
