@@ -111,32 +111,44 @@ impl Api {
 
     /// Asks anything, under the address that it listens on unless another `host` is among the headers.
     #[track_caller]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "our own server is asked, on this machine"
-    )]
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let mut connection = TcpStream::connect(self.address).expect("it listens");
-        connection.set_read_timeout(Some(SOON)).expect("a bound");
-        let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n",
-            body.len()
-        );
-        if !headers.iter().any(|(name, _)| *name == "host") {
-            head.push_str(&format!("host: {}\r\n", self.address));
-        }
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str("\r\n");
-        connection.write_all(head.as_bytes()).expect("it reads");
-        // A server that refuses early need not read all of it.
-        let _ = connection.write_all(body);
-        let mut text = Vec::new();
-        // Nor has it to read what it refuses before it closes.
-        let _ = connection.read_to_end(&mut text);
-        parse(&String::from_utf8(text).expect("text"))
+        ask(self.address, method, path, headers, body)
     }
+}
+
+/// Asks whatever listens there, under its address unless another `host` is among the headers.
+#[track_caller]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "our own server is asked, on this machine"
+)]
+pub fn ask(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
+    let mut connection = TcpStream::connect(address).expect("it listens");
+    connection.set_read_timeout(Some(SOON)).expect("a bound");
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n",
+        body.len()
+    );
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        head.push_str(&format!("host: {address}\r\n"));
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    connection.write_all(head.as_bytes()).expect("it reads");
+    // A server that refuses early need not read all of it.
+    let _ = connection.write_all(body);
+    let mut text = Vec::new();
+    // Nor has it to read what it refuses before it closes.
+    let _ = connection.read_to_end(&mut text);
+    parse(&String::from_utf8(text).expect("text"))
 }
 
 fn bearer(token: &str) -> String {

@@ -56,7 +56,7 @@ mod webdriver;
 mod wire;
 mod world;
 
-pub use api::{Answer, Api};
+pub use api::{Answer, Api, ask};
 pub use chromium::{Chromium, ENTER, TAB};
 pub use clock::Clock;
 pub use foreign::{conformance, node, node_example, python_example};

@@ -9,7 +9,7 @@ use tharsis::{
     token::{Grant, Role, Token},
 };
 
-use crate::{Lifetime, Problem, caller::Caller, serve::House};
+use crate::{Lifetime, Problem, caller::Caller, observe::Observer, serve::House};
 
 /// Where a caller is served. All that is asked for by its id is asked for here, so that no route forgets whose it is.
 #[derive(Debug, Clone)]
@@ -39,6 +39,10 @@ impl Desk {
 
     pub(crate) fn emitter(&self) -> &Emitter {
         &self.house.emitter
+    }
+
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.house.observer
     }
 
     pub(crate) fn options(&self) -> &crate::Options {

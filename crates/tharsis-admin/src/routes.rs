@@ -12,6 +12,7 @@ use crate::{
         alerts, audit, campaigns, catalogue, deliveries, egress, events, replays, stats,
         subscriptions, tokens,
     },
+    observe,
     serve::House,
 };
 
@@ -28,8 +29,8 @@ pub struct Route {
     pub is_heavy: bool,
 }
 
-/// All of them. There is no other way in, but for `/healthz`, which tells nothing, and for `/openapi.json` and `/docs`, which
-/// tell what is here.
+/// All of them. There is no other way in, but for `/healthz` and `/readyz`, which tell next to nothing, and for `/openapi.json`
+/// and `/docs`, which tell what is here.
 pub fn routes() -> Vec<Route> {
     served().into_iter().map(|(route, _)| route).collect()
 }
@@ -111,5 +112,7 @@ pub(crate) fn served() -> Vec<Door> {
         door(POST, "/v1/tokens", Administer, tokens::create),
         door(DELETE, "/v1/tokens/{id}", Administer, tokens::revoke),
         door(GET, "/v1/audit", Administer, audit::list),
+
+        door(GET, "/metrics", Read, observe::metrics),
     ]
 }

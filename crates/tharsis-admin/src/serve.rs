@@ -27,6 +27,7 @@ use crate::{
     known::Known,
     limit::Limits,
     listen::{Bounds, listen},
+    observe::{self, OVERDUE, Observer},
     openapi::{document, openapi},
     pages::{self, Sessions, Shared, Streams},
     routes::served,
@@ -60,11 +61,13 @@ pub struct Options {
     pub seen_from: Vec<String>,
     /// The profiles that subscriptions may be of.
     pub profiles: Profiles,
+    /// What is due for longer, and nothing holds it, makes `/readyz` say so.
+    pub overdue: Duration,
 }
 
 impl Options {
     /// 1,024 connections, 512 requests at once, 100 a second, 30 s for a head and 30 s for an answer, 8 MiB, 10 s; no name, which
-    /// answers nobody; the public internet, and the profiles that come with the program.
+    /// answers nobody; the public internet, and the profiles that come with the program; 5 minutes.
     pub fn new(clock: fn() -> Timestamp) -> Self {
         Self {
             connections: 1_024,
@@ -79,6 +82,7 @@ impl Options {
             egress: Policy::default(),
             seen_from: Vec::new(),
             profiles: Profiles::default(),
+            overdue: OVERDUE,
         }
     }
 }
@@ -100,6 +104,7 @@ pub(crate) struct House {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) streams: Arc<Streams>,
+    pub(crate) observer: Arc<Observer>,
     /// Closed once it ends.
     pub(crate) ended: watch::Receiver<()>,
     pub(crate) options: Arc<Options>,
@@ -205,6 +210,7 @@ fn router(emitter: Arc<Emitter>, options: Options, ended: watch::Receiver<()>) -
     let (served, shown) = (served(), pages::served());
     let doors = served.iter().chain(&shown);
     let house = House {
+        observer: Arc::new(Observer::new(Arc::clone(&emitter), options.overdue)),
         emitter,
         doors: doors.map(|(route, _)| route.clone()).collect(),
         places: Arc::new(Semaphore::new(options.at_once)),
@@ -226,6 +232,7 @@ fn router(emitter: Arc<Emitter>, options: Options, ended: watch::Receiver<()>) -
         .route_layer(from_fn_with_state(house.clone(), admit))
         .merge(pages::router(shown, &house))
         .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(observe::readyz))
         .route("/openapi.json", page("application/json", openapi()))
         .route(
             "/docs",
@@ -300,9 +307,9 @@ async fn admit(
     house.turn(answer).await.into_response()
 }
 
-/// Answers only what is asked under a name of its own; whether it is well it tells everybody.
+/// Answers only what is asked under a name of its own; whether it is well, and ready, it tells everybody.
 async fn known(State(house): State<House>, request: Request, next: Next) -> Response {
-    let is_free = request.uri().path() == "/healthz";
+    let is_free = ["/healthz", "/readyz"].contains(&request.uri().path());
     if is_free || host::is_known(&house.options.hosts, request.headers(), request.uri()) {
         return next.run(request).await;
     }
@@ -341,7 +348,7 @@ fn fits(request: &Request, door: &Route, body_limit: usize) -> Result<(), Proble
 }
 
 /// Whatever it is, a browser is to make nothing of it but what it says itself, and nobody is to keep it.
-async fn harmless(mut response: Response) -> Response {
+pub(crate) async fn harmless(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -27,9 +27,11 @@ mod alerts;
 mod egress;
 mod engine;
 mod file;
+mod observe;
 mod profiles;
 
 pub(crate) use alerts::SmtpSettings;
+pub(crate) use observe::Observe;
 
 const DEFAULT_DATABASE: &str = "sqlite://tharsis.db";
 const DEFAULT_KEY_FILE: &str = "tharsis.key";
@@ -66,6 +68,8 @@ pub(crate) struct Configuration {
     pub(crate) contacts: Contacts,
     /// The mail server, where one is named.
     pub(crate) smtp: Option<SmtpSettings>,
+    /// How a process lets itself be looked at.
+    pub(crate) observe: Observe,
     /// The contracts on the wire: those that come with the program, and those that the file declares.
     pub(crate) profiles: Profiles,
 }
@@ -189,6 +193,7 @@ impl Configuration {
             lease: file.engine.lease()?,
             contacts: file.alerts.contacts()?,
             smtp: file.smtp.map(SmtpTable::settings).transpose()?,
+            observe: file.observe.observe(variable)?,
             profiles: profiles::profiles(file.profiles)?,
         })
     }

@@ -16,6 +16,7 @@ mod filter;
 #[cfg(test)]
 #[path = "../../../fuzz/harness.rs"]
 mod fuzz;
+mod gauges;
 mod health;
 mod key;
 mod minute;
@@ -45,6 +46,7 @@ pub use backlog::FullBacklog;
 pub use campaign::{Campaign, CampaignReport, Slow, Stop, StopState};
 pub use erasure::Erased;
 pub use error::StoreError;
+pub use gauges::{Backlog, Gauges, Pool};
 pub use health::{Transition, TransitionRecord};
 pub use key::{KeyRecord, KeyRotated, KeyState};
 pub use minute::{Depth, Figures, Latency, Traffic};

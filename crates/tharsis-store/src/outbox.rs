@@ -40,7 +40,12 @@ impl Shard {
 
     // The last bytes of a UUID are random in versions 4 and 7 alike.
     fn of(id: &[u8; 16]) -> Self {
-        Self(id[15] % SHARDS)
+        Self::of_last_byte(id[15])
+    }
+
+    /// The shard of all whose id ends with this.
+    pub(crate) fn of_last_byte(last: u8) -> Self {
+        Self(last % SHARDS)
     }
 }
 

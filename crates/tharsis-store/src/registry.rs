@@ -11,7 +11,7 @@ use tharsis_core::{
 };
 
 use crate::{
-    AlertRecord, Attempt, AuditRecord, By, Campaign, CampaignReport, Deed, Depth, Erased,
+    AlertRecord, Attempt, AuditRecord, By, Campaign, CampaignReport, Deed, Depth, Erased, Gauges,
     KeyRecord, KeyRotated, Outlived, Replay, ReplayChoice, ReplayDraft, Retention, Stop,
     StoreError, Survey, Tally, TokenDraft, TokenRecord, Traffic, TransitionRecord, Unfinished,
     Whereabouts,
@@ -321,6 +321,9 @@ pub trait Registry: Send + Sync + 'static {
 
     /// How the database does, and what lies in it. Needs no key.
     fn survey(&self) -> impl Future<Output = Result<Survey, StoreError>> + Send;
+
+    /// What lies in the database, in figures for whoever draws them over time. Needs the key, for what does not open is held.
+    fn gauges(&self) -> impl Future<Output = Result<Gauges, StoreError>> + Send;
 
     /// What workers did in each minute from then on in which they did something, oldest first: for one client, or for all
     /// together. Kept for 48 hours; the last seconds are not in it yet.

@@ -23,7 +23,7 @@ use tharsis_dispatch::{
     Summary, Until, Wake, check, system_now,
 };
 use tharsis_store::{
-    By, Forgotten, Lease, Outbox, PublishOn, Published, Registry, Remaining, Shards, Store,
+    By, Forgotten, Lease, Outbox, Pool, PublishOn, Published, Registry, Remaining, Shards, Store,
     StoreError, StoreOptions, WorkerRecord,
 };
 
@@ -406,6 +406,11 @@ impl Emitter {
     /// When the database fails.
     pub async fn workers(&self) -> Result<Vec<WorkerRecord>, Error> {
         Ok(self.0.store.workers().await?)
+    }
+
+    /// Its connections to the database, by what they are for.
+    pub fn pools(&self) -> Vec<Pool> {
+        self.0.store.pools()
     }
 
     /// What the engine of this process has done so far.

@@ -15,6 +15,7 @@ pub(crate) mod key;
 mod lines;
 pub(crate) mod listen;
 pub(crate) mod migrate;
+mod observe;
 pub(crate) mod outcome;
 pub(crate) mod prune;
 pub(crate) mod publish;

@@ -12,7 +12,7 @@ use tharsis::{
     subscription::State,
 };
 
-use super::{Context, documents::RemainingDocument};
+use super::{Context, documents::RemainingDocument, observe::ObserveFlags};
 use crate::{
     configuration::Configuration,
     mail,
@@ -37,6 +37,7 @@ Examples:
   tharsis run --database 'postgres://tharsis@db.internal/shop' --key-file /etc/tharsis/tharsis.key
   tharsis run --egress-allow-host localhost --egress-allow-address 127.0.0.0/8 \\
       --egress-allow-port 9443 --egress-ca-file ca.pem
+  tharsis run --observe 127.0.0.1:9464
   tharsis run --log info --log-format json")]
 pub(crate) struct Options {
     /// End when nothing is left to do; retries are waited for, what is held or scheduled is not
@@ -54,6 +55,9 @@ pub(crate) struct Options {
     /// How long after its last word this process counts as gone, at least 1s; of no effect on SQLite [default: 15s]
     #[arg(long, value_name = "SPAN", value_parser = parse_duration)]
     lease: Option<Duration>,
+
+    #[command(flatten)]
+    observe: ObserveFlags,
 }
 
 pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Failure> {
@@ -64,8 +68,14 @@ pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
     let emitter = context.open_with(options.over(configured)).await?;
     // What is wrong with the client is said before anything is owned.
     emitter.client()?;
+    let bound = options.observe.bind(context).await?;
     let shards = own(&emitter).await?;
     announce(context, &emitter, shards, options.until_idle).await?;
+    let overdue = options.observe.overdue(context);
+    let observed = (bound.map(|bound| bound.answer(&emitter, overdue))).transpose()?;
+    if let Some(observed) = &observed {
+        observed.announce(context);
+    }
 
     let progress = emitter.progress();
     let mut before = 0;
@@ -83,6 +93,9 @@ pub(crate) async fn run(context: &Context, options: Options) -> Result<Exit, Fai
         }
     };
     let summary = output.progress().during(running, live).await?;
+    if let Some(observed) = observed {
+        observed.end().await;
+    }
     tell(output, &summary)?;
     Ok(Exit::Done)
 }

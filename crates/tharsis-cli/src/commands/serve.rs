@@ -6,11 +6,12 @@ use clap::Args;
 use serde::Serialize;
 use tharsis::{Registry, system_now};
 use tharsis_admin::host_name;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 
 use super::{
     Context,
     egress::written,
+    observe::{ObserveFlags, listen},
     run::{opened, own},
 };
 use crate::{
@@ -32,6 +33,7 @@ use crate::{
 Examples:
   tharsis serve
   tharsis serve --listen 127.0.0.1:9000 --no-worker
+  tharsis serve --observe 127.0.0.1:9464
   tharsis serve --openapi > openapi.json
   tharsis serve --listen 0.0.0.0:8400 --behind-proxy --host tharsis.example.com
   curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8400/v1/subscriptions
@@ -58,6 +60,9 @@ pub(crate) struct Options {
     /// several times
     #[arg(long, value_name = "NAME", value_parser = host_name)]
     host: Vec<String>,
+
+    #[command(flatten)]
+    observe: ObserveFlags,
 }
 
 pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Failure> {
@@ -79,11 +84,9 @@ pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
     let mut configured = context.options();
     configured.engine.alerts = mail::alerts(&context.configuration)?;
     let emitter = context.open_with(configured).await?;
-    let listener = TcpListener::bind(options.listen).await.map_err(|error| {
-        Failure::new("not_listening", format!("cannot be listened on: {error}"))
-            .at(options.listen.to_string())
-    })?;
+    let listener = listen(options.listen).await?;
     let address = listener.local_addr()?;
+    let bound = options.observe.bind(context).await?;
     if !options.no_worker {
         // What is wrong with the client, or with owning, is said before anybody is answered.
         emitter.client()?;
@@ -92,18 +95,26 @@ pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
             output.note(opened);
         }
     }
+    let overdue = options.observe.overdue(context);
+    let observed = (bound.map(|bound| bound.answer(&emitter, overdue))).transpose()?;
     if output.json {
         #[derive(Serialize)]
         struct Document {
             listening: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            observed: Option<String>,
         }
         output.document(&Document {
             listening: address.to_string(),
+            observed: (observed.as_ref()).map(|observed| observed.address.to_string()),
         })?;
     } else {
         output.line(format_args!(
             "Listening on http://{address}. Ctrl-C ends it."
         ))?;
+    }
+    if let Some(observed) = &observed {
+        observed.announce(context);
     }
     if !emitter.registry().has_tokens(system_now()).await? {
         output.note(
@@ -122,6 +133,7 @@ pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
     allowed.seen_from = written(&context.configuration.seen_from);
     allowed.egress = context.configuration.egress.clone();
     allowed.profiles = context.configuration.profiles.clone();
+    allowed.overdue = overdue;
     let (end, ended) = watch::channel(());
     let serving = tharsis_admin::serve(
         listener,
@@ -154,6 +166,9 @@ pub(crate) async fn run(context: &Context, options: &Options) -> Result<Exit, Fa
         done = &mut both => done?,
         () = ending => both.await?,
     }
+    if let Some(observed) = observed {
+        observed.end().await;
+    }
     Ok(Exit::Done)
 }
 
@@ -173,7 +188,7 @@ fn hosts(address: SocketAddr, named: &[String]) -> Vec<String> {
 }
 
 /// Resolves once the sender is gone.
-async fn told(mut ended: watch::Receiver<()>) {
+pub(super) async fn told(mut ended: watch::Receiver<()>) {
     while ended.changed().await.is_ok() {}
 }
 

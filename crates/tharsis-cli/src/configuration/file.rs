@@ -12,6 +12,7 @@ use super::{
     alerts::{AlertsTable, SmtpTable},
     egress::EgressTable,
     engine::{EngineTable, RetentionTable},
+    observe::ObserveTable,
     profiles::{PROFILE_KEYS, ProfileTable},
 };
 use crate::{arguments::LogFormat, output::Failure};
@@ -31,13 +32,14 @@ pub(super) struct File {
     pub(super) engine: EngineTable,
     pub(super) alerts: AlertsTable,
     pub(super) retention: RetentionTable,
+    pub(super) observe: ObserveTable,
     pub(super) smtp: Option<SmtpTable>,
     /// By name. Their keys are those of [`PROFILE_KEYS`].
     pub(super) profiles: BTreeMap<String, ProfileTable>,
 }
 
 /// Every key of the file, but for those of profiles and of clients.
-const KEYS: [&str; 28] = [
+const KEYS: [&str; 30] = [
     "database",
     "key_file",
     "log",
@@ -59,6 +61,8 @@ const KEYS: [&str; 28] = [
     "retention.history",
     "retention.excerpts",
     "retention.audit",
+    "observe.listen",
+    "observe.overdue",
     "smtp.host",
     "smtp.port",
     "smtp.tls",
@@ -184,7 +188,7 @@ fn nearest(unknown: &str) -> Option<&'static str> {
     let unknown = unknown.rsplit('.').next().unwrap_or(unknown);
     let likeness = |known| strsim::jaro_winkler(name(known), unknown);
     KEYS.into_iter()
-        .chain(["egress", "engine", "alerts", "smtp", "profiles"])
+        .chain(["egress", "engine", "alerts", "observe", "smtp", "profiles"])
         .map(|known| (likeness(known), known))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))

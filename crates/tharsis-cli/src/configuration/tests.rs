@@ -240,6 +240,23 @@ fn what_is_over_is_kept_for_as_long_as_is_said() {
 }
 
 #[test]
+fn a_process_is_looked_at_where_it_is_said() {
+    let observe = |variables: &[_], file| {
+        settle(Global::default(), variables, file).map(|settled| settled.observe)
+    };
+    let nowhere = observe(&[], "").unwrap();
+    assert_eq!(nowhere.listen, None);
+    assert_eq!(nowhere.overdue, Duration::from_secs(5 * 60));
+    let file = "[observe]\nlisten = '127.0.0.1:9464'\noverdue = '1h'";
+    let settled = observe(&[("THARSIS_OBSERVE_OVERDUE", "2m")], file).unwrap();
+    assert_eq!(settled.listen, Some("127.0.0.1:9464".parse().unwrap()));
+    assert_eq!(settled.overdue, Duration::from_secs(2 * 60));
+    let refused = |variables: &[_], file| observe(variables, file).unwrap_err().to_string();
+    insta::assert_snapshot!(refused(&[], "[observe]\nlisten = 'localhost'"), @"bad_address: observe.listen: is no address with a port (write it like 127.0.0.1:9464)");
+    insta::assert_snapshot!(refused(&[("THARSIS_OBSERVE_LISTEN", "9464")], ""), @"bad_address: THARSIS_OBSERVE_LISTEN: is no address with a port (write it like 127.0.0.1:9464)");
+}
+
+#[test]
 fn a_mail_server_has_a_name_and_a_sender() {
     let smtp = |file| settle(Global::default(), &[], file).map(|settled| settled.smtp);
     let file = "[smtp]\nhost = 'mail.house.example'\nfrom = 'tharsis@house.example'\nuser = 'tharsis'\npassword_file = 'smtp.password'";
@@ -259,8 +276,8 @@ fn an_unknown_key_is_refused_with_the_likely_one() {
     insta::assert_snapshot!(refused("databse = 'x'"), @"unknown_key: databse: is no key of tharsis.toml (did you mean `database`?)");
     insta::assert_snapshot!(refused("[egres]\nallow_hosts = []"), @"unknown_key: egres: is no key of tharsis.toml (did you mean `egress`?)");
     insta::assert_snapshot!(refused("allow_hosts = []"), @"unknown_key: allow_hosts: is no key of tharsis.toml (did you mean `egress.allow_hosts`?)");
-    insta::assert_snapshot!(refused("[egress]\nwhatever = false"), @"unknown_key: egress.whatever: is no key of tharsis.toml (the keys are database, key_file, log, log_format, egress.allow_addresses, egress.allow_hosts, egress.allow_ports, egress.ca_file, egress.source_addresses, egress.seen_from, egress.proxy, engine.max_in_flight, engine.cache_bytes, engine.grace, engine.lease, engine.backlog_limit, alerts.mail, alerts.every, retention.history, retention.excerpts, retention.audit, smtp.host, smtp.port, smtp.tls, smtp.user, smtp.password_file, smtp.from, smtp.ca_file)");
-    insta::assert_snapshot!(refused("'egress.ca_file' = 'x'"), @"bad_config: tharsis.toml: line 1: unknown field `egress.ca_file`, expected one of `database`, `key_file`, `log`, `log_format`, `egress`, `engine`, `alerts`, `retention`, `smtp`, `profiles`");
+    insta::assert_snapshot!(refused("[egress]\nwhatever = false"), @"unknown_key: egress.whatever: is no key of tharsis.toml (the keys are database, key_file, log, log_format, egress.allow_addresses, egress.allow_hosts, egress.allow_ports, egress.ca_file, egress.source_addresses, egress.seen_from, egress.proxy, engine.max_in_flight, engine.cache_bytes, engine.grace, engine.lease, engine.backlog_limit, alerts.mail, alerts.every, retention.history, retention.excerpts, retention.audit, observe.listen, observe.overdue, smtp.host, smtp.port, smtp.tls, smtp.user, smtp.password_file, smtp.from, smtp.ca_file)");
+    insta::assert_snapshot!(refused("'egress.ca_file' = 'x'"), @"bad_config: tharsis.toml: line 1: unknown field `egress.ca_file`, expected one of `database`, `key_file`, `log`, `log_format`, `egress`, `engine`, `alerts`, `retention`, `observe`, `smtp`, `profiles`");
 }
 
 #[test]
@@ -302,7 +319,7 @@ fn fuzz_configuration() {
         "configuration",
         &[
             b"database = 'postgres://engine:opensesame@db/shop'\nkey_file = 'k'\nlog = 'info'\nlog_format = 'json'\n[egress]\nallow_addresses = ['127.0.0.0/8']\nallow_hosts = [\"localhost\"]\nallow_ports = [443, 0x1]\nca_file = 'ca.pem'\n",
-            b"[engine]\nmax_in_flight = 8\ncache_bytes = 1_000\ngrace = '10s'\nlease = '15s'\nbacklog_limit = 9\n[retention]\nhistory = '14d'\nexcerpts = 'none'\naudit = '2d'\n",
+            b"[engine]\nmax_in_flight = 8\ncache_bytes = 1_000\ngrace = '10s'\nlease = '15s'\nbacklog_limit = 9\n[retention]\nhistory = '14d'\nexcerpts = 'none'\naudit = '2d'\n[observe]\nlisten = '[::1]:9464'\noverdue = '1h'\n",
             b"[alerts]\nmail = ['ops@house.example']\nevery = '2h'\n[alerts.clients.36011017-0e00-4e29-a054-7a1fbb8b60a2]\nmail = ['shop@shop.example']\n[smtp]\nhost = 'mail.house.example'\nport = 25\ntls = 'starttls'\nuser = 'u'\npassword_file = 'p'\nfrom = 'tharsis@house.example'\n",
             b"[profiles.acme]\nsignature_header = 'X-Acme'\nsigned = 'timestamp.body'\nalgorithm = 'hmac-sha512'\ndigest = 'base64'\nseparator = ','\nheaders = { X-Id = '{id}' }\ntimeout = '10s'\nevents = ['order']\n[profiles.form]\nencoding = 'form'\nbatch_items = 100\nlinger = '1s'\n",
         ],

@@ -141,6 +141,11 @@ fn a_page_of_help() {
                                [default: 10s]
           --lease <SPAN>       How long after its last word this process counts as gone, at least 1s; of
                                no effect on SQLite [default: 15s]
+          --observe <ADDRESS>  Tell figures here, at /metrics, /readyz and /healthz, without a token, to
+                               whoever reaches it; with port 0 a free one is taken [env:
+                               THARSIS_OBSERVE_LISTEN]
+          --overdue <SPAN>     Say that it is not ready while something has been due for longer, and
+                               nothing holds it [env: THARSIS_OBSERVE_OVERDUE] [default: 5m]
 
     Global options:
           --database <URL>                The database: sqlite://PATH, or
@@ -173,6 +178,7 @@ fn a_page_of_help() {
       tharsis run --database 'postgres://tharsis@db.internal/shop' --key-file /etc/tharsis/tharsis.key
       tharsis run --egress-allow-host localhost --egress-allow-address 127.0.0.0/8 \
           --egress-allow-port 9443 --egress-ca-file ca.pem
+      tharsis run --observe 127.0.0.1:9464
       tharsis run --log info --log-format json
     ");
 }

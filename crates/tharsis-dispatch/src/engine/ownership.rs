@@ -65,6 +65,13 @@ impl Ownership {
         (held.age(now) < held.lease.length).then_some(held.lease)
     }
 
+    /// When it ends, if we have one; one without end counts as of a day, for it is renewed long before.
+    pub(super) fn until(&self) -> Option<Instant> {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let held = self.held.as_ref()?;
+        Some(held.asked + held.lease.length.min(DAY))
+    }
+
     /// What we are to work with under the lease that came last, also when that has run out.
     pub(super) fn shards(&self) -> Option<Shards> {
         self.held.as_ref().map(|held| held.lease.shards)
@@ -151,6 +158,7 @@ mod tests {
         );
         assert!(ownership.may_start(start + secs(12)));
         assert!(!ownership.may_start(start + secs(13)));
+        assert_eq!(ownership.until(), Some(start + secs(15)));
         assert!(ownership.lease(start + secs(14)).is_some());
         assert!(ownership.lease(start + secs(15)).is_none());
     }

@@ -266,6 +266,11 @@ impl Pool {
         })
     }
 
+    /// How many there are.
+    pub(super) fn figures(&self, name: &'static str) -> crate::Pool {
+        crate::gauges::pool(name, &self.0)
+    }
+
     /// Begins a transaction.
     pub(super) async fn begin(&self) -> Result<Write, StoreError> {
         // From here on whoever drops it closes the connection, also in the midst of its beginning.

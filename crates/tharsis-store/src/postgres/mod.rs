@@ -37,6 +37,7 @@ mod erasure;
 mod error;
 mod filter;
 mod forget;
+mod gauges;
 mod health;
 mod history;
 mod key;
@@ -260,6 +261,20 @@ impl PostgresStore {
     /// [release](crate::Outbox::release) it. Outside of a runtime others wait for the end of the lease.
     pub fn disown(&self) {
         owner::disown(self);
+    }
+
+    /// All connections but the one that listens.
+    pub(crate) fn pools(&self) -> Vec<crate::Pool> {
+        let store = &self.0;
+        [
+            ("engine", &store.engine),
+            ("leases", &store.leases),
+            ("publishes", &store.publishes),
+            ("lists", &store.lists),
+            ("doors", &store.doors),
+        ]
+        .map(|(name, pool)| pool.figures(name))
+        .to_vec()
     }
 
     /// # Errors

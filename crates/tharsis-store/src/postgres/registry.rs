@@ -18,14 +18,14 @@ use super::{
     connect::Write,
     erasure,
     error::explain,
-    health, history, key, minute, owner, partition, release, replay, retention, settled,
+    gauges, health, history, key, minute, owner, partition, release, replay, retention, settled,
     subscription, survey, token, unfinished,
     value::{Instant, expect_changed},
     whereabouts,
 };
 use crate::{
     AlertRecord, Anew, AuditRecord, By, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
-    DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, KeyRecord, KeyRotated, Outlived, Page,
+    DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, Gauges, KeyRecord, KeyRotated, Outlived, Page,
     Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention, Settled, Stop,
     StopState, StoreError, Survey, Tally, TokenDraft, TokenRecord, Traffic, TransitionRecord,
     Unfinished, Whereabouts,
@@ -534,6 +534,10 @@ impl Registry for PostgresStore {
 
     async fn survey(&self) -> Result<Survey, StoreError> {
         survey::survey(self).await
+    }
+
+    async fn gauges(&self) -> Result<Gauges, StoreError> {
+        gauges::gauges(self).await
     }
 
     async fn minutes(

@@ -22,21 +22,30 @@ pub(super) const FIRST_UNROUTED: &str = "
         SELECT o.published_at FROM outbox o WHERE o.shard = s.shard ORDER BY o.seq LIMIT 1) f";
 
 /// The first of each lane that nothing holds.
-pub(super) const FIRST_DUE: &str = "
-    SELECT min(f.due_at)
-    FROM subscription s
-    CROSS JOIN LATERAL (
-        SELECT d.due_at
-        FROM delivery d
-        WHERE d.subscription = s.seq AND d.lane = 0
-        ORDER BY d.due_at, d.seq
-        LIMIT 1) f
-    WHERE s.removed_at IS NULL
-      AND NOT EXISTS (SELECT FROM subscription_state st WHERE st.subscription = s.seq)
-      AND NOT EXISTS (SELECT FROM subscription_health h WHERE h.subscription = s.seq AND h.condition = 'open')
-      AND NOT EXISTS (SELECT FROM delivery k
-                      WHERE k.subscription = s.seq AND k.order_key = 0 AND k.lane = 2
-                        AND s.order_by = 'strict')";
+macro_rules! first_due {
+    () => {
+        "min(f.due_at)
+         FROM subscription s
+         CROSS JOIN LATERAL (
+             SELECT d.due_at
+             FROM delivery d
+             WHERE d.subscription = s.seq AND d.lane = 0
+             ORDER BY d.due_at, d.seq
+             LIMIT 1) f
+         WHERE s.removed_at IS NULL
+           AND NOT EXISTS (SELECT FROM subscription_state st WHERE st.subscription = s.seq)
+           AND NOT EXISTS (SELECT FROM subscription_health h
+                           WHERE h.subscription = s.seq AND h.condition = 'open')
+           AND NOT EXISTS (SELECT FROM delivery k
+                           WHERE k.subscription = s.seq AND k.order_key = 0 AND k.lane = 2
+                             AND s.order_by = 'strict')"
+    };
+}
+
+pub(super) const FIRST_DUE: &str = concat!("SELECT ", first_due!());
+
+pub(super) const FIRST_DUE_OF_SHARDS: &str =
+    concat!("SELECT s.shard, ", first_due!(), " GROUP BY s.shard");
 
 /// `version, fsync, full_page_writes, synchronous_commit`.
 type SettingsRow = (i32, bool, bool, String);

@@ -36,6 +36,7 @@ mod connect;
 mod due;
 mod erasure;
 mod filter;
+mod gauges;
 mod health;
 mod history;
 mod key;
@@ -236,6 +237,19 @@ impl SqliteStore {
         id: EventId,
     ) -> Result<Published, StoreError> {
         publish_in::publish_in(conn, event, id).await
+    }
+
+    /// The connections that read; one writes.
+    pub(crate) fn pools(&self) -> Vec<crate::Pool> {
+        let Inner {
+            reads,
+            lists,
+            doors,
+            ..
+        } = &*self.0;
+        [("reads", reads), ("lists", lists), ("doors", doors)]
+            .map(|(name, pool)| crate::gauges::pool(name, pool))
+            .to_vec()
     }
 
     fn reader(&self) -> Reader<'_> {

@@ -11,7 +11,7 @@ use tharsis_core::{
 };
 
 use super::{
-    SqliteStore, alert, audit, campaign, command, erasure, health, history, key, minute, release,
+    SqliteStore, alert, audit, campaign, command, erasure, gauges, health, history, key, minute, release,
     replay, retention, settled, subscription, survey, token, unfinished,
     value::{blob, expect_changed, json},
     whereabouts,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     AlertRecord, Anew, AuditRecord, By, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
-    DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, KeyRecord, KeyRotated, Outlived, Page,
+    DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, Gauges, KeyRecord, KeyRotated, Outlived, Page,
     Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention, Settled, Stop,
     StopState, StoreError, Survey, Tally, TokenDraft, TokenRecord, Traffic, TransitionRecord,
     Unfinished, Whereabouts,
@@ -522,6 +522,10 @@ impl Registry for SqliteStore {
 
     async fn survey(&self) -> Result<Survey, StoreError> {
         survey::survey(self).await
+    }
+
+    async fn gauges(&self) -> Result<Gauges, StoreError> {
+        gauges::gauges(self).await
     }
 
     async fn minutes(

@@ -21,20 +21,29 @@ pub(super) const FIRST_UNROUTED: &str = "
     LIMIT 1";
 
 /// The first of each lane that nothing holds.
-pub(super) const FIRST_DUE: &str = "
-    SELECT min((SELECT d.due_at
-                FROM tharsis_delivery d
-                WHERE d.subscription = s.seq AND d.lane = 0
-                ORDER BY d.due_at, d.event
-                LIMIT 1))
-    FROM tharsis_subscription s
-    WHERE s.removed_at IS NULL
-      AND NOT EXISTS (SELECT 1 FROM tharsis_subscription_state st WHERE st.subscription = s.seq)
-      AND NOT EXISTS (SELECT 1 FROM tharsis_subscription_health h
-                      WHERE h.subscription = s.seq AND h.condition = 'open')
-      AND NOT EXISTS (SELECT 1 FROM tharsis_delivery k
-                      WHERE k.subscription = s.seq AND k.order_key = 0 AND k.lane = 2
-                        AND s.order_by = 'strict')";
+macro_rules! first_due {
+    () => {
+        "min((SELECT d.due_at
+              FROM tharsis_delivery d
+              WHERE d.subscription = s.seq AND d.lane = 0
+              ORDER BY d.due_at, d.event
+              LIMIT 1))
+         FROM tharsis_subscription s
+         WHERE s.removed_at IS NULL
+           AND NOT EXISTS (SELECT 1 FROM tharsis_subscription_state st WHERE st.subscription = s.seq)
+           AND NOT EXISTS (SELECT 1 FROM tharsis_subscription_health h
+                           WHERE h.subscription = s.seq AND h.condition = 'open')
+           AND NOT EXISTS (SELECT 1 FROM tharsis_delivery k
+                           WHERE k.subscription = s.seq AND k.order_key = 0 AND k.lane = 2
+                             AND s.order_by = 'strict')"
+    };
+}
+
+pub(super) const FIRST_DUE: &str = concat!("SELECT ", first_due!());
+
+/// By the last byte of the subscription's id, which its shard is made of.
+pub(super) const FIRST_DUE_OF_SHARDS: &str =
+    concat!("SELECT substr(s.id, 16, 1), ", first_due!(), " GROUP BY 1");
 
 pub(super) async fn survey(store: &SqliteStore) -> Result<Survey, StoreError> {
     let workers = store.workers().await?;

@@ -21,7 +21,7 @@ use super::{Boxed, Store, boxed};
 use crate::{
     AlertRecord, Anew, AuditRecord, Blocked, By, Campaign, CampaignReport, Changed, Claim, Claimed,
     CommandAccepted, Deed, DeliveryDetail, DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord,
-    Figures, Forgotten, KeyRecord, KeyRotated, LaneRead, Lease, LetGo, Outbox, Outlived, Page,
+    Figures, Forgotten, Gauges, KeyRecord, KeyRotated, LaneRead, Lease, LetGo, Outbox, Outlived, Page,
     Pending, Pointers, Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice,
     ReplayDraft, Retention, Routed, Rows, Settled, Settlement, Shards, Snapshot, Stop, StoreError,
     Survey, Tally, Telling, TokenDraft, TokenRecord, Traffic, Transition, TransitionRecord,
@@ -130,6 +130,7 @@ impl Registry for Store {
         fn erase(whose: &'a Erasure, by: By<'a>, tell: &'a (dyn Fn(&Erased) + Sync)) -> Erased;
         fn outlived(retention: &'a Retention, now: Timestamp) -> Outlived;
         fn survey() -> Survey;
+        fn gauges() -> Gauges;
         fn minutes(client: Option<ClientId>, since: Timestamp) -> Vec<Traffic>;
         fn quarters(id: SubscriptionId, since: Timestamp) -> Vec<Traffic>;
         fn depths(since: Timestamp) -> Vec<Depth>;

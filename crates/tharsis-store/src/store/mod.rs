@@ -11,7 +11,7 @@ use tharsis_core::{EventId, Invalid, event::Event, profile::Profiles, secret::Ke
 use self::url::{Kind, beside_file};
 pub use self::{publish_on::PublishOn, url::redacted};
 use crate::{
-    By, Published, StoreError, WorkerRecord,
+    By, Pool, Published, StoreError, WorkerRecord,
     postgres::{self, PostgresStore},
     sqlite::{self, SqliteStore},
 };
@@ -163,6 +163,14 @@ impl Store {
         match self {
             Self::Sqlite(store) => store.workers().await,
             Self::Postgres(store) => (store.workers().await).map_err(StoreError::or_not_permitted),
+        }
+    }
+
+    /// Its connections, by what they are for.
+    pub fn pools(&self) -> Vec<Pool> {
+        match self {
+            Self::Sqlite(store) => store.pools(),
+            Self::Postgres(store) => store.pools(),
         }
     }
 

@@ -237,6 +237,8 @@ macro_rules! every_story {
             survey {
                 what_waits_and_who_delivers_is_counted,
                 what_is_held_is_not_overdue,
+                what_waits_is_told_by_shard,
+                certificates_that_end_soon_are_told,
             }
             ownership {
                 a_lease_is_held_renewed_and_given_back,

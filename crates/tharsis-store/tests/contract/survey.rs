@@ -1,7 +1,14 @@
 //! How the database does, and what lies in it.
 
-use tharsis_core::health::{Condition, Health};
-use tharsis_store::{Engine, Outbox, Registry, Shards, Survey, Transition};
+use std::collections::BTreeMap;
+
+use tharsis_core::{
+    delivery::End,
+    health::{Condition, Health},
+};
+use tharsis_store::{
+    Backlog, Engine, Outbox, Registry, Settlement, Shard, Shards, Survey, Transition,
+};
 
 use crate::harness::{House, Schema, Store, client, enveloped, event, seconds};
 
@@ -88,6 +95,70 @@ pub(crate) async fn what_is_held_is_not_overdue(store: Store) {
     let fields = format!(r#""not_before":"{later}","#);
     house.publish(&[enveloped(client(1), 9, &fields)]).await;
     assert_eq!(house.survey().await.due_since, None);
+}
+
+pub(crate) async fn what_waits_is_told_by_shard(store: Store) {
+    let empty = store.gauges().await.expect("gauges");
+    assert!(empty.shards.is_empty() && empty.overdue().is_none());
+    assert_eq!((empty.unrouted, empty.held), (0, 0));
+    assert_eq!((empty.commands, empty.workers), (0, 0));
+
+    let house = House::new(store).await;
+    house.routed(6).await;
+    house.publish(&[event(client(1), 10)]).await;
+    let gauges = house.store.gauges().await.expect("gauges");
+    // They may lie in the same one.
+    let [ours, theirs] = [&house.ours, &house.theirs].map(|of| Shard::of_subscription(of.id));
+    let mut waiting: BTreeMap<Shard, Backlog> = BTreeMap::new();
+    for shard in [ours, theirs] {
+        let backlog = waiting.entry(shard).or_default();
+        backlog.deliveries += 3;
+        backlog.due_since = Some(house.now);
+    }
+    assert_eq!(gauges.shards, waiting);
+    assert_eq!((gauges.unrouted, gauges.held, gauges.workers), (1, 0, 1));
+    assert_eq!(gauges.overdue(), Some(gauges.clock.since(house.now)));
+
+    house
+        .store
+        .pause(house.ours.id, house.now)
+        .await
+        .expect("paused");
+    let paused = house.store.gauges().await.expect("gauges");
+    assert_eq!(paused.held, 3);
+    let due = paused
+        .shards
+        .iter()
+        .filter(|(_, of)| of.due_since.is_some());
+    assert_eq!(due.map(|(shard, _)| *shard).collect::<Vec<_>>(), [theirs]);
+    let id = house.due(&house.theirs, house.now).await[0].id;
+    house.store.cancel(id, house.now).await.expect("asked");
+    let asked = house.store.gauges().await.expect("gauges");
+    assert_eq!(asked.commands, 1);
+
+    let pools = house.store.pools();
+    let lists = pools.iter().find(|pool| pool.name == "lists");
+    let lists = lists.expect("there is one for what people ask");
+    assert!(lists.idle + lists.used > 0, "{pools:?}");
+}
+
+pub(crate) async fn certificates_that_end_soon_are_told(store: Store) {
+    let house = House::new(store).await;
+    house.routed(4).await;
+    let ends = house.now + seconds(3 * 86_400);
+    let due = house.due(&house.ours, house.now).await;
+    let settlement = Settlement {
+        certificate_ends: Some(ends),
+        ..house.ended(&due[0], End::Delivered)
+    };
+    assert_eq!(house.settle(&[settlement]).await, []);
+    let gauges = house.store.gauges().await.expect("gauges");
+    assert_eq!(gauges.certificates, [ends]);
+    // Whoever is gone has none.
+    let removed = house.store.remove(house.ours.id, house.now).await;
+    removed.expect("removed");
+    let gauges = house.store.gauges().await.expect("gauges");
+    assert_eq!(gauges.certificates, []);
 }
 
 /// Whoever lost the key can see what there is to see.

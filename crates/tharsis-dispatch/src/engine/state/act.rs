@@ -50,6 +50,8 @@ impl State {
             self.finish(effects);
             return None;
         }
+        let until = self.ownership.until().unwrap_or(now);
+        self.options.progress.note_lease(Some(until));
         match self.stopping {
             None => self.go_on(now, &mut alarm, effects),
             Some(stopping) => self.wind_up(stopping, now, &mut alarm, effects),
@@ -413,6 +415,7 @@ impl State {
         self.finished = true;
         self.options.metrics.in_flight(0);
         self.options.metrics.owned(0);
+        self.options.progress.note_lease(None);
         effects.push(Effect::Finish);
     }
 }
