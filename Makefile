@@ -1,7 +1,7 @@
 # `make` lists the targets. Each does one thing; `make test` does all that must hold before a change lands.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install fmt clippy doc alone deny package build generated unit plans receivers stories browser namespaces leaks simulate chaos fuzz mutants advisories minimum sbom generate bench bench-postgres
+.PHONY: help demo test install fmt clippy doc alone deny package deploy build generated unit plans receivers stories browser namespaces leaks simulate chaos fuzz mutants advisories minimum sbom generate bench bench-postgres
 
 help: ## this list
 	@sed -nE 's/^([a-z -]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %s\n           %s\n", $$1, $$2 }'
@@ -15,7 +15,7 @@ test: ## install what the tests need, then check and test everything
 install: ## only install what the tests need and is missing
 	@scripts/install
 
-fmt clippy doc alone deny package build generated unit plans receivers stories browser namespaces leaks: ## one stage of `make test`
+fmt clippy doc alone deny package deploy build generated unit plans receivers stories browser namespaces leaks: ## one stage of `make test`
 	@scripts/test $@
 
 simulate: ## more bad days of the engine than `make unit` tells: make simulate DAYS=100000 SEED=10000

@@ -48,6 +48,7 @@ use crate::{
 
 pub(crate) use layout::for_people;
 pub(crate) use live::Streams;
+pub(crate) use recent::Recent;
 pub(crate) use session::Sessions;
 pub(crate) use shared::Shared;
 

@@ -29,7 +29,7 @@ const CERTIFICATES: &str = "
 
 pub(super) async fn gauges(store: &PostgresStore) -> Result<Gauges, StoreError> {
     let workers = owner::workers(store).await?;
-    let unfinished = unfinished::unfinished(store, None, MOST_COUNTED).await?;
+    let unfinished = unfinished::unfinished(store, None, None, MOST_COUNTED).await?;
     let most = i64::try_from(MOST_COUNTED).map_err(corrupt)?;
     let due: Vec<(i16, Instant)> = sqlx::query_as(FIRST_DUE_OF_SHARDS)
         .fetch_all(&mut *store.0.engine.get().await?)

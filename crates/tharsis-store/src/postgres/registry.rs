@@ -25,10 +25,10 @@ use super::{
 };
 use crate::{
     AlertRecord, Anew, AuditRecord, By, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
-    DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, Gauges, KeyRecord, KeyRotated, Outlived, Page,
-    Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention, Settled, Stop,
-    StopState, StoreError, Survey, Tally, TokenDraft, TokenRecord, Traffic, TransitionRecord,
-    Unfinished, Whereabouts,
+    DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, Gauges, KeyRecord, KeyRotated,
+    Outlived, Page, Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention,
+    Settled, Stop, StopState, StoreError, Survey, Tally, TokenDraft, TokenRecord, Traffic,
+    TransitionRecord, Unfinished, Whereabouts,
     audit::Deed,
     failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},

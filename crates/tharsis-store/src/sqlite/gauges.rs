@@ -30,7 +30,7 @@ const CERTIFICATES: &str = "
 
 pub(super) async fn gauges(store: &SqliteStore) -> Result<Gauges, StoreError> {
     let workers = store.workers().await?;
-    let unfinished = unfinished::unfinished(store, None, MOST_COUNTED).await?;
+    let unfinished = unfinished::unfinished(store, None, None, MOST_COUNTED).await?;
     let most = i64::try_from(MOST_COUNTED).map_err(corrupt)?;
     let mut read = store.0.lists.begin().await?;
     let clock = owner::clock(&mut read).await?;

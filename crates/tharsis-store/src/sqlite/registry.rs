@@ -11,18 +11,18 @@ use tharsis_core::{
 };
 
 use super::{
-    SqliteStore, alert, audit, campaign, command, erasure, gauges, health, history, key, minute, release,
-    replay, retention, settled, subscription, survey, token, unfinished,
+    SqliteStore, alert, audit, campaign, command, erasure, gauges, health, history, key, minute,
+    release, replay, retention, settled, subscription, survey, token, unfinished,
     value::{blob, expect_changed, json},
     whereabouts,
     write::{Write, result_code},
 };
 use crate::{
     AlertRecord, Anew, AuditRecord, By, Campaign, CampaignReport, CommandAccepted, DeliveryDetail,
-    DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, Gauges, KeyRecord, KeyRotated, Outlived, Page,
-    Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention, Settled, Stop,
-    StopState, StoreError, Survey, Tally, TokenDraft, TokenRecord, Traffic, TransitionRecord,
-    Unfinished, Whereabouts,
+    DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord, Gauges, KeyRecord, KeyRotated,
+    Outlived, Page, Registry, Removed, Replaced, Replay, ReplayChoice, ReplayDraft, Retention,
+    Settled, Stop, StopState, StoreError, Survey, Tally, TokenDraft, TokenRecord, Traffic,
+    TransitionRecord, Unfinished, Whereabouts,
     audit::Deed,
     failpoint,
     health::{CHANGED, is_held, is_probed_first, is_to_be_asked_anew, not_held},

@@ -21,11 +21,11 @@ use super::{Boxed, Store, boxed};
 use crate::{
     AlertRecord, Anew, AuditRecord, Blocked, By, Campaign, CampaignReport, Changed, Claim, Claimed,
     CommandAccepted, Deed, DeliveryDetail, DeliveryFilter, DeliveryRow, Depth, Erased, EventRecord,
-    Figures, Forgotten, Gauges, KeyRecord, KeyRotated, LaneRead, Lease, LetGo, Outbox, Outlived, Page,
-    Pending, Pointers, Position, Published, Registry, Remaining, Removed, Replay, ReplayChoice,
-    ReplayDraft, Retention, Routed, Rows, Settled, Settlement, Shards, Snapshot, Stop, StoreError,
-    Survey, Tally, Telling, TokenDraft, TokenRecord, Traffic, Transition, TransitionRecord,
-    Unfinished, Whereabouts, WorkedOff,
+    Figures, Forgotten, Gauges, KeyRecord, KeyRotated, LaneRead, Lease, LetGo, Outbox, Outlived,
+    Page, Pending, Pointers, Position, Published, Registry, Remaining, Removed, Replay,
+    ReplayChoice, ReplayDraft, Retention, Routed, Rows, Settled, Settlement, Shards, Snapshot,
+    Stop, StoreError, Survey, Tally, Telling, TokenDraft, TokenRecord, Traffic, Transition,
+    TransitionRecord, Unfinished, Whereabouts, WorkedOff,
 };
 
 /// Asks the one it is.
