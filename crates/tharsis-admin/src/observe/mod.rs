@@ -5,7 +5,7 @@ mod figures;
 mod readiness;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -38,6 +38,9 @@ pub const OVERDUE: Duration = Duration::from_secs(5 * 60);
 /// So long figures of the database are waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Where they were not there by then, nobody asks for them for so long: the database has enough to do.
+const REST: Duration = PATIENCE.saturating_mul(4);
+
 /// Whoever asks here asks for little.
 const BOUNDS: Bounds = Bounds {
     connections: 64,
@@ -52,6 +55,7 @@ pub(crate) struct Observer {
     overdue: Duration,
     answers: Recent<()>,
     figures: Recent<Figures>,
+    rests_until: Mutex<Option<Instant>>,
 }
 
 impl Observer {
@@ -61,6 +65,7 @@ impl Observer {
             overdue,
             answers: Recent::default(),
             figures: Recent::default(),
+            rests_until: Mutex::default(),
         }
     }
 
@@ -125,10 +130,27 @@ impl Observer {
         }
     }
 
-    /// None where it takes too long.
+    /// None where it takes too long, or took too long a moment ago.
     async fn figures(&self) -> Option<Result<Arc<Figures>, Problem>> {
+        if self.rests() {
+            return None;
+        }
         let gathered = Figures::gather(self.emitter.registry());
-        (timeout(PATIENCE, self.figures.of(None, gathered)).await).ok()
+        let figures = (timeout(PATIENCE, self.figures.of(None, gathered)).await).ok();
+        if figures.is_none() {
+            self.rest();
+        }
+        figures
+    }
+
+    fn rests(&self) -> bool {
+        let until = *(self.rests_until.lock()).unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn rest(&self) {
+        let mut until = (self.rests_until.lock()).unwrap_or_else(PoisonError::into_inner);
+        *until = Some(Instant::now() + REST);
     }
 }
 

@@ -1,7 +1,9 @@
 //! What lies in the database at a moment, by shard.
 
 use super::{
-    PostgresStore, owner,
+    PostgresStore,
+    history::{look, look_by_keys},
+    owner,
     survey::{COUNTS, FIRST_DUE_OF_SHARDS},
     unfinished,
     value::{Instant, corrupt},
@@ -27,18 +29,24 @@ const CERTIFICATES: &str = "
     WHERE s.removed_at IS NULL AND a.since > $1 AND a.raised_at > $2
     GROUP BY s.seq";
 
+/// Whoever asked has gone by then, and the server would go on.
+const PATIENCE: &str = "SET LOCAL statement_timeout = '5s'";
+
 pub(super) async fn gauges(store: &PostgresStore) -> Result<Gauges, StoreError> {
     let workers = owner::workers(store).await?;
-    let unfinished = unfinished::unfinished(store, None, None, MOST_COUNTED).await?;
+    let mut read = look(store).await?;
+    sqlx::query(PATIENCE).execute(&mut *read).await?;
+    let unfinished = unfinished::counted(store, read, None, None, MOST_COUNTED).await?;
     let most = i64::try_from(MOST_COUNTED).map_err(corrupt)?;
+    // Not on a connection of the engine, which has few.
+    let mut read = look_by_keys(store).await?;
+    sqlx::query(PATIENCE).execute(&mut *read).await?;
     let due: Vec<(i16, Instant)> = sqlx::query_as(FIRST_DUE_OF_SHARDS)
-        .fetch_all(&mut *store.0.engine.get().await?)
+        .fetch_all(&mut *read)
         .await?;
+    read.roll_back().await?;
     let mut read = store.0.lists.begin().await?;
-    // Whoever asked has gone by then, and the server would go on.
-    sqlx::query("SET LOCAL statement_timeout = '5s'")
-        .execute(&mut *read)
-        .await?;
+    sqlx::query(PATIENCE).execute(&mut *read).await?;
     let (Instant(clock), unrouted, _, commands): (Instant, i64, i64, i64) = sqlx::query_as(COUNTS)
         .bind(most)
         .fetch_one(&mut *read)

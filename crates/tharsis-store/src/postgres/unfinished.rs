@@ -2,7 +2,7 @@
 
 use tharsis_core::{ClientId, SubscriptionId};
 
-use super::{PostgresStore, history::look, subscription::unreadable};
+use super::{PostgresStore, connect::Write, history::look, subscription::unreadable};
 use crate::{StoreError, Unfinished};
 
 /// So many rows (`$2`) in the order of the lanes' key, then what holds them, asked once for all that are alike.
@@ -49,14 +49,24 @@ pub(super) const UNFINISHED: &str = "
             GROUP BY 1, 2, 3, 4) g
         OFFSET 0) h";
 
-/// By keys alone, whatever statistics say.
 pub(super) async fn unfinished(
     store: &PostgresStore,
     client: Option<ClientId>,
     subscription: Option<SubscriptionId>,
     most: u64,
 ) -> Result<Unfinished, StoreError> {
-    let mut read = look(store).await?;
+    let read = look(store).await?;
+    counted(store, read, client, subscription, most).await
+}
+
+/// By keys alone, whatever statistics say, in this transaction, which it ends.
+pub(super) async fn counted(
+    store: &PostgresStore,
+    mut read: Write,
+    client: Option<ClientId>,
+    subscription: Option<SubscriptionId>,
+    most: u64,
+) -> Result<Unfinished, StoreError> {
     sqlx::query(
         "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)",
     )

@@ -476,7 +476,7 @@ pub(crate) async fn attempts_come_in_the_order_in_which_they_were_settled(store:
         (2, "ours")
     );
     let told = house.store.delivery(fresh.id).await.expect("a delivery");
-    assert_eq!(told.attempts, [slowest.record.clone()]);
+    assert_eq!(told.attempts, std::slice::from_ref(&slowest.record));
 
     // The latest of them, and how many there are before.
     let few = house.store.settled(&any, before, 2).await.expect("read");
