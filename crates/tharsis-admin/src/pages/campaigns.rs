@@ -156,7 +156,7 @@ pub(crate) async fn show(
             Some(report) => layout::answer(StatusCode::OK, &One::new(&visit, &campaign, &report)),
             None => {
                 let page = Counting {
-                    frame: visit.frame(&*campaign.name),
+                    frame: visit.passing_frame(&*campaign.name),
                 };
                 layout::answer(StatusCode::OK, &page).map(layout::again)
             }

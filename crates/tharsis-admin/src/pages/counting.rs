@@ -23,15 +23,22 @@ pub(crate) struct Counting<K, T>(Mutex<HashMap<K, Place<T>>>);
 type Place<T> = Arc<Mutex<Option<Counted<T>>>>;
 
 struct Counted<T> {
-    figures: Arc<T>,
+    /// Or why there are none.
+    figures: Result<Arc<T>, Problem>,
     at: Instant,
-    /// Nobody has seen it who began it.
+    /// Nobody has seen it: who began it had to go.
     is_awaited: bool,
 }
 
 impl<T> Counted<T> {
     fn is_good(&self) -> bool {
         self.is_awaited && self.at.elapsed() < KEPT
+    }
+
+    /// It is shown: nobody else is to have it who comes later.
+    fn seen(&mut self) -> Result<Arc<T>, Problem> {
+        self.is_awaited = false;
+        self.figures.clone()
     }
 }
 
@@ -51,26 +58,33 @@ impl<K: Eq + Hash, T: Send + Sync + 'static> Counting<K, T> {
     ) -> Result<Option<Arc<T>>, Problem> {
         let began = Instant::now();
         let place = self.place(key).await;
-        let Ok(mut place) = Arc::clone(&place).try_lock_owned() else {
-            let place = timeout(patience, place.lock()).await;
-            let counted = place.as_ref().ok().and_then(|place| place.as_ref());
-            let new = counted.filter(|counted| counted.at >= began);
-            return Ok(new.map(|counted| Arc::clone(&counted.figures)));
+        let Ok(mut held) = Arc::clone(&place).try_lock_owned() else {
+            let Ok(mut counted) = timeout(patience, place.lock()).await else {
+                return Ok(None);
+            };
+            let new = counted.as_mut().filter(|counted| counted.at >= began);
+            return new.map(Counted::seen).transpose();
         };
-        if let Some(counted) = place.take().filter(Counted::is_good) {
-            return Ok(Some(counted.figures));
+        if let Some(counted) = held.take().filter(Counted::is_good) {
+            return counted.figures.map(Some);
         }
         let counting = tokio::spawn(async move {
-            let figures = Arc::new(count.await?);
-            *place = Some(Counted {
-                figures: Arc::clone(&figures),
+            let figures = count.await.map(Arc::new);
+            *held = Some(Counted {
+                figures: figures.clone(),
                 at: Instant::now(),
                 is_awaited: began.elapsed() >= patience,
             });
-            Ok(figures)
+            figures
         });
         match timeout(patience, counting).await {
-            Ok(Ok(counted)) => counted.map(Some),
+            Ok(Ok(figures)) => {
+                // It may have ended in the very moment in which they were to go.
+                if let Ok(mut seen) = place.try_lock() {
+                    *seen = None;
+                }
+                figures.map(Some)
+            }
             Ok(Err(_)) => Err(Problem::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "not_counted",
@@ -125,8 +139,11 @@ mod tests {
         assert_eq!(told(&counting, 4, 2).await, None, "there is one count");
         assert_eq!(told(&counting, 4, 3).await, Some(1), "they wait for it");
         assert_eq!(began.elapsed(), SECOND * 4);
-        assert_eq!(told(&counting, 0, 4).await, Some(1));
-        assert_eq!(told(&counting, 0, 5).await, Some(5), "that one is old");
+        assert_eq!(told(&counting, 0, 4).await, Some(4), "that one is old");
+        assert_eq!(told(&counting, 2, 5).await, None);
+        sleep(SECOND).await;
+        assert_eq!(told(&counting, 0, 6).await, Some(5), "nobody has seen it");
+        assert_eq!(told(&counting, 0, 7).await, Some(7));
     }
 
     #[tokio::test(start_paused = true)]
@@ -148,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_failed_unseen_is_counted_by_the_next() {
+    async fn what_failed_unseen_is_told_once_to_who_comes_again() {
         let counting = Counting::default();
         let failing = async {
             sleep(SECOND * 3).await;
@@ -156,7 +173,9 @@ mod tests {
         };
         let unseen = counting.within(SECOND, "a", failing).await;
         assert_eq!(unseen.expect("it is being counted"), None);
-        sleep(SECOND * 2).await;
+        sleep(SECOND * 3).await;
+        let again = counting.within(SECOND, "a", async { Ok(0) }).await;
+        assert!(again.is_err(), "{again:?}");
         assert_eq!(told(&counting, 0, 1).await, Some(1));
         let failing = async { Err(Problem::not_found("path")) };
         assert!(counting.within(SECOND, "a", failing).await.is_err());

@@ -44,7 +44,7 @@ pub(crate) enum Asker {
 
 impl Asker {
     /// How long it waits where one is answered at a time. A page that looks again and again gives way to everybody else.
-    fn wait(self) -> Duration {
+    pub(super) fn wait(self) -> Duration {
         match self {
             Self::Person | Self::Page => heavy::WAIT,
             Self::PageAgain => Duration::ZERO,

@@ -18,7 +18,6 @@ use crate::{
     Problem,
     caller::Caller,
     desk::Desk,
-    heavy,
     serve::{House, overloaded},
 };
 
@@ -90,7 +89,7 @@ impl Visit {
 
     /// The place for what goes through much, when its turn comes.
     pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let place = self.house.heavy.place(heavy::WAIT).await;
+        let place = self.house.heavy.place(self.asker.wait()).await;
         place.ok_or_else(overloaded)
     }
 
@@ -112,20 +111,23 @@ impl Visit {
     /// What stands around a page of this title. It says what was to be told, so it is asked for when the page is made;
     /// to a part of it that is live alone nothing is told.
     pub(crate) fn frame(&self, title: impl Into<String>) -> Frame {
-        let token = self.desk.caller.record();
-        let client = token.grant.client;
         let notice = match self.asker {
             Asker::Person => self.house.sessions.told(self.session.key),
             Asker::Page | Asker::PageAgain => None,
         };
+        self.passing_frame(title).with_notice(notice)
+    }
+
+    /// What stands around a page that makes way for another one at once: that one says what was to be told.
+    pub(crate) fn passing_frame(&self, title: impl Into<String>) -> Frame {
+        let token = self.desk.caller.record();
+        let client = token.grant.client;
         let who = Who {
             name: token.name.clone(),
             role: token.grant.role.as_str(),
             client: client.map_or_else(|| "all clients".to_owned(), |client| client.to_string()),
         };
-        Frame::around(title.into(), self.path, who)
-            .with_csrf(self.session.csrf.expose())
-            .with_notice(notice)
+        Frame::around(title.into(), self.path, who).with_csrf(self.session.csrf.expose())
     }
 }
 

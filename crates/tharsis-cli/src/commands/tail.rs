@@ -172,6 +172,8 @@ struct Shown {
     /// Nothing is told that was settled before.
     floor: Timestamp,
     newest: Timestamp,
+    /// When it was looked last: it may have been a while, where nobody took what was told.
+    looked: Timestamp,
     known: BTreeMap<Name, Timestamp>,
 }
 
@@ -187,13 +189,16 @@ impl Shown {
         Self {
             floor: first.copied().unwrap_or(newest - LATE),
             newest,
+            looked: now,
             known,
         }
     }
 
     /// From when on is looked: some was seen late, and clocks are apart.
-    fn since(&self, now: Timestamp) -> Timestamp {
-        self.floor.max(self.newest - LATE).max(now - LATE - APART)
+    fn since(&mut self, now: Timestamp) -> Timestamp {
+        let since = self.looked - LATE - APART;
+        self.looked = now;
+        self.floor.max(self.newest - LATE).max(since)
     }
 
     /// Of what was found what was not shown yet, and how many are never shown, since they were too many.
@@ -382,7 +387,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_counted_once() {
-        let cut = Shown::after(&found(&[(1, 0), (2, 5)], 9), at(10));
+        let mut cut = Shown::after(&found(&[(1, 0), (2, 5)], 9), at(10));
         assert_eq!(cut.since(at(10)), at(0), "nor what was before the first");
         let mut shown = Shown::after(&found(&[], 0), at(0));
         look(&mut shown, 0, found(&[(1, 0)], 0));
@@ -393,9 +398,11 @@ mod tests {
 
     #[test]
     fn it_does_not_look_further_and_further_back_where_nothing_matches() {
-        let shown = Shown::after(&found(&[], 0), at(0));
+        let mut shown = Shown::after(&found(&[], 0), at(0));
         assert_eq!(shown.since(at(0)), at(-40_000));
-        assert_eq!(shown.since(at(600_000)), at(560_000));
+        let after_a_break = shown.since(at(600_000));
+        assert_eq!(after_a_break, at(-40_000), "nothing of it is lost");
+        assert_eq!(shown.since(at(600_500)), at(560_000));
     }
 
     #[test]
