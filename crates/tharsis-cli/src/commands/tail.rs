@@ -13,7 +13,7 @@ use tharsis::{
     store::{DeliveryFilter, Settled, SettledAttempt, Status},
     system_now,
 };
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep};
 
 use super::{Context, documents::AttemptDocument, filter::Filter};
 use crate::{
@@ -26,6 +26,9 @@ use crate::{
 
 /// How often it is looked for more.
 const EVERY: Duration = Duration::from_millis(500);
+
+/// A look that takes long is followed by a rest of so many times as long.
+const REST: u32 = 4;
 
 /// The most that one look tells.
 const MOST: u32 = 1_000;
@@ -121,22 +124,18 @@ async fn follow(
         tell(output, settled)?;
     }
     output.note("Following. Ctrl-C ends it.");
-    let mut tick = interval(every);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tick.tick().await;
+        let began = Instant::now();
         let since = shown.since(system_now());
         let found = registry.settled(filter, since, MOST).await?;
         let (fresh, missed) = shown.fresh(found, since);
         if missed > 0 {
-            output.note(format_args!(
-                "Left out {}: more came than is told at once. Narrow it down, or look with `tharsis delivery list`.",
-                counted(missed, "attempt", "attempts")
-            ));
+            tell_missed(output, missed)?;
         }
         for settled in &fresh {
             tell(output, settled)?;
         }
+        sleep((began.elapsed() * REST).max(every)).await;
     }
 }
 
@@ -237,6 +236,22 @@ fn tell(output: Output, settled: &SettledAttempt) -> Result<(), Failure> {
     } else {
         output.line(line(settled))
     }
+}
+
+/// Says that some are never shown, for they were too many.
+fn tell_missed(output: Output, missed: u64) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Document {
+        left_out: u64,
+    }
+    if output.json {
+        return output.document(&Document { left_out: missed });
+    }
+    output.note(format_args!(
+        "Left out {}: more came than is told at once. Narrow it down, or look with `tharsis delivery list`.",
+        counted(missed, "attempt", "attempts")
+    ));
+    Ok(())
 }
 
 /// An attempt with what it was for.
