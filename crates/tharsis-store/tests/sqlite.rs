@@ -151,6 +151,7 @@ async fn a_file_that_must_exist_is_not_made() {
             "retention",
             "token",
             "minute",
+            "settled",
         ]
     );
     assert_eq!(migrate().await.expect("migrates"), [""; 0]);
@@ -235,7 +236,7 @@ async fn many_open_a_new_file_at_once() {
     );
     assert_eq!(
         number(&mut conn, "SELECT count(*) FROM tharsis_migration").await,
-        13
+        14
     );
 }
 

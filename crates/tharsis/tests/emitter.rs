@@ -172,6 +172,7 @@ async fn a_file_that_must_exist_is_made_by_migrate_alone() {
             "retention",
             "token",
             "minute",
+            "settled",
         ]
     );
     let emitter = Emitter::open(&url, options).await.unwrap();

@@ -57,6 +57,7 @@ fn these_are_the_commands() {
     delivery show
     delivery retry
     delivery cancel
+    tail
     campaign
     campaign show
     campaign pause
@@ -254,7 +255,7 @@ fn programs_are_told_what_is_wrong_with_the_usage() {
     insta::assert_snapshot!(told("run --until-idel"), @r#"{"error":{"code":"usage","field":"--until-idel","message":"unexpected argument '--until-idel' found","hint":"did you mean `--until-idle`?"}}"#);
     insta::assert_snapshot!(told("publis"), @r#"{"error":{"code":"usage","field":null,"message":"unrecognized subcommand 'publis'","hint":"did you mean `publish`?"}}"#);
     insta::assert_snapshot!(told("subscription"), @r#"{"error":{"code":"usage","field":null,"message":"'tharsis subscription' requires a subcommand but one was not provided","hint":"choose one of: add, list, show, health, set, pause, resume, recover, rotate, test, filter-test, remove, export, import, help"}}"#);
-    insta::assert_snapshot!(told(""), @r#"{"error":{"code":"usage","field":null,"message":"'tharsis' requires a subcommand but one was not provided","hint":"choose one of: demo, subscription, publish, run, serve, worker, event, why, event-type, delivery, campaign, outcome, alert, audit, replay, prune, erase, egress, migrate, key, token, doctor, listen, verify, help"}}"#);
+    insta::assert_snapshot!(told(""), @r#"{"error":{"code":"usage","field":null,"message":"'tharsis' requires a subcommand but one was not provided","hint":"choose one of: demo, subscription, publish, run, serve, worker, event, why, event-type, delivery, tail, campaign, outcome, alert, audit, replay, prune, erase, egress, migrate, key, token, doctor, listen, verify, help"}}"#);
     insta::assert_snapshot!(told("subscription rotate 36011017-0e00-4e29-a054-7a1fbb8b60a2 --no-secret --secret-stdin"), @r#"{"error":{"code":"usage","field":"--no-secret","message":"the argument '--no-secret' cannot be used with '--secret-stdin'","hint":null}}"#);
 }
 

@@ -21,6 +21,7 @@ fn a_file_is_migrated_once() {
     Applied the migration `retention` to sqlite://tharsis.db.
     Applied the migration `token` to sqlite://tharsis.db.
     Applied the migration `minute` to sqlite://tharsis.db.
+    Applied the migration `settled` to sqlite://tharsis.db.
     Made the key file HERE/tharsis.db.key: keep a copy of it, apart from the database's.
     ");
     insta::assert_snapshot!(here(desk.run("migrate").all()), @"
@@ -30,7 +31,7 @@ fn a_file_is_migrated_once() {
     The key file is HERE/tharsis.db.key.
     ");
     insta::assert_snapshot!(here(desk.run("migrate --json").stdout), @r#"{"applied":[],"key_file":{"path":"HERE/tharsis.db.key","state":"there"}}"#);
-    insta::assert_snapshot!(here(desk.run("--database sqlite://other.db migrate --json").stdout), @r#"{"applied":["outbox","profiles","rate","health","release","campaign","alert","own_events","order","replay","retention","token","minute"],"key_file":{"path":"HERE/other.db.key","state":"made"}}"#);
+    insta::assert_snapshot!(here(desk.run("--database sqlite://other.db migrate --json").stdout), @r#"{"applied":["outbox","profiles","rate","health","release","campaign","alert","own_events","order","replay","retention","token","minute","settled"],"key_file":{"path":"HERE/other.db.key","state":"made"}}"#);
 }
 
 /// A mistyped path must not look like an empty outbox.
