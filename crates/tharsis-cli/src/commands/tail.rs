@@ -295,7 +295,7 @@ fn line(settled: &SettledAttempt) -> String {
         measured(attempt.duration)
     };
     let mut line = format!(
-        "{}  {:<15}  {status:<9}  {took:>7}  {:<16}  {:<16}  {}",
+        "{}  {:<15}  {status:<9}  {took:>7}  {:<31}  {:<16}  {}",
         settled.settled_at(),
         inert(&attempt.code),
         inert(&settled.event_type),
@@ -374,9 +374,9 @@ mod tests {
         let none = settled(0, 0, "expired", Some(End::Expired));
         let lines = [quick, slow, none].map(|one| line(&one)).join("\n");
         insta::assert_snapshot!(lines, @r"
-        2023-11-14T22:13:20.012Z  http_200         delivered  12.3 ms  nudge             Shop              019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11/019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
-        2023-11-14T22:13:23.000Z  timeout          retrying    3.00 s  nudge             Shop \u{1b}[31m   019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11/019b2f70-91d2-7b35-8f06-3f1c5d0a7e42  no answer \u{1b}[2Jcame
-        2023-11-14T22:13:20.000Z  expired          expired          -  nudge             Shop              019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11/019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
+        2023-11-14T22:13:20.012Z  http_200         delivered  12.3 ms  nudge                            Shop              019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11/019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
+        2023-11-14T22:13:23.000Z  timeout          retrying    3.00 s  nudge                            Shop \u{1b}[31m   019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11/019b2f70-91d2-7b35-8f06-3f1c5d0a7e42  no answer \u{1b}[2Jcame
+        2023-11-14T22:13:20.000Z  expired          expired          -  nudge                            Shop              019b2f6e-5a40-7c1e-9d1f-0a8f5f6b2c11/019b2f70-91d2-7b35-8f06-3f1c5d0a7e42
         ");
     }
 
